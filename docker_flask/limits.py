@@ -1,0 +1,122 @@
+"""What this container may use: CPUs, memory, file descriptors and the connection backlog."""
+
+from __future__ import annotations
+
+import math
+import os
+import resource
+from dataclasses import dataclass
+from pathlib import Path
+
+# A server allocates per possible descriptor: with the 1073741816 that some engines hand out,
+# uWSGI takes 8 GB (https://github.com/unbit/uwsgi/issues/2299). 65,536 is four times what
+# nginx uses at its default number of connections.
+MAX_DESCRIPTORS = 65_536
+# Linux's own default for somaxconn since 5.4; more only lengthens the queue of a lost cause.
+MAX_BACKLOG = 4_096
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The resources of this container.
+
+    cpus: CPUs' worth of time, at least a fraction of one; memory: bytes;
+    descriptors: open files per process; backlog: connections that may queue on a socket.
+    The `_source` fields say in plain words where a number came from.
+    """
+
+    cpus: float
+    cpus_source: str
+    memory: int
+    memory_source: str
+    descriptors: int
+    backlog: int
+
+    @property
+    def whole_cpus(self) -> int:
+        """CPUs rounded up: what can run at the same time."""
+        return max(1, math.ceil(self.cpus))
+
+
+def read(root: Path = Path("/")) -> Limits:
+    """Read the limits in force; `root` stands for the file system's root, for tests."""
+    cpus, cpus_source = _cpus(root)
+    memory, memory_source = _memory(root)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    ceiling = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
+    somaxconn = _number(root / "proc/sys/net/core/somaxconn") or 128
+    return Limits(
+        cpus, cpus_source, memory, memory_source, ceiling, min(int(somaxconn), MAX_BACKLOG)
+    )
+
+
+def bound_descriptors(limits: Limits) -> None:
+    """Give this process and its children the descriptors they may have, and no more."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limits.descriptors, limits.descriptors))
+
+
+def _cpus(root: Path) -> tuple[float, str]:
+    affinity = len(os.sched_getaffinity(0))
+    quota = _cpu_quota(root)
+    if quota is not None and quota < affinity:
+        return quota, f"cgroup quota of {quota:g}"
+    return float(affinity), f"affinity to {affinity}"
+
+
+def _cpu_quota(root: Path) -> float | None:
+    """CPUs' worth of the cgroup quota, version 2 first; None where there is none."""
+    for folder in _cgroup_folders(root, "cpu"):
+        words = _words(folder / "cpu.max")
+        if len(words) == 2 and words[0].isdigit():
+            return int(words[0]) / int(words[1])
+        quota = _number(folder / "cpu.cfs_quota_us")
+        period = _number(folder / "cpu.cfs_period_us")
+        if quota and period and quota > 0:
+            return quota / period
+    return None
+
+
+def _memory(root: Path) -> tuple[int, str]:
+    total = next(
+        int(line.split()[1]) * 1024
+        for line in (root / "proc/meminfo").read_text().splitlines()
+        if line.startswith("MemTotal:")
+    )
+    for folder in _cgroup_folders(root, "memory"):
+        limit = _number(folder / "memory.max") or _number(folder / "memory.limit_in_bytes")
+        # Version 1 says "no limit" with a number near 2**63, larger than any machine.
+        if limit and limit < total:
+            return int(limit), f"cgroup limit of {int(limit) >> 20} MiB"
+    return total, f"machine's {total >> 20} MiB"
+
+
+def _cgroup_folders(root: Path, controller: str) -> list[Path]:
+    """Where this container's cgroup may be: seen from its own namespace, or from the host's."""
+    mount = root / "sys/fs/cgroup"
+    folders = []
+    for line in _lines(root / "proc/self/cgroup"):
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            folders.append(mount / path.lstrip("/"))
+        elif controller in controllers.split(","):
+            folders.append(mount / controller / path.lstrip("/"))
+    return [*folders, mount, mount / controller]
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []
+
+
+def _words(path: Path) -> list[str]:
+    return " ".join(_lines(path)).split()
+
+
+def _number(path: Path) -> float | None:
+    words = _words(path)
+    try:
+        return float(words[0]) if words else None
+    except ValueError:
+        return None
