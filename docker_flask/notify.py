@@ -1,0 +1,40 @@
+"""What a worker tells the supervisor: the application is loaded, or why it is not.
+
+One message is one JSON object in one packet of a SEQPACKET socket pair, so that several workers
+can write at the same time. The application server needs to know nothing of it: each worker
+inherits the descriptor named in the environment. Standard library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+
+VARIABLE = "DOCKER_FLASK_NOTIFY_FD"
+# A packet must fit the socket's send buffer (212,992 bytes by default); no readable
+# traceback is longer than this.
+LONGEST_TEXT = 60_000
+
+
+def send(state: str, text: str) -> bool:
+    """Tell the supervisor `ready` or `failed`, with a text; False when nobody listens."""
+    descriptor = os.environ.get(VARIABLE, "")
+    if not descriptor:
+        return False
+    packet = json.dumps({"state": state, "text": text[-LONGEST_TEXT:], "pid": os.getpid()})
+    with contextlib.suppress(OSError):
+        with socket.socket(fileno=os.dup(int(descriptor))) as channel:
+            channel.send(packet.encode())
+            return True
+    return False
+
+
+def receive(channel: socket.socket) -> dict[str, str] | None:
+    """The next message on the supervisor's end, None when there is none."""
+    try:
+        packet = channel.recv(2 * LONGEST_TEXT)
+    except BlockingIOError:
+        return None
+    return json.loads(packet) if packet else None
