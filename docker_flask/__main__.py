@@ -1,0 +1,107 @@
+"""The command line behind entry-point.sh: serve, debug, settings, reload, health."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from docker_flask import control, limits, runtime, settings
+from docker_flask.log import log
+
+DEBUG_PORT = 5000
+HEALTH_TIMEOUT = 4.0  # below the Dockerfile's HEALTHCHECK --timeout
+
+
+def serve() -> int:
+    """Production: bind as root, leave root, supervise."""
+    from docker_flask.supervisor import Supervisor
+
+    resources = limits.read()
+    chosen = settings.load(os.environ, resources)
+    limits.bound_descriptors(resources)
+    try:
+        listeners = runtime.bind(chosen.listen_port)
+    except OSError as error:
+        raise settings.SettingError(
+            f"LISTEN_PORT={chosen.listen_port} can't be used: {error.strerror}; "
+            "allowed is a free port, above 1023 for a container without privileges"
+        ) from None
+    runtime.become(*runtime.service_ids())
+    return Supervisor(chosen, resources, runtime.make_folder(), listeners).run()
+
+
+def debug() -> int:
+    """Development: Flask's own server, restarted at every edit."""
+    from docker_flask.debug import DebugServer
+
+    settings.load(os.environ, limits.read())
+    runtime.become(*runtime.owner_ids(Path.cwd()))
+    return DebugServer(DEBUG_PORT).run()
+
+
+def show_settings() -> int:
+    """Print each setting, its value and where that came from."""
+    rows = settings.explain(os.environ, limits.read())
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    for name, value, source in rows:
+        print(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {source}")
+    return 0
+
+
+def reload() -> int:
+    """Put the code that lies in /app now into service; waits until it serves, or says why not."""
+    folder = runtime.find_folder()
+    if not folder:
+        log("nothing to reload: no production server runs here (debug mode reloads by itself)")
+        return 1
+    chosen = settings.load(os.environ, limits.read())
+    answer = control.ask(folder, "reload", 2 * chosen.start_timeout + 10)
+    log(f"reload: {answer or 'the container stopped meanwhile'}")
+    return 0 if answer == control.OK else 1
+
+
+def health() -> int:
+    """Exit 0 when requests are being served; asked by the image's HEALTHCHECK."""
+    folder = runtime.find_folder()
+    if not folder:
+        socket.create_connection(("127.0.0.1", DEBUG_PORT), HEALTH_TIMEOUT).close()
+        return 0
+    answer = control.ask(folder, "health", HEALTH_TIMEOUT)
+    if answer == control.OK:
+        with socket.socket(socket.AF_UNIX) as nginx:
+            nginx.settimeout(HEALTH_TIMEOUT)
+            nginx.connect(str(folder / "nginx.sock"))
+            nginx.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            if b" 204 " in nginx.recv(64):
+                return 0
+        answer = "nginx does not answer"
+    print(answer)
+    return 1
+
+
+COMMANDS: dict[str, Callable[[], int]] = {
+    "serve": serve,
+    "debug": debug,
+    "settings": show_settings,
+    "reload": reload,
+    "health": health,
+}
+
+
+def main() -> int:
+    """Run the command that entry-point.sh named."""
+    try:
+        return COMMANDS[sys.argv[1]]()
+    except settings.SettingError as error:
+        log(str(error))
+        return settings.EXIT_BAD_SETTING
+    except OSError as error:
+        log(f"{sys.argv[1]}: {error}")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

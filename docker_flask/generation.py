@@ -1,0 +1,105 @@
+"""A generation: one application server on one socket that the supervisor bound and keeps."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+from docker_flask import connections, notify, process
+from docker_flask.limits import Limits
+from docker_flask.loop import Loop
+from docker_flask.servers import AppServer
+from docker_flask.settings import Settings
+
+
+class Generation:
+    """The socket outlives the server: when that one dies, connections queue for the next."""
+
+    def __init__(self, number: int, runtime: Path, server: AppServer, loop: Loop, backlog: int):
+        # The kernel lists sockets by path, and containers may share its list.
+        self.path = runtime / f"app{number}-{secrets.token_hex(4)}.sock"
+        self.number = number
+        self.server = server
+        self.pid = 0
+        self.group = 0
+        self.loaded = ""
+        self.failure = ""
+        self._workers: set[int] = set()
+        self._loop = loop
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(self.path))
+        self._listener.listen(backlog)
+        self._channel, self._workers_end = socket.socketpair(
+            socket.AF_UNIX, socket.SOCK_SEQPACKET
+        )
+        self._channel.setblocking(False)
+        loop.watch(self._channel, self._on_message)
+
+    def start(self, settings: Settings, limits: Limits, environment: Mapping[str, str]) -> None:
+        """Start the server, also again after one that died."""
+        self._workers.clear()
+        self.loaded = self.failure = ""
+        descriptors = [self._listener.fileno(), self._workers_end.fileno()]
+        channel = process.FIRST_DESCRIPTOR + 1
+        self.pid = self.group = process.spawn(
+            self.server.command(settings, limits),
+            {**environment, notify.VARIABLE: str(channel)},
+            descriptors,
+        )
+
+    def ready(self, workers: int = 1) -> bool:
+        """True once so many workers have loaded the application."""
+        return len(self._workers) >= workers
+
+    def settled(self, workers: int = 1) -> bool:
+        """True once it is known how the start went."""
+        return self.ready(workers) or bool(self.failure)
+
+    def point(self, link: Path) -> None:
+        """Let nginx connect here from now on: replace the link that it follows, in one step."""
+        fresh = link.with_suffix(".new")
+        os.symlink(self.path.name, fresh)
+        os.replace(fresh, link)
+
+    def requests(self) -> int:
+        """Requests that wait here or are being served."""
+        return connections.to_socket(self.path)
+
+    def ended(self, status: int) -> str:
+        """Note that the server's first process ended; returns that in words."""
+        words = f"{self.server.name} (pid {self.pid}) {process.describe(status)}"
+        self.pid = 0
+        return words
+
+    def orphans(self) -> bool:
+        """True when the server's first process is gone and others of it live on."""
+        return not self.pid and bool(process.states({self.group}))
+
+    def stop(self, seconds: float) -> None:
+        """End the server: politely, and after so many seconds by force."""
+        if self.pid:
+            process.signal_process(self.pid, self.server.stop_signal)
+            self._loop.wait(lambda: not self.pid, seconds, tick=0.05)
+        self.kill()
+
+    def kill(self) -> None:
+        """End the server and everything it started, at once, and give up the socket."""
+        process.signal_group(self.group, signal.SIGKILL)
+        self._loop.forget(self._channel)
+        for kept in (self._channel, self._workers_end, self._listener):
+            kept.close()
+        self.path.unlink(missing_ok=True)
+
+    def _on_message(self) -> None:
+        message = notify.receive(self._channel)
+        if message is None:
+            return
+        if message["state"] == "ready":
+            self._workers.add(int(message["pid"]))
+            self.loaded = message["text"]
+        elif not self._workers:
+            self.failure = message["text"]

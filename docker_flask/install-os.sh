@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Install the Debian/Ubuntu packages that files name; used by the Dockerfile and at a start with
+# INSTALL_ON_START=1.
+#   install-os.sh FILE_OR_PACKAGE...
+# A file holds names divided by spaces or newlines; what follows a # is a comment.
+set -Eeuo pipefail
+
+readonly MIRROR=${APT_SOURCES:-}          # a sources.list to use instead of the system's
+readonly CA=${CA_BUNDLE:-/run/secrets/ca} # certificate authorities of a proxy or mirror
+
+names() {
+  local source
+  for source in "$@"; do
+    if [[ -f $source ]]; then
+      sed 's/#.*//' "$source"
+    else
+      printf '%s\n' "$source"
+    fi
+  done | tr -s ' \t\r' '\n' | sed '/^$/d'
+}
+
+apt() {
+  local options=(-o Acquire::Retries=3 -o DPkg::Lock::Timeout=60)
+  if [[ -n $MIRROR && -s $MIRROR ]]; then
+    options+=(-o "Dir::Etc::SourceList=$MIRROR" -o Dir::Etc::SourceParts=/dev/null)
+  fi
+  if [[ -r $CA ]]; then
+    options+=(-o "Acquire::https::CAInfo=$CA")
+  fi
+  DEBIAN_FRONTEND=noninteractive apt-get -q "${options[@]}" "$@"
+}
+
+main() {
+  local packages
+  mapfile -t packages < <(names "$@")
+  [[ ${#packages[@]} -gt 0 ]] || return 0
+  apt update
+  apt install -y --no-install-recommends "${packages[@]}"
+  rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log
+}
+
+main "$@"

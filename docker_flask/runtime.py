@@ -1,0 +1,106 @@
+"""Where a running container keeps its sockets, and as whom it runs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import socket
+from pathlib import Path
+
+SERVICE_USER = "www-data"
+# The first is the image's own; the others are writable for any user, and the last of them even
+# where the root file system is read-only.
+_FOLDERS = (Path("/run/docker-flask"), Path("/tmp/docker-flask"), Path("/dev/shm/docker-flask"))
+CONTROL_SOCKET = "control.sock"
+
+
+def make_folder() -> Path:
+    """An empty folder for this start, whatever an earlier one left; raises OSError."""
+    problem: OSError | None = None
+    for folder in _FOLDERS:
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            for leftover in folder.iterdir():
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+            (folder / ".probe").touch()
+            (folder / ".probe").unlink()
+            return folder
+        except OSError as error:
+            problem = error
+    raise problem or OSError("no folder for sockets")
+
+
+def find_folder() -> Path | None:
+    """The folder of the supervisor that runs in this container, None if there is none."""
+    for folder in _FOLDERS:
+        with contextlib.suppress(PermissionError):
+            if (folder / CONTROL_SOCKET).exists():
+                return folder
+    return None
+
+
+def bind(port: int) -> list[socket.socket]:
+    """Listening sockets on a port of all IPv4 and, where the kernel has it, IPv6 addresses.
+
+    They accept connections into their queue at once; nginx takes them over later.
+    Raises OSError when the port can't be bound.
+    """
+    listeners = [_listen(socket.AF_INET, ("0.0.0.0", port))]
+    with contextlib.suppress(OSError):
+        listeners.append(_listen(socket.AF_INET6, ("::", port)))
+    return listeners
+
+
+def addresses(listeners: list[socket.socket]) -> list[str]:
+    """The addresses of listening sockets as nginx writes them."""
+    return [
+        f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        for host, port, *_ in (listener.getsockname() for listener in listeners)
+    ]
+
+
+def _listen(family: socket.AddressFamily, address: tuple[str, int]) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(address)
+        listener.listen(socket.SOMAXCONN)
+        # nginx takes it as it is, and would hang in accept() with nobody waiting.
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def service_ids() -> tuple[int, int]:
+    """User and group that production runs as when it is started as root."""
+    entry = pwd.getpwnam(SERVICE_USER)
+    return entry.pw_uid, entry.pw_gid
+
+
+def owner_ids(folder: Path) -> tuple[int, int]:
+    """User and group of a folder, for what is written into a bind mount."""
+    status = folder.stat()
+    return status.st_uid, status.st_gid
+
+
+def become(uid: int, gid: int) -> None:
+    """Leave root for good; does nothing for a process that is not root.
+
+    The log is handed over first, or nginx could not open /dev/stdout again. A container that
+    may not change users (`--cap-drop ALL`) goes on as a root that has no privileges.
+    """
+    if os.geteuid() != 0:
+        return
+    for stream in (1, 2):
+        with contextlib.suppress(OSError):
+            os.fchown(stream, uid, gid)
+    with contextlib.suppress(PermissionError):
+        os.setgroups([group for group in os.getgroups() if group != 0])
+        os.setgid(gid)
+        os.setuid(uid)
