@@ -1,0 +1,114 @@
+# docker-flask: nginx, uWSGI and a Flask application, in one image with two modes.
+#
+#   docker build -t docker-flask .
+#
+# Needs BuildKit. Optional, and in no layer of the result:
+#   --build-arg APT_MIRROR=URL --build-arg APT_SECURITY_MIRROR=URL   instead of the base's own
+#   --build-arg PIP_INDEX_URL=URL                                    instead of pypi.org
+#   --build-arg http_proxy=URL --build-arg https_proxy=URL
+#   --secret id=ca,src=FILE        certificate authorities to trust (private mirror, proxy)
+ARG BASE_IMAGE=ubuntu:24.04
+
+
+# --- Where packages come from. A stage of its own, so that no address or password that was given
+# --- for the build stands in the history of the image.
+FROM ${BASE_IMAGE} AS sources
+ARG APT_MIRROR
+ARG APT_SECURITY_MIRROR
+ARG PIP_INDEX_URL
+WORKDIR /sources
+COPY docker_flask/install-os.sh .
+RUN touch apt.list pip.conf \
+ && if [ -n "$APT_MIRROR" ]; then \
+      . /etc/os-release \
+      && security="${APT_SECURITY_MIRROR:-$APT_MIRROR}" \
+      && case "$ID" in \
+           ubuntu) components="main universe" ;; \
+           *) components="main" ;; \
+         esac \
+      && printf 'deb %s %s %s\n' \
+           "$APT_MIRROR" "$VERSION_CODENAME" "$components" \
+           "$APT_MIRROR" "$VERSION_CODENAME-updates" "$components" \
+           "$security" "$VERSION_CODENAME-security" "$components" > apt.list; \
+    fi \
+ && if [ -n "$PIP_INDEX_URL" ]; then \
+      printf '[global]\nindex-url = %s\n' "$PIP_INDEX_URL" > pip.conf; \
+    fi
+
+
+# --- The virtual environment, built with a compiler that stays here.
+FROM ${BASE_IMAGE} AS build
+ENV APT_SOURCES=/sources/apt.list PIP_CONFIG_FILE=/sources/pip.conf
+RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
+    --mount=type=secret,id=ca \
+    /sources/install-os.sh gcc libc6-dev libpcre2-dev libssl-dev python3-dev python3-venv
+COPY requirements_os.txt /
+RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
+    --mount=type=secret,id=ca \
+    /sources/install-os.sh /requirements_os.txt
+COPY requirements.txt /
+# The cache keeps what was compiled, not for the image but for the next build.
+RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
+    --mount=type=secret,id=ca \
+    --mount=type=cache,target=/root/.cache/pip \
+    if [ -r /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi \
+ && python3 -m venv /opt/venv \
+ && /opt/venv/bin/pip install --disable-pip-version-check -r /requirements.txt \
+ && strip /opt/venv/bin/uwsgi \
+ # Makes `docker_flask` importable, behind everything that the application brings.
+ && echo /opt/docker-flask > "$(/opt/venv/bin/python -c 'import site; print(site.getsitepackages()[0])')/docker_flask.pth" \
+ # It runs, with the Python that it is for, and with regular expressions in its routes.
+ && /opt/venv/bin/uwsgi --python-version \
+ && /opt/venv/bin/uwsgi --version \
+ && ldd /opt/venv/bin/uwsgi | grep -q libpcre2
+
+
+# --- What runs.
+FROM ${BASE_IMAGE} AS runtime
+LABEL org.opencontainers.image.title="docker-flask" \
+      org.opencontainers.image.description="Runs a Flask application: nginx and uWSGI in production, Flask's own server in development" \
+      org.opencontainers.image.licenses="MIT"
+
+# All defaults that are not settings; those are in docker_flask/settings.py.
+ENV PATH=/opt/venv/bin:$PATH \
+    VIRTUAL_ENV=/opt/venv \
+    LANG=C.UTF-8 \
+    # What the application prints is in the log at once.
+    PYTHONUNBUFFERED=1
+
+# libpython (whose name has the version in it): uWSGI carries the interpreter as a library;
+# libpcre2-8-0: its routes; python3-jinja2: renders nginx.conf, apart from the application's own
+# packages.
+# No program needs its setuid bit here, as nothing changes users that way.
+RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
+    --mount=type=secret,id=ca \
+    APT_SOURCES=/sources/apt.list /sources/install-os.sh \
+      libpcre2-8-0 nginx python3 python3-jinja2 '^libpython3\.[0-9]+(t64)?$' \
+ && rm -rf /var/www/html /etc/nginx/sites-enabled/default \
+ && find / -xdev -type f -perm /6000 -exec chmod ug-s {} + \
+ && echo /opt/docker-flask > /usr/lib/python3/dist-packages/docker_flask.pth \
+ && install -d -o www-data -g www-data -m 700 /run/docker-flask \
+ # For what the application stores; any user may write there, and clears up after itself.
+ && install -d -m 1777 /data \
+ && nginx -v
+COPY requirements_os.txt /opt/docker-flask/
+RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
+    --mount=type=secret,id=ca \
+    APT_SOURCES=/sources/apt.list /sources/install-os.sh /opt/docker-flask/requirements_os.txt
+
+COPY --from=build /opt/venv /opt/venv
+COPY requirements.txt app.ini nginx.conf entry-point.sh /opt/docker-flask/
+COPY docker_flask /opt/docker-flask/docker_flask
+RUN python3 -m compileall -q /opt/docker-flask/docker_flask \
+ && ln -s /opt/docker-flask/entry-point.sh /usr/local/bin/docker-flask \
+ && docker-flask -h > /dev/null
+
+WORKDIR /app
+COPY app /app
+
+VOLUME /data
+EXPOSE 80 5000
+# TERM drains and ends with exit code 0; what it does is in the README under "Stopping".
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=30s --timeout=5s --start-period=120s CMD ["docker-flask", "health"]
+ENTRYPOINT ["/opt/docker-flask/entry-point.sh"]

@@ -1,0 +1,114 @@
+#!/usr/bin/env bash
+# The container's entry point: what its arguments mean, and packages installed at the start.
+# Everything else is done by docker_flask, which takes this process over.
+set -Eeuo pipefail
+
+readonly EXIT_USAGE=64   # EX_USAGE in sysexits.h
+readonly EXIT_INSTALL=69 # EX_UNAVAILABLE
+readonly IMAGE_FILES=/opt/docker-flask
+readonly INSTALLED=/var/lib/docker-flask/installed
+
+usage() {
+  cat <<'TEXT'
+docker-flask runs a Flask application, in one of two modes:
+
+  docker run -d -p 8091:80 docker-flask
+      production: nginx in front of uWSGI, on port 80
+  docker run -it -p 5000:5000 -v "$PWD/app:/app" docker-flask -d debug
+      development: Flask's own server with its debugger, on port 5000, reloaded at every edit
+
+Options:
+  -d debug    development mode
+  -h          this text
+
+Commands (docker run --rm docker-flask COMMAND, or docker exec CONTAINER docker-flask COMMAND):
+  settings    print each setting, its value and where that came from
+  reload      put changed code into service without losing a request (in a running container)
+  health      exit 0 when requests are being served (in a running container)
+  anything else is run as given: docker run --rm -it docker-flask bash
+
+Settings are environment variables (docker run -e NAME=VALUE); the README explains each.
+TEXT
+}
+
+fail() {
+  local code=$1
+  shift
+  printf 'docker-flask: %s\n' "$*" >&2
+  exit "$code"
+}
+
+# Replace this shell. Signals stay blocked, and so are kept, until Python has its handlers: a TERM
+# that meets process 1 without a handler would be dropped by the kernel.
+become_python() {
+  exec env --block-signal=TERM --block-signal=INT --block-signal=HUP \
+    /usr/bin/python3 -I -m docker_flask "$1"
+}
+
+# True when the first start, or a start after an edit of the files, has to install packages.
+install_wanted() {
+  case "${INSTALL_ON_START:-0}" in
+    1 | on | true | yes) ;;
+    *) return 1 ;;
+  esac
+  [[ "$(requirements_sum)" != "$(cat "$INSTALLED" 2>/dev/null)" ]]
+}
+
+requirements_sum() {
+  cat "$IMAGE_FILES"/requirements*.txt requirements*.txt 2>/dev/null | sha256sum
+}
+
+# The image's files first, then the application's own, which may lie in a bind mount.
+install_requirements() {
+  local folder
+  [[ $EUID -eq 0 ]] || fail "$EXIT_INSTALL" \
+    "INSTALL_ON_START=1 needs root, and this container runs as uid $EUID; build the packages in"
+  for folder in "$IMAGE_FILES" "$PWD"; do
+    if [[ -f $folder/requirements_os.txt ]]; then
+      install_step "$IMAGE_FILES/install-os.sh" "$folder/requirements_os.txt"
+    fi
+    if [[ -f $folder/requirements.txt ]]; then
+      install_step pip install --no-cache-dir --root-user-action=ignore -r "$folder/requirements.txt"
+    fi
+  done
+  mkdir -p "${INSTALLED%/*}"
+  requirements_sum >"$INSTALLED"
+}
+
+# Run a command that a stop signal may interrupt: bash looks at its traps only between commands,
+# or while it waits for one in the background.
+install_step() {
+  local code=0
+  printf 'docker-flask: %s\n' "$*" >&2
+  "$@" >&2 &
+  wait $! || code=$?
+  [[ $code -eq 0 ]] || fail "$EXIT_INSTALL" \
+    "INSTALL_ON_START=1: \"$*\" failed with code $code (its reason is above); nothing was started"
+}
+
+start() {
+  trap 'exit 143' TERM
+  trap 'exit 130' INT
+  if install_wanted; then
+    install_requirements
+  fi
+  become_python "$1"
+}
+
+main() {
+  case "${1-}" in
+    "") start serve ;;
+    -h | --help) usage ;;
+    -d)
+      [[ "${2-}" == debug ]] ||
+        fail "$EXIT_USAGE" "-d ${2:-without a value} is not allowed: the only mode to name is -d debug"
+      [[ $# -eq 2 ]] || fail "$EXIT_USAGE" "unexpected \"$3\" after -d debug: nothing may follow it"
+      start debug
+      ;;
+    -*) fail "$EXIT_USAGE" "unknown option \"$1\": allowed are -d debug and -h" ;;
+    settings | reload | health) become_python "$1" ;;
+    *) exec "$@" ;;
+  esac
+}
+
+main "$@"
