@@ -1,0 +1,174 @@
+"""Containers for the tests: run one, talk to it, end it, and leave nothing behind."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import docker
+import httpx
+from docker.errors import APIError, NotFound
+from docker.models.containers import Container as DockerContainer
+
+IMAGE = os.environ.get("IMAGE", "docker-flask")
+APPS = Path(__file__).parent / "apps"
+LABEL = "docker-flask.test"
+PRODUCTION_PORT, DEBUG_PORT = 80, 5000
+DEBUG = ["-d", "debug"]
+
+T = TypeVar("T")
+
+
+def wait_for(look: Callable[[], T], seconds: float, what: str, every: float = 0.05) -> T:
+    """The first true value that `look()` returns; AssertionError with `what` when time is up."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = look()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds:g} s in vain for {what}")
+        time.sleep(every)
+
+
+class Container:
+    """A running (or ended) container of the image under test."""
+
+    def __init__(self, container: DockerContainer):
+        self.docker = container
+
+    @property
+    def pid(self) -> int:
+        """Process 1 of the container, as the host numbers it."""
+        self.docker.reload()
+        return int(self.docker.attrs["State"]["Pid"])
+
+    def port(self, inside: int = PRODUCTION_PORT) -> int:
+        """The port of 127.0.0.1 that the engine picked for a port of the container."""
+        self.docker.reload()
+        return int(self.docker.ports[f"{inside}/tcp"][0]["HostPort"])
+
+    def url(self, path: str = "/", inside: int = PRODUCTION_PORT) -> str:
+        """The address of a path, as the host reaches it."""
+        return f"http://127.0.0.1:{self.port(inside)}{path}"
+
+    def get(self, path: str = "/", inside: int = PRODUCTION_PORT, **options: Any) -> httpx.Response:
+        """GET a path; options are httpx's."""
+        return httpx.get(self.url(path, inside), **{"timeout": 10, **options})
+
+    def wait_until_serving(
+        self, path: str = "/", inside: int = PRODUCTION_PORT, seconds: float = 15, status: int = 200
+    ) -> httpx.Response:
+        """The first answer with this status; fails at once when the container has ended."""
+
+        def look() -> httpx.Response | None:
+            assert self.running(), f"the container ended:\n{self.logs()}"
+            with suppress(httpx.TransportError):
+                response = self.get(path, inside)
+                return response if response.status_code == status else None
+            return None
+
+        try:
+            return wait_for(look, seconds, f"status {status} of {path}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.logs()}") from None
+
+    def running(self) -> bool:
+        """True while process 1 lives."""
+        self.docker.reload()
+        return self.docker.status == "running"
+
+    def logs(self) -> str:
+        """Everything that was written to stdout and stderr."""
+        return self.docker.logs().decode(errors="replace")
+
+    def wait_for_log(self, text: str, seconds: float = 10) -> str:
+        """The log, once it holds a text."""
+
+        def look() -> str:
+            log = self.logs()
+            return log if text in log else ""
+
+        try:
+            return wait_for(look, seconds, f"{text!r} in the log")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.logs()}") from None
+
+    def wait_for_exit(self, seconds: float = 15) -> int:
+        """The exit code, once the container has ended."""
+        wait_for(lambda: not self.running(), seconds, "the container to end")
+        return int(self.docker.attrs["State"]["ExitCode"])
+
+    def stop(self, seconds: int = 10) -> tuple[int, float]:
+        """`docker stop`; returns the exit code and how long it took."""
+        begun = time.monotonic()
+        self.docker.stop(timeout=seconds)
+        took = time.monotonic() - begun
+        return self.wait_for_exit(), took
+
+    def execute(self, *command: str, **options: Any) -> tuple[int, str]:
+        """`docker exec`; returns the exit code and the output."""
+        result = self.docker.exec_run(list(command), **options)
+        return result.exit_code, result.output.decode(errors="replace")
+
+
+class Engine:
+    """Starts containers with ports of 127.0.0.1 that the engine picks, and removes them all."""
+
+    def __init__(self, session: str):
+        self.client = docker.from_env()
+        self.session = session
+
+    def run(
+        self,
+        command: list[str] | None = None,
+        *,
+        image: str = IMAGE,
+        app: Path | str | None = None,
+        env: dict[str, str] | None = None,
+        volumes: dict[str, dict[str, str]] | None = None,
+        **options: Any,
+    ) -> Container:
+        """Start a container in the background.
+
+        command: what follows the image's name; app: a folder to bind-mount at /app; other
+        options are docker SDK's.
+        """
+        mounts = dict(volumes or {})
+        if app is not None:
+            mounts[str(app)] = {"bind": "/app", "mode": "rw"}
+        ports = {f"{port}/tcp": ("127.0.0.1", None) for port in (PRODUCTION_PORT, DEBUG_PORT)}
+        container = self.client.containers.run(
+            image,
+            command or [],
+            detach=True,
+            environment=env or {},
+            volumes=mounts,
+            labels={LABEL: self.session},
+            **{"ports": ports, **options},
+        )
+        return Container(container)
+
+    def remove_containers(self) -> None:
+        """Remove every container of this session, with its anonymous volumes."""
+        for container in self._containers():
+            with suppress(NotFound, APIError):
+                container.remove(force=True, v=True)
+
+    def leftovers(self) -> list[str]:
+        """What of this session's still stands."""
+        mine = {"label": f"{LABEL}={self.session}"}
+        return [
+            *(f"container {container.name}" for container in self._containers()),
+            *(f"network {network.name}" for network in self.client.networks.list(filters=mine)),
+            *(f"volume {volume.name}" for volume in self.client.volumes.list(filters=mine)),
+        ]
+
+    def _containers(self) -> list[DockerContainer]:
+        return self.client.containers.list(
+            all=True, filters={"label": f"{LABEL}={self.session}"}, ignore_removed=True
+        )
