@@ -1,0 +1,41 @@
+# make            what there is
+# make up         build the image, start production, print its address
+# make test       prove it
+
+IMAGE ?= docker-flask
+NAME ?= flaskapp
+PORT ?= 8091
+DEBUG_PORT ?= 5000
+# pytest's options, as in: make test TESTS="tests/unit -k settings"
+TESTS ?=
+DOCKER := tools/docker
+
+.DEFAULT_GOAL := help
+.PHONY: help image up debug down test lint pictures
+
+help: ## show this list
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@echo '  with PORT=$(PORT) DEBUG_PORT=$(DEBUG_PORT) NAME=$(NAME) IMAGE=$(IMAGE) as you like'
+
+image: ## build the image
+	@tools/build $(IMAGE)
+
+up: image ## start production and wait until it serves
+	@tools/up $(IMAGE) $(NAME) $(PORT)
+
+debug: image ## start development mode on app/, in this terminal
+	@-$(DOCKER) rm -f $(NAME) >/dev/null 2>&1
+	@echo 'docker-flask: development on http://localhost:$(DEBUG_PORT)/ - Ctrl-C ends it'
+	@$(DOCKER) run --rm -it --name $(NAME) -p $(DEBUG_PORT):5000 -v "$(CURDIR)/app:/app" $(IMAGE) -d debug
+
+down: ## stop it; uploads stay in the volume NAME-data
+	@$(DOCKER) stop $(NAME) >/dev/null && $(DOCKER) rm $(NAME) >/dev/null && echo 'docker-flask: stopped'
+
+test: ## prove it: unit, image and browser tests, from a bare machine
+	@tools/test $(IMAGE) $(TESTS)
+
+lint: ## check the style of all code
+	@tools/lint
+
+pictures: image ## make the README's pictures anew
+	@.venv/bin/python tests/browser/screenshots.py
