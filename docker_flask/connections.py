@@ -6,6 +6,7 @@ import contextlib
 import socket
 import struct
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from docker_flask.loop import Loop
@@ -56,7 +57,7 @@ class LastCall:
     is told to try again: 503 with Retry-After.
     """
 
-    def __init__(self, listeners: list[socket.socket], loop: Loop):
+    def __init__(self, listeners: list[socket.socket], loop: Loop) -> None:
         self._listeners = listeners
         self._loop = loop
         self._told: list[socket.socket] = []
@@ -69,7 +70,7 @@ class LastCall:
         self._loop.wait(lambda: not any(map(queued, self._listeners)), 0.2, tick=0.002)
         quit_nginx()
         for listener in self._listeners:
-            self._loop.watch(listener, lambda listener=listener: self._turn_away(listener))
+            self._loop.watch(listener, partial(self._turn_away, listener))
         # nginx takes a moment to let go; until the kernel has nobody left to hand over.
         self._loop.wait(lambda: False, 0.05)
         for listener in self._listeners:
@@ -90,7 +91,7 @@ class LastCall:
                     connection.send(_BUSY)
                     connection.shutdown(socket.SHUT_WR)
                 self._told.append(connection)
-                self._loop.watch(connection, lambda c=connection: self._discard(c))
+                self._loop.watch(connection, partial(self._discard, connection))
 
     def _discard(self, connection: socket.socket) -> None:
         try:

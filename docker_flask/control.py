@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ class Control:
 
     def __init__(
         self, folder: Path, loop: Loop, commands: dict[str, Callable[[Callable[[str], None]], None]]
-    ):
+    ) -> None:
         self._loop = loop
         self._commands = commands
         self._listener = socket.socket(socket.AF_UNIX)
@@ -35,10 +36,8 @@ class Control:
         self._loop.forget(connection)
 
         def answer(line: str) -> None:
-            try:
+            with contextlib.suppress(OSError):  # whoever asked may have gone
                 connection.sendall(line.encode() + b"\n")
-            except OSError:
-                pass  # whoever asked has gone
             connection.close()
 
         try:

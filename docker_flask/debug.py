@@ -31,7 +31,7 @@ Snapshot = dict[str, tuple[int, int]]
 class DebugServer:
     """Runs the development server on a port until told to stop; `run` returns the exit code."""
 
-    def __init__(self, port: int):
+    def __init__(self, port: int) -> None:
         self.port = port
         self.root = Path.cwd()
         self.loop = Loop()

@@ -19,7 +19,9 @@ from docker_flask.settings import Settings
 class Generation:
     """The socket outlives the server: when that one dies, connections queue for the next."""
 
-    def __init__(self, number: int, runtime: Path, server: AppServer, loop: Loop, backlog: int):
+    def __init__(
+        self, number: int, runtime: Path, server: AppServer, loop: Loop, backlog: int
+    ) -> None:
         # The kernel lists sockets by path, and containers may share its list.
         self.path = runtime / f"app{number}-{secrets.token_hex(4)}.sock"
         self.number = number
@@ -33,9 +35,7 @@ class Generation:
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(self.path))
         self._listener.listen(backlog)
-        self._channel, self._workers_end = socket.socketpair(
-            socket.AF_UNIX, socket.SOCK_SEQPACKET
-        )
+        self._channel, self._workers_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._channel.setblocking(False)
         loop.watch(self._channel, self._on_message)
 

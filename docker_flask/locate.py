@@ -156,7 +156,9 @@ def _pick(module: ModuleType) -> str | None:
 
 def _is_flask(value: Any) -> bool:
     """True for an instance of Flask, told by name: the application may not use Flask at all."""
-    return any(kind.__module__ == "flask.app" and kind.__name__ == "Flask" for kind in type(value).__mro__)
+    return any(
+        kind.__module__ == "flask.app" and kind.__name__ == "Flask" for kind in type(value).__mro__
+    )
 
 
 def _takes_nothing(factory: Any) -> bool:

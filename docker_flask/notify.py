@@ -24,10 +24,9 @@ def send(state: str, text: str) -> bool:
     if not descriptor:
         return False
     packet = json.dumps({"state": state, "text": text[-LONGEST_TEXT:], "pid": os.getpid()})
-    with contextlib.suppress(OSError):
-        with socket.socket(fileno=os.dup(int(descriptor))) as channel:
-            channel.send(packet.encode())
-            return True
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(descriptor))) as channel:
+        channel.send(packet.encode())
+        return True
     return False
 
 

@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 FIRST_DESCRIPTOR = 3
 # Above all descriptors that a child gets, so that none overwrites another on its way.
@@ -25,6 +26,7 @@ def spawn(
     descriptors: handed over as 3, 4, ... in this order. The child starts with no signal blocked
     and none ignored, whatever the supervisor does with its own. Raises OSError.
     """
+    group: dict[str, Any] = {"setpgroup": 0} if own_group else {}
     aside = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _ASIDE) for fd in descriptors]
     try:
         return os.posix_spawn(
@@ -34,10 +36,10 @@ def spawn(
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, fd, FIRST_DESCRIPTOR + i) for i, fd in enumerate(aside)
             ],
-            **({"setpgroup": 0} if own_group else {}),
             setsigmask=[],
             # Python ignores these two, and what is ignored stays so across exec.
             setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
+            **group,
         )
     finally:
         for fd in aside:

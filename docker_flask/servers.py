@@ -39,7 +39,9 @@ def _uwsgi(settings: Settings, limits: Limits) -> list[str]:
         "open-files": limits.descriptors,
     }
     options = [
-        word for key, value in placeholders.items() for word in ("--set-placeholder", f"{key}={value}")
+        word
+        for key, value in placeholders.items()
+        for word in ("--set-placeholder", f"{key}={value}")
     ]
     return [str(VENV / "bin/uwsgi"), *options, "--ini", str(HOME / "app.ini")]
 

@@ -45,7 +45,7 @@ class StopAtOnce(Exception):
 class Failure(Exception):
     """The container can't go on."""
 
-    def __init__(self, reason: str, code: int = EXIT_NOT_SERVING):
+    def __init__(self, reason: str, code: int = EXIT_NOT_SERVING) -> None:
         super().__init__(reason)
         self.code = code
 
@@ -64,7 +64,7 @@ class Supervisor:
 
     def __init__(
         self, settings: Settings, limits: Limits, runtime: Path, listeners: list[socket.socket]
-    ):
+    ) -> None:
         self.settings = settings
         self.limits = limits
         self.runtime = runtime
@@ -103,8 +103,11 @@ class Supervisor:
                         signal.SIGCHLD: self._on_child,
                     }
                 )
-                commands = {"health": self._answer_health, "reload": self._answer_reload}
-                Control(self.runtime, self.loop, commands)
+                Control(
+                    self.runtime,
+                    self.loop,
+                    {"health": self._answer_health, "reload": self._answer_reload},
+                )
                 self._start()
                 self._serve()
             except Stop:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from harness import Engine
 
 
@@ -47,5 +46,7 @@ def app_folder(tmp_path: Path) -> Path:
 def sample_app(app_folder: Path) -> Path:
     """A copy of the sample application, to be edited."""
     source = Path(__file__).parents[1] / "app"
-    shutil.copytree(source, app_folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        source, app_folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__")
+    )
     return app_folder

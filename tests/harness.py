@@ -38,7 +38,7 @@ def wait_for(look: Callable[[], T], seconds: float, what: str, every: float = 0.
 class Container:
     """A running (or ended) container of the image under test."""
 
-    def __init__(self, container: DockerContainer):
+    def __init__(self, container: DockerContainer) -> None:
         self.docker = container
 
     @property
@@ -119,7 +119,7 @@ class Container:
 class Engine:
     """Starts containers with ports of 127.0.0.1 that the engine picks, and removes them all."""
 
-    def __init__(self, session: str):
+    def __init__(self, session: str) -> None:
         self.client = docker.from_env()
         self.session = session
 
