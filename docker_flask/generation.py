@@ -27,7 +27,8 @@ class Generation:
         self.number = number
         self.server = server
         self.pid = 0
-        self.group = 0
+        # Of this server and of those before it on this socket, whose workers may live on.
+        self.groups: list[int] = []
         self.loaded = ""
         self.failure = ""
         self._workers: set[int] = set()
@@ -45,11 +46,12 @@ class Generation:
         self.loaded = self.failure = ""
         descriptors = [self._listener.fileno(), self._workers_end.fileno()]
         channel = process.FIRST_DESCRIPTOR + 1
-        self.pid = self.group = process.spawn(
+        self.pid = process.spawn(
             self.server.command(settings, limits),
             {**environment, notify.VARIABLE: str(channel)},
             descriptors,
         )
+        self.groups.append(self.pid)
 
     def ready(self, workers: int = 1) -> bool:
         """True once so many workers have loaded the application."""
@@ -75,10 +77,6 @@ class Generation:
         self.pid = 0
         return words
 
-    def orphans(self) -> bool:
-        """True when the server's first process is gone and others of it live on."""
-        return not self.pid and bool(process.states({self.group}))
-
     def stop(self, seconds: float) -> None:
         """End the server: politely, and after so many seconds by force."""
         if self.pid:
@@ -88,7 +86,8 @@ class Generation:
 
     def kill(self) -> None:
         """End the server and everything it started, at once, and give up the socket."""
-        process.signal_group(self.group, signal.SIGKILL)
+        for group in self.groups:
+            process.signal_group(group, signal.SIGKILL)
         self._loop.forget(self._channel)
         for kept in (self._channel, self._workers_end, self._listener):
             kept.close()

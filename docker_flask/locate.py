@@ -92,10 +92,11 @@ def _candidates(root: Path) -> Iterable[Candidate]:
         yield from _in_package(root.name, root, (root, root.parent))
     for base in (root, root / "src"):
         for name in MODULES:
-            if (base / f"{name}.py").is_file() and not (root / "__init__.py").is_file():
-                yield Candidate(name, _folders(root))
-            elif (base / name / "__init__.py").is_file():
+            # In this order, because Python itself prefers the package to the module.
+            if (base / name / "__init__.py").is_file():
                 yield from _in_package(name, base / name, _folders(root))
+            elif (base / f"{name}.py").is_file() and not (root / "__init__.py").is_file():
+                yield Candidate(name, _folders(root))
             elif (base / name / "main.py").is_file():
                 yield Candidate(f"{name}.main", _folders(root))
     yield from _other_packages(root)

@@ -21,11 +21,16 @@ HOME = Path("/opt/docker-flask")
 
 @dataclass(frozen=True)
 class AppServer:
-    """One application server: its name in the log, its command line, the signal that ends it."""
+    """One application server.
+
+    name: in the log; command: its command line; stop_signal: ends the whole server;
+    retire_signal: sent to one worker, makes that take no more requests.
+    """
 
     name: str
     command: Callable[[Settings, Limits], list[str]]
     stop_signal: signal.Signals
+    retire_signal: signal.Signals
 
 
 def _uwsgi(settings: Settings, limits: Limits) -> list[str]:
@@ -46,4 +51,4 @@ def _uwsgi(settings: Settings, limits: Limits) -> list[str]:
     return [str(VENV / "bin/uwsgi"), *options, "--ini", str(HOME / "app.ini")]
 
 
-UWSGI = AppServer("uWSGI", _uwsgi, signal.SIGTERM)
+UWSGI = AppServer("uWSGI", _uwsgi, stop_signal=signal.SIGTERM, retire_signal=signal.SIGHUP)

@@ -84,7 +84,6 @@ class Supervisor:
         self.retiring: list[Retiring] = []
 
         self.stops_asked = 0
-        self.orphaned = False
         self.reload_wanted = False
         self.reload_answers: list[Callable[[str], None]] = []
         self.deaths: dict[str, list[float]] = defaultdict(list)
@@ -196,6 +195,8 @@ class Supervisor:
             for name, value in self.environment.items()
             if not name.startswith("UWSGI_") and name != "FLASK_DEBUG"
         }
+        environment["REQUEST_TIMEOUT"] = f"{self.settings.request_timeout:g}"
+        environment["DOCKER_FLASK_RETIRE_SIGNAL"] = str(int(self.server.retire_signal))
         generation.start(self.settings, self.limits, environment)
 
     def _switch_to(self, fresh: Generation) -> None:
@@ -303,11 +304,9 @@ class Supervisor:
             )
         elif generation is self.current:
             self._count_death(self.server.name, reason)
-            # Workers that outlived their master serve on until a new generation takes over;
-            # without any, a new server takes up the socket where connections wait.
-            self.orphaned = generation.orphans()
-            if not self.orphaned:
-                self._start_server(generation)
+            # The new one takes up the socket where connections wait. Workers that outlived their
+            # master answer what they have, see that it is gone, and go.
+            self._start_server(generation)
 
     def _count_death(self, name: str, reason: str) -> None:
         now = time.monotonic()
@@ -324,19 +323,19 @@ class Supervisor:
             self.loop.wait(self._something_to_do, 0.1 if self.retiring else LOOK_AROUND)
             if self.current and self.current.failure:
                 raise Failure(self.current.failure)
-            if self.orphaned or self.reload_wanted:
-                self._replace()
+            if self.reload_wanted:
+                self._reload()
             self._retire_idle()
             self._end_stopped()
 
     def _something_to_do(self) -> bool:
         broken = self.current and self.current.failure
-        return self.reload_wanted or self.orphaned or bool(broken)
+        return self.reload_wanted or bool(broken)
 
-    def _replace(self) -> None:
+    def _reload(self) -> None:
         """Put a new generation in the place of the current one, which serves until then."""
         answers, self.reload_answers = self.reload_answers, []
-        must_succeed, self.orphaned, self.reload_wanted = self.orphaned, False, False
+        self.reload_wanted = False
         log("loading the application anew, beside the generation that serves")
         fresh = self._new_generation()
         workers = self.settings.web_concurrency
@@ -348,8 +347,6 @@ class Supervisor:
             reason = self._why_not_ready(fresh)
             self.candidate = None
             fresh.kill()
-            if must_succeed:
-                raise Failure(reason)
             outcome = f"not reloaded, the old generation serves on: {reason}"
             log(outcome)
         for answer in answers:
@@ -374,7 +371,7 @@ class Supervisor:
         if now - self.looked_at < LOOK_AROUND:
             return
         self.looked_at = now
-        groups = {self.nginx, *(generation.group for generation in self._generations())}
+        groups = {self.nginx, *(group for g in self._generations() for group in g.groups)}
         stopped = {pid for pid, state in process.states(groups).items() if state == "T"}
         for pid in stopped & self.stopped_before:
             log(f"process {pid} has been stopped for {LOOK_AROUND:g} seconds; killing it")

@@ -1,4 +1,4 @@
-"""The callable that every application server loads: the application, found and watched.
+"""The callable that every application server loads: the application, found and guarded.
 
 Imported once in each worker. Standard library only, because it shares a Python environment with
 the application.
@@ -13,7 +13,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from docker_flask import locate, notify
+from docker_flask import guard, locate, notify
 
 EXIT_NOT_LOADED = 70  # EX_SOFTWARE in sysexits.h
 
@@ -33,8 +33,12 @@ def load() -> Any:
     except BaseException:
         _give_up(traceback.format_exc().rstrip())
     del os.environ["FLASK_RUN_FROM_CLI"]
+    guarded = guard.Guard(found.application, float(os.environ.get("REQUEST_TIMEOUT", "60")))
+    guarded.watch()
+    guard.protect_exit()
+    guard.offer_to_oom_killer()
     notify.send("ready", f"{found.name} ({found.reason})")
-    return found.application
+    return guarded
 
 
 def _give_up(reason: str) -> None:
