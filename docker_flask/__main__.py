@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from docker_flask import control, limits, runtime, settings
+from docker_flask import limits, runtime, settings
 from docker_flask.log import log
 
 DEBUG_PORT = 5000
+EXIT_FAULT = 1
 HEALTH_TIMEOUT = 4.0  # below the Dockerfile's HEALTHCHECK --timeout
 
 
 def serve() -> int:
     """Production: bind as root, leave root, supervise."""
-    from docker_flask.supervisor import Supervisor
-
     resources = limits.read()
     chosen = settings.load(os.environ, resources)
     limits.bound_descriptors(resources)
@@ -30,7 +30,18 @@ def serve() -> int:
             "allowed is a free port, above 1023 for a container without privileges"
         ) from None
     runtime.become(*runtime.service_ids())
-    return Supervisor(chosen, resources, runtime.make_folder(), listeners).run()
+    # After the sockets are bound: from then on no client is refused.
+    from docker_flask.relay import Relay
+    from docker_flask.supervisor import Supervisor
+
+    relay = Relay()
+    try:
+        return Supervisor(chosen, resources, runtime.make_folder(), listeners).run()
+    except Exception:  # a fault of ours; the relay must pass it on before this process ends
+        traceback.print_exc()
+        return EXIT_FAULT
+    finally:
+        relay.close()
 
 
 def debug() -> int:
@@ -53,6 +64,8 @@ def show_settings() -> int:
 
 def reload() -> int:
     """Put the code that lies in /app now into service; waits until it serves, or says why not."""
+    from docker_flask import control
+
     folder = runtime.find_folder()
     if not folder:
         log("nothing to reload: no production server runs here (debug mode reloads by itself)")
@@ -65,6 +78,8 @@ def reload() -> int:
 
 def health() -> int:
     """Exit 0 when requests are being served; asked by the image's HEALTHCHECK."""
+    from docker_flask import control
+
     folder = runtime.find_folder()
     if not folder:
         socket.create_connection(("127.0.0.1", DEBUG_PORT), HEALTH_TIMEOUT).close()

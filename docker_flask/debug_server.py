@@ -10,14 +10,16 @@ import io
 import os
 import signal
 import sys
+import threading
+import time
 import traceback
 import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from werkzeug.debug import DebuggedApplication
-from werkzeug.serving import make_server
+from werkzeug.serving import WSGIRequestHandler, make_server
 
 from docker_flask import locate
 from docker_flask.process import FIRST_DESCRIPTOR
@@ -68,12 +70,40 @@ def with_request_id(application: Wsgi) -> Wsgi:
     return identified
 
 
+class Connection(WSGIRequestHandler):
+    """One request: Werkzeug keeps no connection alive. Knows which are still to be answered."""
+
+    open: ClassVar[set[Connection]] = set()
+
+    def setup(self) -> None:
+        self.since = time.monotonic()
+        self.raw_requestline = b""
+        self.open.add(self)
+        super().setup()
+
+    def finish(self) -> None:
+        super().finish()
+        self.open.discard(self)
+
+    def pending(self) -> bool:
+        """True unless it is one that a browser opened ahead of need."""
+        return bool(self.raw_requestline) or time.monotonic() - self.since < 0.1
+
+
 def main() -> None:
-    """Serve until TERM."""
+    """Serve until TERM; what was accepted before is answered."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     application = with_request_id(load())
-    server = make_server("0.0.0.0", 0, application, threaded=True, fd=FIRST_DESCRIPTOR)
-    server.serve_forever()
+    server = make_server(
+        "0.0.0.0", 0, application, threaded=True, request_handler=Connection, fd=FIRST_DESCRIPTOR
+    )
+    signal.signal(
+        signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown, daemon=True).start()
+    )
+    server.serve_forever(poll_interval=0.02)
+    time.sleep(0.02)
+    while any(connection.pending() for connection in list(Connection.open)):
+        time.sleep(0.01)
 
 
 if __name__ == "__main__":

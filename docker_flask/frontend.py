@@ -14,6 +14,10 @@ from docker_flask.settings import Settings
 NGINX = "/usr/sbin/nginx"
 RELOAD = signal.SIGHUP
 QUIT = signal.SIGQUIT
+# Connections, for each nginx worker, of clients that have no request just now.
+IDLE_CONNECTIONS = 1024
+# Descriptors that nginx has open itself: sockets, log, event queue.
+OWN_DESCRIPTORS = 24
 
 
 def render(
@@ -33,9 +37,8 @@ def render(
         undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True
     )
     nginx_workers = max(1, limits.whole_cpus // 4)
-    # As many as may wait for the application at once, a connection to the client and one to the
-    # application for each: more would be refused by the full socket, and answered with 502.
-    wanted = 2 * limits.backlog // nginx_workers + 64
+    connections = min(2 * limits.backlog + IDLE_CONNECTIONS, limits.descriptors - OWN_DESCRIPTORS)
+    idle = min(IDLE_CONNECTIONS, connections // 4)
     return environment.from_string(template.read_text()).render(
         runtime=runtime,
         socket=runtime / "app.sock",
@@ -43,7 +46,9 @@ def render(
         backlog=limits.backlog,
         descriptors=limits.descriptors,
         nginx_workers=nginx_workers,
-        connections=min(wanted, limits.descriptors - 24),
+        connections=connections,
+        # As many as the application's socket lets wait.
+        requests=min(limits.backlog, nginx_workers * (connections - idle) // 2),
         shutdown_timeout=_whole_seconds(settings.request_timeout + 5),
         request_timeout=_whole_seconds(settings.request_timeout),
         max_upload=settings.max_upload,

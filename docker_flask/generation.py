@@ -46,11 +46,15 @@ class Generation:
         self.loaded = self.failure = ""
         descriptors = [self._listener.fileno(), self._workers_end.fileno()]
         channel = process.FIRST_DESCRIPTOR + 1
-        self.pid = process.spawn(
-            self.server.command(settings, limits),
-            {**environment, notify.VARIABLE: str(channel)},
-            descriptors,
-        )
+        try:
+            self.pid = process.spawn(
+                self.server.command(settings, limits),
+                {**environment, notify.VARIABLE: str(channel)},
+                descriptors,
+            )
+        except OSError as error:
+            self.failure = f"{self.server.name} can't be started: {error.strerror}"
+            return
         self.groups.append(self.pid)
 
     def ready(self, workers: int = 1) -> bool:
@@ -81,7 +85,8 @@ class Generation:
         """End the server: politely, and after so many seconds by force."""
         if self.pid:
             process.signal_process(self.pid, self.server.stop_signal)
-            self._loop.wait(lambda: not self.pid, seconds, tick=0.05)
+            # A master without workers has nothing left to do but to notice that.
+            self._loop.wait(lambda: len(process.states(self.groups)) <= 1, seconds, tick=0.02)
         self.kill()
 
     def kill(self) -> None:

@@ -53,11 +53,13 @@ class Guard:
                 begun[thread] = now()
         except GeneratorExit:  # the client has left
             raise
-        except BaseException:  # also SystemExit: a request does not end the worker
+        except BaseException as error:  # also SystemExit: a request does not end the worker
+            if result is not None:
+                # The response may have begun; the server breaks it off.
+                raise RuntimeError("the application failed within its response") from error
             traceback.print_exc()
             plain = [("Content-Type", "text/plain"), ("Content-Length", str(len(_FAILED)))]
-            # Raises what was raised if the response had begun, as PEP 3333 has it.
-            start_response("500 Internal Server Error", plain, sys.exc_info())
+            start_response("500 Internal Server Error", plain)
             yield _FAILED
         finally:
             begun.pop(thread, None)
@@ -70,6 +72,7 @@ class Guard:
         # A C function that keeps the interpreter's lock keeps this thread from looking, too. It
         # burns processor time, which a timer counts: it dumps the traceback and ends the worker.
         faulthandler.register(signal.SIGVTALRM, chain=True)
+        self._wind_up()
         threading.Thread(target=self._watch, name="docker-flask guard", daemon=True).start()
 
     def _watch(self) -> None:
@@ -86,9 +89,7 @@ class Guard:
                 for thread, begun in running:
                     self._begun[thread] = begun + jump
                 continue
-            signal.setitimer(
-                signal.ITIMER_VIRTUAL, self._timeout + MARGIN + TICK if running else 0.0
-            )
+            self._wind_up()
             overdue = {thread for thread, begun in running if now - begun > self._timeout + MARGIN}
             for thread in overdue - reported:
                 self._report(thread)
@@ -96,6 +97,9 @@ class Guard:
             if overdue:
                 self._end(len(running) - len(overdue), first=not reported)
             reported |= overdue
+
+    def _wind_up(self) -> None:
+        signal.setitimer(signal.ITIMER_VIRTUAL, self._timeout + MARGIN + TICK)
 
     def _report(self, thread: int) -> None:
         frame = sys._current_frames().get(thread)

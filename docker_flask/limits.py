@@ -21,7 +21,8 @@ class Limits:
     """The resources of this container.
 
     cpus: CPUs' worth of time, at least a fraction of one; memory: bytes;
-    descriptors: open files per process; backlog: connections that may queue on a socket.
+    descriptors: open files per process; backlog: connections that may queue on a socket;
+    processes: processes and threads, 0 for no limit.
     The `_source` fields say in plain words where a number came from.
     """
 
@@ -31,6 +32,7 @@ class Limits:
     memory_source: str
     descriptors: int
     backlog: int
+    processes: int
 
     @property
     def whole_cpus(self) -> int:
@@ -46,7 +48,13 @@ def read(root: Path = Path("/")) -> Limits:
     ceiling = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
     somaxconn = _number(root / "proc/sys/net/core/somaxconn") or 128
     return Limits(
-        cpus, cpus_source, memory, memory_source, ceiling, min(int(somaxconn), MAX_BACKLOG)
+        cpus=cpus,
+        cpus_source=cpus_source,
+        memory=memory,
+        memory_source=memory_source,
+        descriptors=ceiling,
+        backlog=min(int(somaxconn), MAX_BACKLOG),
+        processes=_processes(root),
     )
 
 
@@ -88,6 +96,14 @@ def _memory(root: Path) -> tuple[int, str]:
         if limit and limit < total:
             return int(limit), f"cgroup limit of {int(limit) >> 20} MiB"
     return total, f"machine's {total >> 20} MiB"
+
+
+def _processes(root: Path) -> int:
+    for folder in _cgroup_folders(root, "pids"):
+        limit = _number(folder / "pids.max")
+        if limit:
+            return int(limit)
+    return 0
 
 
 def _cgroup_folders(root: Path, controller: str) -> list[Path]:

@@ -25,6 +25,7 @@ _DEFINES = re.compile(
     rf"|from\s.+\bimport\b.*\b(?:{'|'.join(CALLABLES + FACTORIES)})\b)",
     re.MULTILINE,
 )
+_RELATIVE = re.compile(r"^\s*from\s+\.", re.MULTILINE)
 SETTING = "set APP_MODULE=package.module:callable"
 
 
@@ -87,19 +88,35 @@ def _load_named(root: Path, app_module: str) -> Found:
 
 def _candidates(root: Path) -> Iterable[Candidate]:
     """Modules in the order of how usual they are; nothing is imported yet."""
-    if (root / "__init__.py").is_file():
-        # The folder is itself the package, as in tutorials that write `from app import app`.
-        yield from _in_package(root.name, root, (root, root.parent))
+    is_package = _is_package(root)
+    if is_package:
+        yield from _in_package(root.name, root, (root.parent, root))
     for base in (root, root / "src"):
         for name in MODULES:
             # In this order, because Python itself prefers the package to the module.
             if (base / name / "__init__.py").is_file():
                 yield from _in_package(name, base / name, _folders(root))
-            elif (base / f"{name}.py").is_file() and not (root / "__init__.py").is_file():
+            elif (base / f"{name}.py").is_file() and not (is_package and base == root):
                 yield Candidate(name, _folders(root))
             elif (base / name / "main.py").is_file():
                 yield Candidate(f"{name}.main", _folders(root))
     yield from _other_packages(root)
+
+
+def _is_package(root: Path) -> bool:
+    """True if the folder is itself the package, as where tutorials write `from app import app`.
+
+    An empty __init__.py beside an app.py does not make it one, unless that imports relatively.
+    """
+    init = root / "__init__.py"
+    if not init.is_file():
+        return False
+    modules = [root / f"{name}.py" for name in MODULES if (root / f"{name}.py").is_file()]
+    return (
+        not modules
+        or bool(_DEFINES.search(init.read_text(errors="replace")))
+        or any(_RELATIVE.search(module.read_text(errors="replace")) for module in modules)
+    )
 
 
 def _in_package(name: str, folder: Path, folders: tuple[Path, ...]) -> Iterable[Candidate]:
@@ -130,9 +147,8 @@ def _folders(root: Path) -> tuple[Path, ...]:
 
 
 def _import(candidate: Candidate) -> ModuleType:
-    for folder in reversed(candidate.folders):
-        if str(folder) not in sys.path:
-            sys.path.insert(0, str(folder))
+    folders = [str(folder) for folder in candidate.folders]
+    sys.path[:] = [*folders, *(path for path in sys.path if path not in folders)]
     return importlib.import_module(candidate.module)
 
 

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 FIRST_DESCRIPTOR = 3
-# Above all descriptors that a child gets, so that none overwrites another on its way.
-_ASIDE = 200
 
 
 def spawn(
@@ -27,7 +25,9 @@ def spawn(
     and none ignored, whatever the supervisor does with its own. Raises OSError.
     """
     group: dict[str, Any] = {"setpgroup": 0} if own_group else {}
-    aside = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _ASIDE) for fd in descriptors]
+    # Above all that the child gets, so that none overwrites another on its way.
+    above = FIRST_DESCRIPTOR + len(descriptors)
+    aside = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, above) for fd in descriptors]
     try:
         return os.posix_spawn(
             command[0],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
-import shutil
 import socket
 from pathlib import Path
 
@@ -18,6 +17,8 @@ CONTROL_SOCKET = "control.sock"
 
 def make_folder() -> Path:
     """An empty folder for this start, whatever an earlier one left; raises OSError."""
+    import shutil  # takes longer to load than all else here, and the port is not bound yet
+
     problem: OSError | None = None
     for folder in _FOLDERS:
         try:

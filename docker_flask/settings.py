@@ -100,11 +100,15 @@ def setting(
 
 def _workers(limits: Limits) -> tuple[int, str]:
     """Two workers a CPU, so that one that waits for a database leaves its CPU to another."""
-    wanted = 2 * limits.whole_cpus
-    affordable = max(1, (limits.memory // 2) // WORKER_MEMORY)
-    if affordable < wanted:
-        return affordable, limits.memory_source
-    return wanted, limits.cpus_source
+    choices = [
+        (2 * limits.whole_cpus, limits.cpus_source),
+        ((limits.memory // 2) // WORKER_MEMORY, limits.memory_source),
+    ]
+    if limits.processes:
+        # A worker is two, with its guard's thread, and there are twice as many in a reload.
+        choices.append(((limits.processes - 6) // 4, f"limit of {limits.processes} processes"))
+    count, reason = min(choices, key=lambda choice: choice[0])
+    return max(1, count), reason
 
 
 @dataclass(frozen=True)

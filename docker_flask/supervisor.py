@@ -28,10 +28,15 @@ MOST_DEATHS, DEATHS_WINDOW = 5, 60.0
 PATIENCE = 3.0
 # What an application server gets to end by itself before it is killed.
 POLITE = 0.8
+# The same where requests were cut already: Docker's patience is nearly at its end.
+HURRIED = 0.2
 # How much later than nginx the supervisor lets go of a request that takes too long.
 CUT_MARGIN = 5.0
-# How often a serving supervisor looks for processes that were stopped (SIGSTOP).
-LOOK_AROUND = 5.0
+# Below these, a container that serves well when idle may fail under load, and its log says so.
+FEW_DESCRIPTORS, SHORT_BACKLOG, FEW_PROCESSES = 1024, 128, 32
+# How often a serving supervisor looks for what no signal tells: a process that was stopped
+# (SIGSTOP), a socket's file that was deleted.
+LOOK_AROUND = 2.0
 
 
 class Stop(Exception):
@@ -125,6 +130,7 @@ class Supervisor:
 
     def _start(self) -> None:
         self._check_folder()
+        self._warn_of_limits()
         self._prestart()
         first = self._new_generation()
         self._write_configuration(starting=False)
@@ -154,6 +160,17 @@ class Supervisor:
                 f"{status.st_mode & 0o777:o}; allow others to read it (chmod -R o+rX), or run the "
                 f"container with --user {status.st_uid}"
             )
+
+    def _warn_of_limits(self) -> None:
+        tight = []
+        if self.limits.descriptors < FEW_DESCRIPTORS:
+            tight.append(f"{self.limits.descriptors} open files (ulimit -n)")
+        if self.limits.backlog < SHORT_BACKLOG:
+            tight.append(f"{self.limits.backlog} waiting connections (net.core.somaxconn)")
+        if 0 < self.limits.processes < FEW_PROCESSES:
+            tight.append(f"{self.limits.processes} processes (--pids-limit)")
+        if tight:
+            log(f"this container is limited to {', '.join(tight)}; under load it will refuse some")
 
     def _prestart(self) -> None:
         """Source the application's prestart.sh in a shell; what it exports is kept."""
@@ -326,7 +343,7 @@ class Supervisor:
             if self.reload_wanted:
                 self._reload()
             self._retire_idle()
-            self._end_stopped()
+            self._look_around()
 
     def _something_to_do(self) -> bool:
         broken = self.current and self.current.failure
@@ -365,12 +382,18 @@ class Supervisor:
                 old.generation.stop(POLITE)
                 self.retiring.remove(old)
 
-    def _end_stopped(self) -> None:
-        """Kill what somebody stopped with SIGSTOP, so that it is replaced."""
+    def _look_around(self) -> None:
         now = time.monotonic()
         if now - self.looked_at < LOOK_AROUND:
             return
         self.looked_at = now
+        self._end_stopped()
+        if self.current and not (self.runtime / "app.sock").exists():
+            log("the application's socket was deleted")
+            self.reload_wanted = True
+
+    def _end_stopped(self) -> None:
+        """Kill what somebody stopped with SIGSTOP, so that it is replaced."""
         groups = {self.nginx, *(group for g in self._generations() for group in g.groups)}
         stopped = {pid for pid, state in process.states(groups).items() if state == "T"}
         for pid in stopped & self.stopped_before:
@@ -407,8 +430,8 @@ class Supervisor:
         cut = connections.to_port(port) if self.nginx else 0
         process.signal_group(self.nginx, signal.SIGKILL)
         for generation in self._generations():
-            generation.stop(POLITE)
-        self.loop.wait(lambda: not process.any_left(), POLITE, tick=0.02)
+            generation.stop(HURRIED if cut else POLITE)
+        self.loop.wait(lambda: not process.any_left(), HURRIED, tick=0.02)
         if cut:
             timeout = self.settings.graceful_timeout
             log(f"stopped; {cut} requests were cut at GRACEFUL_TIMEOUT={timeout:g}")
