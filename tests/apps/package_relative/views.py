@@ -1,0 +1,7 @@
+from . import app
+from .models import greeting
+
+
+@app.route('/')
+def index():
+    return greeting('package')

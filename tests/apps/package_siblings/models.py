@@ -1,0 +1,2 @@
+def get_books():
+    return [{'title': 'Emma', 'author': 'Jane Austen'}]

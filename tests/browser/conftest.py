@@ -1,0 +1,83 @@
+"""A browser that keeps an eye on what goes wrong in it, and the sample application to visit."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+from browser import chromium
+from browser.visit import Site, Watch
+from harness import DEBUG, DEBUG_PORT, PRODUCTION_PORT, Engine
+from playwright.sync_api import Browser, Page, sync_playwright
+
+REPORT = pytest.StashKey[pytest.TestReport]()
+
+
+@pytest.fixture
+def production(engine: Engine) -> Site:
+    """The image as it is."""
+    return Site(engine.run(), "production", PRODUCTION_PORT)
+
+
+@pytest.fixture
+def debug(engine: Engine, sample_app: Path) -> Site:
+    """Debug mode, with a copy of the source to edit."""
+    container = engine.run(DEBUG, app=sample_app)
+    return Site(container, "development", DEBUG_PORT, sample_app)
+
+
+@pytest.fixture(params=["production", "debug"])
+def site(request: pytest.FixtureRequest) -> Site:
+    """The sample application, in each mode."""
+    site: Site = request.getfixturevalue(request.param)
+    return site
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One browser for all tests."""
+    if not chromium.find():
+        pytest.skip(chromium.MISSING)
+    with sync_playwright() as playwright:
+        browser = chromium.launch(playwright)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def watch() -> Watch:
+    """What goes wrong in the page."""
+    return Watch()
+
+
+@pytest.fixture
+def page(
+    browser: Browser, watch: Watch, request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[Page]:
+    """A fresh page, which must end without an error in its console or a request elsewhere."""
+    page = browser.new_page()
+    page.set_default_timeout(10_000)
+    page.on("console", watch.on_console)
+    page.on("pageerror", lambda error: watch.problems.append(f"script failed: {error}"))
+    page.on("dialog", watch.on_dialog)
+    page.on("request", watch.on_request)
+    yield page
+    problems = watch.summary()
+    if problems or request.node.stash[REPORT].failed:
+        picture = tmp_path / "page.png"
+        page.screenshot(path=picture, full_page=True)
+        print(f"{page.url} looked like {picture}")
+    page.close()
+    assert not problems
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Keep the outcome for the page's fixture."""
+    report = yield
+    if report.when == "call":
+        item.stash[REPORT] = report
+    return report
