@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,6 +16,11 @@ from docker.errors import APIError, NotFound
 from docker.models.containers import Container as DockerContainer
 
 IMAGE = os.environ.get("IMAGE", "docker-flask")
+BASE_IMAGE = os.environ.get("BASE_IMAGE", "ubuntu:24.04")
+# A client that can build, and certificate authorities that downloads have to trust.
+DOCKER = os.environ.get("DOCKER", "docker")
+CA_BUNDLE = Path(os.environ.get("CA_BUNDLE", "/etc/ssl/certs/ca-certificates.crt"))
+ROOT = Path(__file__).parents[1]
 APPS = Path(__file__).parent / "apps"
 LABEL = "docker-flask.test"
 PRODUCTION_PORT, DEBUG_PORT = 80, 5000
@@ -103,6 +109,15 @@ class Container:
         wait_for(lambda: not self.running(), seconds, "the container to end")
         return int(self.docker.attrs["State"]["ExitCode"])
 
+    def finish(self, seconds: float = 15) -> tuple[int, str, str]:
+        """Exit code, stdout and stderr, once the container has ended."""
+        code = self.wait_for_exit(seconds)
+        out, err = (
+            self.docker.logs(stdout=stream == 1, stderr=stream == 2).decode(errors="replace")
+            for stream in (1, 2)
+        )
+        return code, out, err
+
     def stop(self, seconds: int = 10) -> tuple[int, float]:
         """`docker stop`; returns the exit code and how long it took."""
         begun = time.monotonic()
@@ -122,6 +137,7 @@ class Engine:
     def __init__(self, session: str) -> None:
         self.client = docker.from_env()
         self.session = session
+        self.volumes: set[str] = set()
 
     def run(
         self,
@@ -157,6 +173,9 @@ class Engine:
         """Remove every container of this session, with its anonymous volumes."""
         for container in self._containers():
             with suppress(NotFound, APIError):
+                container.reload()
+                mounts = container.attrs["Mounts"]
+                self.volumes |= {mount["Name"] for mount in mounts if mount["Type"] == "volume"}
                 container.remove(force=True, v=True)
 
     def leftovers(self) -> list[str]:
@@ -165,10 +184,33 @@ class Engine:
         return [
             *(f"container {container.name}" for container in self._containers()),
             *(f"network {network.name}" for network in self.client.networks.list(filters=mine)),
-            *(f"volume {volume.name}" for volume in self.client.volumes.list(filters=mine)),
+            *(f"volume {v.name}" for v in self.client.volumes.list() if v.name in self.volumes),
         ]
 
     def _containers(self) -> list[DockerContainer]:
         return self.client.containers.list(
             all=True, filters={"label": f"{LABEL}={self.session}"}, ignore_removed=True
         )
+
+
+def docker_client(*arguments: str, seconds: float = 60) -> subprocess.CompletedProcess[str]:
+    """Run the docker command line, as a person would; stdout and stderr are kept apart."""
+    return subprocess.run(
+        [DOCKER, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+        env={**os.environ, "DOCKER_BUILDKIT": "1", "BUILDKIT_PROGRESS": "plain"},
+    )
+
+
+def trusting() -> dict[str, Any]:
+    """Options of `Engine.run` by which downloads in a container trust what this machine does."""
+    if not CA_BUNDLE.is_file():
+        return {}
+    inside = "/run/ca.crt"
+    return {
+        "env": {"PIP_CERT": inside, "SSL_CERT_FILE": inside, "CA_BUNDLE": inside},
+        "volumes": {str(CA_BUNDLE): {"bind": inside, "mode": "ro"}},
+    }

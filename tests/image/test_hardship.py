@@ -1,0 +1,220 @@
+"""What surrounds a container goes wrong: limits, disks, clocks, pauses, a log that nobody reads."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from docker.errors import APIError
+
+from harness import IMAGE, Container, Engine, wait_for
+from loss import Service
+
+# 1073741816 is what some engines hand out; no more than this machine's kernel allows can be tried.
+MOST_FILES = min(1073741816, int(Path("/proc/sys/fs/nr_open").read_text()))
+ENTRY = "/opt/docker-flask/entry-point.sh"
+
+
+def healthy(result: object) -> bool:
+    """True when every request of a load was answered with 200."""
+    counts = result.counts  # type: ignore[attr-defined]
+    return counts["ok"] == sum(counts.values()) > 0
+
+
+def test_load_beyond_capacity(engine: Engine, tmp_path: Path) -> None:
+    service = Service(engine, tmp_path, nano_cpus=500_000_000, env={"ACCESS_LOG": "0"})
+    service.container.wait_until_serving()
+    with service.load(mode="keepalive", connections=64) as running:
+        time.sleep(4)
+        peak = running.finish()
+    capacity = peak.counts["ok"] / 4
+    with service.load(mode="new", rate=int(2 * capacity), timeout=20) as running:
+        time.sleep(6)
+        begun = time.monotonic()
+        over = running.finish(60)
+    with service.load(mode="new", rate=100, seconds=3) as running:
+        after = running.wait(30)
+    # What was answered while it was offered twice as much, past the first second.
+    start = min(record.start for record in over.records)
+    middle = over.between(start + 1, start + 5)
+    goodput = (
+        sum(1 for r in over.records if r.verdict == "ok" and start + 1 < r.end < start + 5) / 4
+    )
+    print(f"capacity {capacity:.0f}/s, goodput {goodput:.0f}/s", over.counts, middle.counts)
+    assert over.counts["5xx"] == 0
+    assert healthy(after)
+    assert time.monotonic() - begun < 30
+
+
+SLOW_APP = """import time
+time.sleep({seconds})
+from flask import Flask
+app = Flask(__name__)
+@app.route("/")
+def hello():
+    return "hello"
+"""
+
+
+def wait_until_bound(container: Container) -> None:
+    """Return once process 1 listens; before, the kernel refuses, whatever the image does."""
+
+    table = Path(f"/proc/{container.pid}/net/tcp")
+
+    def listening() -> bool:
+        rows = [line.split() for line in table.read_text().splitlines()]
+        return any(row[1].endswith(":0050") and row[3] == "0A" for row in rows)
+
+    begun = time.monotonic()
+    wait_for(listening, 2, "port 80 to be bound", every=0.002)
+    print(f"bound {time.monotonic() - begun:.3f} s after the start")
+
+
+def test_early_clients_wait_for_a_short_start(engine: Engine, app_folder: Path) -> None:
+    (app_folder / "app.py").write_text(SLOW_APP.format(seconds=2))
+    container = engine.run(app=app_folder)
+    wait_until_bound(container)
+    response = container.get("/", timeout=10)
+    assert (response.status_code, response.text) == (200, "hello")
+
+
+def test_early_clients_are_told_of_a_long_start(engine: Engine, app_folder: Path) -> None:
+    (app_folder / "app.py").write_text(SLOW_APP.format(seconds=7))
+    container = engine.run(app=app_folder)
+    wait_until_bound(container)
+    statuses: list[int] = []
+
+    def ask() -> bool:
+        try:
+            response = container.get("/", timeout=10)
+        except httpx.TransportError as error:
+            raise AssertionError(f"a client was refused: {error}") from error
+        statuses.append(response.status_code)
+        if response.status_code == 503:
+            assert int(response.headers["Retry-After"]) > 0
+        return response.status_code == 200
+
+    wait_for(ask, 20, "the application to serve")
+    assert set(statuses) == {503, 200}
+
+
+def test_a_pause_costs_no_request(engine: Engine, tmp_path: Path) -> None:
+    service = Service(engine, tmp_path, env={"REQUEST_TIMEOUT": "10"})
+    service.container.wait_until_serving()
+    workers = service.processes("uWSGI worker")
+    with service.load("/sleep?s=0.5", connections=3, timeout=30) as running:
+        time.sleep(1)
+        service.container.docker.pause()
+        time.sleep(8)
+        service.container.docker.unpause()
+        time.sleep(3)
+        result = running.finish()
+    assert healthy(result), result.counts
+    assert service.processes("uWSGI worker") == workers
+
+
+def test_a_clock_that_jumps_costs_no_request(engine: Engine, tmp_path: Path) -> None:
+    client = engine.client
+    builder = engine.run(
+        ["bash", "-c", "apt-get update -qq && apt-get install -qq -y libfaketime >/dev/null"]
+    )
+    if builder.wait_for_exit(90):
+        pytest.skip(f"libfaketime can't be installed in the image:\n{builder.logs()[-500:]}")
+    image = builder.docker.commit(changes=["CMD []"])
+    try:
+        service = Service(engine, tmp_path, image=image.id, env={"REQUEST_TIMEOUT": "5"})
+        (service.app / "prestart.sh").write_text(
+            "export LD_PRELOAD=$(ls /usr/lib/*/faketime/libfaketime.so.1)\n"
+            "export FAKETIME_TIMESTAMP_FILE=/judge/clock FAKETIME_NO_CACHE=1\n"
+        )
+        (service.record / "clock").write_text("+0\n")
+        service.container.docker.restart(timeout=3)
+        service.container.wait_until_serving()
+        workers = service.processes("uWSGI worker")
+        with service.load("/sleep?s=0.2", connections=3) as running:
+            for jump in ("+1h\n", "-1h\n"):
+                time.sleep(1.5)
+                (service.record / "clock").write_text(jump)
+            time.sleep(2)
+            result = running.finish()
+        assert healthy(result), result.counts
+        assert service.processes("uWSGI worker") == workers
+    finally:
+        engine.remove_containers()
+        client.images.remove(image.id, force=True)
+
+
+@pytest.mark.parametrize(
+    "reader", ["sleep 1000 </tmp/log", "true </tmp/log"], ids=["not read", "closed"]
+)
+def test_a_log_that_nobody_reads(engine: Engine, tmp_path: Path, reader: str) -> None:
+    script = f"mkfifo /tmp/log; {reader} & exec {ENTRY} >/tmp/log 2>&1"
+    service = Service(engine, tmp_path, command=["bash", "-c", script])
+    service.container.wait_until_serving()
+    with service.load(mode="keepalive", connections=8) as running:
+        time.sleep(4)
+        result = running.finish()
+    # Far more than a pipe holds, 64 KB.
+    assert result.counts["ok"] > 3000
+    assert healthy(result), result.counts
+
+
+def test_a_deleted_socket_comes_back(engine: Engine, tmp_path: Path) -> None:
+    service = Service(engine, tmp_path)
+    service.container.wait_until_serving()
+    service.container.execute("bash", "-c", "rm /run/docker-flask/app?-*.sock")
+    time.sleep(0.1)
+    service.container.wait_until_serving(seconds=5)
+
+
+def test_a_full_disk_cuts_no_answer(engine: Engine, tmp_path: Path) -> None:
+    service = Service(
+        engine, tmp_path, tmpfs={"/run/docker-flask": "size=1m,uid=33,gid=33,mode=700"}
+    )
+    service.container.wait_until_serving()
+    url = service.container.url("/")
+    small = httpx.post(url, content=b"x" * 1000)
+    assert small.status_code == 200
+    large = httpx.post(url, content=b"x" * 8_000_000, timeout=20)
+    assert large.status_code in (413, 500, 507)
+    download = service.container.get("/bytes?n=20000000", timeout=30)
+    assert download.status_code == 200
+    assert len(download.content) > 20_000_000
+    assert httpx.post(url, content=b"x" * 1000).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("options", "warning"),
+    [
+        ({"ulimits": [{"name": "nofile", "soft": 64, "hard": 64}]}, "64 open files"),
+        ({"ulimits": [{"name": "nofile", "soft": MOST_FILES, "hard": MOST_FILES}]}, ""),
+        ({"sysctls": {"net.core.somaxconn": "16"}}, "16 waiting connections"),
+        ({"pids_limit": 20}, "20 processes"),
+    ],
+    ids=["few descriptors", "most descriptors", "short backlog", "few processes"],
+)
+def test_tight_limits(
+    engine: Engine, tmp_path: Path, options: dict[str, object], warning: str
+) -> None:
+    try:
+        service = Service(engine, tmp_path, **options)
+    except APIError as error:
+        pytest.skip(f"this engine may not set {options}: {error.explanation}")
+    service.container.wait_until_serving()
+    with service.load(mode="new", rate=50) as running:
+        time.sleep(2)
+        code, output = service.container.execute("docker-flask", "reload")
+        assert code == 0, output
+        result = running.finish()
+    assert healthy(result), result.counts
+    warnings = [
+        line
+        for line in service.container.logs().splitlines()
+        if "this container is limited" in line
+    ]
+    assert len(warnings) == (1 if warning else 0)
+    assert warning in "".join(warnings)
+    memory = service.container.docker.stats(stream=False)["memory_stats"]["stats"]["total_rss"]
+    assert memory < 400 << 20, f"{memory >> 20} MiB of {IMAGE}"

@@ -1,0 +1,328 @@
+"""Kill anything, lose nothing: each thing that ends a request elsewhere, under load, counted."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import Engine, wait_for
+from loss import Service
+
+NEW = {"mode": "new", "rate": 1500}
+KEPT = {"mode": "keepalive", "connections": 50}
+SETTLE = 1.5  # s of steady load before and after what is done
+
+
+@pytest.fixture
+def service(engine: Engine, tmp_path: Path, request: pytest.FixtureRequest) -> Service:
+    """The judge's application in production, serving; a mark may give it settings."""
+    marker = request.node.get_closest_marker("service")
+    service = Service(engine, tmp_path, **(marker.kwargs if marker else {}))
+    service.container.wait_until_serving()
+    return service
+
+
+def report(what: str, rows: dict[str, Any]) -> None:
+    """Print the counts behind a figure; pytest shows them with -s or -rP."""
+    print(what, {name: count for name, count in rows.items() if count})
+
+
+@pytest.mark.parametrize("load", [NEW, KEPT], ids=["new", "keepalive"])
+def test_stop_under_load_loses_nothing(service: Service, load: dict[str, Any]) -> None:
+    with service.load(**load) as running:
+        time.sleep(SETTLE)
+        code, took = service.container.stop()
+        result = running.finish()
+    verdicts = service.verdicts(result, ended_by_itself=True)
+    report(f"stop in {took:.1f} s, {verdicts.tries} requests:", verdicts.rows())
+    assert code == 0
+    assert verdicts.lost() == []
+    assert verdicts.run_twice == []
+    assert len(verdicts.never_accepted) <= 1
+    assert result.counts["ok"] > 100
+
+
+def test_stop_waits_for_a_request_of_six_seconds(service: Service) -> None:
+    with service.load("/sleep?s=6", connections=1, requests=1) as running:
+        time.sleep(0.5)
+        code, took = service.container.stop()
+        result = running.finish()
+    report(f"stop in {took:.1f} s:", result.counts)
+    assert result.counts["ok"] == 1
+    assert code == 0
+    assert 5 < took < 8
+
+
+@pytest.mark.parametrize("path", ["/hang", "/sse"])
+def test_stop_cuts_what_would_never_end(service: Service, path: str) -> None:
+    with service.load(path, connections=2, requests=2):
+        time.sleep(0.5)
+        code, took = service.container.stop()
+    assert took <= 9.0
+    assert code == 75
+    assert "2 requests were cut" in service.container.logs().splitlines()[-1]
+
+
+def test_told_twice_to_stop_it_stops_at_once(service: Service) -> None:
+    with service.load("/hang", connections=1, requests=1):
+        time.sleep(0.5)
+        service.container.docker.kill("TERM")
+        time.sleep(0.3)
+        begun = time.monotonic()
+        service.container.docker.kill("TERM")
+        assert service.container.wait_for_exit(2) == 75
+    assert time.monotonic() - begun <= 1.0
+
+
+@pytest.mark.parametrize("load", [{"mode": "new", "rate": 300}, KEPT], ids=["new", "keepalive"])
+def test_ten_reloads_lose_nothing(service: Service, load: dict[str, Any]) -> None:
+    with service.load(**load) as running:
+        time.sleep(SETTLE)
+        for number in range(2, 12):
+            service.set_version(str(number))
+            code, output = service.container.execute("docker-flask", "reload")
+            assert code == 0, output
+            assert f"version={number}\n" in service.container.get("/").text
+        time.sleep(SETTLE)
+        result = running.finish()
+    verdicts = service.verdicts(result)
+    report(f"10 reloads, {verdicts.tries} requests:", verdicts.rows())
+    assert set(verdicts.counts) - {"ok"} == set() or verdicts.counts["ok"] == verdicts.tries
+    assert verdicts.run_twice == []
+    workers = service.processes("uWSGI worker")
+    wait_for(
+        lambda: len(service.processes("uWSGI worker")) <= len(workers) // 2 or len(workers) <= 4,
+        10,
+        "the old generations to go",
+    )
+
+
+def test_reload_by_signal_without_traffic(service: Service) -> None:
+    service.set_version("2")
+    service.container.docker.kill("HUP")
+    wait_for(lambda: "version=2\n" in service.container.get("/").text, 10, "the new version")
+
+
+BROKEN = {
+    "fails to import": ("import nothing_of_that_name\n", "nothing_of_that_name"),
+    "hangs at import": ("import time\ntime.sleep(3600)\n", "START_TIMEOUT=3"),
+    "has no callable": ("answer = 42\n", "no WSGI callable"),
+}
+
+
+@pytest.mark.service(env={"START_TIMEOUT": "3"})
+@pytest.mark.parametrize("kind", BROKEN)
+def test_reload_to_broken_code_keeps_the_old(service: Service, kind: str) -> None:
+    code, reason = BROKEN[kind]
+    with service.load(mode="new", rate=200) as running:
+        (service.app / "app.py").write_text(code)
+        begun = time.monotonic()
+        status, output = service.container.execute("docker-flask", "reload")
+        took = time.monotonic() - begun
+        time.sleep(0.5)
+        result = running.finish()
+    assert status == 1
+    assert reason in output
+    assert reason in service.container.logs()
+    assert took <= 3 + 3
+    assert result.counts["ok"] == sum(result.counts.values())
+    assert "version=1\n" in service.container.get("/").text
+
+
+def test_reload_while_reloading_is_queued(service: Service) -> None:
+    app = service.app / "app.py"
+    app.write_text(app.read_text() + "\ntime.sleep(1)\n")
+    first = service.container.docker.client.api
+    ids = [
+        first.exec_create(service.container.docker.id, ["docker-flask", "reload"])["Id"]
+        for _ in range(3)
+    ]
+    for ident in ids:
+        first.exec_start(ident, detach=True)
+    wait_for(
+        lambda: all(not first.exec_inspect(ident)["Running"] for ident in ids),
+        20,
+        "all reloads to end",
+    )
+    assert [first.exec_inspect(ident)["ExitCode"] for ident in ids] == [0, 0, 0]
+
+
+def test_stop_wins_over_reload(service: Service) -> None:
+    (service.app / "app.py").write_text("import time\ntime.sleep(60)\n")
+    service.container.docker.kill("HUP")
+    service.container.wait_for_log("loading the application anew")
+    code, took = service.container.stop()
+    assert code == 0
+    assert took <= 2.5
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_killed_worker(service: Service, method: str) -> None:
+    body = {"body_bytes": 100} if method == "POST" else {}
+    kills = 5
+    with service.load(mode="new", rate=500, method=method, **body) as running:
+        for _ in range(kills):
+            time.sleep(0.7)
+            before = service.processes("uWSGI worker")
+            service.signal("KILL", before[0])
+            wait_for(
+                lambda before=before: (
+                    len(set(service.processes("uWSGI worker")) - {before[0]}) == len(before)
+                ),
+                1.5,
+                "the worker to be back",
+            )
+        time.sleep(0.5)
+        result = running.finish()
+    verdicts = service.verdicts(result)
+    report(f"{kills} workers killed, {verdicts.tries} x {method}:", verdicts.rows())
+    if method == "GET":
+        assert verdicts.counts["ok"] == verdicts.tries
+        assert verdicts.most_runs <= 2
+    else:
+        assert len(verdicts.lost()) <= kills
+        assert verdicts.run_twice == []
+    assert verdicts.counts["refused"] == 0
+
+
+@pytest.mark.parametrize(
+    ("title", "name"),
+    [("uWSGI master", "uWSGI"), ("nginx: master", "nginx"), ("nginx: worker", "worker process")],
+)
+def test_killed_server(service: Service, title: str, name: str) -> None:
+    with service.load(mode="new", rate=500) as running:
+        time.sleep(SETTLE)
+        (victim,) = service.processes(title)[:1]
+        service.signal("KILL", victim)
+        time.sleep(3)
+        result = running.finish()
+    verdicts = service.verdicts(result)
+    report(f"{title} killed, {verdicts.tries} requests:", verdicts.rows())
+    assert verdicts.counts["refused"] == 0
+    assert result.longest_gap() <= 1.0
+    lines = [line for line in service.container.logs().splitlines() if str(victim) in line]
+    assert any(name in line and ("SIGKILL" in line or "signal 9" in line) for line in lines)
+    assert victim not in service.processes(title)
+    if title != "nginx: worker":
+        assert verdicts.counts["ok"] == verdicts.tries
+
+
+def test_too_many_deaths_end_the_container(service: Service) -> None:
+    for _ in range(6):
+        masters = wait_for(lambda: service.processes("nginx: master"), 5, "nginx")
+        service.signal("KILL", masters[0])
+        if service.container.running():
+            wait_for(
+                lambda gone=masters[0]: (
+                    not service.container.running()
+                    or gone not in service.processes("nginx: master")
+                ),
+                5,
+                "the next nginx",
+            )
+    assert service.container.wait_for_exit(5) == 70
+    assert "nginx" in service.container.logs().splitlines()[-1]
+    assert "6th time" in service.container.logs().splitlines()[-1]
+
+
+def test_a_server_that_cannot_come_back_ends_the_container(service: Service) -> None:
+    (service.app / "app.py").write_text("import nothing_of_that_name\n")
+    service.signal("KILL", *service.processes("uWSGI"))
+    assert service.container.wait_for_exit(10) == 70
+    assert "nothing_of_that_name" in service.container.logs().splitlines()[-1]
+
+
+@pytest.mark.parametrize("title", ["uWSGI worker", "uWSGI master", "nginx: master"])
+def test_a_stopped_process_is_replaced(service: Service, title: str) -> None:
+    victim = service.processes(title)[0]
+    service.signal("STOP", victim)
+    with service.load(mode="new", rate=50, timeout=35) as running:
+        wait_for(lambda: victim not in service.processes(title), 30, "the victim to be replaced")
+        time.sleep(2)
+        result = running.finish(40)
+    report(f"{title} stopped:", result.counts)
+    assert service.processes(title)
+    assert result.counts["ok"] == sum(result.counts.values())
+
+
+@pytest.mark.service(env={"WEB_CONCURRENCY": "4"})
+@pytest.mark.parametrize(
+    "path",
+    [f"/exit?how={how}&code={code}" for how in ("os", "sys") for code in (0, 1, 15, 22, 31)]
+    + ["/segfault"],
+)
+def test_a_view_that_ends_its_worker(service: Service, path: str) -> None:
+    with service.load(path, connections=4, requests=4) as running:
+        result = running.wait(15)
+    wait_for(lambda: len(service.processes("uWSGI worker")) == 4, 3, "four workers")
+    verdicts = service.verdicts(result)
+    report(path, verdicts.rows())
+    assert verdicts.counts["5xx"] == 4
+    assert verdicts.most_runs <= 2
+    service.container.wait_until_serving(seconds=3)
+
+
+@pytest.mark.parametrize("path", ["/loop", "/gilloop", "/hang"])
+@pytest.mark.parametrize("threads", [1, 4])
+def test_a_view_that_never_answers(engine: Engine, tmp_path: Path, path: str, threads: int) -> None:
+    env = {"WEB_CONCURRENCY": "3", "THREADS": str(threads), "REQUEST_TIMEOUT": "2"}
+    service = Service(engine, tmp_path, env=env)
+    service.container.wait_until_serving()
+    workers = set(service.processes("uWSGI worker"))
+    # One for each worker but one, however many threads it has.
+    with (
+        service.load(path, connections=2, requests=2, timeout=10) as stuck,
+        service.load(mode="new", rate=50, timeout=10) as healthy,
+        service.load(
+            method="POST", body_bytes=200_000, mode="new", rate=5, send_delay=1, timeout=10
+        ) as slow,
+    ):
+        stuck_result = stuck.wait(15)
+        wait_for(
+            lambda: len(set(service.processes("uWSGI worker")) - workers) >= 1,
+            15,
+            "workers to be replaced",
+        )
+        time.sleep(1)
+        results = [healthy.finish(), slow.finish()]
+    report(f"{path} with {threads} threads:", {str(i): r.counts for i, r in enumerate(results)})
+    assert [(r.status, 1 <= r.latency_ms / 1000 <= 3) for r in stuck_result.records] == [
+        (504, True)
+    ] * 2
+    for result in results:
+        assert result.counts["ok"] == sum(result.counts.values())
+    if path == "/loop":
+        assert "in loop" in service.container.logs()
+
+
+@pytest.mark.service(mem_limit="256m", env={"WEB_CONCURRENCY": "2"})
+def test_a_leak_costs_its_worker_only(service: Service) -> None:
+    with (
+        service.load("/leak?mb=40", connections=1, requests=20) as leaking,
+        service.load(mode="new", rate=20) as healthy,
+    ):
+        leaks, others = leaking.wait(40), healthy.finish()
+    report("leaks:", leaks.counts)
+    assert service.container.running()
+    assert service.container.docker.attrs["RestartCount"] == 0
+    assert others.counts["ok"] == sum(others.counts.values())
+    assert service.processes("uWSGI worker")
+
+
+def test_a_thousand_connections_at_once(service: Service) -> None:
+    with service.load(connections=1000, requests=3000, mode="new") as running:
+        result = running.wait(30)
+    assert result.counts["ok"] == 3000
+
+
+def test_orphaned_grandchildren_leave_no_zombies(service: Service) -> None:
+    for _ in range(5):
+        service.container.get("/orphan?s=0.2")
+    script = "cat /proc/[0-9]*/stat 2>/dev/null | grep -c ' Z ' || true"
+    wait_for(
+        lambda: service.container.execute("bash", "-c", script)[1].strip() == "0",
+        10,
+        "zombies to go",
+    )
