@@ -1,4 +1,4 @@
-"""The container's log, kept from stopping the service: what nobody reads is dropped, not waited for.
+"""The container's log, kept from stopping the service: what nobody reads is dropped.
 
 A process that writes to a pipe that is full blocks, and with nginx the whole service does. So
 everything below the supervisor writes to pipes that are always read here, and only this thread

@@ -291,8 +291,10 @@ def test_a_view_that_never_answers(engine: Engine, tmp_path: Path, path: str, th
     assert [(r.status, 1 <= r.latency_ms / 1000 <= 3) for r in stuck_result.records] == [
         (504, True)
     ] * 2
+    # A C function that keeps the interpreter's lock takes its worker's other threads with it.
+    shared = 2 * (threads - 1) if path == "/gilloop" else 0
     for result in results:
-        assert result.counts["ok"] == sum(result.counts.values())
+        assert sum(result.counts.values()) - result.counts["ok"] <= shared, result.counts
     if path == "/loop":
         assert "in loop" in service.container.logs()
 
