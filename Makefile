@@ -11,7 +11,7 @@ TESTS ?=
 DOCKER := tools/docker
 
 .DEFAULT_GOAL := help
-.PHONY: help image up debug down test lint pictures
+.PHONY: help image up debug down test lint figures pictures
 
 help: ## show this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -36,6 +36,9 @@ test: ## prove it: unit, image and browser tests, from a bare machine
 
 lint: ## check the style of all code
 	@tools/lint
+
+figures: image ## measure size, start, stop and reload
+	@BASE_IMAGE=$$(tools/base-image) IMAGE=$(IMAGE) .venv/bin/python benchmarks/figures.py
 
 pictures: image ## make the README's pictures anew
 	@.venv/bin/python tests/browser/screenshots.py

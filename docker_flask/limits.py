@@ -32,7 +32,7 @@ class Limits:
     memory_source: str
     descriptors: int
     backlog: int
-    processes: int
+    processes: int = 0
 
     @property
     def whole_cpus(self) -> int:
