@@ -1,6 +1,8 @@
-#!/usr/bin/env bash
+#!/bin/bash
 # The container's entry point: what its arguments mean, and packages installed at the start.
 # Everything else is done by docker_flask, which takes this process over.
+trap 'exit 143' TERM # first of all: process 1 without a handler does not even get the signal
+trap 'exit 130' INT
 set -Eeuo pipefail
 
 readonly EXIT_USAGE=64   # EX_USAGE in sysexits.h
@@ -34,7 +36,7 @@ TEXT
 fail() {
   local code=$1
   shift
-  printf 'docker-flask: %s\n' "$*" >&2
+  printf 'docker-flask: %s\n' "${*//$'\n'/ }" >&2
   exit "$code"
 }
 
@@ -87,8 +89,6 @@ install_step() {
 }
 
 start() {
-  trap 'exit 143' TERM
-  trap 'exit 130' INT
   if install_wanted; then
     install_requirements
   fi

@@ -67,6 +67,9 @@ class DebugServer:
         environment = {
             **os.environ,
             "FLASK_DEBUG": "1",
+            # Python takes a compiled file for up to date when size and second of its source fit:
+            # of two quick edits the second would not be seen. It also keeps the source tree clean.
+            "PYTHONDONTWRITEBYTECODE": "1",
             # What applications ask, to start something once under Werkzeug's own reloader.
             "WERKZEUG_RUN_MAIN": "true",
         }

@@ -92,7 +92,7 @@ class Connection(WSGIRequestHandler):
 
 def main() -> None:
     """Serve until TERM; what was accepted before is answered."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # nothing is being served yet
     application = with_request_id(load())
     server = make_server(
         "0.0.0.0", 0, application, threaded=True, request_handler=Connection, fd=FIRST_DESCRIPTOR

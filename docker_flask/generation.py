@@ -31,6 +31,7 @@ class Generation:
         self.groups: list[int] = []
         self.loaded = ""
         self.failure = ""
+        self._loading: set[int] = set()
         self._workers: set[int] = set()
         self._loop = loop
         self._listener = socket.socket(socket.AF_UNIX)
@@ -42,6 +43,7 @@ class Generation:
 
     def start(self, settings: Settings, limits: Limits, environment: Mapping[str, str]) -> None:
         """Start the server, also again after one that died."""
+        self._loading.clear()
         self._workers.clear()
         self.loaded = self.failure = ""
         descriptors = [self._listener.fileno(), self._workers_end.fileno()]
@@ -63,6 +65,14 @@ class Generation:
 
     def settled(self, workers: int = 1) -> bool:
         """True once it is known how the start went."""
+        if not self._workers and not self.failure:
+            # One that ended before it could say why: os._exit, a crash, a kill.
+            lost = [pid for pid in self._loading if not process.alive(pid)]
+            if lost:
+                self.failure = (
+                    f"worker (pid {lost[0]}) ended while it loaded the application; "
+                    "the lines above may say why"
+                )
         return self.ready(workers) or bool(self.failure)
 
     def point(self, link: Path) -> None:
@@ -102,8 +112,13 @@ class Generation:
         message = notify.receive(self._channel)
         if message is None:
             return
+        pid = int(message["pid"])
+        if message["state"] == "loading":
+            self._loading.add(pid)
+            return
+        self._loading.discard(pid)
         if message["state"] == "ready":
-            self._workers.add(int(message["pid"]))
+            self._workers.add(pid)
             self.loaded = message["text"]
         elif not self._workers:
             self.failure = message["text"]

@@ -21,7 +21,7 @@ CALLABLES = ("app", "application")
 FACTORIES = ("create_app", "make_app")
 # A package counts as a candidate when it defines one of the names above at its top level.
 _DEFINES = re.compile(
-    rf"^(?:(?:{'|'.join(CALLABLES)})\b\s*[:=]|def\s+(?:{'|'.join(FACTORIES)})\b"
+    rf"^(?:(?:{'|'.join(CALLABLES)})\b\s*[:=]|def\s+(?:{'|'.join(CALLABLES + FACTORIES)})\b"
     rf"|from\s.+\bimport\b.*\b(?:{'|'.join(CALLABLES + FACTORIES)})\b)",
     re.MULTILINE,
 )

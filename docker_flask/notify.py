@@ -1,4 +1,4 @@
-"""What a worker tells the supervisor: the application is loaded, or why it is not.
+"""What a worker tells the supervisor: it loads the application, has loaded it, or why not.
 
 One message is one JSON object in one packet of a SEQPACKET socket pair, so that several workers
 can write at the same time. The application server needs to know nothing of it: each worker
@@ -18,8 +18,8 @@ VARIABLE = "DOCKER_FLASK_NOTIFY_FD"
 LONGEST_TEXT = 60_000
 
 
-def send(state: str, text: str) -> bool:
-    """Tell the supervisor `ready` or `failed`, with a text; False when nobody listens."""
+def send(state: str, text: str = "") -> bool:
+    """Tell the supervisor `loading`, `ready` or `failed`; False when nobody listens."""
     descriptor = os.environ.get(VARIABLE, "")
     if not descriptor:
         return False

@@ -62,6 +62,15 @@ def signal_group(group: int, number: signal.Signals) -> None:
         os.killpg(group, number)
 
 
+def alive(pid: int) -> bool:
+    """True while a process of this user, or a zombie of it, exists."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def states(groups: Collection[int]) -> dict[int, str]:
     """The processes of these groups: pid -> state letter of proc(5), zombies left out."""
     found = {}
@@ -91,7 +100,11 @@ def describe(status: int) -> str:
     code = os.waitstatus_to_exitcode(status)
     if code >= 0:
         return f"exited with code {code}"
-    return f"was killed by {signal.Signals(-code).name}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:  # a real-time signal
+        name = f"signal {-code}"
+    return f"was killed by {name}"
 
 
 def any_left() -> bool:

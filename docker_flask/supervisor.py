@@ -18,7 +18,7 @@ from docker_flask.limits import Limits
 from docker_flask.log import log
 from docker_flask.loop import Loop
 from docker_flask.runtime import addresses
-from docker_flask.settings import EXIT_BAD_SETTING, Settings, load
+from docker_flask.settings import EXIT_BAD_SETTING, SettingError, Settings, load
 
 EXIT_NOT_SERVING = 70  # EX_SOFTWARE in sysexits.h: the application or a server can't run
 EXIT_CUT = 75  # EX_TEMPFAIL in sysexits.h: requests in flight were cut at the stop
@@ -136,11 +136,12 @@ class Supervisor:
         self._write_configuration(starting=False)
         if problem := self._check_configuration():
             raise Failure(problem, EXIT_BAD_SETTING)
-        if not self.loop.wait(first.settled, PATIENCE):
+        patience = min(PATIENCE, self.settings.start_timeout)
+        if not self.loop.wait(first.settled, patience, tick=0.1):
             log("the application is still loading; clients get 503 until it is ready")
             self._write_configuration(starting=True)
             self._start_nginx()
-            self.loop.wait(first.settled, self.settings.start_timeout - PATIENCE)
+            self.loop.wait(first.settled, self.settings.start_timeout - patience, tick=0.1)
         if not first.ready():
             raise Failure(self._why_not_ready(first))
         self._switch_to(first)
@@ -155,10 +156,12 @@ class Supervisor:
         folder, uid = Path.cwd(), os.geteuid()
         if not os.access(folder, os.R_OK | os.X_OK):
             status = folder.stat()
+            or_as_owner = (
+                f", or run the container with --user {status.st_uid}" if status.st_uid else ""
+            )
             raise Failure(
                 f"{folder} can't be read by uid {uid}: it belongs to uid {status.st_uid} with mode "
-                f"{status.st_mode & 0o777:o}; allow others to read it (chmod -R o+rX), or run the "
-                f"container with --user {status.st_uid}"
+                f"{status.st_mode & 0o777:o}; allow others to read it (chmod -R o+rX){or_as_owner}"
             )
 
     def _warn_of_limits(self) -> None:
@@ -192,7 +195,10 @@ class Supervisor:
             )
         pairs = (pair.partition("=") for pair in kept.read_text().split("\0") if pair)
         self.environment = {name: value for name, _, value in pairs}
-        self.settings = load(self.environment, self.limits)
+        try:
+            self.settings = load(self.environment, self.limits)
+        except SettingError as error:
+            raise Failure(str(error), EXIT_BAD_SETTING) from None
 
     # --- generations of the application ----------------------------------------------------
 
@@ -356,7 +362,7 @@ class Supervisor:
         log("loading the application anew, beside the generation that serves")
         fresh = self._new_generation()
         workers = self.settings.web_concurrency
-        self.loop.wait(lambda: fresh.settled(workers), self.settings.start_timeout)
+        self.loop.wait(lambda: fresh.settled(workers), self.settings.start_timeout, tick=0.1)
         if fresh.ready():
             self._switch_to(fresh)
             outcome = OK

@@ -26,6 +26,7 @@ def load() -> Any:
     """
     # Flask's own sign that `app.run()` at a module's top level is to be ignored.
     os.environ["FLASK_RUN_FROM_CLI"] = "true"
+    notify.send("loading")
     try:
         found = locate.load(Path.cwd(), os.environ.get("APP_MODULE"))
     except locate.NotFound as error:
