@@ -49,7 +49,8 @@ become_python() {
 
 # True when the first start, or a start after an edit of the files, has to install packages.
 install_wanted() {
-  case "${INSTALL_ON_START:-0}" in
+  local word=${INSTALL_ON_START:-0}
+  case "${word,,}" in
     1 | on | true | yes) ;;
     *) return 1 ;;
   esac
@@ -57,7 +58,7 @@ install_wanted() {
 }
 
 requirements_sum() {
-  cat "$IMAGE_FILES"/requirements*.txt requirements*.txt 2>/dev/null | sha256sum
+  { cat "$IMAGE_FILES"/requirements*.txt requirements*.txt 2>/dev/null || true; } | sha256sum
 }
 
 # The image's files first, then the application's own, which may lie in a bind mount.
@@ -67,7 +68,7 @@ install_requirements() {
     "INSTALL_ON_START=1 needs root, and this container runs as uid $EUID; build the packages in"
   for folder in "$IMAGE_FILES" "$PWD"; do
     if [[ -f $folder/requirements_os.txt ]]; then
-      install_step "$IMAGE_FILES/install-os.sh" "$folder/requirements_os.txt"
+      install_step "$IMAGE_FILES/docker_flask/install-os.sh" "$folder/requirements_os.txt"
     fi
     if [[ -f $folder/requirements.txt ]]; then
       install_step pip install --no-cache-dir --root-user-action=ignore -r "$folder/requirements.txt"

@@ -107,7 +107,8 @@ def main() -> None:
     engine = Engine("figures")
     try:
         whole, added = sizes(engine, base)
-        print(f"# Figures\n\nBy `make figures`, on {platform.machine()} with {os.cpu_count()} CPUs;")
+        print("# Figures\n")
+        print(f"By `make figures`, on {platform.machine()} with {os.cpu_count()} CPUs;")
         print(f"base image `{base}`, engine {engine.client.version()['Version']}.\n")
         print("| what | median | range |\n|---|---|---|")
         print(f"| image size | {whole:.0f} MB | {added:.0f} MB on top of the base |")

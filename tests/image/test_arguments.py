@@ -1,0 +1,142 @@
+"""What may follow the image's name: help, refusals, commands; always in time."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import pytest
+from harness import Container, Engine
+
+TRIES = 5
+IN_TIME = 0.5
+
+
+def timed(engine: Engine, command: list[str], **options: str) -> tuple[float, Container]:
+    """From `docker run` until the container has ended."""
+    begun = time.monotonic()
+    container = engine.run(command, **options)
+    container.docker.wait(timeout=20)
+    return time.monotonic() - begun, container
+
+
+@pytest.fixture(scope="module")
+def bare(session_engine: Engine) -> float:
+    """What a container takes that does nothing at all: the engine's share of every time here."""
+    times = [timed(session_engine, [], entrypoint="/bin/true")[0] for _ in range(TRIES)]
+    session_engine.remove_containers()
+    return statistics.median(times)
+
+
+@pytest.fixture
+def ended(engine: Engine) -> Callable[..., tuple[int, str, str]]:
+    """Run a command; returns exit code, stdout and stderr."""
+    return lambda *command: engine.run(list(command)).finish()
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "named"),
+    [
+        (["-h"], 0, ""),
+        (["-x"], 64, '"-x"'),
+        (["--debug"], 64, '"--debug"'),
+        (["-x", "-d", "debug"], 64, '"-x"'),
+        (["-d"], 64, "without a value"),
+        (["-d", ""], 64, "without a value"),
+        (["-d", "prod"], 64, "prod"),
+        (["-d", "debug", "more"], 64, '"more"'),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_answered_in_time(
+    engine: Engine, bare: float, command: list[str], code: int, named: str
+) -> None:
+    runs = [timed(engine, command) for _ in range(TRIES)]
+    for _, container in runs:
+        found, out, err = container.finish()
+        assert found == code
+        if code == 0:
+            assert err == ""
+            assert "-d debug" in out
+            assert "-h" in out
+        else:
+            assert out == ""
+            assert len(err.splitlines()) == 1, err
+            assert named in err
+            assert "-d debug" in err, "what is allowed"
+    took = statistics.median(took for took, _ in runs)
+    print(f"{' '.join(command)}: {took:.2f} s, a bare container {bare:.2f} s")
+    assert took - bare <= IN_TIME
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "out"),
+    [
+        (["python3", "-c", "import flask"], 0, ""),
+        (["python3", "-c", "import sys; print(sys.prefix)"], 0, "/opt/venv\n"),
+        (["printf", "[%s]", "two words", "$HOME", "*", "", "-d"], 0, "[two words][$HOME][*][][-d]"),
+        (["bash", "-c", "exit 3"], 3, ""),
+        (["bash", "-c", "echo $$"], 0, "1\n"),  # the command is process 1: signals reach it
+        (["pwd"], 0, "/app\n"),
+        (["sh", "-c", "cat >/dev/null && id -u"], 0, "0\n"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_command_is_run_as_given(
+    ended: Callable[..., tuple[int, str, str]], command: list[str], code: int, out: str
+) -> None:
+    assert ended(*command) == (code, out, "")
+
+
+def test_an_unknown_command(ended: Callable[..., tuple[int, str, str]]) -> None:
+    code, out, err = ended("no-such-command")
+    assert (code, out) == (127, "")
+    assert "no-such-command" in err
+
+
+def test_settings(engine: Engine) -> None:
+    code, out, err = engine.run(["settings"], env={"PORT": "8080", "THREADS": "3"}).finish()
+    assert (code, err) == (0, "")
+    rows = dict(line.split(maxsplit=1) for line in out.splitlines())
+    assert rows["LISTEN_PORT"].split() == ["8080", "PORT"]
+    assert rows["THREADS"].split() == ["3", "THREADS"]
+    assert rows["DRAIN_DELAY"].split() == ["1", "default"]
+    assert "decided from the" in rows["WEB_CONCURRENCY"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "workers", "source"),
+    [
+        ({"nano_cpus": 500_000_000}, "2", "cgroup quota of 0.5"),
+        ({"mem_limit": "192m"}, "1", "cgroup limit of 192 MiB"),
+        ({"cpuset_cpus": "0"}, "2", "affinity to 1"),
+    ],
+    ids=["cpus", "memory", "cpuset"],
+)
+def test_settings_follow_the_limits(
+    engine: Engine, limits: dict[str, str], workers: str, source: str
+) -> None:
+    _, out, _ = engine.run(["settings"], **limits).finish()
+    row = next(line for line in out.splitlines() if line.startswith("WEB_CONCURRENCY"))
+    assert row.split(maxsplit=2) == ["WEB_CONCURRENCY", workers, f"decided from the {source}"]
+
+
+@pytest.mark.parametrize("command", [["settings"], [], ["-d", "debug"]], ids=repr)
+def test_a_bad_setting_is_refused_in_time(engine: Engine, bare: float, command: list[str]) -> None:
+    runs = [timed(engine, command, env={"THREADS": "many"}) for _ in range(TRIES)]
+    for _, container in runs:
+        code, out, err = container.finish()
+        assert (code, out) == (78, "")
+        assert err.splitlines() == [
+            "docker-flask: THREADS='many' is not allowed: a whole number from 1 to 256"
+        ]
+    took = statistics.median(took for took, _ in runs)
+    assert took - bare <= IN_TIME
+
+
+@pytest.mark.parametrize("command", ["health", "reload"])
+def test_without_a_supervisor(engine: Engine, command: str) -> None:
+    code, _, err = engine.run([command]).finish()
+    assert code == 1
+    assert len(err.splitlines()) == 1, err

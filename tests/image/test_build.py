@@ -1,0 +1,440 @@
+"""The image: what is in it, what is not, and how it is built again."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+from harness import BASE_IMAGE, CA_BUNDLE, IMAGE, ROOT, Engine, docker_client
+
+pytestmark = pytest.mark.timeout(300)
+
+REBUILT, ADDED_MB = 3.0, 90  # seconds, megabytes: as promised
+CONTEXT = [
+    ".dockerignore",
+    "Dockerfile",
+    "app",
+    "app.ini",
+    "docker_flask",
+    "entry-point.sh",
+    "nginx.conf",
+    "requirements.txt",
+    "requirements_os.txt",
+]
+BUILD_SECONDS = 240
+PYPI = "https://pypi.org/simple"
+
+
+# --- what is in it ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def image(session_engine: Engine) -> dict[str, Any]:
+    """What `docker inspect` says."""
+    return session_engine.client.api.inspect_image(IMAGE)
+
+
+@pytest.fixture
+def output(engine: Engine) -> Callable[..., str]:
+    """What a command in a container prints; it must succeed and say nothing on stderr."""
+
+    def run(*command: str) -> str:
+        code, out, err = engine.run(list(command)).finish(60)
+        assert (code, err) == (0, "")
+        return out
+
+    return run
+
+
+def test_metadata(image: dict[str, Any]) -> None:
+    config = image["Config"]
+    for name in ("title", "description", "licenses"):
+        assert config["Labels"][f"org.opencontainers.image.{name}"]
+    assert set(config["ExposedPorts"]) == {"80/tcp", "5000/tcp"}
+    assert config["StopSignal"] == "SIGTERM"
+    assert config["Healthcheck"]["Test"] == ["CMD", "docker-flask", "health"]
+    assert list(config["Volumes"]) == ["/data"]
+    assert config["WorkingDir"] == "/app"
+    assert not config["User"], "privileges are dropped by process 1, after the port is bound"
+
+
+def test_size(session_engine: Engine) -> None:
+    """Layers of this Dockerfile, which begin with its labels; below them is the base."""
+    added = 0
+    for row in session_engine.client.images.get(IMAGE).history():
+        added += row["Size"]
+        if "org.opencontainers.image.title" in row["CreatedBy"]:
+            break
+    else:
+        pytest.fail("no labels in the history")
+    print(f"added to the base: {added / 1e6:.1f} MB")
+    assert 0 < added / 1e6 <= ADDED_MB
+
+
+@pytest.mark.parametrize(
+    ("what", "find"),
+    [
+        ("compilers", "/usr/bin /usr/local/bin /opt ( -name gcc* -o -name cc -o -name c++ -o -name"
+         " g++* -o -name ld -o -name as -o -name make ) -print"),
+        ("headers", "/usr/include ( -name Python.h -o -name stdio.h -o -name pcre2.h ) -print"),
+        ("caches of pip", "/root /home /opt ( -path */.cache/pip -o -name *.whl ) -print"),
+        ("package lists", "/var/lib/apt/lists -type f -print"),
+        ("package archives", "/var/cache/apt -type f -print"),
+        ("logs of the build", "/var/log/apt /var/log/dpkg.log -type f -print"),
+        ("setuid or setgid programs", "/ -xdev -type f -perm /6000 -print"),
+        ("compiled files of the application", "/app ( -name *.pyc -o -name __pycache__ ) -print"),
+        ("what anybody may change", "/opt /etc /usr -xdev -perm /0002 -not -type l -print"),
+        ("secrets of the build", "/run/secrets /sources -type f -print"),
+    ],
+)  # fmt: skip
+def test_has_no(engine: Engine, what: str, find: str) -> None:
+    _, out, _ = engine.run(["find", *find.split()]).finish(60)
+    assert out == "", what
+
+
+CHECK_COMPILED = """
+import importlib.util, os, sys
+found = bad = 0
+for top in sys.argv[1:]:
+    for folder, _, names in os.walk(top):
+        for name in names:
+            if not name.endswith(".pyc"):
+                continue
+            path = os.path.join(folder, name)
+            with open(path, "rb") as file:
+                head = file.read(16)
+            problem = ""
+            try:
+                source = importlib.util.source_from_cache(path)
+                status = os.stat(source)
+            except (OSError, ValueError) as error:
+                problem = str(error)
+            else:
+                flags, mtime, size = (int.from_bytes(head[i:i+4], "little") for i in (4, 8, 12))
+                if head[:4] != importlib.util.MAGIC_NUMBER:
+                    problem = "of another Python"
+                elif flags or (mtime, size) != (int(status.st_mtime), status.st_size):
+                    problem = "not of this source"
+            found += 1
+            if problem:
+                bad += 1
+                print(path, problem)
+print(found, "compiled,", bad, "bad")
+"""
+
+
+def test_compiled_files_are_those_of_their_sources(output: Callable[..., str]) -> None:
+    """A start would compile the others again, each time, and in a place it can't write to."""
+    out = output("/usr/bin/python3", "-I", "-c", CHECK_COMPILED, "/opt", "/usr/lib/python3")
+    assert re.fullmatch(r"\d{3,} compiled, 0 bad\n", out), out
+
+
+def test_uwsgi_is_built_for_the_python_that_runs_it(output: Callable[..., str]) -> None:
+    built_for = output("uwsgi", "--python-version").split()[0]
+    runs = output("python3", "-c", "import platform; print(platform.python_version())").strip()
+    assert built_for == runs
+    linked = output("ldd", "/opt/venv/bin/uwsgi")
+    assert "libpcre2" in linked
+    assert "libpython" + ".".join(runs.split(".")[:2]) in linked
+    assert "not found" not in linked
+
+
+def test_uwsgi_has_internal_routing(engine: Engine) -> None:
+    route = ["--route", r"^/from/(\d+)$ redirect:/to/$1"]
+    container = engine.run(["uwsgi", "--http-socket", ":80", "--master", *route])
+    answer = container.wait_until_serving("/from/42", status=302)
+    assert answer.headers["Location"] == "/to/42"
+    assert "no internal routing" not in container.logs()
+
+
+def test_nginx_has_no_site_of_its_own(output: Callable[..., str]) -> None:
+    assert output("sh", "-c", "ls /etc/nginx/sites-enabled") == ""
+
+
+# --- install-os.sh, without an engine --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "packages"),
+    [
+        ("one two\nthree\n", ["one", "two", "three"]),
+        ("  one\t two  \n\n\n   three", ["one", "two", "three"]),
+        ("# nothing\none # the first, not two\n#three\n", ["one"]),
+        ("one#comment\n", ["one"]),
+        ("# for Windows\r\none two\r\nthree # more\r\n", ["one", "two", "three"]),
+        ("libpq5:amd64 g++ libx-1.0=1.2~3+b1\n", ["libpq5:amd64", "g++", "libx-1.0=1.2~3+b1"]),
+        ("", None),
+        ("# only a comment\n\n", None),
+    ],
+)
+def test_format_of_requirements_os(tmp_path: Path, text: str, packages: list[str] | None) -> None:
+    calls = run_install_os(tmp_path, text)
+    if packages is None:
+        assert calls == []
+        return
+    update, install = calls
+    assert update[-1] == "update"
+    at = install.index("install")
+    assert install[at + 1 :] == ["-y", "--no-install-recommends", *packages]
+
+
+def test_install_os_takes_names_beside_files(tmp_path: Path) -> None:
+    *_, install = run_install_os(tmp_path, "one\n", "two", "^three[0-9]+$")
+    assert install[-3:] == ["one", "two", "^three[0-9]+$"]
+
+
+def test_install_os_fails_as_apt_does(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="exit 100"):
+        run_install_os(tmp_path, "one\n", fail=True)
+
+
+def run_install_os(folder: Path, text: str, *more: str, fail: bool = False) -> list[list[str]]:
+    """The calls of apt-get that install-os.sh makes; nothing of this machine is touched."""
+    programs, calls = folder / "bin", folder / "calls"
+    programs.mkdir()
+    calls.touch()
+    fake = f'#!/bin/bash\nprintf "%s\\0" "$@" >> {calls}\nprintf "\\n" >> {calls}\n'
+    (programs / "apt-get").write_text(fake + ("exit 100\n" if fail else ""))
+    (programs / "rm").write_text("#!/bin/bash\n")
+    for program in programs.iterdir():
+        program.chmod(0o755)
+    (folder / "requirements_os.txt").write_bytes(text.encode())
+    result = subprocess.run(
+        [ROOT / "docker_flask/install-os.sh", folder / "requirements_os.txt", *more],
+        env={"PATH": f"{programs}:/usr/bin:/bin", "CA_BUNDLE": str(folder / "none")},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert result.returncode == 0, f"exit {result.returncode}: {result.stderr}"
+    return [line.split("\0")[:-1] for line in calls.read_text().splitlines()]
+
+
+# --- how it is built -------------------------------------------------------------------------
+
+
+class Builder:
+    """Builds under a tag of its own."""
+
+    def __init__(self, tag: str) -> None:
+        self.tag = tag
+        self.ca = CA_BUNDLE
+
+    def build(self, folder: Path, *options: str) -> tuple[str, float]:
+        """Build; returns the log and how long it took."""
+        secret = ["--secret", f"id=ca,src={self.ca}"] if self.ca.is_file() else []
+        begun = time.monotonic()
+        arguments = ["build", "--build-arg", f"BASE_IMAGE={BASE_IMAGE}", *secret, "-t", self.tag]
+        result = docker_client(*arguments, *options, str(folder), seconds=BUILD_SECONDS)
+        took = time.monotonic() - begun
+        assert result.returncode == 0, result.stderr[-3000:]
+        return result.stderr + result.stdout, took
+
+
+@pytest.fixture
+def builder(session_engine: Engine) -> Iterator[Builder]:
+    """A builder whose image is removed after the test."""
+    made = Builder(f"docker-flask-test-{secrets.token_hex(4)}")
+    if "--secret" not in docker_client("build", "--help").stdout:
+        pytest.skip("the docker client can't build with BuildKit: name one that can in DOCKER")
+    here = docker_client("image", "inspect", BASE_IMAGE).returncode == 0
+    if not here and docker_client("pull", BASE_IMAGE, seconds=BUILD_SECONDS).returncode:
+        pytest.skip(f"{BASE_IMAGE} can't be pulled: name another base in BASE_IMAGE")
+    yield made
+    docker_client("rmi", "--force", made.tag)
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Path:
+    """A copy of what the image is built from, to be changed."""
+    folder = tmp_path / "context"
+    folder.mkdir()
+    for name in CONTEXT:
+        source = ROOT / name
+        if source.is_dir():
+            ignore = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(source, folder / name, ignore=ignore)
+        else:
+            shutil.copy2(source, folder / name)
+    return folder
+
+
+def steps(log: str) -> dict[str, bool]:
+    """The Dockerfile's instructions in a build's log -> whether they came from the cache."""
+    names = dict(re.findall(r"^#(\d+) (\[.+)$", log, re.MULTILINE))
+    cached = set(re.findall(r"^#(\d+) CACHED$", log, re.MULTILINE))
+    return {name: number in cached for number, name in names.items()}
+
+
+def test_a_change_in_the_application_rebuilds_quickly(
+    builder: Builder, context: Path, engine: Engine
+) -> None:
+    builder.build(context)
+    times = []
+    for number in range(3):
+        with (context / "app" / "app.py").open("a") as file:
+            file.write(
+                f"\n\n@app.get('/added-{number}')\ndef added_{number}():\n    return 'yes'\n"
+            )
+        times.append(builder.build(context)[1])
+    print("rebuilt after an edit:", " ".join(f"{took:.2f}" for took in times), "s")
+    assert sorted(times)[1] <= REBUILT
+    container = engine.run(image=builder.tag)
+    assert container.wait_until_serving("/added-2").text == "yes"
+
+
+def test_a_change_in_requirements_installs_no_packages_of_the_system_again(
+    builder: Builder, context: Path, engine: Engine
+) -> None:
+    builder.build(context)
+    with (context / "requirements.txt").open("a") as file:
+        file.write("six==1.17.0\n")
+    log, _ = builder.build(context)
+    found = steps(log)
+    installs = {name: cached for name, cached in found.items() if "install-os.sh" in name}
+    runs = {name: cached for name, cached in installs.items() if "RUN" in name}
+    assert len(runs) >= 4, found
+    assert all(runs.values()), runs
+    assert not all(cached for name, cached in found.items() if "pip install" in name), found
+    code, out, _ = engine.run(["python3", "-c", "import six; print(six.__version__)"],
+                              image=builder.tag).finish()  # fmt: skip
+    assert (code, out) == (0, "1.17.0\n")
+
+
+def test_both_requirements_files_take_effect(
+    builder: Builder, context: Path, engine: Engine
+) -> None:
+    """The system's packages also where Python packages are built."""
+    (context / "requirements_os.txt").write_text("hello ca-certificates # two\r\n")
+    dockerfile = context / "Dockerfile"
+    text = dockerfile.read_text()
+    assert "\nCOPY requirements.txt /\n" in text
+    dockerfile.write_text(
+        text.replace("\nCOPY requirements.txt /\n", "\nRUN hello\nCOPY requirements.txt /\n")
+    )
+    log, _ = builder.build(context)
+    assert "Hello, world!" in log
+    code, out, _ = engine.run(["hello"], image=builder.tag).finish()
+    assert (code, out) == (0, "Hello, world!\n")
+
+
+def test_built_upon(builder: Builder, context: Path, engine: Engine) -> None:
+    """FROM docker-flask, with an application and its packages."""
+    folder = context / "derived"
+    (folder / "app").mkdir(parents=True)
+    (folder / "requirements.txt").write_text("six==1.17.0\n")
+    (folder / "app" / "app.py").write_text(
+        "import six\nfrom flask import Flask\napp = Flask(__name__)\n"
+        "@app.get('/')\ndef version():\n    return six.__version__\n"
+    )
+    (folder / "Dockerfile").write_text(
+        f"FROM {IMAGE}\n"
+        "COPY requirements.txt /\n"
+        "RUN --mount=type=secret,id=ca \\\n"
+        "    if [ -r /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi \\\n"
+        " && pip install --no-cache-dir -r /requirements.txt\n"
+        "COPY app /app\n"
+    )
+    builder.build(folder)
+    assert engine.run(image=builder.tag).wait_until_serving().text == "1.17.0"
+
+
+# --- what must not stay in it ----------------------------------------------------------------
+
+
+def with_password(url: str, password: str) -> str:
+    """The same address with a user and a password, which servers that ask for none ignore."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=f"{password}:{password}@{parts.netloc.split('@')[-1]}"))
+
+
+def mirrors(engine: Engine) -> tuple[str, str]:
+    """Where the base image gets its packages from, and its security updates."""
+    show = "cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null; true"
+    container = engine.run(["-c", show], image=BASE_IMAGE, entrypoint="/bin/sh")
+    _, out, _ = container.finish()
+    lines = [line for line in out.splitlines() if not line.lstrip().startswith("#")]
+    urls = re.findall(r"https?://[^\s\]]+", "\n".join(lines))
+    if not urls:
+        pytest.skip(f"{BASE_IMAGE} gets its packages from no address of its own")
+    return urls[0], next((url for url in urls if "security" in url), urls[0])
+
+
+def image_bytes(engine: Engine, tag: str, folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Everything that leaves the machine with the image: names and contents, layers unpacked."""
+    archive = folder / "image.tar"
+    with archive.open("wb") as file:
+        for chunk in engine.client.images.get(tag).save(named=True):
+            file.write(chunk)
+    with tarfile.open(archive) as outer:
+        for member in outer:
+            if member.isfile():
+                content = outer.extractfile(member).read()
+                if content[:2] == b"\x1f\x8b":
+                    content = gzip.decompress(content)
+                yield member.name, content
+
+
+def test_nothing_of_the_build_stays_in_the_image(
+    builder: Builder, context: Path, engine: Engine, tmp_path: Path
+) -> None:
+    """Passwords in mirrors and proxies, and the certificate authorities, each with a marker."""
+    marks = {name: f"mark{secrets.token_hex(12)}" for name in ("apt", "sec", "pip", "proxy", "ca")}
+    packages, security = mirrors(engine)
+    index = os.environ.get("PIP_INDEX_URL", PYPI)
+    # Set for every step and used by none, as a proxy with a password would be.
+    direct = {urlsplit(url).hostname or "" for url in (packages, security, index, PYPI)}
+    direct |= {"files.pythonhosted.org"}
+    arguments = {
+        "APT_MIRROR": with_password(packages, marks["apt"]),
+        "APT_SECURITY_MIRROR": with_password(security, marks["sec"]),
+        "PIP_INDEX_URL": with_password(index, marks["pip"]),
+        "http_proxy": with_password("http://127.0.0.1:9", marks["proxy"]),
+        "https_proxy": with_password("http://127.0.0.1:9", marks["proxy"]),
+        "no_proxy": ",".join(sorted(direct)),
+    }
+    bundle = CA_BUNDLE.read_text() if CA_BUNDLE.is_file() else ""
+    builder.ca = tmp_path / "ca.crt"
+    builder.ca.write_text(f"{bundle}\n# {marks['ca']}\n")
+    # Inside a step each of them is there, or nothing would be shown by its absence later.
+    dockerfile = context / "Dockerfile"
+    check = (
+        "RUN --mount=type=bind,from=sources,source=/sources,target=/sources "
+        "--mount=type=secret,id=ca cat /sources/* /run/secrets/ca > /tmp/all; env >> /tmp/all; "
+        + "; ".join(f"grep -q {mark} /tmp/all && echo SEEN-{name}" for name, mark in marks.items())
+    )
+    text = dockerfile.read_text()
+    assert "\nCOPY requirements.txt /\n" in text
+    dockerfile.write_text(
+        text.replace("\nCOPY requirements.txt /\n", f"\n{check}\nCOPY requirements.txt /\n")
+    )
+    options = [word for pair in arguments.items() for word in ("--build-arg", "=".join(pair))]
+    log, took = builder.build(context, *options)
+    print(f"built from nothing but pip's cache: {took:.0f} s")
+    assert [name for name in marks if not re.search(rf"\d SEEN-{name}$", log, re.M)] == []
+
+    wanted = [mark.encode() for mark in marks.values()]
+    history = docker_client("history", "--no-trunc", "--format", "{{json .}}", builder.tag).stdout
+    inspected = json.dumps(engine.client.api.inspect_image(builder.tag))
+    assert [mark for mark in wanted if mark in (history + inspected).encode()] == []
+    found, size = [], 0
+    for name, content in image_bytes(engine, builder.tag, tmp_path):
+        size += len(content)
+        found += [(name, mark) for mark in wanted if mark in content]
+    assert size > 50_000_000, "the whole image was looked through"
+    assert found == []
+    # And it is the same image as ever: it serves.
+    assert engine.run(image=builder.tag).wait_until_serving().status_code == 200

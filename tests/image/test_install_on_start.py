@@ -1,0 +1,133 @@
+"""INSTALL_ON_START=1: packages of requirements files in the container, at its first start.
+
+Needs a Debian mirror and a Python package index; one missing is a failure, not a skip.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from harness import Engine, trusting
+
+# Small, and neither in the image nor needed by anything in it.
+PYTHON_PACKAGE, OS_PACKAGE, PROGRAM = "six==1.17.0", "hello", "/usr/bin/hello"
+UNKNOWN = "no-such-package-5d1f0c"
+INSTALL_SECONDS = 120
+NOT_INSTALLED = 69
+
+APP = """
+import shutil
+from importlib.util import find_spec
+from flask import Flask
+
+app = Flask(__name__)
+
+@app.get("/")
+def packages():
+    return f"six {find_spec('six') is not None}, hello {shutil.which('hello')}"
+"""
+INSTALLED = f"six True, hello {PROGRAM}"
+PLAIN = "six False, hello None"
+
+
+@pytest.fixture
+def folder(app_folder: Path) -> Path:
+    """An application with both kinds of requirements."""
+    (app_folder / "app.py").write_text(APP)
+    (app_folder / "requirements.txt").write_text(f"# one\n{PYTHON_PACKAGE}\n")
+    (app_folder / "requirements_os.txt").write_text(f"{OS_PACKAGE} # a greeting\r\n\n# nothing\n")
+    return app_folder
+
+
+def options(folder: Path, value: str = "1") -> dict[str, object]:
+    trust = trusting()
+    return {**trust, "env": {**trust.get("env", {}), "INSTALL_ON_START": value}, "app": folder}
+
+
+def test_off_by_default(engine: Engine, folder: Path) -> None:
+    assert engine.run(app=folder).wait_until_serving().text == PLAIN
+
+
+@pytest.mark.parametrize("value", ["0", "off", "No", ""])
+def test_off(engine: Engine, folder: Path, value: str) -> None:
+    assert engine.run(**options(folder, value)).wait_until_serving().text == PLAIN
+
+
+@pytest.mark.timeout(2 * INSTALL_SECONDS)
+def test_first_start_only(engine: Engine, folder: Path) -> None:
+    container = engine.run(**options(folder))
+    assert container.wait_until_serving(seconds=INSTALL_SECONDS).text == INSTALLED
+    installs = container.logs().count("docker-flask: pip install")
+    assert installs, container.logs()
+
+    begun = time.monotonic()
+    container.docker.restart()
+    assert container.wait_until_serving().text == INSTALLED
+    assert time.monotonic() - begun < 5
+    assert container.logs().count("docker-flask: pip install") == installs
+    # As every other start, it is no root that serves.
+    table = container.docker.top(ps_args="axno pid,uid")
+    assert all(row[1] != "0" for row in table["Processes"])
+
+
+@pytest.mark.timeout(2 * INSTALL_SECONDS)
+@pytest.mark.parametrize("value", ["True", "ON"])
+def test_every_word_that_the_setting_takes(engine: Engine, folder: Path, value: str) -> None:
+    (folder / "requirements_os.txt").unlink()
+    container = engine.run(**options(folder, value))
+    answer = container.wait_until_serving(seconds=INSTALL_SECONDS)
+    assert answer.text == "six True, hello None"
+
+
+@pytest.mark.timeout(2 * INSTALL_SECONDS)
+def test_in_debug_mode(engine: Engine, folder: Path) -> None:
+    (folder / "requirements_os.txt").unlink()
+    container = engine.run(["-d", "debug"], **options(folder))
+    answer = container.wait_until_serving(inside=5000, seconds=INSTALL_SECONDS)
+    assert answer.text == "six True, hello None"
+
+
+@pytest.mark.timeout(2 * INSTALL_SECONDS)
+def test_without_files_in_the_application(engine: Engine, folder: Path) -> None:
+    for file in folder.glob("requirements*"):
+        file.unlink()
+    container = engine.run(**options(folder))
+    assert container.wait_until_serving(seconds=INSTALL_SECONDS).text == PLAIN
+
+
+@pytest.mark.timeout(2 * INSTALL_SECONDS)
+@pytest.mark.parametrize("file", ["requirements.txt", "requirements_os.txt"])
+def test_a_failure_is_the_containers_failure(engine: Engine, folder: Path, file: str) -> None:
+    other = ({"requirements.txt", "requirements_os.txt"} - {file}).pop()
+    (folder / other).unlink()
+    (folder / file).write_text(f"{UNKNOWN}\n")
+    code, out, err = engine.run(**options(folder)).finish(INSTALL_SECONDS)
+    assert code == NOT_INSTALLED, err
+    lines = err.splitlines()
+    assert "INSTALL_ON_START=1" in lines[-1]
+    assert file in lines[-1]
+    assert UNKNOWN in "\n".join(lines[-10:-1]), "the reason"
+    assert "serving" not in out + err
+
+
+def test_without_root_it_says_so(engine: Engine, folder: Path) -> None:
+    code, _, err = engine.run(user="12345", **options(folder)).finish()
+    assert code == NOT_INSTALLED
+    assert err.splitlines() == [err.strip()]
+    for words in ("INSTALL_ON_START=1", "root", "12345"):
+        assert words in err
+
+
+def test_a_stop_meanwhile(engine: Engine, folder: Path) -> None:
+    """Whatever the install waits for, a stop does not wait for it."""
+    (folder / "requirements_os.txt").unlink()
+    (folder / "requirements.txt").write_text("./slow\n")
+    (folder / "slow").mkdir()
+    (folder / "slow" / "setup.py").write_text("import time\ntime.sleep(60)\n")
+    container = engine.run(**options(folder))
+    container.wait_for_log("/app/requirements.txt", INSTALL_SECONDS)
+    code, took = container.stop()
+    assert code in (0, 143)
+    assert took <= 1

@@ -1,0 +1,230 @@
+"""Limits: what the container may use, read from files made for the purpose."""
+
+from __future__ import annotations
+
+import os
+import resource
+from pathlib import Path
+
+import pytest
+
+from docker_flask import limits
+
+MIB = 1 << 20
+CPUS = len(os.sched_getaffinity(0))
+TOTAL = 4096 * MIB
+QUARTER = "25000 100000\n"  # of a CPU: below the affinity of any machine
+V1_UNLIMITED = "9223372036854771712\n"
+V1_CGROUP = "5:cpu,cpuacct:{path}\n4:memory:{path}\n1:name=systemd:{path}\n"
+
+Files = dict[str, str]
+
+
+def read(root: Path, files: Files) -> limits.Limits:
+    """The limits of a machine with these files below /proc and /sys."""
+    files = {"proc/meminfo": f"MemFree: 1 kB\nMemTotal: {TOTAL // 1024} kB\n", **files}
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return limits.read(root)
+
+
+@pytest.mark.parametrize(
+    ("files", "cpus"),
+    [
+        # Version 2, where the container's own cgroup is the root of what it sees.
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": QUARTER}, 0.25),
+        # Version 2 with the host's view: a nested path.
+        (
+            {
+                "proc/self/cgroup": "0::/system.slice/docker-1.scope\n",
+                "sys/fs/cgroup/system.slice/docker-1.scope/cpu.max": QUARTER,
+                "sys/fs/cgroup/cpu.max": "50000 100000\n",
+            },
+            0.25,
+        ),
+        # Another period than the usual one.
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "5000 50000\n"}, 0.1),
+        # Version 1, seen from inside and with the host's path.
+        (
+            {
+                "proc/self/cgroup": V1_CGROUP.format(path="/docker/1"),
+                "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "25000\n",
+                "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",
+            },
+            0.25,
+        ),
+        (
+            {
+                "proc/self/cgroup": V1_CGROUP.format(path="/docker/1"),
+                "sys/fs/cgroup/cpu/docker/1/cpu.cfs_quota_us": "25000\n",
+                "sys/fs/cgroup/cpu/docker/1/cpu.cfs_period_us": "100000\n",
+                "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "50000\n",
+                "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",
+            },
+            0.25,
+        ),
+    ],
+    ids=["v2", "v2 nested", "v2 period", "v1", "v1 nested"],
+)
+def test_cpu_quota(tmp_path: Path, files: Files, cpus: float) -> None:
+    found = read(tmp_path, files)
+    assert (found.cpus, found.cpus_source) == (cpus, f"cgroup quota of {cpus:g}")
+    assert found.whole_cpus == 1
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {},
+        {"proc/self/cgroup": ""},
+        {"proc/self/cgroup": "0::/\n"},
+        {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "max 100000\n"},
+        {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": ""},
+        {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "1000000000 100000\n"},
+        {
+            "proc/self/cgroup": V1_CGROUP.format(path="/"),
+            "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1\n",
+            "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",
+        },
+        {
+            "proc/self/cgroup": V1_CGROUP.format(path="/"),
+            "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "25000\n",
+        },
+    ],
+    ids=[
+        "no cgroup file",
+        "empty cgroup file",
+        "no files",
+        "v2 max",
+        "v2 empty",
+        "v2 above",
+        "v1 none",
+        "v1 no period",
+    ],
+)
+def test_without_a_quota_the_affinity_counts(tmp_path: Path, files: Files) -> None:
+    found = read(tmp_path, files)
+    assert (found.cpus, found.cpus_source) == (float(CPUS), f"affinity to {CPUS}")
+    assert found.whole_cpus == CPUS
+
+
+def test_affinity_is_that_of_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 3, 5})
+    assert read(tmp_path, {}).cpus == 3
+    quota = {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "250000 100000\n"}
+    found = read(tmp_path, quota)
+    assert (found.cpus, found.whole_cpus) == (2.5, 3)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": f"{256 * MIB}\n"},
+        {
+            "proc/self/cgroup": "0::/docker/1\n",
+            "sys/fs/cgroup/docker/1/memory.max": f"{256 * MIB}\n",
+            "sys/fs/cgroup/memory.max": "max\n",
+        },
+        {
+            "proc/self/cgroup": V1_CGROUP.format(path="/docker/1"),
+            "sys/fs/cgroup/memory/memory.limit_in_bytes": f"{256 * MIB}\n",
+        },
+        {
+            "proc/self/cgroup": V1_CGROUP.format(path="/docker/1"),
+            "sys/fs/cgroup/memory/docker/1/memory.limit_in_bytes": f"{256 * MIB}\n",
+            "sys/fs/cgroup/memory/memory.limit_in_bytes": V1_UNLIMITED,
+        },
+    ],
+    ids=["v2", "v2 nested", "v1", "v1 nested"],
+)
+def test_memory_limit(tmp_path: Path, files: Files) -> None:
+    found = read(tmp_path, files)
+    assert (found.memory, found.memory_source) == (256 * MIB, "cgroup limit of 256 MiB")
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {},
+        {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": "max\n"},
+        {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": f"{2 * TOTAL}\n"},
+        {
+            "proc/self/cgroup": V1_CGROUP.format(path="/"),
+            "sys/fs/cgroup/memory/memory.limit_in_bytes": V1_UNLIMITED,
+        },
+    ],
+    ids=["no files", "v2 max", "v2 above the machine", "v1 unlimited"],
+)
+def test_without_a_memory_limit_the_machine_counts(tmp_path: Path, files: Files) -> None:
+    found = read(tmp_path, files)
+    assert (found.memory, found.memory_source) == (TOTAL, "machine's 4096 MiB")
+
+
+@pytest.mark.parametrize(
+    ("hard", "descriptors"),
+    [
+        (resource.RLIM_INFINITY, 65_536),
+        (1_073_741_816, 65_536),
+        (65_537, 65_536),
+        (1_024, 1_024),
+    ],
+)
+def test_descriptors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hard: int, descriptors: int
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (min(hard, 1_024), hard))
+    assert read(tmp_path, {}).descriptors == descriptors
+
+
+def test_descriptors_are_bounded_for_children() -> None:
+    """In a child, because it can't be undone."""
+    child = os.fork()
+    if child == 0:
+        found = limits.read()
+        limits.bound_descriptors(found)
+        held = resource.getrlimit(resource.RLIMIT_NOFILE) == (found.descriptors,) * 2
+        os._exit(0 if held and found.descriptors <= 65_536 else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.parametrize(
+    ("files", "backlog"),
+    [
+        ({}, 128),
+        ({"proc/sys/net/core/somaxconn": "128\n"}, 128),
+        ({"proc/sys/net/core/somaxconn": "4096\n"}, 4_096),
+        ({"proc/sys/net/core/somaxconn": "65535\n"}, 4_096),
+    ],
+    ids=["unknown", "small", "default", "large"],
+)
+def test_backlog(tmp_path: Path, files: Files, backlog: int) -> None:
+    assert read(tmp_path, files).backlog == backlog
+
+
+@pytest.mark.parametrize(
+    ("files", "processes"),
+    [
+        ({}, 0),
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/pids.max": "max\n"}, 0),
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/pids.max": "64\n"}, 64),
+        (
+            {
+                "proc/self/cgroup": "5:pids:/docker/1\n",
+                "sys/fs/cgroup/pids/docker/1/pids.max": "64\n",
+                "sys/fs/cgroup/pids/pids.max": "max\n",
+            },
+            64,
+        ),
+    ],
+    ids=["unknown", "v2 max", "v2", "v1 nested"],
+)
+def test_processes(tmp_path: Path, files: Files, processes: int) -> None:
+    assert read(tmp_path, files).processes == processes
+
+
+def test_this_machine() -> None:
+    found = limits.read()
+    assert 0 < found.cpus <= CPUS
+    assert 0 < found.memory <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

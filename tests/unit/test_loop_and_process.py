@@ -1,0 +1,328 @@
+"""The loop (signals, descriptors, time) and child processes.
+
+What is about signals runs in a process of its own, so that pytest keeps its handlers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from docker_flask import process
+from docker_flask.loop import Loop
+
+ROOT = Path(__file__).parents[2]
+STANDARD_SIGNALS = (1 << 31) - 1
+
+
+def run(code: str, *arguments: str) -> Any:
+    """Run Python code in a fresh process; returns what it printed as JSON."""
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    """A loop whose own descriptors are closed after the test."""
+    made = Loop()
+    yield made
+    made._selector.close()
+    made._signals.close()
+    made._wakeup.close()
+
+
+# --- the loop --------------------------------------------------------------------------------
+
+
+def test_wait_returns_at_once_when_done(loop: Loop) -> None:
+    assert loop.wait(lambda: True, 0)
+
+
+@pytest.mark.parametrize("seconds", [0, 0.2])
+def test_wait_ends_when_time_is_up(loop: Loop, seconds: float) -> None:
+    begun = time.monotonic()
+    assert not loop.wait(lambda: False, seconds)
+    assert seconds <= time.monotonic() - begun < seconds + 0.15
+
+
+def test_wait_asks_at_every_tick(loop: Loop) -> None:
+    due = time.monotonic() + 0.1
+    begun = time.monotonic()
+    assert loop.wait(lambda: time.monotonic() > due, 5, tick=0.02)
+    assert time.monotonic() - begun < 0.3
+
+
+def test_watch_and_forget(loop: Loop) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        heard: list[bytes] = []
+        loop.watch(ours, lambda: heard.append(ours.recv(10)))
+        theirs.send(b"one")
+        begun = time.monotonic()
+        assert loop.wait(lambda: bool(heard), 5)
+        assert heard == [b"one"]
+        assert time.monotonic() - begun < 0.5
+        loop.forget(ours)
+        theirs.send(b"two")
+        assert not loop.wait(lambda: len(heard) > 1, 0.1)
+
+
+def test_a_callback_may_end_the_wait(loop: Loop) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+
+        def leave() -> None:
+            raise InterruptedError("told to leave")
+
+        loop.watch(ours, leave)
+        theirs.send(b"x")
+        with pytest.raises(InterruptedError, match="told to leave"):
+            loop.wait(lambda: False, 5)
+
+
+def test_signals_while_waiting_and_while_blocked() -> None:
+    """One that came before anybody handled it, one that ends a wait at once, many of a kind."""
+    result = run("""
+        import json, os, signal, threading, time
+        from docker_flask.loop import Loop
+
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP})
+        os.kill(os.getpid(), signal.SIGTERM)
+        loop, seen = Loop(), []
+        loop.handle_signals({
+            signal.SIGTERM: lambda: seen.append("TERM"),
+            signal.SIGHUP: lambda: seen.append("HUP"),
+        })
+        early = loop.wait(lambda: seen == ["TERM"], 5)
+
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGHUP)).start()
+        begun = time.monotonic()
+        woken = loop.wait(lambda: seen == ["TERM", "HUP"], 5)
+        took = time.monotonic() - begun
+
+        for _ in range(1000):
+            os.kill(os.getpid(), signal.SIGHUP)
+        many = loop.wait(lambda: len(seen) >= 3, 5)
+        print(json.dumps([early, woken, took, many]))
+    """)
+    early, woken, took, many = result
+    assert early, "a signal that came while it was blocked"
+    assert woken
+    assert took < 0.6
+    assert many
+
+
+def test_a_stop_signal_leaves_the_wait() -> None:
+    assert (
+        run("""
+        import json, os, signal, threading
+        from docker_flask.loop import Loop
+
+        class Stop(Exception):
+            pass
+
+        def stop():
+            raise Stop
+
+        loop = Loop()
+        loop.handle_signals({signal.SIGTERM: stop})
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        try:
+            loop.wait(lambda: False, 5)
+            print(json.dumps("not left"))
+        except Stop:
+            print(json.dumps("left"))
+    """)
+        == "left"
+    )
+
+
+# --- processes -------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def child(*command: str, **options: Any) -> Iterator[int]:
+    """A child that is gone at the end of the block."""
+    pid = process.spawn(list(command), dict(os.environ), **options)
+    try:
+        yield pid
+    finally:
+        process.signal_process(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+# Which descriptors above 2 a child has, by the first bytes that it reads from each.
+READ_DESCRIPTORS = """
+    import json, os, sys
+    own = os.listdir("/proc/self/fd")
+    read = {}
+    for fd in sorted(map(int, own)):
+        if fd > 2:
+            try:
+                read[fd] = os.pread(fd, 20, 0).decode()
+            except OSError:
+                continue
+    open(sys.argv[1], "w").write(json.dumps(read))
+"""
+
+
+@pytest.mark.parametrize("offsets", [[], [0], [0, 1], [1, 0], [2, 0, 1], [1, 2, 0], [0, 0]])
+def test_descriptors_arrive_in_order(tmp_path: Path, offsets: list[int]) -> None:
+    """Also where the parent has them under each other's numbers: 3 as 4 and 4 as 3."""
+    result = run(
+        f"""
+        import fcntl, json, os, sys, textwrap
+        from docker_flask import process
+
+        offsets = {offsets}
+        # Exactly at 3, 4, 5, whatever Python has open there.
+        for number in range(3):
+            path = f"{{sys.argv[1]}}/{{number}}"
+            open(path, "w").write(f"file {{number}}")
+            fd = os.open(path, os.O_RDONLY)
+            if fd != 3 + number:
+                os.dup2(fd, 3 + number, inheritable=False)
+                os.close(fd)
+        out = sys.argv[1] + "/out"
+        pid = process.spawn(
+            [sys.executable, "-c", {textwrap.dedent(READ_DESCRIPTORS)!r}, out],
+            dict(os.environ),
+            [3 + offset for offset in offsets],
+        )
+        os.waitpid(pid, 0)
+        mine = {{n: os.pread(3 + n, 20, 0).decode() for n in range(3)}}
+        print(json.dumps([json.load(open(out)), mine]))
+        """,
+        str(tmp_path),
+    )
+    in_child, in_parent = result
+    assert in_child == {str(3 + i): f"file {offset}" for i, offset in enumerate(offsets)}
+    assert in_parent == {str(n): f"file {n}" for n in range(3)}, "the parent keeps its own"
+
+
+def test_the_parent_keeps_no_copies() -> None:
+    before = set(os.listdir("/proc/self/fd"))
+    with open(os.devnull) as file, child("/bin/true", descriptors=[file.fileno()] * 3):
+        pass
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+def test_the_child_starts_with_clean_signals(tmp_path: Path) -> None:
+    """None blocked and none ignored; asked of cat, because Python ignores two at its start."""
+    out = tmp_path / "out"
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP})
+    try:
+        assert signal.getsignal(signal.SIGPIPE) == signal.SIG_IGN
+        with child("/bin/sh", "-c", f"exec cat /proc/self/status > {out}") as pid:
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    found = dict(line.split(":\t") for line in out.read_text().splitlines() if ":\t" in line)
+    assert int(found["SigBlk"], 16) == 0
+    assert int(found["SigIgn"], 16) & STANDARD_SIGNALS == 0
+
+
+@pytest.mark.parametrize("own_group", [True, False])
+def test_group(own_group: bool) -> None:
+    with child("/bin/sleep", "60", own_group=own_group) as pid:
+        assert os.getpgid(pid) == (pid if own_group else os.getpgid(0))
+
+
+def test_environment_is_the_one_given(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    pid = process.spawn(["/bin/sh", "-c", f"env > {out}"], {"ONLY": "this one"})
+    os.waitpid(pid, 0)
+    assert "ONLY=this one" in out.read_text().splitlines()
+    assert "HOME=" not in out.read_text()
+
+
+def test_a_missing_program_is_an_error() -> None:
+    before = set(os.listdir("/proc/self/fd"))
+    with open(os.devnull) as file, pytest.raises(FileNotFoundError):
+        process.spawn(["/no/such/program"], {}, [file.fileno()])
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("exit 0", "exited with code 0"),
+        ("exit 7", "exited with code 7"),
+        ("kill -KILL $$", "was killed by SIGKILL"),
+        ("kill -TERM $$", "was killed by SIGTERM"),
+        ("kill -RTMIN $$", "was killed by SIGRTMIN"),
+        ("kill -40 $$", "was killed by signal 40"),  # a real-time signal that has no name
+    ],
+)
+def test_describe(command: str, words: str) -> None:
+    pid = process.spawn(["/bin/bash", "-c", command], dict(os.environ))
+    assert process.describe(os.waitpid(pid, 0)[1]) == words
+
+
+def test_signals_to_nobody() -> None:
+    with child("/bin/true") as gone:
+        os.waitid(os.P_PID, gone, os.WEXITED | os.WNOWAIT)
+    process.signal_process(gone, signal.SIGTERM)
+    process.signal_group(gone, signal.SIGTERM)
+    process.signal_process(0, signal.SIGKILL)
+    process.signal_group(0, signal.SIGKILL)
+
+
+def test_a_group_ends_as_a_whole() -> None:
+    with child("/bin/sh", "-c", "sleep 60 & sleep 60 & wait") as leader:
+        deadline = time.monotonic() + 5
+        while len(process.states({leader})) < 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.signal_group(leader, signal.SIGSTOP)
+        while set(process.states({leader}).values()) != {"T"}:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.signal_group(leader, signal.SIGKILL)
+        while process.states({leader}):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+def test_reap_collects_every_child() -> None:
+    """In a process of its own, because it takes every child, pytest's too."""
+    reaped, left, nothing = run("""
+        import json, os, time
+        from docker_flask import process
+
+        pids = [process.spawn(["/bin/sh", "-c", f"exit {n}"], {}) for n in range(5)]
+        living = process.spawn(["/bin/sleep", "60"], {})
+        found = []
+        deadline = time.monotonic() + 5
+        while len(found) < 5 and time.monotonic() < deadline:
+            found += process.reap()
+        codes = {pid: os.waitstatus_to_exitcode(status) for pid, status in found}
+        left = process.any_left()
+        os.kill(living, 9)
+        os.waitpid(living, 0)
+        nothing = process.reap() or process.any_left()
+        print(json.dumps([[codes.get(pid) for pid in pids], left, nothing]))
+    """)
+    assert reaped == [0, 1, 2, 3, 4]
+    assert left
+    assert not nothing
