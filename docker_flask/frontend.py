@@ -1,8 +1,7 @@
-"""nginx: its configuration, how it starts on the sockets that the supervisor holds, its signals."""
+"""nginx: its configuration, how it starts on the sockets that the supervisor holds."""
 
 from __future__ import annotations
 
-import signal
 import subprocess
 from pathlib import Path
 
@@ -12,8 +11,6 @@ from docker_flask.limits import Limits
 from docker_flask.settings import Settings
 
 NGINX = "/usr/sbin/nginx"
-RELOAD = signal.SIGHUP
-QUIT = signal.SIGQUIT
 # Connections, for each nginx worker, of clients that have no request just now.
 IDLE_CONNECTIONS = 1024
 # Descriptors that nginx has open itself: sockets, log, event queue.

@@ -56,5 +56,14 @@ class Loop:
         return True
 
     def _on_signals(self) -> None:
-        for number in self._signals.recv(64):
-            self._handlers[signal.Signals(number)]()
+        # All that came, children first: a stop signal leaves by an exception, and would take the
+        # others of its batch with it.
+        batch = sorted(self._signals.recv(64), key=lambda number: number != signal.SIGCHLD)
+        problem: Exception | None = None
+        for number in batch:
+            try:
+                self._handlers[signal.Signals(number)]()
+            except Exception as error:
+                problem = error
+        if problem:
+            raise problem

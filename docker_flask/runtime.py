@@ -101,6 +101,8 @@ def become(uid: int, gid: int) -> None:
     for stream in (1, 2):
         with contextlib.suppress(OSError):
             os.fchown(stream, uid, gid)
+    # Root's own is closed to others, and libraries keep caches at home.
+    os.environ["HOME"] = "/tmp"
     with contextlib.suppress(PermissionError):
         os.setgroups([group for group in os.getgroups() if group != 0])
         os.setgid(gid)

@@ -218,6 +218,10 @@ class Supervisor:
             for name, value in self.environment.items()
             if not name.startswith("UWSGI_") and name != "FLASK_DEBUG"
         }
+        if self.settings.app_module:
+            environment["APP_MODULE"] = self.settings.app_module
+        if not os.access("/tmp", os.W_OK):
+            environment.setdefault("TMPDIR", str(self.runtime))
         environment["REQUEST_TIMEOUT"] = f"{self.settings.request_timeout:g}"
         environment["DOCKER_FLASK_RETIRE_SIGNAL"] = str(int(self.server.retire_signal))
         generation.start(self.settings, self.limits, environment)
@@ -279,6 +283,8 @@ class Supervisor:
     # --- signals and commands --------------------------------------------------------------
 
     def _on_stop(self) -> None:
+        if self.state == "ending":
+            return
         self.stops_asked += 1
         raise Stop if self.stops_asked == 1 else StopAtOnce
 
@@ -310,7 +316,7 @@ class Supervisor:
 
     def _nginx_ended(self, status: int) -> None:
         group, self.nginx = self.nginx, 0
-        if self.state == "stopping":
+        if self.state in ("stopping", "ending"):
             return
         self._count_death("nginx", f"nginx (pid {group}) {process.describe(status)}")
         # Workers that outlived their master finish what they have and go.
@@ -319,7 +325,7 @@ class Supervisor:
 
     def _server_ended(self, generation: Generation, status: int) -> None:
         reason = generation.ended(status)
-        if self.state == "stopping":
+        if self.state in ("stopping", "ending"):
             return
         if generation is self.candidate:
             generation.failure = generation.failure or (
@@ -447,7 +453,7 @@ class Supervisor:
 
     def _kill_all(self) -> None:
         """End every process at once and wait until the last is gone."""
-        self.state = "stopping"
+        self.state = "ending"
         for generation in self._generations():
             generation.kill()
         for group in (self.nginx, self.helper):
