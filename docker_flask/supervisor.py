@@ -146,10 +146,9 @@ class Supervisor:
             raise Failure(self._why_not_ready(first))
         self._switch_to(first)
         if self.nginx:
+            self._end_nginx()
             self._write_configuration(starting=False)
-            process.signal_process(self.nginx, signal.SIGHUP)
-        else:
-            self._start_nginx()
+        self._start_nginx()
         self.state = "serving"
 
     def _check_folder(self) -> None:
@@ -279,6 +278,16 @@ class Supervisor:
             {**self.environment, **frontend.environment(list(inherited))},
             self._descriptors(),
         )
+
+    def _end_nginx(self) -> None:
+        """End the nginx that says "later", and wait for it; connections queue meanwhile.
+
+        A reload would let both answer for a moment, so that a client could see 503 after 200.
+        """
+        pid, self.nginx = self.nginx, 0
+        process.signal_process(pid, signal.SIGQUIT)
+        self.loop.wait(lambda: not process.alive(pid), 2.0, tick=0.01)
+        process.signal_group(pid, signal.SIGKILL)
 
     # --- signals and commands --------------------------------------------------------------
 
