@@ -11,7 +11,7 @@ TESTS ?=
 DOCKER := tools/docker
 
 .DEFAULT_GOAL := help
-.PHONY: help image up debug down test lint figures pictures
+.PHONY: help image up debug down test lint figures soak pictures
 
 help: ## show this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -39,6 +39,9 @@ lint: ## check the style of all code
 
 figures: image ## measure size, start, stop and reload
 	@BASE_IMAGE=$$(tools/base-image) IMAGE=$(IMAGE) .venv/bin/python benchmarks/figures.py
+
+soak: image ## do everything of tests/image/test_loss.py a hundred times; hours
+	@BASE_IMAGE=$$(tools/base-image) IMAGE=$(IMAGE) .venv/bin/python benchmarks/soak.py
 
 pictures: image ## make the README's pictures anew
 	@.venv/bin/python tests/browser/screenshots.py
