@@ -4,7 +4,7 @@
 #
 # Needs BuildKit. Optional, and in no layer of the result:
 #   --build-arg APT_MIRROR=URL --build-arg APT_SECURITY_MIRROR=URL   instead of the base's own
-#   --build-arg PIP_INDEX_URL=URL                                    instead of pypi.org
+#   --build-arg PIP_INDEX_URL=URL                                    instead of PyPI
 #   --build-arg http_proxy=URL --build-arg https_proxy=URL
 #   --secret id=ca,src=FILE        certificate authorities to trust (private mirror, proxy)
 ARG BASE_IMAGE=ubuntu:24.04

@@ -9,6 +9,7 @@ import re
 import secrets
 import shutil
 import subprocess
+import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterator
@@ -36,7 +37,6 @@ CONTEXT = [
 BUILD_SECONDS = 240
 # Makes a step one that no earlier run of the tests has left in the build cache.
 FRESH = secrets.token_hex(8)
-PYPI = "https://pypi.org/simple"
 
 
 # --- what is in it ---------------------------------------------------------------------------
@@ -376,6 +376,12 @@ def mirrors(engine: Engine) -> tuple[str, str]:
     return urls[0], next((url for url in urls if "security" in url), urls[0])
 
 
+def public_index() -> str:
+    """Where pip looks when it is told nothing, as pip itself has it."""
+    ask = "from pip._internal.models.index import PyPI; print(PyPI.simple_url)"
+    return subprocess.check_output([sys.executable, "-c", ask], text=True).strip()
+
+
 def image_bytes(engine: Engine, tag: str, folder: Path) -> Iterator[tuple[str, bytes]]:
     """Everything that leaves the machine with the image: names and contents, layers unpacked."""
     archive = folder / "image.tar"
@@ -397,9 +403,10 @@ def test_nothing_of_the_build_stays_in_the_image(
     """Passwords in mirrors and proxies, and the certificate authorities, each with a marker."""
     marks = {name: f"mark{secrets.token_hex(12)}" for name in ("apt", "sec", "pip", "proxy", "ca")}
     packages, security = mirrors(engine)
-    index = os.environ.get("PIP_INDEX_URL", PYPI)
+    public = public_index()
+    index = os.environ.get("PIP_INDEX_URL", public)
     # Set for every step and used by none, as a proxy with a password would be.
-    direct = {urlsplit(url).hostname or "" for url in (packages, security, index, PYPI)}
+    direct = {urlsplit(url).hostname or "" for url in (packages, security, index, public)}
     direct |= {"files.pythonhosted.org"}
     arguments = {
         "APT_MIRROR": with_password(packages, marks["apt"]),
