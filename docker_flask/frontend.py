@@ -11,8 +11,8 @@ from docker_flask.limits import Limits
 from docker_flask.settings import Settings
 
 NGINX = "/usr/sbin/nginx"
-# Connections, for each nginx worker, of clients that have no request just now.
-IDLE_CONNECTIONS = 1024
+# Connections, for each nginx worker, of clients whose request is not read yet or answered.
+IDLE_CONNECTIONS = 4096
 # Descriptors that nginx has open itself: sockets, log, event queue.
 OWN_DESCRIPTORS = 24
 

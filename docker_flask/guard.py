@@ -113,8 +113,9 @@ class Guard:
         )
 
     def _end(self, others: int, first: bool) -> None:
-        """End this worker: at once, or when its other threads have answered."""
-        if not others:
+        """End this worker, a look after it was told to take no more, and when its other threads
+        have answered."""
+        if not others and not first:
             _exit(1)
         number = os.environ.get("DOCKER_FLASK_RETIRE_SIGNAL", "")
         if first and number:

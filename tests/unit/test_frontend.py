@@ -86,8 +86,8 @@ def test_appears(environ: dict[str, str], line: str) -> None:
     [
         ({"cpus": 16.0}, ["worker_processes 4;"]),
         # Two connections a request, and some for clients that are idle.
-        ({"backlog": 4_096}, ["worker_connections 9216;", "limit_conn requests 4096;"]),
-        ({"backlog": 128}, ["worker_connections 1280;", "listen 0.0.0.0:80 backlog=128;"]),
+        ({"backlog": 4_096}, ["worker_connections 12288;", "limit_conn requests 4096;"]),
+        ({"backlog": 128}, ["worker_connections 4352;", "listen 0.0.0.0:80 backlog=128;"]),
         # Never more connections than descriptors, or nginx runs out of them.
         ({"descriptors": 1_024}, ["worker_connections 1000;", "limit_conn requests 375;"]),
     ],
@@ -120,7 +120,7 @@ def test_nginx_own_503_says_when_to_come_back(starting: bool) -> None:
 def test_while_serving_requests_go_to_the_application() -> None:
     lines = directives(render())
     at = lines.index("location / {")
-    assert "uwsgi_pass application;" in lines[at : at + 6]
+    assert "uwsgi_pass application;" in lines[at : at + 7]
     assert "return 503;" not in lines[at:]
 
 
