@@ -1,0 +1,2 @@
+#!/bin/bash
+nginx && exec gunicorn -b unix:/run/app.sock app:app

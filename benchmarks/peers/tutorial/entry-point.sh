@@ -1,0 +1,2 @@
+#!/bin/bash
+nginx && uwsgi --ini /etc/flask/app.ini
