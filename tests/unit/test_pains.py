@@ -1,0 +1,27 @@
+"""The table of pains: none without a test that exists, or a reason why there is none."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+from pains import PAINS, Pain  # noqa: E402
+
+
+def test_all_of_them_are_there() -> None:
+    assert [pain.number for pain in PAINS] == list(range(1, 41))
+
+
+@pytest.mark.parametrize("pain", PAINS, ids=lambda pain: str(pain.number))
+def test_each_has_a_test_or_a_reason(pain: Pain) -> None:
+    assert bool(pain.test) != bool(pain.reason)
+    if pain.test:
+        file, _, name = pain.test.partition("::")
+        text = (ROOT / file).read_text()
+        assert re.search(rf"^def {name}\(", text, re.MULTILINE) if name else text
