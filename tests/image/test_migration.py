@@ -1,0 +1,694 @@
+"""What was built on tiangolo/uwsgi-nginx-flask runs when only its FROM line changes.
+
+docs/migrating-from-tiangolo.md says the same in words.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import docker.types
+import httpx
+import pytest
+from harness import CA_BUNDLE, IMAGE, Container, Engine, docker_client, wait_for
+
+from docker_flask import nginx_syntax
+
+BAD_SETTING = 78
+REFUSED = 3.0  # seconds from the start to the end of what can't run, as promised
+
+MAIN = """
+import os
+import time
+
+from flask import Flask, request, url_for
+
+app = Flask(__name__)
+
+
+@app.route("/")
+def hello():
+    return "hello from main"
+
+
+@app.route("/env/<name>")
+def env(name):
+    return os.environ.get(name, "not set")
+
+
+@app.route("/length", methods=["POST"])
+def length():
+    return str(len(request.get_data()))
+
+
+@app.route("/sleep/<float:seconds>")
+def sleep(seconds):
+    time.sleep(seconds)
+    return "awake"
+
+
+@app.route("/who")
+def who():
+    return " ".join([request.remote_addr, request.host, url_for("hello", _external=True)])
+
+
+if __name__ == "__main__":
+    app.run(host="0.0.0.0", debug=True, port=80)
+"""
+INI = "[uwsgi]\nmodule = main\ncallable = app\n"
+# For root, in the folders of nginx's own packages, with the socket where their image has it.
+NGINX = """user  nginx;
+worker_processes  1;
+
+error_log  /var/log/nginx/error.log warn;
+pid        /var/run/nginx.pid;
+
+events {
+    worker_connections  512;
+}
+
+http {
+    include       /etc/nginx/mime.types;
+    default_type  application/octet-stream;
+    log_format  main  '$remote_addr [$time_local] "$request" $status whole';
+    access_log  /var/log/nginx/access.log  main;
+    sendfile        on;
+    keepalive_timeout  65;
+    # LINE
+    server {
+        listen LISTEN;
+        location / {
+            try_files $uri @app;
+        }
+        location @app {
+            include uwsgi_params;
+            uwsgi_pass unix:///tmp/uwsgi.sock;
+        }
+        location /teapot {
+            return 418 "short and stout";
+        }
+    }
+}
+daemon off;
+"""
+
+
+def whole(listen: str = "80", line: str = "") -> str:
+    """A whole nginx.conf of the user's; line: one more in its http block."""
+    return NGINX.replace("LISTEN", listen).replace("# LINE", line)
+
+
+def write(folder: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text.encode())
+    return folder
+
+
+# --- images that are built on this one -------------------------------------------------------
+
+
+Derive = Callable[[dict[str, str]], str]
+
+
+@pytest.fixture(scope="module")
+def derive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Derive]:
+    """Builds a folder with these files, `FROM theirs` changed; returns the image's name."""
+    tags: list[str] = []
+
+    def build(files: dict[str, str]) -> str:
+        folder = write(tmp_path_factory.mktemp("derived"), files)
+        dockerfile = folder / "Dockerfile"
+        dockerfile.write_text(dockerfile.read_text().replace("THEIRS", IMAGE))
+        tags.append(f"docker-flask-test-{secrets.token_hex(4)}")
+        secret = ["--secret", f"id=ca,src={CA_BUNDLE}"] if CA_BUNDLE.is_file() else []
+        result = docker_client("build", *secret, "-t", tags[-1], str(folder), seconds=200)
+        assert result.returncode == 0, result.stderr[-3000:]
+        return tags[-1]
+
+    yield build
+    for tag in tags:
+        docker_client("rmi", "--force", tag)
+
+
+SHOP = {
+    "Dockerfile": """FROM THEIRS
+
+ENV LISTEN_PORT 8080
+EXPOSE 8080
+ENV UWSGI_CHEAPER 2
+ENV UWSGI_PROCESSES 5
+ENV NGINX_MAX_UPLOAD 1m
+ENV NGINX_WORKER_PROCESSES 2
+ENV NGINX_WORKER_CONNECTIONS 2048
+ENV NGINX_WORKER_OPEN_FILES 4096
+
+COPY requirements.txt /tmp/requirements.txt
+RUN --mount=type=secret,id=ca \\
+    if [ -r /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi \\
+ && pip install --no-cache-dir -r /tmp/requirements.txt
+COPY headers.conf /etc/nginx/conf.d/headers.conf
+COPY ./tools /tools
+COPY ./app /app
+""",
+    "requirements.txt": "six==1.17.0\n",
+    "headers.conf": "add_header X-Shop open always;\nkeepalive_timeout 300;\nsendfile off;\n",
+    "tools/count.py": "from shop.stock import COUNT\nprint(COUNT)\n",
+    "app/main.py": "import six\nfrom shop.stock import COUNT\n" + MAIN,
+    "app/shop/__init__.py": "",
+    "app/shop/stock.py": "COUNT = 42\n",
+    "app/prestart.sh": "#! /usr/bin/env bash\r\necho preparing\r\nexport PREPARED=yes\r\n",
+}
+
+
+@pytest.fixture(scope="module")
+def shop(session_engine: Engine, derive: Derive) -> Container:
+    """A container of an image with much of what their manual shows."""
+    container = session_engine.run(image=derive(SHOP), ports={"8080/tcp": ("127.0.0.1", None)})
+    container.wait_until_serving(inside=8080)
+    return container
+
+
+@pytest.mark.timeout(300)
+def test_main_py_is_served_and_not_the_sample(shop: Container) -> None:
+    assert shop.get("/", inside=8080).text == "hello from main"
+    assert "serving main:app (the usual names in /app) on port 8080" in shop.logs()
+
+
+def test_prestart_is_sourced(shop: Container) -> None:
+    assert shop.get("/env/PREPARED", inside=8080).text == "yes"
+    assert "preparing" in shop.logs().splitlines()
+
+
+def test_max_upload(shop: Container) -> None:
+    answers = [
+        httpx.post(shop.url("/length", inside=8080), content=bytes(size), timeout=10)
+        for size in (1 << 20, (1 << 20) + 1)
+    ]
+    assert [answer.status_code for answer in answers] == [200, 413]
+    assert answers[0].text == str(1 << 20)
+
+
+def test_nginx_settings(shop: Container) -> None:
+    _, text = shop.execute("cat", "/run/docker-flask/nginx.conf")
+    for line in ("worker_processes 2;", "worker_connections 2048;", "worker_rlimit_nofile 4096;"):
+        assert line in text
+    assert len(processes(shop, "nginx: worker")) == 2
+    assert "open files" not in shop.logs()
+
+
+def test_fewest_workers_first_and_more_as_they_are_needed(shop: Container) -> None:
+    assert len(processes(shop, "uWSGI worker")) == 2
+    url = shop.url("/sleep/6.0", inside=8080)
+    with ThreadPoolExecutor() as pool:
+        answers = [pool.submit(httpx.get, url, timeout=30) for _ in range(3)]
+        wait_for(lambda: len(processes(shop, "uWSGI worker")) > 2, 15, "another worker")
+    assert [answer.result().text for answer in answers] == ["awake"] * 3
+    wait_for(lambda: len(processes(shop, "uWSGI worker")) == 2, 30, "it to go")
+
+
+def test_http_snippet_of_the_image(shop: Container) -> None:
+    answer = shop.get("/", inside=8080)
+    assert answer.headers["X-Shop"] == "open"
+    assert answer.headers["X-Request-ID"]
+    said = "/etc/nginx/conf.d/headers.conf sets sendfile in the image's place"
+    assert said in shop.logs()
+
+
+def test_scripts_anywhere_import_the_application(shop: Container) -> None:
+    assert shop.execute("python", "/tools/count.py", workdir="/") == (0, "42\n")
+
+
+def test_reload_waits_for_the_fewest_workers_only(shop: Container) -> None:
+    begun = time.monotonic()
+    assert shop.execute("docker-flask", "reload")[0] == 0, shop.logs()
+    assert time.monotonic() - begun < 20
+
+
+# The application in a folder of its own, without __init__.py in its package, which is named as the
+# sample's module is; what is to run before it is left where their manual has it.
+ELSEWHERE = {
+    "Dockerfile": """FROM THEIRS
+ENV UWSGI_INI /application/deploy/uwsgi.ini
+ENV STATIC_URL /content
+ENV STATIC_PATH /application/app/content
+ENV STATIC_INDEX 1
+COPY ./application /application
+COPY ./prestart.sh /app/prestart.sh
+WORKDIR /application
+CMD ["/start.sh"]
+""",
+    "application/app/main.py": MAIN.replace("app = Flask", "site = Flask").replace(
+        "@app.", "@site."
+    ),
+    "application/deploy/uwsgi.ini": "[uwsgi]\nmodule = app.main\ncallable = site\n",
+    "application/app/content/index.html": "the front page\n",
+    "application/app/content/words.txt": "words\n",
+    "prestart.sh": 'export FOLDER="$(pwd)"\n',
+}
+
+
+@pytest.mark.timeout(200)
+def test_application_elsewhere(engine: Engine, derive: Derive) -> None:
+    container = engine.run(image=derive(ELSEWHERE))
+    assert container.wait_until_serving().text == "the front page\n"
+    assert container.get("/content/words.txt").text == "words\n"
+    assert container.get("/env/FOLDER").text == "/application"
+    log = container.logs()
+    assert "serving app.main:site (module in /application/deploy/uwsgi.ini) on port 80" in log
+
+
+WHOLE = {
+    "Dockerfile": """FROM THEIRS
+COPY ./app /app
+COPY greeting.conf /etc/nginx/conf.d/
+ENTRYPOINT ["/entrypoint.sh"]
+CMD ["/start.sh"]
+""",
+    "app/main.py": MAIN,
+    "app/uwsgi.ini": INI,
+    "app/nginx.conf": whole("8080", "include conf.d/*.conf;"),
+    "greeting.conf": "add_header X-Greeting hello;\n",
+}
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"user": "12345"},
+        {"read_only": True, "tmpfs": {"/tmp": ""}},
+    ],
+    ids=["as it is", "any user", "read-only"],
+)
+def test_whole_nginx_conf(engine: Engine, derive: Derive, options: dict[str, Any]) -> None:
+    tag = derive(WHOLE)
+    container = engine.run(image=tag, ports={"8080/tcp": ("127.0.0.1", None)}, **options)
+    answer = container.wait_until_serving(inside=8080)
+    assert (answer.text, answer.headers["X-Greeting"]) == ("hello from main", "hello")
+    assert container.get("/teapot", inside=8080).status_code == 418
+    assert container.execute("docker-flask", "health") == (0, "")
+    log = container.wait_for_log('"GET / HTTP/1.1" 200 whole')
+    assert "docker-flask: nginx runs with /app/nginx.conf" in log
+    assert "emerg" not in log
+    with ThreadPoolExecutor() as pool:
+        late = pool.submit(container.get, "/sleep/1.5", inside=8080)
+        time.sleep(0.5)
+        assert container.stop()[0] == 0
+    assert late.result().text == "awake"
+
+
+# --- the user's files for nginx --------------------------------------------------------------
+
+
+@pytest.fixture
+def app(app_folder: Path) -> Path:
+    """A folder with their application."""
+    return write(app_folder, {"main.py": MAIN})
+
+
+def mounted(folder: Path, files: dict[str, str]) -> dict[str, dict[str, str]]:
+    """Volumes with these files of the container."""
+    volumes = {}
+    for number, (name, text) in enumerate(files.items()):
+        path = folder / str(number)
+        path.write_text(text)
+        path.chmod(0o644)
+        volumes[str(path)] = {"bind": name, "mode": "ro"}
+    return volumes
+
+
+SNIPPETS = {
+    "/etc/nginx/conf.d/http.conf": "map $http_x_tea $tea { default black; ~. $http_x_tea; }\n",
+    "/etc/nginx/server.d/server.conf": """
+        add_header X-Tea $tea always;
+        location = /robots.txt { return 200 "Disallow: /"; }
+        location /other/ { include uwsgi_params; uwsgi_pass application; }
+        error_page 404 502 504 /sorry.html;
+        location = /sorry.html { internal; return 504 "sorry"; }
+    """,
+    "/etc/nginx/location.d/location.conf": 'if ($arg_secret) { return 403 "no"; }\n',
+}
+
+
+def test_snippets_at_three_levels(engine: Engine, app: Path, tmp_path: Path) -> None:
+    env = {"REQUEST_TIMEOUT": "1"}
+    container = engine.run(app=app, volumes=mounted(tmp_path, SNIPPETS), env=env)
+    assert container.wait_until_serving().text == "hello from main"
+    assert container.get("/").headers["X-Tea"] == "black"
+    assert container.get("/").headers["X-Request-ID"]
+    assert container.get("/", headers={"X-Tea": "green"}).headers["X-Tea"] == "green"
+    assert container.get("/robots.txt").text == "Disallow: /"
+    assert container.get("/other/").status_code == 404, "the application's, not nginx's"
+    assert container.get("/?secret=1").status_code == 403
+    assert container.get("/sleep/3.0").text == "sorry"
+
+
+def test_a_server_of_the_user_beside_ours(engine: Engine, app: Path, tmp_path: Path) -> None:
+    """It has not what ours does for the application, such as sending its files."""
+    file = "\n\n@app.route('/file')\ndef file():\n    from flask import send_file\n"
+    write(app, {"main.py": f"{MAIN}{file}    return send_file('/app/words.txt')\n"})
+    write(app, {"words.txt": "words\n"})
+    server = """server {
+        listen 80;
+        server_name shop.example;
+        location / { include uwsgi_params; uwsgi_pass unix:///tmp/uwsgi.sock; }
+    }
+    server { listen 80 default_server; return 421; }
+    """
+    volumes = mounted(tmp_path, {"/etc/nginx/conf.d/shop.conf": server})
+    container = engine.run(app=app, volumes=volumes)
+    container.wait_until_serving(status=421)
+    shop = {"Host": "shop.example"}
+    assert container.get("/", headers=shop).text == "hello from main"
+    assert container.get("/file", headers=shop).text == "words\n"
+
+
+def ended(container: Container) -> tuple[int, float, str]:
+    """Exit code, seconds from start to end and last line of a container that can't run."""
+    code = container.wait_for_exit()
+    state = container.docker.attrs["State"]
+    begun, end = (
+        datetime.fromisoformat(state[name].rstrip("Z")[:26]) for name in ("StartedAt", "FinishedAt")
+    )
+    return code, (end - begun).total_seconds(), container.logs().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "complaint"),
+    [
+        (
+            "/etc/nginx/conf.d/bad.conf",
+            "# one\nclient_max_bodysize 1m;\n",
+            'unknown directive "client_max_bodysize" in /etc/nginx/conf.d/bad.conf:2',
+        ),
+        (
+            "/etc/nginx/server.d/bad.conf",
+            "location / { return 204; }\n",
+            'duplicate location "/" in /etc/nginx/server.d/bad.conf:1',
+        ),
+        (
+            "/etc/nginx/location.d/bad.conf",
+            "\n\nallow everybody;\n",
+            'invalid parameter "everybody" in /etc/nginx/location.d/bad.conf:3',
+        ),
+        (
+            "/etc/nginx/conf.d/bad.conf",
+            "server {\n",
+            'unexpected end of file, expecting "}" in /etc/nginx/conf.d/bad.conf:2',
+        ),
+        (
+            "/app/nginx.conf",
+            whole(line="gzip perhaps;"),
+            'invalid value "perhaps" in "gzip" directive, it must be "on" or "off" '
+            "in /app/nginx.conf:18",
+        ),
+        (
+            "/app/nginx.conf",
+            "server {\n}\n",
+            '"server" directive is not allowed here in /app/nginx.conf:1',
+        ),
+    ],
+    ids=["http", "server", "location", "half a file", "whole", "not whole"],
+)
+def test_what_nginx_refuses_ends_the_start(
+    engine: Engine, app: Path, tmp_path: Path, file: str, text: str, complaint: str
+) -> None:
+    volumes = mounted(tmp_path, {file: text})
+    code, seconds, last = ended(engine.run(app=app, volumes=volumes))
+    assert last == f"docker-flask: nginx can't run so: {complaint}"
+    assert code == BAD_SETTING
+    assert seconds <= REFUSED
+
+
+def test_every_directive_of_ours_gives_way(engine: Engine, app: Path, tmp_path: Path) -> None:
+    """At http level, where nginx would call a second one a duplicate."""
+    first = engine.run(app=app)
+    first.wait_until_serving()
+    _, text = first.execute("cat", "/run/docker-flask/nginx.conf")
+    ours = {
+        directive.name: text[directive.begin : directive.end]
+        for directive in nginx_syntax.directives(text)
+        if directive.blocks == ("http",) and not directive.is_block
+    }
+    # Nobody would repeat these as they are.
+    for name in ("include", "limit_conn", "limit_conn_zone", "log_format"):
+        ours.pop(name, None)
+    assert len(ours) > 20
+    snippet = {"/etc/nginx/conf.d/again.conf": "\n".join(ours.values())}
+    second = engine.run(app=app, volumes=mounted(tmp_path, snippet))
+    assert second.wait_until_serving().text == "hello from main"
+
+
+@pytest.fixture
+def snippets(tmp_path: Path) -> Path:
+    """A folder to mount at /etc/nginx/conf.d."""
+    folder = tmp_path / "conf.d"
+    folder.mkdir()
+    return folder
+
+
+def test_reload_takes_changed_snippets(engine: Engine, app: Path, snippets: Path) -> None:
+    """A bad one changes nothing, and nginx stays the same process."""
+    snippet = snippets / "tea.conf"
+    snippet.write_text("add_header X-Tea black;\n")
+    volumes = {str(snippets): {"bind": "/etc/nginx/conf.d", "mode": "ro"}}
+    container = engine.run(app=app, volumes=volumes)
+    container.wait_until_serving()
+    master = processes(container, "nginx: master")[0][1]
+
+    def tea() -> str:
+        return container.get().headers["X-Tea"]
+
+    assert tea() == "black"
+    snippet.write_text("add_header X-Tea green;\n")
+    assert container.execute("docker-flask", "reload")[0] == 0
+    wait_for(lambda: tea() == "green", 5, "the new header")
+    snippet.write_text("add_header X-Tea white;\nclient_max_body_size much;\n")
+    code, out = container.execute("docker-flask", "reload")
+    assert (code, "in /etc/nginx/conf.d/tea.conf:2" in out) == (1, True), out
+    assert "the old generation serves on" in out
+    container.docker.kill("HUP")
+    wait_for(lambda: container.logs().count("tea.conf:2") == 2, 10, "the second complaint")
+    assert tea() == "green"
+    snippet.unlink()
+    assert container.execute("docker-flask", "reload")[0] == 0
+    wait_for(lambda: "X-Tea" not in container.get().headers, 5, "no such header")
+    assert processes(container, "nginx: master")[0][1] == master
+    assert container.stop()[0] == 0
+
+
+def test_requests_may_take_as_long_as_a_snippet_says(
+    engine: Engine, app: Path, tmp_path: Path
+) -> None:
+    """Theirs would wait for so long, and ours end the worker sooner."""
+    snippet = {"/etc/nginx/conf.d/slow.conf": "uwsgi_read_timeout 2s;\n"}
+    container = engine.run(app=app, volumes=mounted(tmp_path, snippet))
+    container.wait_until_serving()
+    begun = time.monotonic()
+    assert container.get("/sleep/8.0").status_code == 504
+    assert 2 <= time.monotonic() - begun < 6
+    container.wait_for_log("longer than REQUEST_TIMEOUT=2 seconds")
+
+
+def test_whole_nginx_conf_decides_where_clients_are_accepted(engine: Engine, app: Path) -> None:
+    """One that the supervisor's socket kept beside it would wait for ever."""
+    write(app, {"nginx.conf": whole("8080")})
+    container = engine.run(app=app)
+    container.wait_for_log("on port 8080")
+    connect = "import socket; socket.create_connection(('127.0.0.1', {}), 3)"
+    assert container.execute("python", "-c", connect.format(8080)) == (0, "")
+    assert "ConnectionRefused" in container.execute("python", "-c", connect.format(80))[1]
+
+
+def test_whole_nginx_conf_without_a_place_for_the_socket(engine: Engine, app: Path) -> None:
+    write(app, {"nginx.conf": whole()})
+    code, seconds, last = ended(engine.run(app=app, read_only=True))
+    assert code == BAD_SETTING
+    assert "/tmp/uwsgi.sock" in last
+    assert "Read-only file system" in last
+    assert "--tmpfs /tmp" in last
+    assert seconds <= REFUSED
+
+
+def test_whole_nginx_conf_of_a_slow_application(engine: Engine, app: Path) -> None:
+    """Nobody is told 503 by a configuration that is not the user's: clients wait."""
+    write(app, {"main.py": f"import time\ntime.sleep(4)\n{MAIN}", "nginx.conf": whole()})
+    container = engine.run(app=app)
+    container.wait_for_log("still loading; clients wait")
+    assert container.get().text == "hello from main"
+
+
+def test_more_open_files_than_there_are(engine: Engine, app: Path) -> None:
+    env = {"NGINX_WORKER_OPEN_FILES": "100000", "NGINX_WORKER_CONNECTIONS": "9999"}
+    limit = docker.types.Ulimit(name="nofile", soft=2048, hard=2048)
+    container = engine.run(app=app, env=env, ulimits=[limit])
+    container.wait_until_serving()
+    log = container.logs()
+    for name, value, bound in (("OPEN_FILES", 100000, 2048), ("CONNECTIONS", 9999, 2024)):
+        said = f"NGINX_WORKER_{name}={value} is more than this container's open files allow"
+        assert f"{said} (ulimit -n): it is {bound}" in log
+    _, text = container.execute("cat", "/run/docker-flask/nginx.conf")
+    assert "worker_rlimit_nofile 2048;" in text
+    assert "worker_connections 2024;" in text
+
+
+# --- the user's options for uWSGI ------------------------------------------------------------
+
+OPTIONS = """[uwsgi]
+# As for another image.
+base = /app
+module = main
+callable = app
+pythonpath = %(base)/lib
+master = true
+socket = /tmp/uwsgi.sock
+chmod-socket = 664
+uid = nginx
+die-on-term = true
+vacuum = true
+processes = 3
+threads = 2
+harakiri = 1
+env = GREETING=100%% %(base) on %n
+if-env = HOSTNAME
+env = BLOCK=taken
+endif =
+attach-daemon = sleep 12345
+"""
+
+
+def settings(container: Container) -> dict[str, list[str]]:
+    """What `docker-flask settings` prints, by name."""
+    rows = [
+        line.split(maxsplit=2)
+        for line in container.execute("docker-flask", "settings")[1].splitlines()
+    ]
+    return {name: rest for name, *rest in rows}
+
+
+def test_options_of_uwsgi_ini(engine: Engine, app: Path) -> None:
+    write(app, {"uwsgi.ini": OPTIONS})
+    container = engine.run(app=app)
+    container.wait_until_serving()
+    assert container.get("/env/GREETING").text == "100% /app on uwsgi"
+    assert container.get("/env/BLOCK").text == "taken"
+    wait_for(lambda: len(processes(container, "sleep 12345")) == 1, 5, "the attached daemon")
+    assert container.get("/sleep/4.0").status_code == 504
+    found = settings(container)
+    assert found["WEB_CONCURRENCY"] == ["3", "processes in /app/uwsgi.ini"]
+    assert found["THREADS"] == ["2", "threads in /app/uwsgi.ini"]
+    assert found["REQUEST_TIMEOUT"] == ["1", "harakiri in /app/uwsgi.ini"]
+    wait_for(lambda: len(processes(container, "uWSGI worker")) == 3, 10, "three workers")
+    said = "left out, because the image decides: master, socket, chmod-socket, uid, "
+    assert container.logs().count(f"{said}die-on-term, vacuum") == 1
+
+
+def test_the_environment_before_uwsgi_ini(engine: Engine, app: Path) -> None:
+    """Ours, and what uWSGI itself would take for its options."""
+    write(app, {"uwsgi.ini": OPTIONS})
+    env = {"UWSGI_PROCESSES": "1", "UWSGI_HARAKIRI": "9", "UWSGI_ENV": "BLOCK=by variable"}
+    container = engine.run(app=app, env=env)
+    container.wait_until_serving()
+    assert container.get("/env/BLOCK").text == "by variable"
+    found = settings(container)
+    assert found["WEB_CONCURRENCY"] == ["1", "UWSGI_PROCESSES"]
+    assert found["REQUEST_TIMEOUT"] == ["9", "UWSGI_HARAKIRI"]
+
+
+def test_reload_takes_a_changed_uwsgi_ini(engine: Engine, app: Path) -> None:
+    write(app, {"uwsgi.ini": f"{INI}processes = 1\nenv = GREETING=one\n"})
+    container = engine.run(app=app)
+    container.wait_until_serving()
+    write(app, {"uwsgi.ini": f"{INI}processes = 2\nenv = GREETING=two\nharakiri = 1\n"})
+    assert container.execute("docker-flask", "reload")[0] == 0
+    assert container.get("/env/GREETING").text == "two"
+    wait_for(lambda: len(processes(container, "uWSGI worker")) == 2, 10, "two workers")
+    wait_for(lambda: container.get("/sleep/3.0").status_code == 504, 15, "the new limit")
+    write(app, {"uwsgi.ini": f"{INI}proceses = 2\n"})
+    code, out = container.execute("docker-flask", "reload")
+    assert (code, "'proceses' in /app/uwsgi.ini" in out) == (1, True), out
+    assert container.get("/env/GREETING").text == "two"
+
+
+def test_an_address_of_the_options_is_not_in_the_way_of_a_reload(engine: Engine, app: Path) -> None:
+    write(app, {"uwsgi.ini": f"{INI}stats = 127.0.0.1:9191\n"})
+    container = engine.run(app=app)
+    container.wait_until_serving()
+    assert container.execute("docker-flask", "reload") == (0, "docker-flask: reload: ok\n")
+
+
+def test_an_option_by_which_uwsgi_reloads_itself(engine: Engine, app: Path) -> None:
+    """It then closes descriptors that it knows nothing of, such as the supervisor's."""
+    write(app, {"uwsgi.ini": f"{INI}touch-reload = /app/again\n", "again": ""})
+    container = engine.run(app=app)
+    container.wait_until_serving()
+    write(app, {"main.py": MAIN.replace("hello from", "again from")})
+    # uWSGI compares whole seconds, and all of this can happen within one.
+    os.utime(app / "again", times=(time.time(), time.time() + 2))
+    wait_for(lambda: container.get().text == "again from main", 15, "the new application")
+    write(app, {"main.py": MAIN})
+    assert container.execute("docker-flask", "reload")[0] == 0
+    assert container.get().text == "hello from main"
+    assert "Traceback" not in container.logs()
+
+
+@pytest.mark.parametrize(
+    ("lines", "complaint"),
+    [
+        ("wsgi-flie = main.py", "'wsgi-flie' in /app/uwsgi.ini is not allowed: uWSGI has no such"),
+        ("processes = many", "processes='many' in /app/uwsgi.ini is not allowed: a whole number"),
+        (
+            "if-env = HOME\nthreads = 2\nendif =",
+            "'threads' in /app/uwsgi.ini is not allowed between",
+        ),
+        ("include = more.ini", "'include' in /app/uwsgi.ini is not followed"),
+    ],
+)
+def test_bad_options(engine: Engine, app: Path, lines: str, complaint: str) -> None:
+    write(app, {"uwsgi.ini": f"{INI}{lines}\n"})
+    code, seconds, last = ended(engine.run(app=app))
+    assert last.startswith(f"docker-flask: {complaint}")
+    assert code == BAD_SETTING
+    assert seconds <= REFUSED
+
+
+def test_an_option_that_uwsgi_itself_refuses(engine: Engine, app: Path) -> None:
+    write(app, {"uwsgi.ini": f"{INI}cron = never\n"})
+    code, seconds, last = ended(engine.run(app=app))
+    assert code != 0
+    assert last.endswith("; the lines above may say which option in uwsgi.ini it is")
+    assert seconds <= REFUSED
+
+
+def test_stray_variables_of_a_service_called_uwsgi(engine: Engine, app: Path) -> None:
+    """As Kubernetes sets them in every container."""
+    address = "tcp://10.43.7.12:80"
+    env = {
+        "UWSGI_SERVICE_HOST": "10.43.7.12",
+        "UWSGI_SERVICE_PORT": "80",
+        "UWSGI_SERVICE_PORT_HTTP": "80",
+        "UWSGI_PORT": address,
+        "UWSGI_PORT_80_TCP": address,
+        "UWSGI_PORT_80_TCP_PROTO": "tcp",
+        "UWSGI_PORT_80_TCP_PORT": "80",
+        "UWSGI_PORT_80_TCP_ADDR": "10.43.7.12",
+        "UWSGI_HTTP_PORT": address,
+    }
+    container = engine.run(app=app, env=env)
+    assert container.wait_until_serving().text == "hello from main"
+    assert "UWSGI_" not in container.logs()
+
+
+def processes(container: Container, title: str) -> list[list[str]]:
+    rows = container.docker.top()["Processes"]
+    return [row for row in rows if row[-1].startswith(title)]

@@ -1,0 +1,160 @@
+"""The user's files for nginx: what is read from them, and what is made of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from docker_flask import nginx_files
+from docker_flask.nginx_files import Overrides
+from docker_flask.nginx_syntax import directives
+from docker_flask.settings import SettingError
+
+RUNTIME = Path("/run/somewhere")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What stands for /etc/nginx, and for /app/nginx.conf in it."""
+    monkeypatch.setattr(nginx_files, "FOLDER", tmp_path)
+    monkeypatch.setattr(nginx_files, "WHOLE", tmp_path / "whole.conf")
+    for name in ("conf.d", "server.d", "location.d"):
+        (tmp_path / name).mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("gzip on;", [("", "gzip", "on")]),
+        ("gzip\n  on  ;gzip_types a b", [("", "gzip", "on")]),  # the second has no end
+        ("# gzip on;\nsendfile off; # no\n", [("", "sendfile", "off")]),
+        ("add_header A 'x; y {';", [("", "add_header", "A|x; y {")]),
+        ('add_header A "a \\" ; b";', [("", "add_header", 'A|a \\" ; b')]),
+        ("add_header A b#c;", [("", "add_header", "A|b#c")]),
+        ("set $a ${b}c; set $d {;}", [("", "set", "$a|${b}c"), ("", "set", "$d")]),
+        (
+            "http { server { listen 80; location ~ ^/a$ { return 204; } } gzip on; }\npid p;",
+            [
+                ("", "http", ""),
+                ("http", "server", ""),
+                ("http server", "listen", "80"),
+                ("http server", "location", "~|^/a$"),
+                ("http server location", "return", "204"),
+                ("http", "gzip", "on"),
+                ("", "pid", "p"),
+            ],
+        ),
+        ("} } gzip on;", [("", "gzip", "on")]),
+        ("", []),
+    ],
+)
+def test_directives(text: str, found: list[tuple[str, str, str]]) -> None:
+    assert [(" ".join(d.blocks), d.name, "|".join(d.arguments)) for d in directives(text)] == found
+
+
+def test_a_snippet_takes_the_place_of_a_line(folder: Path) -> None:
+    (folder / "conf.d/a.conf").write_text(
+        "client_max_body_size 5m;\nadd_header A b;\nmap $a $b { sendfile on; }\n"
+        "server { tcp_nopush off; }\ninclude more/*.inc;\n"
+    )
+    (folder / "more").mkdir()
+    (folder / "more/b.inc").write_text("gzip off;\n")
+    (folder / "conf.d/unused.txt").write_text("sendfile off;\n")
+    text = (
+        "pid x;\nhttp {\n    sendfile on;\n    tcp_nopush on;\n    add_header C d;\n"
+        "    gzip\n      on;\n    client_max_body_size 0;\n"
+        "    server {\n        client_max_body_size 1m;\n    }\n}\n"
+    )
+    file = folder / "conf.d/a.conf"
+    found = nginx_files.overrides()
+    assert found == [Overrides(file, ["client_max_body_size", "gzip"])]
+    assert nginx_files.without(text, found) == (
+        text.replace("gzip\n      on;", f"# gzip: {file}\n").replace(
+            "client_max_body_size 0;", f"# client_max_body_size: {file}"
+        ),
+        found,
+    )
+
+
+def test_a_snippet_that_only_adds_is_not_named(folder: Path) -> None:
+    (folder / "conf.d/a.conf").write_text("keepalive_timeout 5;\n")
+    text = "http {\n    sendfile on;\n}\n"
+    assert nginx_files.without(text, nginx_files.overrides()) == (text, [])
+
+
+def test_a_file_that_includes_itself_is_read_once(folder: Path) -> None:
+    (folder / "conf.d/a.conf").write_text("gzip on;\ninclude conf.d/*.conf;\n")
+    assert nginx_files.overrides()[0].names == ["gzip"]
+
+
+def test_a_whole_configuration_is_adopted_line_by_line(folder: Path) -> None:
+    text = (
+        "user nginx;\ndaemon on; # a comment\npid\n  /var/run/nginx.pid;\nevents { }\n"
+        "http\n{\n    proxy_temp_path /somewhere;\n    server { listen 80; }\n}\n"
+    )
+    nginx_files.WHOLE.write_text(text)
+    adopted = nginx_files.adopt(nginx_files.WHOLE, RUNTIME)
+    assert adopted.count("\n") == text.count("\n")
+    lines = adopted.splitlines()
+    assert lines[0] == f"daemon off; pid {RUNTIME}/nginx.pid; "
+    assert lines[1:4] == [" # a comment", "", ""]
+    assert lines[5].startswith(f"http {{ client_body_temp_path {RUNTIME}/client_body_temp_path;")
+    assert f"listen unix:{RUNTIME}/nginx.sock;" in lines[5]
+    assert adopted.count("proxy_temp_path") == 1
+    assert lines[7:] == text.splitlines()[7:]
+
+
+def test_a_whole_configuration_that_can_not_be_read() -> None:
+    with pytest.raises(SettingError, match=r"whole\.conf can't be read: No such file"):
+        nginx_files.adopt(nginx_files.WHOLE, RUNTIME)
+
+
+@pytest.mark.parametrize(
+    ("listen", "found"),
+    [
+        ("80", [("0.0.0.0", 80)]),
+        ("*:80 default_server", [("0.0.0.0", 80)]),
+        ("0.0.0.0:443 ssl", [("0.0.0.0", 443)]),
+        ("[::]:80", [("::", 80)]),
+        # nginx binds these itself.
+        ("[::]:80 ipv6only=off", []),
+        ("127.0.0.1:80", []),
+        ("localhost:80", []),
+        ("unix:/tmp/a.sock", []),
+        ("80 reuseport", []),
+        ("443 quic", []),
+        ("99999", []),  # and says what is wrong with this one
+    ],
+)
+def test_where_a_whole_configuration_listens(listen: str, found: list[tuple[str, int]]) -> None:
+    nginx_files.WHOLE.write_text(f"http {{ server {{ listen {listen}; }} }}")
+    assert nginx_files.addresses() == found
+
+
+def test_where_included_files_listen(folder: Path) -> None:
+    nginx_files.WHOLE.write_text("http { include conf.d/*.conf; }")
+    (folder / "conf.d/a.conf").write_text("server { listen 80; listen [::]:80; }\n")
+    (folder / "conf.d/b.conf").write_text("server { listen 80; listen 8080; }\n")
+    assert nginx_files.addresses() == [("0.0.0.0", 80), ("::", 80), ("0.0.0.0", 8080)]
+
+
+def test_without_a_whole_configuration() -> None:
+    assert nginx_files.addresses() is None
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", "90"), ("90s", "90"), ("5m", "300"), ("1h30m", "5400"), ("2500ms", "2.5")],
+)
+def test_how_long_a_request_may_take(folder: Path, text: str, seconds: str) -> None:
+    (folder / "conf.d/a.conf").write_text("uwsgi_read_timeout 1s;")
+    file = folder / "server.d/b.conf"
+    file.write_text(f"location /slow {{ uwsgi_read_timeout {text}; }}")
+    said = nginx_files.said()["request_timeout"]
+    assert (said.text, said.place) == (seconds, str(file))
+
+
+def test_nothing_is_said_of_how_long_it_may_take() -> None:
+    assert nginx_files.said() == {}

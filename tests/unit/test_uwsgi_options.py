@@ -1,0 +1,101 @@
+"""The user's options for uWSGI: which decide a setting, are the image's own, or are passed on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from docker_flask import uwsgi_options
+from docker_flask.settings import Said, SettingError
+
+HELP = "\n".join(
+    f"    --{name} meaning"
+    for name in (
+        *("callable", "cron", "endif", "env", "harakiri", "http-socket", "if-env", "include"),
+        *("listen", "mule", "processes", "socket", "stats", "wsgi-file"),
+    )
+)
+
+
+@pytest.fixture
+def uwsgi(tmp_path: Path) -> Path:
+    """What stands for the program."""
+    program = tmp_path / "uwsgi"
+    program.write_text(f"#!/bin/sh\ncat <<'END'\n{HELP}\nEND\n")
+    program.chmod(0o755)
+    return program
+
+
+def sort(uwsgi: Path, lines: str, **environ: str) -> uwsgi_options.Options:
+    (uwsgi.parent / "uwsgi.ini").write_text(f"[uwsgi]\n{lines}\n")
+    return uwsgi_options.read(uwsgi.parent, environ, uwsgi)
+
+
+def test_nothing_to_sort(tmp_path: Path) -> None:
+    """The program is not even asked."""
+    options = uwsgi_options.read(tmp_path, {}, tmp_path / "none")
+    assert (options.said, options.text, options.own) == ({}, "", [])
+    assert sort(tmp_path / "none", "wsgi-file = main.py\ncallable = app\nsocket = :1").text == ""
+
+
+def test_each_kind(uwsgi: Path) -> None:
+    options = sort(
+        uwsgi,
+        "wsgi-file = a.py\nsocket = /tmp/s\nhttp-socket = :80\nprocesses = 4\ncron = 0\nmule =",
+    )
+    file = str(uwsgi.parent / "uwsgi.ini")
+    assert options.said == {"web_concurrency": Said("processes", "4", file)}
+    assert options.own == ["socket", "http-socket"]
+    assert options.text == "[uwsgi]\ncron = 0\nmule = \n"
+
+
+def test_variables_come_behind_the_file(uwsgi: Path) -> None:
+    """Not those that are no options, as Kubernetes sets them, nor those that are settings."""
+    options = sort(
+        uwsgi,
+        "processes = 4\nstats = :1",
+        UWSGI_PROCESSES="5",
+        UWSGI_HARAKIRI="9",
+        UWSGI_STATS=":2",
+        UWSGI_LISTEN="9",
+        UWSGI_CALLABLE="app",
+        UWSGI_PORT="tcp://10.0.0.1:80",
+        UWSGI_HTTP_PORT="tcp://10.0.0.1:80",
+        UWSGI_ENV="",
+    )
+    assert options.said["request_timeout"] == Said("UWSGI_HARAKIRI", "9", "")
+    assert options.said["web_concurrency"].text == "4"
+    assert options.passed == [("stats", ":1"), ("stats", ":2")]
+    assert options.own == ["UWSGI_LISTEN", "UWSGI_CALLABLE"]
+
+
+def test_a_variable_is_one_option(uwsgi: Path) -> None:
+    options = sort(uwsgi, "", UWSGI_ENV="A=b\nsocket = :80")
+    assert options.text == "[uwsgi]\nenv = A=b socket = :80\n"
+
+
+def test_placeholders(uwsgi: Path) -> None:
+    """A name that is no option is a variable of the file if it is used as one."""
+    options = sort(uwsgi, "base = /srv\nenv = A=%(base)/%n $(HOME) 100%% %h %(_)", HOME="/50%")
+    assert options.passed == [("env", "A=/srv/uwsgi /50%% 100%% %h %(_)")]
+
+
+def test_blocks_are_passed_on(uwsgi: Path) -> None:
+    options = sort(uwsgi, "if-env = DEBUG\nenv = A=b\nendif =\nprocesses = 2")
+    assert options.text == "[uwsgi]\nif-env = DEBUG\nenv = A=b\nendif = \n"
+    assert options.said["web_concurrency"].text == "2"
+
+
+@pytest.mark.parametrize(
+    ("lines", "complaint"),
+    [
+        ("proceses = 2", r"'proceses' in .*uwsgi.ini is not allowed: uWSGI has no such option"),
+        ("if-env = A\nprocesses = 2\nendif =", r"'processes' in .* between 'if-env' and its end"),
+        ("if-env = A\nsocket = :1\nendif =", r"'socket' in .* between 'if-env' and its end"),
+        ("include = more.ini", r"'include' in .* is not followed"),
+    ],
+)
+def test_refused(uwsgi: Path, lines: str, complaint: str) -> None:
+    with pytest.raises(SettingError, match=complaint):
+        sort(uwsgi, lines)
