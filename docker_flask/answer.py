@@ -1,0 +1,81 @@
+"""How an answer goes through nginx: whole, as it is made, or as a file that nginx sends itself.
+
+Which of these is known only when the application has returned the body, and by then it has called
+`start_response`. So that call is held back until then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+from urllib.parse import unquote
+
+from docker_flask import files
+
+StartResponse = Callable[..., Any]
+
+
+class Answer:
+    """One answer: gives the application a `start_response`, and the server what comes of it.
+
+    prefix: of nginx's location for files, empty if workers are to send them.
+    """
+
+    __slots__ = ("_body", "_environ", "_held", "_prefix", "_push", "_start")
+
+    def __init__(self, environ: dict[str, Any], start: StartResponse, prefix: str) -> None:
+        environ["wsgi.file_wrapper"] = files.File
+        self._environ = environ
+        self._start = start
+        self._prefix = prefix
+        self._held: tuple[str, files.Headers] | None = None
+        self._body: Iterable[bytes] | None = None
+        self._push: Callable[[bytes], Any] | None = None
+
+    def start(self, status: str, headers: files.Headers, *exc_info: Any) -> Callable[..., Any]:
+        """The application's `start_response`."""
+        if self._body is None and self._push is None:
+            self._held = status, headers
+        else:  # within the body, as of an application that is a generator
+            self._push = self._start(status, self._adjust(headers), *exc_info)
+        return self._write
+
+    def begin(self, body: Iterable[bytes]) -> Iterable[bytes]:
+        """Start the answer, if the application has; returns what is to be sent as its body."""
+        self._body = body
+        if self._held is None:
+            return body
+        status, headers = self._held
+        if self._prefix:
+            of_file = files.handed_over(self._prefix, self._environ, status, headers, body)
+            if of_file is not None:
+                self._start("200 OK", of_file)
+                return ()
+        self._start(status, self._adjust(headers))
+        return body
+
+    def _write(self, data: bytes) -> None:
+        """What `start_response` returns: WSGI's old way to send, before the body is returned."""
+        if self._held is not None:
+            status, headers = self._held
+            self._held = None
+            self._push = self._start(status, self._adjust(headers))
+        if self._push is not None:
+            self._push(data)
+
+    def _adjust(self, headers: files.Headers) -> files.Headers:
+        names = {name.lower() for name, _ in headers}
+        if self._prefix and "x-accel-redirect" in names:
+            # One that the application got from elsewhere and passes on: nginx would obey it.
+            headers = [pair for pair in headers if not self._names_a_file(*pair)]
+        if (
+            "content-length" not in names
+            and "x-accel-buffering" not in names
+            and not isinstance(self._body, (list, tuple))
+        ):
+            # Made bit by bit, as events are: nginx is to pass each on at once.
+            headers = [*headers, ("X-Accel-Buffering", "no")]
+        return headers
+
+    def _names_a_file(self, name: str, value: str) -> bool:
+        return name.lower() == "x-accel-redirect" and self._prefix in unquote(value)

@@ -1,0 +1,683 @@
+"""Static files: nginx serves those of the folder as Flask would, and nothing else."""
+
+from __future__ import annotations
+
+import gzip
+import http.client
+import os
+import re
+import secrets
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+from harness import Container, Engine
+from judge.record import ids_in_log
+from loss import Load
+
+# What the application answers is marked; what is not, came from nginx.
+MARK = "X-Answered-By"
+APP = """
+import time
+from flask import Blueprint, Flask, request
+
+app = Flask(__name__)
+pages = Blueprint("pages", __name__, url_prefix="/pages", static_folder="pages_static")
+below = Blueprint("below", __name__, static_folder="below", static_url_path="/static/below")
+app.register_blueprint(pages)
+app.register_blueprint(below)
+
+@app.route("/", methods=["GET", "POST"])
+def home():
+    return "home"
+
+@app.get("/static-pages")
+def static_pages():
+    return "static pages"
+
+@app.get("/sleep")
+def sleep():
+    time.sleep(float(request.args["s"]))
+    return "slept"
+
+@app.errorhandler(404)
+def not_found(error):
+    return "nothing here", 404
+
+@app.after_request
+def mark(response):
+    response.headers["X-Answered-By"] = "application"
+    return response
+"""
+FILES = {
+    "app.py": APP,
+    "static/style.css": "h1 { color: red }\n",
+    "static/app.js": "let a = 1\n",
+    "static/app.mjs": "export let a = 1\n",
+    "static/module.wasm": "\0asm",
+    "static/photo.webp": "RIFF",
+    "static/font.woff2": "wOF2",
+    "static/logo.svg": "<svg/>",
+    "static/icon.ico": "icon",
+    "static/data.json": "{}",
+    "static/feed.xml": "<feed/>",
+    "static/page.html": "<p>page",
+    "static/notes.txt": "notes",
+    "static/site.webmanifest": "{}",
+    "static/unknown": "?",
+    "static/odd.name+with(signs)~, too.PNG": "png",
+    "static/Grüße/smörgås.txt": "fika",
+    "static/large.bin": "0123456789abcdef" * 50_000,
+    "static/empty.txt": "",
+    "static/below.css": "of the folder",
+    "pages_static/page.css": "of the blueprint",
+    "below/page.css": "below the prefix",
+}
+# What lands in a static folder by mistake, and what Flask sends with Content-Encoding.
+MISTAKES = {
+    "static/.env": "SECRET=1",
+    "static/.git/config": "[remote]",
+    "static/views.py": "SECRET = 1",
+    "static/views.pyc": "SECRET",
+    "static/views.py~": "SECRET = 1",
+    "static/views.py.bak": "SECRET = 1",
+    "static/uwsgi.ini": "[uwsgi]",
+    "static/shop.sqlite3": "SQLite format 3",
+    "static/shop.DB": "SQLite format 3",
+    "static/settings.toml": "secret = 1",
+    "static/server.key": "PRIVATE KEY",
+}
+
+
+def write(folder: Path, files: dict[str, str]) -> Path:
+    """Write files, with what leads to them."""
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder
+
+
+def by_nginx(response: httpx.Response) -> bool:
+    """True for a file from nginx; the application would have marked it."""
+    return response.status_code == 200 and MARK not in response.headers
+
+
+def by_application(response: httpx.Response) -> bool:
+    return MARK in response.headers
+
+
+@pytest.fixture(scope="module")
+def own_engine() -> Iterator[Engine]:
+    """The engine for containers that the tests here share, each of which removes its own."""
+    engine = Engine(secrets.token_hex(4))
+    yield engine
+    engine.remove_containers()
+    assert not engine.leftovers()
+    engine.client.close()
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An application with every kind of static file, and some that should not be there."""
+    folder = tmp_path_factory.mktemp("shop")
+    for parent in (folder, *folder.parents):
+        if parent.name.startswith(("pytest", "shop")):
+            parent.chmod(0o755)
+    write(folder, {"app.py": APP} | FILES | MISTAKES)
+    for name in FILES:
+        os.utime(folder / name, (1_700_000_000, 1_700_000_000.0))
+    for name in ("style.css", "app.js"):
+        text = (folder / "static" / name).read_bytes()
+        (folder / "static" / f"{name}.gz").write_bytes(gzip.compress(text, mtime=0))
+    (folder / "static/archive.tar.gz").write_bytes(gzip.compress(b"tar"))
+    (folder / "static/link.css").symlink_to("style.css")
+    (folder / "static/closed.css").write_text("closed")
+    (folder / "static/closed.css").chmod(0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def nginx(own_engine: Engine, shop: Path) -> Container:
+    """The application as it is: nginx serves its files."""
+    container = own_engine.run(app=shop, env={"WEB_CONCURRENCY": "1"})
+    container.wait_until_serving()
+    return container
+
+
+@pytest.fixture(scope="module")
+def flask(own_engine: Engine, shop: Path) -> Container:
+    """The same, but it serves its files itself."""
+    container = own_engine.run(app=shop, env={"WEB_CONCURRENCY": "1", "STATIC_URL": ""})
+    container.wait_until_serving()
+    return container
+
+
+# --- who answers, and what -------------------------------------------------------------------
+
+# Of what Flask sends, all but an Expires that says the same as max-age, and a Content-Disposition
+# that says what everybody does anyway.
+COMPARED = (
+    "Content-Type",
+    "Content-Length",
+    "Content-Range",
+    "Content-Encoding",
+    "Cache-Control",
+    "Last-Modified",
+    "Accept-Ranges",
+)
+
+
+def same(one: httpx.Response, other: httpx.Response, headers: tuple[str, ...] = COMPARED) -> bool:
+    def essence(response: httpx.Response) -> Any:
+        chosen = {name: sorted(response.headers.get(name, "").split(", ")) for name in headers}
+        return response.status_code, response.content, chosen
+
+    assert essence(one) == essence(other)
+    return True
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.startswith("static/")])
+def test_a_file_is_served_by_nginx_as_flask_serves_it(
+    nginx: Container, flask: Container, name: str
+) -> None:
+    path = f"/{quote(name)}"
+    from_nginx, from_flask = (
+        container.get(path, headers={"Accept-Encoding": "identity"}) for container in (nginx, flask)
+    )
+    assert by_nginx(from_nginx)
+    assert by_application(from_flask)
+    assert from_nginx.text == FILES[name]
+    assert same(from_nginx, from_flask)
+    assert re.fullmatch("[0-9a-f]{32}", from_nginx.headers["X-Request-ID"])
+    assert "ETag" in from_nginx.headers
+
+
+def test_files_are_served_while_every_worker_is_busy(nginx: Container) -> None:
+    slow = threading.Thread(target=nginx.get, args=["/sleep?s=3"])
+    slow.start()
+    time.sleep(0.5)
+    for _ in range(10):
+        assert by_nginx(nginx.get("/static/style.css", timeout=1))
+    assert slow.is_alive(), "the only worker was not busy"
+    slow.join()
+
+
+def test_a_line_in_the_log(nginx: Container) -> None:
+    ident = nginx.get("/static/notes.txt?line").headers["X-Request-ID"]
+    line = next(
+        line for line in nginx.wait_for_log(ident).splitlines() if line.endswith(f" {ident}")
+    )
+    assert '"GET /static/notes.txt?line HTTP/1.1" 200 5 ' in line
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/static/none.css", 404),
+        ("GET", "/static/style.css/more", 404),
+        ("GET", "/static/Style.css", 404),
+        ("GET", "/static/Gr%C3%BC%C3%9Fe", 404),  # a folder
+        ("GET", "/static/Gr%C3%BC%C3%9Fe/", 404),
+        ("GET", "/static", 404),
+        ("GET", "/static/", 404),
+        ("GET", "/static/" + "x" * 300, 404),  # longer than a name can be
+        ("GET", "/static/closed.css", 500),
+        ("GET", "/static-pages", 200),
+        ("GET", "/staticstyle.css", 404),
+        ("GET", "/STATIC/style.css", 404),
+        ("GET", "/style.css", 404),
+        ("GET", "/pages/pages_static/page.css", 200),
+        ("GET", "/static/below/page.css", 200),
+        ("POST", "/static/style.css", 405),
+        ("PUT", "/static/style.css", 405),
+        ("DELETE", "/static/style.css", 405),
+        ("OPTIONS", "/static/style.css", 200),
+        ("POST", "/static/none.css", 405),
+        ("POST", "/", 200),
+        *(("GET", f"/{name}", 200) for name in MISTAKES),
+        ("GET", "/static/archive.tar.gz", 200),
+    ],
+)
+def test_the_application_answers(
+    nginx: Container, flask: Container, method: str, path: str, status: int
+) -> None:
+    body = b"x" * 100_000 if method in ("POST", "PUT") else None
+    answers = [
+        httpx.request(method, container.url(path), content=body, timeout=10)
+        for container in (nginx, flask)
+    ]
+    assert by_application(answers[0]) or status == 500
+    assert answers[0].status_code == status
+    assert same(*answers, headers=(*COMPARED, "Allow", "ETag", MARK))
+
+
+OUT_OF_THE_FOLDER = [
+    "../app.py",
+    "..%2fapp.py",
+    "..%2Fapp.py",
+    "%2e%2e/app.py",
+    "%2E%2E%2Fapp.py",
+    ".%2e/app.py",
+    "%252e%252e/app.py",
+    "..%5capp.py",
+    "..\\app.py",
+    "../static/../app.py",
+    "Gr%C3%BC%C3%9Fe/../../app.py",
+    "none/../../app.py",
+    "./../app.py",
+    "/../app.py",
+    "//app.py",
+    "//../../etc/passwd",
+    "../../../../../../etc/passwd",
+    "%2e%2e/%2e%2e/etc/passwd",
+    "/etc/passwd",
+    "%2fetc%2fpasswd",
+    "..;/app.py",
+    "../static1/static/../../app.py",
+    "../nginx.conf",
+    "app.py%00.css",
+    "..%c0%afapp.py",
+    "..%u2215app.py",
+    "",
+    ".",
+    "..",
+]
+
+
+def raw(container: Container, target: str) -> tuple[int, bytes]:
+    """Status and body of a GET whose target is sent as it stands."""
+    connection = http.client.HTTPConnection("127.0.0.1", container.port(), timeout=10)
+    try:
+        connection.putrequest("GET", "/", skip_accept_encoding=True)
+        # http.client and httpx would tidy it up.
+        connection._buffer[0] = f"GET {target} HTTP/1.1".encode()  # type: ignore[attr-defined]
+        connection.endheaders()
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("tail", OUT_OF_THE_FOLDER)
+@pytest.mark.parametrize("prefix", ["/static/", "/static", "/pages/../static/"])
+def test_there_is_no_way_out_of_the_folder(nginx: Container, prefix: str, tail: str) -> None:
+    status, body = raw(nginx, prefix + tail)
+    assert (status, body) == (200, b"home") or status in (308, 400, 404)
+
+
+def test_a_link_is_followed_as_flask_follows_it(nginx: Container, flask: Container) -> None:
+    assert by_nginx(nginx.get("/static/link.css"))
+    assert same(nginx.get("/static/link.css"), flask.get("/static/link.css"))
+
+
+# --- conditions, parts, compression ----------------------------------------------------------
+
+DAY = {"same": "Tue, 14 Nov 2023 22:13:20 GMT", "earlier": "Mon, 13 Nov 2023 22:13:20 GMT"}
+DAY["later"] = "Wed, 15 Nov 2023 22:13:20 GMT"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Range": "bytes=0-9"}, 206),
+        ({"Range": "bytes=100-"}, 206),
+        ({"Range": "bytes=-5"}, 206),
+        ({"Range": "bytes=0-99999999"}, 206),
+        ({"Range": "bytes=0-9", "If-Range": DAY["same"]}, 206),
+        ({"Range": "bytes=0-9", "If-Range": DAY["earlier"]}, 200),
+        ({"Range": "bytes=0-9", "If-Range": '"another"'}, 200),
+        ({"If-Modified-Since": DAY["same"]}, 304),
+        ({"If-Modified-Since": DAY["later"]}, 304),
+        ({"If-Modified-Since": DAY["earlier"]}, 200),
+        ({"If-Modified-Since": "nonsense"}, 200),
+        ({"If-None-Match": '"another"'}, 200),
+        ({"If-None-Match": "*"}, 304),
+        ({"If-None-Match": '"another"', "If-Modified-Since": DAY["same"]}, 200),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_conditions_and_parts(
+    nginx: Container, flask: Container, method: str, headers: dict[str, str], status: int
+) -> None:
+    from_nginx, from_flask = (
+        httpx.request(method, container.url("/static/large.bin"), headers=headers, timeout=10)
+        for container in (nginx, flask)
+    )
+    assert MARK not in from_nginx.headers
+    assert from_nginx.status_code == status
+    # nginx says Accept-Ranges with a whole file only, Werkzeug says Last-Modified with 304, too.
+    compared = set(COMPARED) - {"Accept-Ranges"} if status < 300 else {"Cache-Control"}
+    assert same(from_nginx, from_flask, tuple(compared))
+
+
+def test_a_part_beyond_the_end(nginx: Container) -> None:
+    answer = nginx.get("/static/large.bin", headers={"Range": "bytes=9999999-"})
+    assert answer.status_code == 416
+    assert answer.headers["Content-Range"] == "bytes */800000"
+
+
+def test_its_own_etag(nginx: Container) -> None:
+    etag = nginx.get("/static/notes.txt").headers["ETag"]
+    again = nginx.get("/static/notes.txt", headers={"If-None-Match": etag})
+    assert (again.status_code, again.content) == (304, b"")
+    assert again.headers["ETag"] == etag
+    assert again.headers["Cache-Control"] == "no-cache"
+    part = nginx.get("/static/notes.txt", headers={"If-Range": etag, "Range": "bytes=0-1"})
+    assert (part.status_code, part.text) == (206, "no")
+
+
+@pytest.mark.parametrize(
+    ("accepts", "encoding"),
+    [("gzip", "gzip"), ("gzip, deflate, br", "gzip"), ("identity", None), ("gzip;q=0", None)],
+)
+def test_the_compressed_file_beside_it(
+    nginx: Container, accepts: str, encoding: str | None
+) -> None:
+    path = "/static/style.css"
+    answer = nginx.get(path, headers={"Accept-Encoding": accepts})
+    assert answer.text == FILES[path[1:]]
+    assert answer.headers.get("Content-Encoding") == encoding
+    assert answer.headers["Content-Type"] == "text/css; charset=utf-8"
+    assert "Accept-Encoding" in answer.headers["Vary"]
+    assert by_nginx(answer)
+
+
+# --- what applications there are -------------------------------------------------------------
+
+SAYS = "says where from"
+FLASK = "from flask import Flask\n"
+MARKED = """
+@app.after_request
+def mark(response):
+    response.headers["X-Answered-By"] = "application"
+    return response
+"""
+# Kind: files beside static/f.txt, and where that or another f.txt is to be found.
+OTHERS: dict[str, tuple[dict[str, str], str]] = {
+    "url": (
+        {"app.py": f"{FLASK}app = Flask(__name__, static_url_path='/assets/v1.2')\n{MARKED}"},
+        "/assets/v1.2/f.txt",
+    ),
+    "folder": (
+        {
+            "app.py": f"{FLASK}app = Flask(__name__, static_folder='front end/dist')\n{MARKED}",
+            "front end/dist/f.txt": SAYS,
+        },
+        "/dist/f.txt",
+    ),
+    "package": (
+        {"shop/__init__.py": f"{FLASK}app = Flask(__name__)\n{MARKED}", "shop/static/f.txt": SAYS},
+        "/static/f.txt",
+    ),
+    "factory": (
+        {
+            "src/shop/__init__.py": f"{FLASK}def create_app():\n    app = Flask(__name__)\n"
+            + MARKED.replace("\n", "\n    ")
+            + "\n    return app\n",
+            "src/shop/static/f.txt": SAYS,
+        },
+        "/static/f.txt",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_wherever_the_application_has_them(engine: Engine, app_folder: Path, kind: str) -> None:
+    files, path = OTHERS[kind]
+    container = engine.run(app=write(app_folder, {"static/f.txt": SAYS} | files))
+    answer = container.wait_until_serving(path)
+    assert by_nginx(answer)
+    assert answer.text == SAYS
+    container.wait_for_log(f"nginx serves {path.removesuffix('f.txt')} from ")
+
+
+# Kind: the application, a path, a word of the reason. The others are in unit/test_locate_static.py.
+LEFT: dict[str, tuple[str, str, str]] = {
+    "the root": (
+        "app = Flask(__name__, static_folder='.', static_url_path='/s')",
+        "/s/f.txt",
+        "source",
+    ),
+    "a folder with a module": (
+        "import lib.words\napp = Flask(__name__, static_folder='lib')",
+        "/lib/f.txt",
+        "source",
+    ),
+    "no prefix": ("app = Flask(__name__, static_url_path='')", "/f.txt", "prefix"),
+    "a guarded view": (
+        "import functools\napp = Flask(__name__)\ndef guarded(view):\n"
+        "    @functools.wraps(view)\n    def guard(**named):\n        return view(**named)\n"
+        "    return guard\n"
+        "app.view_functions['static'] = guarded(app.view_functions['static'])",
+        "/static/f.txt",
+        "view",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", LEFT)
+def test_left_to_the_application(engine: Engine, app_folder: Path, kind: str) -> None:
+    code, path, reason = LEFT[kind]
+    files = {f"{folder}f.txt": SAYS for folder in ("", "static/", "lib/")}
+    write(app_folder, {"app.py": f"{FLASK}{code}\n{MARKED}", "lib/words.py": "", **files})
+    container = engine.run(app=app_folder)
+    answer = container.wait_until_serving(path)
+    assert by_application(answer)
+    assert answer.text == SAYS
+    left = re.findall("static files are left to the application: (.*)", container.logs())
+    assert len(left) == 1
+    assert reason in left[0]
+
+
+def test_a_folder_that_nobody_may_read(engine: Engine, app_folder: Path) -> None:
+    write(app_folder, {"app.py": APP, "static/f.txt": SAYS})
+    (app_folder / "static").chmod(0)
+    container = engine.run(app=app_folder)
+    container.wait_until_serving()
+    try:
+        assert by_application(container.get("/static/f.txt"))
+    finally:
+        (app_folder / "static").chmod(0o755)
+    assert by_nginx(container.get("/static/f.txt"))
+
+
+def test_a_folder_that_comes_later(engine: Engine, app_folder: Path) -> None:
+    container = engine.run(app=write(app_folder, {"app.py": APP}))
+    container.wait_until_serving()
+    assert "static" not in container.logs().replace("static-", "")
+    write(app_folder, {"static/f.txt": SAYS})
+    assert by_nginx(container.get("/static/f.txt"))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"user": "12345"}, {"user": "12345:0", "read_only": True}],
+    ids=str,
+)
+def test_for_any_user(engine: Engine, app_folder: Path, options: dict[str, Any]) -> None:
+    write(app_folder, {"app.py": APP, "static/f.txt": SAYS})
+    container = engine.run(app=app_folder, **options)
+    assert by_nginx(container.wait_until_serving("/static/f.txt"))
+    container.docker.restart()
+    assert by_nginx(container.wait_until_serving("/static/f.txt"))
+
+
+# --- settings --------------------------------------------------------------------------------
+
+PLAIN = """
+def application(environ, start_response):
+    start_response("200 OK", [("X-Answered-By", "application")])
+    return [environ["PATH_INFO"].encode()]
+"""
+
+
+@pytest.mark.parametrize(
+    ("app", "env", "path", "text"),
+    [
+        (PLAIN, {"STATIC_URL": "/files/"}, "/files/f.txt", "in static"),
+        (PLAIN, {"STATIC_PATH": "/app/media"}, "/static/f.txt", "in media"),
+        (APP, {"STATIC_URL": "/m", "STATIC_PATH": "media"}, "/m/f.txt", "in media"),
+    ],
+    ids=["url", "path", "both"],
+)
+def test_where_the_settings_say(
+    engine: Engine, app_folder: Path, app: str, env: dict[str, str], path: str, text: str
+) -> None:
+    files = {"app.py": app, "static/f.txt": "in static", "media/f.txt": "in media"}
+    container = engine.run(app=write(app_folder, files), env=env)
+    answer = container.wait_until_serving(path)
+    assert by_nginx(answer)
+    assert answer.text == text
+
+
+def test_without_flask_or_settings_nothing_is_served(engine: Engine, app_folder: Path) -> None:
+    write(app_folder, {"app.py": PLAIN, "static/f.txt": SAYS})
+    container = engine.run(app=app_folder, env={"STATIC_PATH": ""})
+    assert container.wait_until_serving("/static/f.txt").text == "/static/f.txt"
+
+
+def test_static_index(engine: Engine, app_folder: Path) -> None:
+    write(app_folder, {"app.py": APP, "static/index.html": "<p>index"})
+    container = engine.run(app=app_folder, env={"STATIC_INDEX": "1"})
+    answer = container.wait_until_serving()
+    assert by_nginx(answer)
+    assert answer.text == "<p>index"
+    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert by_nginx(container.get("/?query=1"))
+    assert httpx.post(container.url(), timeout=10).text == "home"
+    (app_folder / "static/index.html").unlink()
+    assert container.get().text == "home"
+
+
+@pytest.mark.parametrize(
+    ("env", "code", "expected"),
+    [
+        ({"STATIC_MAX_AGE": "3600"}, "", "public, max-age=3600"),
+        ({}, "app.config['SEND_FILE_MAX_AGE_DEFAULT'] = 60", "public, max-age=60"),
+    ],
+    ids=str,
+)
+def test_how_long_a_file_may_be_kept(
+    engine: Engine, app_folder: Path, env: dict[str, str], code: str, expected: str
+) -> None:
+    files = {"app.py": f"{APP}\n{code}\n", "static/f.txt": SAYS}
+    answer = engine.run(app=write(app_folder, files), env=env).wait_until_serving("/static/f.txt")
+    assert by_nginx(answer)
+    assert answer.headers.get_list("Cache-Control") == [expected]
+
+
+# --- stop and reload -------------------------------------------------------------------------
+
+
+def test_a_stopping_container_tells_that_to_those_who_fetch_files(
+    engine: Engine, app_folder: Path
+) -> None:
+    write(app_folder, {"app.py": APP, "static/f.txt": SAYS})
+    container = engine.run(app=app_folder, env={"DRAIN_DELAY": "3", "STATIC_INDEX": "1"})
+    container.wait_until_serving("/static/f.txt")
+    connection = http.client.HTTPConnection("127.0.0.1", container.port(), timeout=10)
+
+    def ask(path: str) -> tuple[int, bytes, bool]:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read(), bool(response.will_close)
+
+    expected = {
+        "/static/f.txt": (200, SAYS),
+        "/static/none": (404, "nothing here"),
+        "/": (200, "home"),
+    }
+    for path, (status, text) in expected.items():
+        assert ask(path) == (status, text.encode(), False)
+    container.docker.kill(signal.SIGTERM)
+    container.wait_for_log("stopping")
+    for path, (status, text) in expected.items():
+        assert ask(path) == (status, text.encode(), True)
+    connection.close()
+    assert container.wait_for_exit() == 0
+
+
+def test_a_stop_while_files_are_fetched_loses_nothing(
+    engine: Engine, app_folder: Path, tmp_path: Path
+) -> None:
+    write(app_folder, {"app.py": APP, "static/f.txt": "x" * 10_000})
+    container = engine.run(app=app_folder)
+    container.wait_until_serving("/static/f.txt")
+    path, options = "/static/f.txt", {"no_echo": True, "seconds": 20}
+    with (
+        Load(container, tmp_path / "1", path, mode="new", rate=500, **options) as new,
+        Load(container, tmp_path / "2", path, mode="keepalive", connections=20, **options) as kept,
+    ):
+        time.sleep(1)
+        code, _ = container.stop()
+        results = [new.finish(), kept.finish()]
+    assert code == 0
+    for result in results:
+        print(f"stopped while files were fetched: {result.counts}")
+        lost = ("cut_short", "5xx", "4xx", "timeout", "unexpected")
+        assert {name: result.counts[name] for name in lost} == dict.fromkeys(lost, 0)
+        # What nginx had not accepted is not in its log.
+        reset = {record.id for record in result.records if record.verdict == "reset_sent"}
+        assert not reset & ids_in_log(container.logs())
+        assert result.counts["ok"] > 100
+
+
+VERSION = """
+from flask import Flask
+
+app = Flask(__name__, static_folder={folder!r}, static_url_path={url!r})
+app.config["SEND_FILE_MAX_AGE_DEFAULT"] = {age!r}
+
+@app.get("/")
+def home():
+    return {folder!r}
+"""
+OLD = {"folder": "one", "url": "/static", "age": None}
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        ({"folder": "two"}, "/static/f.txt"),
+        ({"age": 60}, "/static/f.txt"),
+        ({"folder": "two", "url": "/assets"}, "/"),
+    ],
+    ids=["folder", "age", "prefix"],
+)
+def test_a_reload_that_changes_them_loses_nothing(
+    engine: Engine, app_folder: Path, tmp_path: Path, change: dict[str, Any], path: str
+) -> None:
+    write(app_folder, {"one/f.txt": "one", "two/f.txt": "two"})
+    write(app_folder, {"app.py": VERSION.format(**OLD)})
+    container = engine.run(app=app_folder)
+    container.wait_until_serving("/static/f.txt")
+    with (
+        Load(container, tmp_path / "1", path, no_echo=True, mode="new", rate=200) as new,
+        Load(
+            container, tmp_path / "2", path, no_echo=True, mode="keepalive", connections=20
+        ) as kept,
+    ):
+        time.sleep(0.5)
+        for version in (OLD | change, OLD, OLD | change):
+            (app_folder / "app.py").write_text(VERSION.format(**version))
+            code, output = container.execute("docker-flask", "reload")
+            assert code == 0, output
+            answer = container.get(f"{version['url']}/f.txt")
+            assert answer.text == version["folder"]
+            age = version["age"]
+            expected = f"public, max-age={age}" if age else "no-cache"
+            assert answer.headers["Cache-Control"] == expected
+            assert "Content-Disposition" not in answer.headers, "not by nginx"
+        time.sleep(0.5)
+        results = [new.finish(), kept.finish()]
+    for result in results:
+        print(f"{change}: {result.counts}, {result.idle_closes} closed when idle")
+        assert result.counts["ok"] == sum(result.counts.values()) > 100

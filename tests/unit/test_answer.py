@@ -1,0 +1,387 @@
+"""What nginx is told about an answer: its file, or that it is made bit by bit, or nothing."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from werkzeug.test import create_environ
+from werkzeug.utils import send_file
+from werkzeug.wrappers import Response
+from werkzeug.wsgi import wrap_file
+
+from docker_flask.answer import Answer
+from docker_flask.files import without_x_sendfile
+
+LOCATION = "/secret"
+TEXT = b"0123456789" * 10
+Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+class Server:
+    """A WSGI server for one request, which notes what it is given."""
+
+    def __init__(self, application: Application, location: str = LOCATION, **options: Any) -> None:
+        self.started: list[tuple[Any, ...]] = []
+        self.body = b""
+        environ = create_environ(**options)
+        answer = Answer(environ, self.start, location)
+        result = application(environ, answer.start)
+        for chunk in answer.begin(result):
+            self.body += chunk
+        if hasattr(result, "close"):
+            result.close()
+
+    def start(self, *arguments: Any) -> Callable[[bytes], None]:
+        self.started.append(arguments)
+        return self.write
+
+    def write(self, data: bytes) -> None:
+        self.body += data
+
+    @property
+    def status(self) -> str:
+        return self.started[-1][0]
+
+    def values(self, name: str) -> list[str]:
+        """Those of a header."""
+        return [value for key, value in self.started[-1][1] if key.lower() == name.lower()]
+
+    @property
+    def file(self) -> str | None:
+        return next(iter(self.values("X-Accel-Redirect")), None)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "a %?#é.txt"
+    path.write_bytes(TEXT)
+    return path
+
+
+def sending(file: Any, change: Callable[[Response], Any] = lambda _: None) -> Application:
+    """An application that answers with a file, after a change of its response."""
+
+    def application(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        response = send_file(file, environ, mimetype="text/plain")
+        change(response)
+        return response(environ, start)
+
+    return application
+
+
+# --- files -------------------------------------------------------------------------------------
+
+
+def test_a_file_is_named_to_nginx(path: Path) -> None:
+    server = Server(sending(path))
+    assert server.file == f"/secret{path.parent}/a%20%25%3F%23%C3%A9.txt"
+    assert (server.status, server.body, len(server.started)) == ("200 OK", b"", 1)
+    assert server.values("Content-Type") == ["text/plain; charset=utf-8"]
+    assert server.values("ETag")
+    assert not server.values("Content-Length"), "nginx would wait for a body"
+
+
+def test_a_range_is_left_to_nginx(path: Path) -> None:
+    server = Server(sending(path), headers={"Range": "bytes=1-2"})
+    assert server.file.startswith("/secret/as-is/")
+    assert (server.status, server.body) == ("200 OK", b"")
+    assert not server.values("Content-Range")
+
+
+def test_a_link_is_followed(path: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    assert Server(sending(link)).file.endswith(".txt")
+
+
+def test_a_file_by_another_location_or_none(path: Path) -> None:
+    assert Server(sending(path), location="/other").file.startswith("/other/")
+    server = Server(sending(path), location="")
+    assert (server.file, server.body) == (None, TEXT)
+
+
+def pipe() -> Any:
+    reader, writer = os.pipe()
+    with open(writer, "wb") as file:
+        file.write(TEXT)
+    return open(reader, "rb")
+
+
+def compressed(path: Path) -> Any:
+    with gzip.open(path, "wb") as file:
+        file.write(TEXT)
+    return gzip.open(path)
+
+
+def in_archive(path: Path) -> Any:
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        tar.add(path, "name")
+    archive.seek(0)
+    return tarfile.open(fileobj=archive).extractfile("name")
+
+
+def temporary(path: Path) -> Any:
+    file = tempfile.NamedTemporaryFile(dir=path.parent)  # noqa: SIM115 - closing removes it
+    file.write(TEXT)
+    file.seek(0)
+    return file
+
+
+def opened(name: str) -> Any:
+    return open(name, "rb")
+
+
+def removed(path: Path) -> Any:
+    file = path.open("rb")
+    path.unlink()
+    return file
+
+
+def replaced(path: Path) -> Any:
+    file = path.open("rb")
+    path.with_suffix(".new").write_bytes(b"another")
+    path.with_suffix(".new").replace(path)
+    return file
+
+
+def begun(path: Path) -> Any:
+    file = path.open("rb")
+    file.seek(1)
+    return file
+
+
+def unnamed(path: Path) -> Any:
+    return os.fdopen(os.open(path, os.O_RDONLY), "rb")
+
+
+@pytest.mark.parametrize(
+    ("make", "body"),
+    [
+        (lambda _: io.BytesIO(TEXT), TEXT),
+        (lambda _: pipe(), TEXT),
+        (temporary, TEXT),
+        (compressed, TEXT),
+        (in_archive, TEXT),
+        (removed, TEXT),
+        (replaced, TEXT),
+        (begun, TEXT[1:]),
+        (unnamed, TEXT),
+        (lambda _: opened("/proc/sys/kernel/ostype"), b"Linux\n"),
+        (lambda _: opened("/dev/null"), b""),
+    ],
+    ids=[
+        *("bytesio", "pipe", "temporary", "compressed", "in archive", "removed", "replaced"),
+        *("begun", "unnamed", "proc", "device"),
+    ],
+)
+def test_what_nginx_would_read_otherwise_is_sent_as_it_is(
+    path: Path, make: Callable[[Path], Any], body: bytes
+) -> None:
+    server = Server(sending(make(path)))
+    assert (server.file, server.body) == (None, body)
+
+
+def add(name: str, value: str) -> Callable[[Response], Any]:
+    return lambda response: response.headers.add(name, value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        add("X-Own", "1"),
+        add("Content-Type", "text/html"),
+        lambda response: setattr(response, "status_code", 404),
+        lambda response: setattr(response, "status_code", 206),
+        lambda response: response.headers.extend({"Vary": ["Cookie", "Accept"]}),
+    ],
+    ids=["own", "twice", "status", "own range", "two lines"],
+)
+def test_an_answer_that_nginx_would_change_is_sent_as_it_is(
+    path: Path, change: Callable[[Response], Any]
+) -> None:
+    server = Server(sending(path, change))
+    assert (server.file, server.body) == (None, TEXT)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [add("Vary", "Cookie"), add("X-Frame-Options", "DENY"), add("Content-Encoding", "gzip")],
+)
+def test_headers_that_are_put_back(path: Path, change: Callable[[Response], Any]) -> None:
+    assert Server(sending(path, change)).file
+
+
+def test_several_cookies(path: Path) -> None:
+    def change(response: Response) -> None:
+        response.set_cookie("one", "1")
+        response.set_cookie("two", "2")
+
+    server = Server(sending(path, change))
+    assert server.file
+    assert len(server.values("Set-Cookie")) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "body"),
+    [
+        ({"method": "POST"}, TEXT),
+        ({"method": "HEAD"}, b""),
+        ({"headers": {"If-None-Match": "*"}}, b""),
+    ],
+    ids=["post", "head", "unchanged"],
+)
+def test_requests_that_nginx_would_answer_otherwise(
+    path: Path, options: dict[str, Any], body: bytes
+) -> None:
+    server = Server(sending(path), **options)
+    assert (server.file, server.body) == (None, body)
+
+
+def test_a_condition_that_nginx_would_hold_against_an_etag_of_its_own(path: Path) -> None:
+    (etag,) = Server(sending(path)).values("ETag")
+    server = Server(sending(path), headers={"If-Match": etag})
+    assert (server.file, server.status, server.body) == (None, "200 OK", TEXT)
+
+
+def test_a_wrapper_that_the_application_iterates_itself(path: Path) -> None:
+    def application(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        start("200 OK", [("Content-Length", str(len(TEXT)))])
+        with path.open("rb") as file:
+            return [b"".join(wrap_file(environ, file))]
+
+    server = Server(application)
+    assert (server.file, server.body) == (None, TEXT)
+
+
+def test_a_large_file_is_read_in_pieces(tmp_path: Path) -> None:
+    path = tmp_path / "one line"
+    path.write_bytes(b"x" * (1 << 20))
+    pieces = []
+
+    def application(environ: dict[str, Any], start: Callable[..., Any]) -> Iterator[bytes]:
+        start("200 OK", [])
+        with path.open("rb") as file:
+            for piece in wrap_file(environ, file):
+                pieces.append(len(piece))
+                yield piece
+
+    assert len(Server(application).body) == 1 << 20
+    assert max(pieces) <= 1 << 16
+
+
+def test_flask_is_kept_from_naming_files_itself() -> None:
+    app = Flask(__name__)
+    app.config["USE_X_SENDFILE"] = True
+    without_x_sendfile(app)
+    assert app.config["USE_X_SENDFILE"] is False
+
+
+def test_what_is_not_flask_is_let_be() -> None:
+    without_x_sendfile(object())
+
+
+# --- headers of others -------------------------------------------------------------------------
+
+
+def saying(headers: list[tuple[str, str]], body: Iterable[bytes] = (b"text",)) -> Application:
+    def application(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        start("200 OK", headers)
+        return body
+
+    return application
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["/secret/etc/passwd", "/%73ecret/etc/passwd", "/secret/as-is/etc/passwd", "/x/secret/y"],
+)
+def test_a_file_that_the_application_was_told_is_not_named(value: str) -> None:
+    server = Server(saying([("X-accel-Redirect", value), ("X-Own", "1")]))
+    assert (server.file, server.values("X-Own")) == (None, ["1"])
+
+
+def test_a_location_of_the_users_own_is() -> None:
+    assert Server(saying([("X-Accel-Redirect", "/mine/file")])).file == "/mine/file"
+
+
+# --- bit by bit --------------------------------------------------------------------------------
+
+
+def pieces() -> Iterator[bytes]:
+    yield b"one"
+    yield b"two"
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "expected"),
+    [
+        ([], pieces, ["no"]),
+        ([("content-length", "6")], pieces, []),
+        ([("X-Accel-Buffering", "yes")], pieces, ["yes"]),
+        ([], lambda: [b"one"], []),
+        ([], lambda: (b"one",), []),
+    ],
+    ids=["generator", "of known length", "own word", "list", "tuple"],
+)
+def test_what_is_made_bit_by_bit_is_not_kept_back(
+    headers: list[tuple[str, str]], body: Callable[[], Iterable[bytes]], expected: list[str]
+) -> None:
+    given = list(headers)
+    assert Server(saying(headers, body())).values("X-Accel-Buffering") == expected
+    assert headers == given, "the application's own list"
+
+
+def test_an_application_that_is_a_generator() -> None:
+    def application(environ: dict[str, Any], start: Callable[..., Any]) -> Iterator[bytes]:
+        start("200 OK", [])
+        yield b"text"
+
+    server = Server(application)
+    assert (server.status, server.body) == ("200 OK", b"text")
+    assert server.values("X-Accel-Buffering") == ["no"]
+
+
+def test_an_application_that_changes_its_mind() -> None:
+    def application(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        start("200 OK", [])
+        start("500 Oh", [], (ValueError, ValueError(), None))
+        return [b"sorry"]
+
+    server = Server(application)
+    assert [call[0] for call in server.started] == ["500 Oh"]
+
+
+def test_an_application_that_fails_within_its_body() -> None:
+    error = (ValueError, ValueError(), None)
+
+    def application(environ: dict[str, Any], start: Callable[..., Any]) -> Iterator[bytes]:
+        start("200 OK", [])
+        start("500 Oh", [], error)
+        yield b"sorry"
+
+    server = Server(application)
+    assert [(status, *more) for status, _, *more in server.started] == [
+        ("200 OK",),
+        ("500 Oh", error),
+    ]
+
+
+def test_the_old_way_to_write() -> None:
+    def application(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        write = start("200 OK", [])
+        write(b"one")
+        write(b"two")
+        return [b"three"]
+
+    server = Server(application)
+    assert (server.body, len(server.started)) == (b"onetwothree", 1)
