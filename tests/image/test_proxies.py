@@ -1,0 +1,314 @@
+"""Behind a proxy: in both modes alike, trusted proxies are believed and nobody else is.
+
+The test itself plays the proxy; its address, as containers see it, is a private one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+from harness import DEBUG, DEBUG_PORT, PRODUCTION_PORT, Container, Engine
+
+MODES = {"production": ([], PRODUCTION_PORT), "debug": (DEBUG, DEBUG_PORT)}
+CLIENT, STRANGER = "203.0.113.9", "198.51.100.7"
+HOST = "shop.example"
+APP = """
+from flask import Flask, redirect, request, url_for
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+app = Flask(__name__)
+plain = app.wsgi_app
+fixed = ProxyFix(plain, x_for=1, x_proto=1, x_host=1, x_port=1, x_prefix=1)
+
+def either(environ, start_response):
+    return (fixed if "fix" in environ["QUERY_STRING"] else plain)(environ, start_response)
+
+app.wsgi_app = either
+
+@app.get("/")
+@app.get("/echo")
+def echo():
+    return {
+        "client": request.remote_addr,
+        "scheme": request.scheme,
+        "secure": request.is_secure,
+        "root": request.url_root,
+        "path": request.path,
+        "url": url_for("echo", _external=True),
+        "static": url_for("static", filename="style.css"),
+        "claims": {
+            name.lower(): value
+            for name, value in request.headers
+            if "forwarded" in name.lower() or "real" in name.lower()
+        },
+    }
+
+@app.get("/leave")
+def leave():
+    return redirect(url_for("echo", _external=True))
+
+@app.get("/folder/")
+def folder():
+    return "folder"
+
+@app.get("/fail")
+def fail():
+    return 1 / 0
+"""
+STYLE = "body { color: green }"
+Headers = dict[str, str] | list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Served:
+    """A container and the port of its mode."""
+
+    container: Container
+    inside: int
+
+    def get(self, path: str, headers: Headers | None = None) -> httpx.Response:
+        """GET a path as the proxy does; the application is to see it as sent to HOST."""
+        whole = [("Host", HOST), *(headers.items() if isinstance(headers, dict) else headers or [])]
+        return self.container.get(path, self.inside, headers=whole)
+
+    def echo(self, headers: Headers | None = None, path: str = "/echo") -> dict[str, Any]:
+        """What the application makes of a request."""
+        answer = self.get(path, headers)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+
+# What the container trusts: its neighbours, nobody, or a network where the test is not.
+TRUSTED = {"private": "private", "default": "", "elsewhere": "203.0.113.0/24, 2001:db8::/32"}
+
+
+@pytest.fixture(scope="module", params=MODES)
+def by_trust(
+    session_engine: Engine, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Served]]:
+    """A container for each of TRUSTED, in one of the modes."""
+    folder = tmp_path_factory.mktemp("proxies")
+    for parent in (folder, folder.parent):
+        parent.chmod(0o755)
+    (folder / "static").mkdir(mode=0o755)
+    (folder / "app.py").write_text(APP)
+    (folder / "static/style.css").write_text(STYLE)
+    command, inside = MODES[request.param]
+    served = {
+        name: Served(
+            session_engine.run(command, app=folder, env={"TRUSTED_PROXIES": value}), inside
+        )
+        for name, value in TRUSTED.items()
+    }
+    for one in served.values():
+        one.container.wait_until_serving(inside=inside)
+    yield served
+    session_engine.remove_containers()
+
+
+@pytest.fixture
+def trusting(by_trust: dict[str, Served]) -> Served:
+    """A container that trusts its peer."""
+    return by_trust["private"]
+
+
+@pytest.fixture(params=["default", "elsewhere"])
+def wary(by_trust: dict[str, Served], request: pytest.FixtureRequest) -> Served:
+    """A container that does not."""
+    return by_trust[request.param]
+
+
+TLS = {
+    "X-Forwarded-For": CLIENT,
+    "X-Forwarded-Proto": "https",
+    "X-Forwarded-Host": HOST,
+    "X-Forwarded-Port": "443",
+}
+
+
+def test_behind_tls(trusting: Served) -> None:
+    assert trusting.echo(TLS) == {
+        "client": CLIENT,
+        "scheme": "https",
+        "secure": True,
+        "root": f"https://{HOST}/",
+        "path": "/echo",
+        "url": f"https://{HOST}/echo",
+        "static": "/static/style.css",
+        "claims": {
+            "x-forwarded-for": CLIENT,
+            "x-forwarded-proto": "https",
+            "x-forwarded-host": HOST,
+            "x-forwarded-port": "443",
+        },
+    }
+    assert trusting.get("/leave", TLS).headers["Location"] == f"https://{HOST}/echo"
+    assert trusting.get("/folder", TLS).headers["Location"] == f"https://{HOST}/folder/"
+
+
+@pytest.mark.parametrize("cut_off", [True, False])
+def test_under_a_sub_path(trusting: Served, cut_off: bool) -> None:
+    before = "" if cut_off else "/shop"
+    headers = {**TLS, "X-Forwarded-Prefix": "/shop"}
+    got = trusting.echo(headers, f"{before}/echo")
+    assert got["url"] == f"https://{HOST}/shop/echo"
+    assert got["root"] == f"https://{HOST}/shop/"
+    assert got["path"] == "/echo"
+    assert got["static"] == "/shop/static/style.css"
+    assert trusting.get(f"{before}/static/style.css", headers).text == STYLE
+    for path in ("/leave", "/folder"):
+        location = trusting.get(before + path, headers).headers["Location"]
+        assert location.startswith(f"https://{HOST}/shop/"), location
+    assert trusting.echo(headers, f"{before}/")["path"] == "/"
+    if not cut_off:
+        assert trusting.get("/shop", headers).headers["Location"] == f"https://{HOST}/shop/"
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, {"secure": False, "root": f"http://{HOST}/"}),
+        ({"x-forwarded-proto": "HTTPS"}, {"secure": True, "root": f"https://{HOST}/"}),
+        ({"X-FORWARDED-PROTO": "https"}, {"secure": True}),
+        ({"X-Forwarded-Proto": "javascript"}, {"scheme": "http", "root": f"http://{HOST}/"}),
+        ({"X-Forwarded-Proto": ""}, {"scheme": "http"}),
+        ({"X-Forwarded-Ssl": "on"}, {"scheme": "http"}),
+        ({"X-Forwarded-Host": "other.example:8443"}, {"root": "http://other.example:8443/"}),
+        ({"X-Forwarded-Host": "a/b"}, {"root": f"http://{HOST}/"}),
+        ({"X-Forwarded-Port": "8443"}, {"root": f"http://{HOST}:8443/"}),
+        ({"X-Forwarded-Port": "x"}, {"root": f"http://{HOST}/"}),
+        ({"X-Forwarded-Prefix": "//evil.example"}, {"root": f"http://{HOST}/"}),
+        # Header lines that stand there twice: the last one is that of the nearest proxy.
+        ([("X-Forwarded-Proto", "http"), ("X-Forwarded-Proto", "https")], {"scheme": "https"}),
+        ([("X-Forwarded-Proto", "https"), ("x-forwarded-proto", "http")], {"scheme": "http"}),
+        (
+            [("X-Forwarded-Host", "evil.example"), ("X-Forwarded-Host", "a.example")],
+            {"root": "http://a.example/"},
+        ),
+        ([("X-Forwarded-For", STRANGER), ("X-Forwarded-For", CLIENT)], {"client": CLIENT}),
+        ([("X-Forwarded-For", CLIENT), ("X-Forwarded-For", "10.0.0.3")], {"client": CLIENT}),
+        # These are other headers, which no proxy sends.
+        ({**TLS, "X_Forwarded_For": STRANGER}, {"client": CLIENT}),
+        (
+            {**TLS, "X_Forwarded_Proto": "http", "X_FORWARDED-HOST": "x"},
+            {"root": f"https://{HOST}/"},
+        ),
+    ],
+)
+def test_what_a_trusted_proxy_may_say(
+    trusting: Served, headers: Headers, expected: dict[str, Any]
+) -> None:
+    got = trusting.echo(headers)
+    assert {name: got[name] for name in expected} == expected
+
+
+SPOOFED: list[Headers] = [
+    {},
+    {**TLS, "X-Forwarded-Prefix": "/shop", "X-Forwarded-Host": "evil.example"},
+    {"X-Forwarded-Proto": "javascript"},
+    {"x-forwarded-proto": "https", "x-forwarded-for": "127.0.0.1", "x-forwarded-host": "evil"},
+    {"X-FORWARDED-PROTO": "https", "X-FORWARDED-FOR": "127.0.0.1", "X-FORWARDED-HOST": "evil"},
+    {"X_Forwarded_Proto": "https", "X_Forwarded_For": "127.0.0.1", "X_Forwarded_Host": "evil"},
+    {"X-Forwarded_Proto": "https", "X_FORWARDED-FOR": "127.0.0.1", "X_REAL_IP": "127.0.0.1"},
+    [("X-Forwarded-For", "127.0.0.1"), ("X-Forwarded-For", "10.0.0.3")],
+    [("X-Forwarded-Proto", "http"), ("X-Forwarded-Proto", "https")],
+    [("X-Forwarded-Host", "a"), ("X-Forwarded-Host", "b")],
+    {"Forwarded": "for=127.0.0.1;proto=https;host=evil.example"},
+    {"X-Real-IP": "127.0.0.1", "X-Forwarded-Ssl": "on"},
+    {"X-Forwarded-Port": "81", "X-Forwarded-Prefix": "//evil.example"},
+]
+
+
+@pytest.mark.parametrize("headers", SPOOFED, ids=range(len(SPOOFED)))
+@pytest.mark.parametrize("path", ["/echo", "/echo?fix"])
+def test_nobody_else_can_say_anything(wary: Served, headers: Headers, path: str) -> None:
+    got = wary.echo(headers, path)
+    peer = got["client"]
+    assert peer == wary.echo()["client"]
+    assert got == {
+        "client": peer,
+        "scheme": "http",
+        "secure": False,
+        "root": f"http://{HOST}/",
+        "path": "/echo",
+        "url": f"http://{HOST}/echo",
+        "static": "/static/style.css",
+        "claims": {"x-forwarded-for": peer, "x-forwarded-proto": "http"},
+    }
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        TLS,
+        {**TLS, "X-Forwarded-For": f"{STRANGER}, {CLIENT}, 10.0.0.3"},
+        {**TLS, "X-Forwarded-Port": "8443", "X-Forwarded-Prefix": "/shop/"},
+        {**TLS, "X-Forwarded-Host": "evil.example, a.example:81", "X-Forwarded-Proto": "x, http"},
+        {"X-Forwarded-For": "unknown", "X-Forwarded-Proto": "javascript", "X-Forwarded-Host": "/"},
+    ],
+)
+def test_a_proxy_fix_of_the_application_changes_nothing(
+    trusting: Served, headers: dict[str, str]
+) -> None:
+    assert trusting.echo(headers, "/echo?fix") == trusting.echo(headers)
+
+
+FORWARDED_FOR = {
+    "": None,
+    CLIENT: CLIENT,
+    f"{CLIENT}:4711": CLIENT,
+    f"{STRANGER}, {CLIENT}": CLIENT,
+    f"{CLIENT}, 10.0.0.3,[fd00::1]:80": CLIENT,
+    "2001:db8::5": "2001:db8::5",
+    "[2001:db8::5]:4711": "2001:db8::5",
+    f"{CLIENT}, unknown": None,
+    f"{CLIENT}, unknown, 10.0.0.3": "10.0.0.3",
+    f"{STRANGER} {CLIENT} ,": CLIENT,
+    "10.0.0.8, 10.0.0.9": "10.0.0.8",
+}
+
+
+@pytest.mark.parametrize("by_trust", ["production"], indirect=True)
+def test_the_log_and_the_application_agree_on_the_client(
+    trusting: Served, by_trust: dict[str, Served]
+) -> None:
+    """Two programs read the header here; debug mode's log shows the proxy."""
+    peer = by_trust["default"].echo()["client"]
+    for number, (forwarded, client) in enumerate(FORWARDED_FOR.items()):
+        got = trusting.echo({"X-Forwarded-For": forwarded}, f"/echo?number={number}")["client"]
+        assert got == (client or peer), forwarded
+    trusting.echo(path="/echo?last")
+    log = trusting.container.wait_for_log("/echo?last")
+    logged = [line.split()[0] for line in log.splitlines() if "/echo?number=" in line]
+    assert logged == [client or peer for client in FORWARDED_FOR.values()]
+
+
+def test_in_the_log_nobody_else_can_hide(wary: Served) -> None:
+    peer = wary.echo({"X-Forwarded-For": CLIENT}, "/echo?hidden")["client"]
+    log = wary.container.wait_for_log("/echo?hidden")
+    assert f"{peer} - - [" in next(line for line in log.splitlines() if "/echo?hidden" in line)
+
+
+@pytest.mark.parametrize("by_trust", ["debug"], indirect=True)
+def test_the_debugger_goes_by_the_real_host(trusting: Served) -> None:
+    """A page that a browser was lured to can't open it by naming another host."""
+    lured = trusting.get("/fail", {"X-Forwarded-Host": "localhost"})
+    assert lured.status_code == 500
+    assert "ZeroDivisionError" in lured.text
+    assert "EVALEX = false" in lured.text
+    assert "proxies.py" not in lured.text, "no frame of the application's"
+    assert "EVALEX = true" in trusting.container.get("/fail", DEBUG_PORT).text
+
+
+@pytest.mark.parametrize("command", [[], DEBUG], ids=MODES)
+def test_everybody_is_not_allowed(session_engine: Engine, command: list[str]) -> None:
+    container = session_engine.run(command, env={"TRUSTED_PROXIES": "10.0.0.0/8 *"})
+    code, _, err = container.finish()
+    assert code == 78
+    assert err.startswith("docker-flask: TRUSTED_PROXIES='10.0.0.0/8 *' is not allowed: addresses")
+    assert len(err.splitlines()) == 1
