@@ -55,12 +55,15 @@ RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
  && python3 -m venv /opt/venv \
  && /opt/venv/bin/pip install --disable-pip-version-check -r /requirements.txt \
  && strip /opt/venv/bin/uwsgi \
- # Makes `docker_flask` importable, behind everything that the application brings.
- && echo /opt/docker-flask > "$(/opt/venv/bin/python -c 'import site; print(site.getsitepackages()[0])')/docker_flask.pth" \
+ # Makes `docker_flask` importable, and the application for scripts anywhere, behind everything
+ # that the application brings.
+ && printf '/opt/docker-flask\n/app\n' > "$(/opt/venv/bin/python -c 'import site; print(site.getsitepackages()[0])')/docker_flask.pth" \
  # It runs, with the Python that it is for, and with regular expressions in its routes.
  && /opt/venv/bin/uwsgi --python-version \
  && /opt/venv/bin/uwsgi --version \
  && ldd /opt/venv/bin/uwsgi | grep -q libpcre2
+COPY docker_flask/deaf.c /
+RUN gcc -shared -fPIC -O2 -Wall -Wextra -Werror -s -o /deaf.so /deaf.c
 
 
 # --- What runs.
@@ -74,7 +77,12 @@ ENV PATH=/opt/venv/bin:$PATH \
     VIRTUAL_ENV=/opt/venv \
     LANG=C.UTF-8 \
     # What the application prints is in the log at once.
-    PYTHONUNBUFFERED=1
+    PYTHONUNBUFFERED=1 \
+    # No command leaves compiled files in a bind mount, also not one of root's by `docker exec`. It
+    # costs nothing: packages are compiled when they are installed, and beside the application's
+    # source production can't write. A folder for all compiled files (PYTHONPYCACHEPREFIX) would
+    # hide those of the packages, and have to be open to every user, who could then plant code.
+    PYTHONDONTWRITEBYTECODE=1
 
 # libpython (whose name has the version in it): uWSGI carries the interpreter as a library;
 # libpcre2-8-0: its routes; python3-jinja2: renders nginx.conf, apart from the application's own
@@ -85,6 +93,11 @@ RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
     APT_SOURCES=/sources/apt.list /sources/install-os.sh \
       libpcre2-8-0 nginx python3 python3-jinja2 '^libpython3\.[0-9]+(t64)?$' \
  && rm -rf /var/www/html /etc/nginx/sites-enabled/default \
+ # Snippets of those who build on this image, beside Debian's conf.d.
+ && mkdir /etc/nginx/server.d /etc/nginx/location.d \
+ # Where their configurations send the log.
+ && ln -sf /dev/stdout /var/log/nginx/access.log \
+ && ln -sf /dev/stderr /var/log/nginx/error.log \
  && find / -xdev -type f -perm /6000 -exec chmod ug-s {} + \
  && echo /opt/docker-flask > /usr/lib/python3/dist-packages/docker_flask.pth \
  && install -d -o www-data -g www-data -m 700 /run/docker-flask \
@@ -97,10 +110,20 @@ RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
     APT_SOURCES=/sources/apt.list /sources/install-os.sh /opt/docker-flask/requirements_os.txt
 
 COPY --from=build /opt/venv /opt/venv
+COPY --from=build /deaf.so /opt/docker-flask/
 COPY requirements.txt app.ini nginx.conf entry-point.sh /opt/docker-flask/
 COPY docker_flask /opt/docker-flask/docker_flask
-RUN python3 -m compileall -q /opt/docker-flask/docker_flask \
+# Declares the plugin by which the `flask` command finds the application as the image does. No
+# package index can offer a version with a plus, should it get from `pip freeze` into a file.
+WORKDIR /opt/docker-flask/docker_flask-1+image.dist-info
+RUN printf 'Metadata-Version: 2.1\nName: docker-flask\nVersion: 1+image\n' > METADATA \
+ && printf '[flask.commands]\ndocker-flask = docker_flask.flask_cli:command\n' > entry_points.txt \
+ && python3 -m compileall -q /opt/docker-flask/docker_flask \
+ && python3 -m docker_flask.mime_types > /opt/docker-flask/mime.types \
  && ln -s /opt/docker-flask/entry-point.sh /usr/local/bin/docker-flask \
+ # Under these names, what builds on other images of this kind calls their start.
+ && ln -s /opt/docker-flask/entry-point.sh /entrypoint.sh \
+ && ln -s /opt/docker-flask/entry-point.sh /start.sh \
  && docker-flask -h > /dev/null
 
 WORKDIR /app

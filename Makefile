@@ -8,10 +8,12 @@ PORT ?= 8091
 DEBUG_PORT ?= 5000
 # pytest's options, as in: make test TESTS="tests/unit -k settings"
 TESTS ?=
+# The benchmark's options, as in: make bench BENCH="--rounds 1 --rows hello"
+BENCH ?=
 DOCKER := tools/docker
 
 .DEFAULT_GOAL := help
-.PHONY: help image up debug down test lint figures soak pictures
+.PHONY: help image up debug down test lint figures soak peers pains bench pictures
 
 help: ## show this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -42,6 +44,19 @@ figures: image ## measure size, start, stop and reload
 
 soak: image ## do everything of tests/image/test_loss.py a hundred times; hours
 	@BASE_IMAGE=$$(tools/base-image) IMAGE=$(IMAGE) .venv/bin/python benchmarks/soak.py
+
+bench: image ## measure it beside other ways of serving Flask; hours
+	@tools/needs python wrk
+	@BASE_IMAGE=$$(tools/base-image) IMAGE=$(IMAGE) DOCKER=$(DOCKER) \
+	  .venv/bin/python benchmarks/bench.py $(BENCH)
+
+peers: image ## do the same to other ways of serving Flask, and compare; 20 minutes
+	@BASE_IMAGE=$$(tools/base-image) IMAGE=$(IMAGE) DOCKER=$(DOCKER) \
+	  .venv/bin/python benchmarks/loss_of_peers.py
+
+pains: image ## do what users suffer from to this image and to the tutorials'; 4 minutes
+	@BASE_IMAGE=$$(tools/base-image) IMAGE=$(IMAGE) DOCKER=$(DOCKER) \
+	  .venv/bin/python benchmarks/pains.py
 
 pictures: image ## make the README's pictures anew
 	@.venv/bin/python tests/browser/screenshots.py

@@ -22,13 +22,7 @@ def serve() -> int:
     resources = limits.read()
     chosen = settings.load(os.environ, resources)
     limits.bound_descriptors(resources)
-    try:
-        listeners = runtime.bind(chosen.listen_port)
-    except OSError as error:
-        raise settings.SettingError(
-            f"LISTEN_PORT={chosen.listen_port} can't be used: {error.strerror}; "
-            "allowed is a free port, above 1023 for a container without privileges"
-        ) from None
+    listeners = _bind(chosen.listen_port)
     runtime.become(*runtime.service_ids())
     # After the sockets are bound: from then on no client is refused.
     from docker_flask.relay import Relay
@@ -44,18 +38,40 @@ def serve() -> int:
         relay.close()
 
 
+def _bind(port: int) -> list[socket.socket]:
+    """The sockets that clients connect to: as the user's nginx.conf has them, or on a port."""
+    from docker_flask import nginx_files
+
+    places = nginx_files.addresses()
+    try:
+        return runtime.bind(runtime.everywhere(port) if places is None else places)
+    except OSError as error:
+        name = f"LISTEN_PORT={port}" if places is None else f"listen in {nginx_files.WHOLE}"
+        raise settings.SettingError(
+            f"{name} can't be used: {error.strerror}; "
+            "allowed is a free port, above 1023 for a container without privileges"
+        ) from None
+
+
 def debug() -> int:
     """Development: Flask's own server, restarted at every edit."""
     from docker_flask.debug import DebugServer
 
-    settings.load(os.environ, limits.read())
+    chosen = settings.load(os.environ, limits.read())
+    for sentence in settings.ignored(os.environ, production=False):
+        log(sentence)
+    # What the application writes into the folder, uploads and databases, belongs to whom the
+    # folder belongs, who can edit and delete it then; to root, if the folder is root's.
     runtime.become(*runtime.owner_ids(Path.cwd()))
-    return DebugServer(DEBUG_PORT).run()
+    return DebugServer(DEBUG_PORT, chosen).run()
 
 
 def show_settings() -> int:
     """Print each setting, its value and where that came from."""
-    rows = settings.explain(os.environ, limits.read())
+    from docker_flask import nginx_files, servers, uwsgi_options
+
+    options = uwsgi_options.read(Path.cwd(), os.environ, servers.UWSGI_PROGRAM)
+    rows = settings.explain(os.environ, limits.read(), nginx_files.said() | options.said)
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     for name, value, source in rows:
         print(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {source}")

@@ -7,37 +7,52 @@ the child, a syntax error or a segfault, is mended by the next edit.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import signal
 import socket
-from collections.abc import Iterator
+import termios
+import time
 from pathlib import Path
+from typing import Any
 
-from docker_flask import process
+from docker_flask import notify, process
 from docker_flask.log import log
 from docker_flask.loop import Loop
+from docker_flask.runtime import why_not_readable
 from docker_flask.servers import VENV
+from docker_flask.settings import Settings
+from docker_flask.sources import Sources
 
-# What Python reads when it starts; templates are read anew by Flask itself.
-WATCHED_SUFFIXES = (".py", ".env", ".flaskenv")
-SKIPPED_FOLDERS = {"__pycache__", "node_modules", "site-packages"}
-# Files are looked at, not waited for: events do not cross the file sharing of Docker Desktop.
-LOOK_EVERY = 0.4
-POLITE = 1.0
-
-Snapshot = dict[str, tuple[int, int]]
+# Seconds between two looks at the sources: so many times what a look takes, within these bounds.
+# Thousands of files, or slow ones, are looked at for 3 % of the time.
+LOOK_EVERY, LOOK_AT_LEAST_EVERY, LOOKS_APART = 0.4, 1.0, 32
+# Ctrl-C ends this process, which ends the child; of itself, the child would show a traceback.
+DEAF_TO_CTRL_C = ["/usr/bin/env", "--ignore-signal=INT"]
+# What the child gets to answer what it has accepted.
+POLITE = 0.5
 
 
 class DebugServer:
     """Runs the development server on a port until told to stop; `run` returns the exit code."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, settings: Settings) -> None:
         self.port = port
+        self.settings = settings
+        self.pin = settings.werkzeug_debug_pin or _new_pin()
         self.root = Path.cwd()
+        self.sources = Sources(str(self.root))
         self.loop = Loop()
-        self.child = 0
-        self.exit_code: int | None = None
         self.listener = socket.create_server(("0.0.0.0", port), backlog=128)
+        self.channel, self.childs_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.channel.setblocking(False)
+        self.terminal = _terminal()
+        self.exit_code: int | None = None
+        self.child = 0
+        self.problem = ""  # what the child shows instead of the application
+        self.serving = False  # the child has loaded that
+        self.waiting = False  # it has died, and the next request starts it again
 
     def run(self) -> int:
         """Serve, and restart the child whenever the source differs from what it loaded."""
@@ -49,77 +64,131 @@ class DebugServer:
                 signal.SIGCHLD: self._on_child,
             }
         )
+        self.loop.watch(self.channel, self._on_message)
         log(
             f"development server on port {self.port}, reloaded at every edit in {self.root}. "
             "Its debugger runs any code that is typed into it: not for production."
         )
+        log(f"debugger PIN: {self.pin}")
+        if problem := why_not_readable(self.root):
+            log(problem)
         while self.exit_code is None:
-            before = snapshot(self.root)
+            self.sources.remember()
             self._start_child()
-            while self.exit_code is None and snapshot(self.root) == before:
-                self.loop.wait(lambda: self.exit_code is not None, LOOK_EVERY)
-            if self.exit_code is None:
-                log("the source has changed; reloading")
+            if edited := self._wait_for_edit():
+                log(f"{edited} has changed; reloading")
             self._end_child()
         return self.exit_code
 
-    def _start_child(self) -> None:
-        environment = {
-            **os.environ,
-            "FLASK_DEBUG": "1",
-            # Python takes a compiled file for up to date when size and second of its source fit:
-            # of two quick edits the second would not be seen. It also keeps the source tree clean.
-            "PYTHONDONTWRITEBYTECODE": "1",
-            # What applications ask, to start something once under Werkzeug's own reloader.
-            "WERKZEUG_RUN_MAIN": "true",
-        }
+    def _wait_for_edit(self) -> str | None:
+        """The first file that was edited; None when told to stop."""
+        while self.exit_code is None:
+            begun = time.monotonic()
+            if edited := self.sources.edited():
+                return edited
+            pause = pause_after(time.monotonic() - begun)
+            self.loop.wait(lambda: self.exit_code is not None, pause)
+        return None
+
+    # --- the child -------------------------------------------------------------------------
+
+    def _start_child(self, problem: str = "") -> None:
+        """problem: to be shown instead of the application."""
+        self.problem, self.serving = problem, False
         self.child = process.spawn(
-            [str(VENV / "bin/python"), "-m", "docker_flask.debug_server"],
-            environment,
-            [self.listener.fileno()],
+            [*DEAF_TO_CTRL_C, str(VENV / "bin/python"), "-m", "docker_flask.debug_server"],
+            {**os.environ, **self._environment()},
+            [self.listener.fileno(), self.childs_end.fileno()],
             # The terminal's own group, or breakpoint() could not read from it.
             own_group=False,
         )
 
-    def _end_child(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            process.signal_process(self.child, number)
-            self.loop.wait(lambda: not self.child, POLITE)
+    def _environment(self) -> dict[str, str]:
+        return {
+            "FLASK_DEBUG": "1",
+            "TRUSTED_PROXIES": " ".join(self.settings.trusted_proxies or ()),
+            # Python takes a compiled file for up to date when size and second of its source fit:
+            # of two quick edits the second would not be seen. It also keeps the source tree clean.
+            "PYTHONDONTWRITEBYTECODE": "1",
+            # A segfault shows where it was.
+            "PYTHONFAULTHANDLER": "1",
+            # What applications ask, to start something once under Werkzeug's own reloader.
+            "WERKZEUG_RUN_MAIN": "true",
+            "WERKZEUG_DEBUG_PIN": self.pin,
+            "DEBUG_HOSTS": " ".join(self.settings.debug_hosts or ()),
+            "DOCKER_FLASK_PROBLEM": self.problem,
+            notify.VARIABLE: str(process.FIRST_DESCRIPTOR + 1),
+            # Where the container is read-only, one folder is not.
+            "TMPDIR": os.environ.get("TMPDIR")
+            or ("/tmp" if os.access("/tmp", os.W_OK) else "/dev/shm"),
+        }
 
-    def _stop(self, code: int) -> None:
-        self.exit_code = code
+    def _end_child(self) -> None:
+        if self.waiting:
+            self._stop_waiting()
+        pid, self.child = self.child, 0
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            process.signal_process(pid, number)
+            self.loop.wait(lambda: not pid or not process.alive(pid), POLITE)
+        self._on_message()  # or the next one would seem to serve at once
+        self._restore_terminal()
+
+    def _on_message(self) -> None:
+        while message := notify.receive(self.channel):
+            if message["state"] == "source":
+                self.sources.add(message["text"])
+            else:
+                self.serving = True
 
     def _on_child(self) -> None:
         for pid, status in process.reap():
             if pid == self.child:
                 self.child = 0
-                if status and self.exit_code is None:
-                    log(
-                        f"the development server {process.describe(status)}; "
-                        "it is started again when the source changes"
-                    )
+                self._on_message()
+                self._crashed(f"the development server {process.describe(status)}")
+
+    def _crashed(self, what: str) -> None:
+        """Bring it back, but not in a loop: by a request, or to show that it can't be."""
+        self._restore_terminal()
+        if self.serving:
+            log(f"{what}; the next request starts it again")
+            self.waiting = True
+            self.loop.watch(self.listener, self._on_request)
+        elif self.problem:
+            log(f"{what}; it is started again when the source changes")
+        else:
+            log(f"{what} before it had loaded the application; its page says so until an edit")
+            self._start_child(what)
+
+    def _on_request(self) -> None:
+        self._stop_waiting()
+        self._start_child()
+
+    def _stop_waiting(self) -> None:
+        self.waiting = False
+        self.loop.forget(self.listener)
+
+    def _stop(self, code: int) -> None:
+        self.exit_code = code
+
+    def _restore_terminal(self) -> None:
+        """Undo what the prompt of breakpoint() did to the terminal, if the child died in it."""
+        if self.terminal:
+            with contextlib.suppress(termios.error):
+                termios.tcsetattr(0, termios.TCSANOW, self.terminal)
 
 
-def snapshot(root: Path) -> Snapshot:
-    """Modification time (ns) and size of each source file below a folder."""
-    return {entry.path: _look(entry) for entry in _sources(str(root))}
+def pause_after(look: float) -> float:
+    """Seconds until the next look at the sources, after one that took so long."""
+    return min(max(LOOKS_APART * look, LOOK_EVERY), LOOK_AT_LEAST_EVERY)
 
 
-def _look(entry: os.DirEntry[str]) -> tuple[int, int]:
-    try:
-        status = entry.stat()
-    except OSError:
-        return 0, 0
-    return status.st_mtime_ns, status.st_size
+def _terminal() -> list[Any] | None:
+    with contextlib.suppress(termios.error):  # stdin is none
+        return termios.tcgetattr(0)
+    return None
 
 
-def _sources(folder: str) -> Iterator[os.DirEntry[str]]:
-    try:
-        entries = list(os.scandir(folder))
-    except OSError:
-        return
-    for entry in entries:
-        if entry.name.endswith(WATCHED_SUFFIXES):
-            yield entry
-        elif entry.is_dir() and entry.name not in SKIPPED_FOLDERS and entry.name[0] != ".":
-            yield from _sources(entry.path)
+def _new_pin() -> str:
+    digits = f"{secrets.randbelow(10**9):09}"
+    return f"{digits[:3]}-{digits[3:6]}-{digits[6:]}"

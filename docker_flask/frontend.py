@@ -2,56 +2,187 @@
 
 from __future__ import annotations
 
+import functools
+import re
+import shutil
 import subprocess
 from pathlib import Path
+from typing import NamedTuple
 
 import jinja2
 
+from docker_flask import files, nginx_files
 from docker_flask.limits import Limits
-from docker_flask.settings import Settings
+from docker_flask.runtime import point
+from docker_flask.settings import SettingError, Settings
+from docker_flask.static_files import StaticFiles
 
 NGINX = "/usr/sbin/nginx"
+DEAF = "/opt/docker-flask/deaf.so"
+TEMPLATE = Path("/opt/docker-flask/nginx.conf")
 # Connections, for each nginx worker, of clients whose request is not read yet or answered.
 IDLE_CONNECTIONS = 4096
+# Requests that may wait for a worker: a thousand clients that come at the same moment. More would
+# only wait until their clients give up, and be worked on all the same: at twice the load that a
+# container carries, 4,096 cost a third of its good answers.
+QUEUE = 1024
 # Descriptors that nginx has open itself: sockets, log, event queue.
 OWN_DESCRIPTORS = 24
 
 
-def render(
-    template: Path,
+class Configuration(NamedTuple):
+    """A configuration that nginx has tested.
+
+    file: its own; read: all that nginx reads for it, snippets included; notes: what the user
+    should know of it; is_whole: it is all the user's.
+    """
+
+    file: Path
+    read: str
+    notes: list[str]
+    is_whole: bool
+
+
+def configure(
     settings: Settings,
     limits: Limits,
     runtime: Path,
     addresses: list[str],
+    static: StaticFiles | None,
+    files_location: str,
+    listeners: list[int],
+) -> Configuration:
+    """What nginx is to run with: the user's own nginx.conf, or the image's and the user's snippets.
+
+    listeners: the descriptors of inherited sockets; the others are those of `render`. Raises
+    SettingError.
+    """
+    whole = nginx_files.WHOLE if nginx_files.WHOLE.is_file() else None
+    if whole:
+        text = nginx_files.adopt(whole, runtime)
+        notes = [f"nginx runs with {whole}; settings that are nginx's do nothing"]
+    else:
+        rendered = render(
+            settings,
+            limits,
+            runtime,
+            addresses,
+            static,
+            files_location=files_location,
+            headers_in_server=nginx_files.headers_in_server(),
+        )
+        text, overrides = nginx_files.without(rendered, nginx_files.overrides())
+        notes = _less_than_wanted(settings, limits)
+        notes += [
+            f"{file} sets {', '.join(names)} in the image's place" for file, names in overrides
+        ]
+    file = runtime / "nginx.next.conf"
+    file.write_text(text)
+    read = _test(file, listeners, whole or runtime / "nginx.conf")
+    if str(nginx_files.USUAL_SOCKET) in read:
+        nginx_files.link_socket(runtime / "app.sock")
+    return Configuration(file, read, notes, bool(whole))
+
+
+def render(
+    settings: Settings,
+    limits: Limits,
+    runtime: Path,
+    addresses: list[str],
+    static: StaticFiles | None = None,
     starting: bool = False,
+    files_location: str = "",
+    headers_in_server: bool = False,
+    template: Path = TEMPLATE,
 ) -> str:
-    """The text of nginx's configuration.
+    """The text of the image's configuration for nginx.
 
     runtime: the folder for sockets and temporary files; addresses: what the inherited sockets
-    are bound to, as nginx writes it; starting: answer 503 to everything.
+    are bound to, as nginx writes it; static: the files that it serves itself, from where
+    `link_static` put them; starting: answer 503 to everything; files_location: for files that the
+    application answers with, empty if workers are to send them; headers_in_server: the user adds
+    headers there.
     """
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True
-    )
-    nginx_workers = max(1, limits.whole_cpus // 4)
-    connections = min(2 * limits.backlog + IDLE_CONNECTIONS, limits.descriptors - OWN_DESCRIPTORS)
+    nginx_workers = settings.nginx_worker_processes
+    if nginx_workers == "auto":
+        nginx_workers = limits.whole_cpus
+    descriptors, connections = _bounds(settings, limits)
     idle = min(IDLE_CONNECTIONS, connections // 4)
-    return environment.from_string(template.read_text()).render(
+    return _template(template).render(
         runtime=runtime,
         socket=runtime / "app.sock",
         listen=addresses,
         backlog=limits.backlog,
-        descriptors=limits.descriptors,
+        descriptors=descriptors,
         nginx_workers=nginx_workers,
         connections=connections,
-        # As many as the application's socket lets wait.
-        requests=min(limits.backlog, nginx_workers * (connections - idle) // 2),
+        # Fewer than the application's socket lets wait, because those whose clients have given up
+        # keep their place there.
+        requests=min(
+            settings.web_concurrency * settings.threads + QUEUE,
+            limits.backlog,
+            int(nginx_workers) * (connections - idle) // 2,
+        ),
         shutdown_timeout=_whole_seconds(settings.request_timeout + 5),
         request_timeout=_whole_seconds(settings.request_timeout),
         max_upload=settings.max_upload,
+        trusted_proxies=settings.trusted_proxies,
+        files=files_location,
+        put_back=files.PUT_BACK,
         access_log=settings.access_log,
+        static=static,
+        static_index=settings.static_index,
+        cache_control=_cache_control(static.max_age if static else None),
         starting=starting,
+        headers_in_server=headers_in_server,
     )
+
+
+@functools.cache
+def _template(path: Path) -> jinja2.Template:
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True
+    )
+    return environment.from_string(path.read_text())
+
+
+def link_static(runtime: Path, static: StaticFiles | None, number: int) -> None:
+    """Let nginx find these static files, under their addresses below `static`, and no others.
+
+    number: that of the generation; all of its links take effect in one step.
+    """
+    current = runtime / "static"
+    before = current.resolve() if current.is_symlink() else None
+    folder = runtime / f"static{number}"
+    folder.mkdir()
+    if static:
+        link = folder / static.url.lstrip("/")
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(static.folder)
+    point(current, folder.name)
+    if before:
+        shutil.rmtree(before)
+
+
+def _less_than_wanted(settings: Settings, limits: Limits) -> list[str]:
+    """What nginx is given less of than the settings say, in words."""
+    descriptors, connections = _bounds(settings, limits)
+    wanted = [
+        ("NGINX_WORKER_OPEN_FILES", settings.nginx_worker_open_files, descriptors),
+        ("NGINX_WORKER_CONNECTIONS", settings.nginx_worker_connections or 0, connections),
+    ]
+    return [
+        f"{name}={value} is more than this container's open files allow (ulimit -n): it is {bound}"
+        for name, value, bound in wanted
+        if value > bound
+    ]
+
+
+def _bounds(settings: Settings, limits: Limits) -> tuple[int, int]:
+    """Open files and connections of each of nginx's processes."""
+    descriptors = min(settings.nginx_worker_open_files, limits.descriptors)
+    wanted = settings.nginx_worker_connections or 2 * limits.backlog + IDLE_CONNECTIONS
+    return descriptors, min(wanted, descriptors - OWN_DESCRIPTORS)
 
 
 def command(configuration: Path) -> list[str]:
@@ -60,25 +191,41 @@ def command(configuration: Path) -> list[str]:
 
 
 def environment(descriptors: list[int]) -> dict[str, str]:
-    """The variable by which nginx takes over listening sockets instead of binding its own.
+    """The variables by which nginx takes over listening sockets instead of binding its own, and
+    lets nobody end it but the supervisor (deaf.c says why).
 
-    It is what nginx itself uses when its program is replaced under way:
+    The first is what nginx itself uses when its program is replaced under way:
     https://nginx.org/en/docs/control.html#upgrade
     """
-    return {"NGINX": "".join(f"{descriptor};" for descriptor in descriptors)}
+    return {"NGINX": "".join(f"{descriptor};" for descriptor in descriptors), "LD_PRELOAD": DEAF}
 
 
-def check(configuration: Path, listeners: list[int]) -> str:
-    """What nginx has against a configuration; empty when it is fit to run."""
+def _test(configuration: Path, listeners: list[int], name: Path) -> str:
+    """Let nginx test a configuration; returns all that it read, included files, too.
+
+    name: what to call it in complaints. Raises SettingError with nginx's own, which says where.
+    """
     result = subprocess.run(
-        [*command(configuration), "-t", "-q"],
+        [*command(configuration), "-T", "-q"],
         env=environment(listeners),
         pass_fds=listeners,
         capture_output=True,
         text=True,
+        errors="replace",
         check=False,
     )
-    return result.stderr.strip() if result.returncode else ""
+    if result.returncode:
+        reason = re.search(r"\[emerg\] (?:\d+#\d+: )?(.*)", result.stderr)
+        words = reason[1] if reason else " ".join(result.stderr.split())
+        raise SettingError(f"nginx can't run so: {words.replace(str(configuration), str(name))}")
+    return result.stdout
+
+
+def _cache_control(max_age: int | None) -> str:
+    """As Flask says it."""
+    if max_age is None:
+        return "no-cache"
+    return f"public, max-age={max_age}" if max_age else "no-cache, max-age=0"
 
 
 def _whole_seconds(seconds: float) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import signal
 import socket
@@ -12,36 +11,56 @@ from pathlib import Path
 from docker_flask import connections, notify, process
 from docker_flask.limits import Limits
 from docker_flask.loop import Loop
+from docker_flask.runtime import point
 from docker_flask.servers import AppServer
 from docker_flask.settings import Settings
+from docker_flask.static_files import StaticFiles
 
 
 class Generation:
     """The socket outlives the server: when that one dies, connections queue for the next."""
 
     def __init__(
-        self, number: int, runtime: Path, server: AppServer, loop: Loop, backlog: int
+        self,
+        number: int,
+        runtime: Path,
+        server: AppServer,
+        loop: Loop,
+        settings: Settings,
+        limits: Limits,
+        options: str,
     ) -> None:
+        """options: what the user's files have for the server, as a file that it reads."""
         # The kernel lists sockets by path, and containers may share its list.
         self.path = runtime / f"app{number}-{secrets.token_hex(4)}.sock"
         self.number = number
         self.server = server
+        self.settings = settings
+        # What may be the reason that the server does not start.
+        self.hint = options and "; the lines above may say which option in uwsgi.ini it is"
         self.pid = 0
         # Of this server and of those before it on this socket, whose workers may live on.
         self.groups: list[int] = []
         self.loaded = ""
         self.failure = ""
+        # What nginx may serve for it, and what to say about that.
+        self.static: StaticFiles | None = None
+        self.static_words = ""
         self._loading: set[int] = set()
         self._workers: set[int] = set()
         self._loop = loop
+        self._limits = limits
+        self._options_file = self.path.with_suffix(".ini") if options else None
+        if self._options_file:
+            self._options_file.write_text(options)
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(self.path))
-        self._listener.listen(backlog)
+        self._listener.listen(limits.backlog)
         self._channel, self._workers_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._channel.setblocking(False)
         loop.watch(self._channel, self._on_message)
 
-    def start(self, settings: Settings, limits: Limits, environment: Mapping[str, str]) -> None:
+    def start(self, environment: Mapping[str, str]) -> None:
         """Start the server, also again after one that died."""
         self._loading.clear()
         self._workers.clear()
@@ -50,7 +69,7 @@ class Generation:
         channel = process.FIRST_DESCRIPTOR + 1
         try:
             self.pid = process.spawn(
-                self.server.command(settings, limits),
+                self.server.command(self.settings, self._limits, self._options_file),
                 {**environment, notify.VARIABLE: str(channel)},
                 descriptors,
             )
@@ -77,9 +96,7 @@ class Generation:
 
     def point(self, link: Path) -> None:
         """Let nginx connect here from now on: replace the link that it follows, in one step."""
-        fresh = link.with_suffix(".new")
-        os.symlink(self.path.name, fresh)
-        os.replace(fresh, link)
+        point(link, self.path.name)
 
     def requests(self) -> int:
         """Requests that wait here or are being served."""
@@ -107,6 +124,8 @@ class Generation:
         for kept in (self._channel, self._workers_end, self._listener):
             kept.close()
         self.path.unlink(missing_ok=True)
+        if self._options_file:
+            self._options_file.unlink(missing_ok=True)
 
     def _on_message(self) -> None:
         message = notify.receive(self._channel)
@@ -120,5 +139,7 @@ class Generation:
         if message["state"] == "ready":
             self._workers.add(pid)
             self.loaded = message["text"]
+            self.static = StaticFiles(**message["static"]) if message["static"] else None
+            self.static_words = message["static_words"]
         elif not self._workers:
             self.failure = message["text"]

@@ -6,7 +6,9 @@ Runs inside every worker, so it uses the standard library only, and little of it
 from __future__ import annotations
 
 import faulthandler
+import math
 import os
+import random
 import signal
 import sys
 import threading
@@ -14,6 +16,8 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
+
+from docker_flask.answer import Answer
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -23,8 +27,12 @@ Wsgi = Callable[[Environ, StartResponse], Iterable[bytes]]
 # get 502 instead, and a GET would be tried again.
 MARGIN = 0.7
 TICK = 0.5
+# What a worker that was told to end gets for that, once its requests are answered: a background
+# thread of the application may hold it.
+LINGER = 2.0
 # Of two processes that fill a limited container, the kernel kills the one with the higher number.
 OOM_SCORE = "500"
+PAGE = os.sysconf("SC_PAGE_SIZE")
 _FAILED = b"Internal Server Error\n"
 
 
@@ -32,29 +40,64 @@ class Guard:
     """Wraps an application: measures its requests, and answers 500 for whatever escapes it.
 
     timeout: seconds that the application may be silent within a request; the time that a client
-    takes to receive what it sent does not count. A worker with a request over that is ended, once
-    its other threads have answered theirs.
+    takes to receive what it sent does not count. A worker with a request over that is ended: first
+    it waits, and serves, as long as a client is slow to receive; then it takes no more requests,
+    and answers those of its other threads. Each lasts no longer than the timeout.
+    files: the name of nginx's location for files, empty if workers are to send them.
+    most_requests, most_memory (bytes): what a worker may answer and take before it is replaced; 0
+    for no limit.
     """
 
-    def __init__(self, application: Wsgi, timeout: float) -> None:
+    def __init__(
+        self,
+        application: Wsgi,
+        timeout: float,
+        files: str = "",
+        most_requests: int = 0,
+        most_memory: int = 0,
+    ) -> None:
         self._application = application
         self._timeout = timeout
+        self._files = files
+        self._most_requests = most_requests
+        self._most_memory = most_memory
+        # Threads with a request.
+        self._inside: set[int] = set()
+        # When each thread's request began or went on; negative while its client is sent something.
         self._begun: dict[int, float] = {}
+        self._local = threading.local()
+        # Requests that this worker still takes.
+        self._left = math.inf
+        # Threads whose request takes too long, and since when there are any.
+        self._overdue: set[int] = set()
+        self._since = 0.0
+        # Whether the server was told to send no more requests here.
+        self._retired = False
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
+        if not hasattr(self._local, "signals_pass"):
+            # uWSGI blocks all signals in its threads, and what a thread blocks, so do the programs
+            # that it starts: no TERM would end them.
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+            self._local.signals_pass = True
         thread, begun, now = threading.get_ident(), self._begun, time.monotonic
+        self._inside.add(thread)
         begun[thread] = now()
-        result = None
+        result = chunks = None
+        if environ.get("REQUEST_URI", "").startswith("//"):
+            _begin_with_one_slash(environ)
         try:
-            result = self._application(environ, start_response)
-            for chunk in result:
-                del begun[thread]
+            answer = Answer(environ, start_response, self._files)
+            result = self._application(environ, answer.start)
+            chunks = answer.begin(result)
+            for chunk in chunks:
+                begun[thread] = -now()
                 yield chunk
                 begun[thread] = now()
         except GeneratorExit:  # the client has left
             raise
         except BaseException as error:  # also SystemExit: a request does not end the worker
-            if result is not None:
+            if chunks is not None:
                 # The response may have begun; the server breaks it off.
                 raise RuntimeError("the application failed within its response") from error
             traceback.print_exc()
@@ -63,21 +106,27 @@ class Guard:
             yield _FAILED
         finally:
             begun.pop(thread, None)
-            close = getattr(result, "close", None)
-            if close:
-                close()
+            try:
+                close = getattr(result, "close", None)
+                if close:
+                    close()
+            finally:
+                self._inside.discard(thread)
+                self._count()
 
     def watch(self) -> None:
         """Look after the requests for ever, in a thread of its own."""
-        # A C function that keeps the interpreter's lock keeps this thread from looking, too. It
+        if self._most_requests:
+            # By chance, so that the workers do not all go at once.
+            self._left = random.randint(math.ceil(self._most_requests / 2), self._most_requests)
+        # A C function that keeps the interpreter's lock keeps that thread from looking, too. It
         # burns processor time, which a timer counts: it dumps the traceback and ends the worker.
         faulthandler.register(signal.SIGVTALRM, chain=True)
         self._wind_up()
         threading.Thread(target=self._watch, name="docker-flask guard", daemon=True).start()
 
     def _watch(self) -> None:
-        reported: set[int] = set()
-        last = time.monotonic()
+        last = busy = time.monotonic()
         while True:
             time.sleep(TICK)
             now = time.monotonic()
@@ -87,16 +136,33 @@ class Guard:
             running = list(self._begun.items())
             if jump > 2 * TICK or jump < -TICK:
                 for thread, begun in running:
-                    self._begun[thread] = begun + jump
+                    self._begun[thread] = begun + (jump if begun > 0 else -jump)
                 continue
             self._wind_up()
-            overdue = {thread for thread, begun in running if now - begun > self._timeout + MARGIN}
-            for thread in overdue - reported:
-                self._report(thread)
-            reported &= overdue
-            if overdue:
-                self._end(len(running) - len(overdue), first=not reported)
-            reported |= overdue
+            if self._inside or not self._retired:
+                busy = now
+            elif now - busy > LINGER:
+                _exit(1)
+            self._end_if_overdue(now, running)
+
+    def _end_if_overdue(self, now: float, running: list[tuple[int, float]]) -> None:
+        limit = now - self._timeout - MARGIN
+        overdue = {thread for thread, begun in running if 0 < begun < limit}
+        for thread in overdue - self._overdue:
+            self._report(thread)
+        if not overdue & self._overdue:
+            self._since = now
+        self._overdue = overdue
+        if not overdue:
+            return
+        others = any(begun > 0 and thread not in overdue for thread, begun in running)
+        slow = any(begun < 0 and now + begun > TICK for _, begun in running)
+        if now - self._since <= self._timeout and (slow or (others and self._retired)):
+            return
+        if self._retired:
+            _exit(1)
+        self._retired, self._since = True, now
+        os.kill(os.getpid(), _retire_signal())
 
     def _wind_up(self) -> None:
         signal.setitimer(signal.ITIMER_VIRTUAL, self._timeout + MARGIN + TICK)
@@ -112,15 +178,42 @@ class Guard:
             flush=True,
         )
 
-    def _end(self, others: int, first: bool) -> None:
-        """End this worker, a look after it was told to take no more, and when its other threads
-        have answered."""
-        if not others and not first:
-            _exit(1)
-        number = os.environ.get("DOCKER_FLASK_RETIRE_SIGNAL", "")
-        if first and number:
-            # The server's own way for a worker to take no more requests.
-            os.kill(os.getpid(), int(number))
+    def _count(self) -> None:
+        """Have this worker replaced if this request is its last.
+
+        Within a request, because a worker that is told to end while it waits for one may drop what
+        it accepts in that moment.
+        """
+        if self._retired:
+            return
+        self._left -= 1
+        memory = _resident_memory() if self._most_memory else 0
+        if self._left <= 0:
+            why = f"has answered its share of MAX_REQUESTS={self._most_requests}"
+        elif memory > self._most_memory:
+            limit = self._most_memory >> 20
+            why = f"takes {memory >> 20} MiB, more than MAX_WORKER_MEMORY of {limit} MiB"
+        else:
+            return
+        self._retired = True
+        signal.raise_signal(_retire_signal())  # handled in this thread, before its next request
+        print(f"docker-flask: worker {os.getpid()} {why}; it is replaced", file=sys.stderr)
+
+
+def _begin_with_one_slash(environ: Environ) -> None:
+    """Do as Python's own server does: whoever redirects to //name would name another host."""
+    for name in ("PATH_INFO", "REQUEST_URI"):
+        environ[name] = "/" + environ[name].lstrip("/")
+
+
+def _retire_signal() -> int:
+    """What makes a worker take no more requests; 0, which does nothing, where there is none."""
+    return int(os.environ.get("DOCKER_FLASK_RETIRE_SIGNAL", "0"))
+
+
+def _resident_memory() -> int:
+    with open("/proc/self/statm") as pages:
+        return int(pages.read().split()[1]) * PAGE
 
 
 _exit = os._exit

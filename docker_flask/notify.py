@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import socket
+from typing import Any
 
 VARIABLE = "DOCKER_FLASK_NOTIFY_FD"
 # A packet must fit the socket's send buffer (212,992 bytes by default); no readable
@@ -18,19 +19,25 @@ VARIABLE = "DOCKER_FLASK_NOTIFY_FD"
 LONGEST_TEXT = 60_000
 
 
-def send(state: str, text: str = "") -> bool:
-    """Tell the supervisor `loading`, `ready` or `failed`; False when nobody listens."""
+def send(state: str, text: str = "", **more: Any) -> bool:
+    """Tell the supervisor `loading`, `ready` or `failed`; False when nobody listens.
+
+    more: what else it should know, as JSON can say it.
+    """
     descriptor = os.environ.get(VARIABLE, "")
     if not descriptor:
         return False
-    packet = json.dumps({"state": state, "text": text[-LONGEST_TEXT:], "pid": os.getpid()})
+    message = {"state": state, "text": text[-LONGEST_TEXT:], "pid": os.getpid(), **more}
+    packet = json.dumps(message)
     with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(descriptor))) as channel:
-        channel.send(packet.encode())
-        return True
+        # uWSGI's own reload (py-autoreload) closes it, and its number is given to something else.
+        if channel.type == socket.SOCK_SEQPACKET:
+            channel.send(packet.encode())
+            return True
     return False
 
 
-def receive(channel: socket.socket) -> dict[str, str] | None:
+def receive(channel: socket.socket) -> dict[str, Any] | None:
     """The next message on the supervisor's end, None when there is none."""
     try:
         packet = channel.recv(2 * LONGEST_TEXT)

@@ -24,7 +24,8 @@ def make_folder() -> Path:
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
             for leftover in folder.iterdir():
-                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+                is_folder = leftover.is_dir() and not leftover.is_symlink()
+                shutil.rmtree(leftover) if is_folder else leftover.unlink()
             (folder / ".probe").touch()
             (folder / ".probe").unlink()
             return folder
@@ -42,16 +43,38 @@ def find_folder() -> Path | None:
     return None
 
 
-def bind(port: int) -> list[socket.socket]:
-    """Listening sockets on a port of all IPv4 and, where the kernel has it, IPv6 addresses.
+def point(link: Path, target: str) -> None:
+    """Let a symbolic link lead elsewhere, in one step."""
+    fresh = link.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(target)
+    fresh.replace(link)
+
+
+def everywhere(port: int) -> list[tuple[str, int]]:
+    """A port of all IPv4 and all IPv6 addresses."""
+    return [("0.0.0.0", port), ("::", port)]
+
+
+def bind(places: list[tuple[str, int]]) -> list[socket.socket]:
+    """Listening sockets on hosts and ports; IPv6 only where the kernel has it.
 
     They accept connections into their queue at once; nginx takes them over later.
-    Raises OSError when the port can't be bound.
+    Raises OSError when a port can't be bound.
     """
-    listeners = [_listen(socket.AF_INET, ("0.0.0.0", port))]
-    with contextlib.suppress(OSError):
-        listeners.append(_listen(socket.AF_INET6, ("::", port)))
+    listeners = []
+    for host, port in places:
+        if ":" in host:
+            with contextlib.suppress(OSError):
+                listeners.append(_listen(socket.AF_INET6, (host, port)))
+        else:
+            listeners.append(_listen(socket.AF_INET, (host, port)))
     return listeners
+
+
+def ports(listeners: list[socket.socket]) -> list[int]:
+    """The ports of listening sockets, each once."""
+    return sorted({listener.getsockname()[1] for listener in listeners})
 
 
 def addresses(listeners: list[socket.socket]) -> list[str]:
@@ -88,6 +111,18 @@ def owner_ids(folder: Path) -> tuple[int, int]:
     """User and group of a folder, for what is written into a bind mount."""
     status = folder.stat()
     return status.st_uid, status.st_gid
+
+
+def why_not_readable(folder: Path) -> str:
+    """Why this user can't read the application's folder, and what to do; empty if it can."""
+    if os.access(folder, os.R_OK | os.X_OK):
+        return ""
+    status = folder.stat()
+    or_as_owner = f", or run the container with --user {status.st_uid}" if status.st_uid else ""
+    return (
+        f"{folder} can't be read by uid {os.geteuid()}: it belongs to uid {status.st_uid} with "
+        f"mode {status.st_mode & 0o777:o}; allow others to read it (chmod -R o+rX){or_as_owner}"
+    )
 
 
 def become(uid: int, gid: int) -> None:

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from docker_flask import connections, process, servers
+from docker_flask import connections, nginx_files, process, servers, uwsgi_options
 from docker_flask.control import OK, Control
 from docker_flask.generation import Generation
 from docker_flask.limits import Limits
 from docker_flask.log import log
 from docker_flask.loop import Loop
-from docker_flask.runtime import addresses
-from docker_flask.settings import EXIT_BAD_SETTING, SettingError, Settings, load
+from docker_flask.runtime import addresses, ports, why_not_readable
+from docker_flask.settings import (
+    SettingError,
+    Settings,
+    ignored,
+    in_bytes,
+    load,
+)
+from docker_flask.static_files import DEFAULT_URL, StaticFiles
+
+if TYPE_CHECKING:
+    from docker_flask.frontend import Configuration
 
 EXIT_NOT_SERVING = 70  # EX_SOFTWARE in sysexits.h: the application or a server can't run
 EXIT_CUT = 75  # EX_TEMPFAIL in sysexits.h: requests in flight were cut at the stop
@@ -34,6 +46,10 @@ HURRIED = 0.2
 CUT_MARGIN = 5.0
 # Below these, a container that serves well when idle may fail under load, and its log says so.
 FEW_DESCRIPTORS, SHORT_BACKLOG, FEW_PROCESSES = 1024, 128, 32
+# How long nginx may take to end its workers when it gets another configuration.
+NGINX_TAKEOVER = 2.0
+# Where images of others have the files that may stand beside the application.
+USUAL_FOLDER = Path("/app")
 # How often a serving supervisor looks for what no signal tells: a process that was stopped
 # (SIGSTOP), a socket's file that was deleted.
 LOOK_AROUND = 2.0
@@ -74,12 +90,16 @@ class Supervisor:
         self.limits = limits
         self.runtime = runtime
         self.listeners = listeners
+        self.ports = ports(listeners)
         self.environment = dict(os.environ)
         self.loop = Loop()
         self.server = servers.UWSGI
         self.state = "starting"
+        # The name of nginx's location for files: what nobody can guess, nobody can ask for.
+        self.secret = secrets.token_hex(16)
 
         self.nginx = 0
+        self.configuration: Configuration | None = None
         self.helper = 0
         self.helper_status = 0
         self.number = 0
@@ -87,6 +107,8 @@ class Supervisor:
         self.current: Generation | None = None
         self.candidate: Generation | None = None
         self.retiring: list[Retiring] = []
+        # What nginx.conf says of static files.
+        self.static: StaticFiles | None = None
 
         self.stops_asked = 0
         self.reload_wanted = False
@@ -120,7 +142,7 @@ class Supervisor:
             log("told twice to stop: stopping at once")
             self._kill_all()
             return EXIT_CUT
-        except Failure as failure:
+        except (Failure, SettingError) as failure:
             self._kill_all()
             log(str(failure))
             return failure.code
@@ -129,39 +151,33 @@ class Supervisor:
     # --- start -----------------------------------------------------------------------------
 
     def _start(self) -> None:
-        self._check_folder()
+        if problem := why_not_readable(Path.cwd()):
+            raise Failure(problem)
         self._warn_of_limits()
         self._prestart()
-        first = self._new_generation()
-        self._write_configuration(starting=False)
-        if problem := self._check_configuration():
-            raise Failure(problem, EXIT_BAD_SETTING)
+        for sentence in ignored(self.environment):
+            log(sentence)
+        first = self._new_generation(*self._read_wishes())
+        self.settings = first.settings
+        # As it is for most applications; this one says what it is when it is loaded.
+        if self.settings.static_url != "":
+            url, max_age = self.settings.static_url or DEFAULT_URL, self.settings.static_max_age
+            self.static = StaticFiles(url, "/nowhere", max_age)
+        assumed, configuration = self.static, self._configure_nginx(first.settings)
         patience = min(PATIENCE, self.settings.start_timeout)
         if not self.loop.wait(first.settled, patience, tick=0.1):
-            log("the application is still loading; clients get 503 until it is ready")
-            self._write_configuration(starting=True)
-            self._start_nginx()
+            self._say_later(configuration)
             self.loop.wait(first.settled, self.settings.start_timeout - patience, tick=0.1)
         if not first.ready():
             raise Failure(self._why_not_ready(first))
         self._switch_to(first)
+        if self.static and assumed != replace(self.static, folder="/nowhere"):
+            configuration = self._configure_nginx(first.settings)
         if self.nginx:
             self._end_nginx()
-            self._write_configuration(starting=False)
+        self._take_up(configuration)
         self._start_nginx()
         self.state = "serving"
-
-    def _check_folder(self) -> None:
-        folder, uid = Path.cwd(), os.geteuid()
-        if not os.access(folder, os.R_OK | os.X_OK):
-            status = folder.stat()
-            or_as_owner = (
-                f", or run the container with --user {status.st_uid}" if status.st_uid else ""
-            )
-            raise Failure(
-                f"{folder} can't be read by uid {uid}: it belongs to uid {status.st_uid} with mode "
-                f"{status.st_mode & 0o777:o}; allow others to read it (chmod -R o+rX){or_as_owner}"
-            )
 
     def _warn_of_limits(self) -> None:
         tight = []
@@ -176,13 +192,14 @@ class Supervisor:
 
     def _prestart(self) -> None:
         """Source the application's prestart.sh in a shell; what it exports is kept."""
-        script = Path.cwd() / "prestart.sh"
-        if not script.is_file():
+        scripts = (folder / "prestart.sh" for folder in (Path.cwd(), USUAL_FOLDER))
+        script = next((script for script in scripts if script.is_file()), None)
+        if not script:
             return
         kept = self.runtime / "prestart.environment"
         # Files written on Windows end their lines with a carriage return.
-        shell = f"set -e; . <(tr -d '\\r' < {script.name}); env -0 > {kept}"
-        self.helper = process.spawn(["/bin/bash", "-c", shell], self.environment)
+        shell = f"set -e; . <(tr -d '\\r' < \"$0\"); env -0 > {kept}"
+        self.helper = process.spawn(["/bin/bash", "-c", shell, str(script)], self.environment)
         while not self.loop.wait(lambda: not self.helper, 60):
             log("prestart.sh is still running")
         if self.helper_status:
@@ -194,36 +211,57 @@ class Supervisor:
             )
         pairs = (pair.partition("=") for pair in kept.read_text().split("\0") if pair)
         self.environment = {name: value for name, _, value in pairs}
-        try:
-            self.settings = load(self.environment, self.limits)
-        except SettingError as error:
-            raise Failure(str(error), EXIT_BAD_SETTING) from None
 
     # --- generations of the application ----------------------------------------------------
 
-    def _new_generation(self) -> Generation:
+    def _read_wishes(self) -> tuple[Settings, str]:
+        """The settings, and options for the server, as the environment and the user's files have
+        them now. Raises SettingError."""
+        options = uwsgi_options.read(Path.cwd(), self.environment, servers.UWSGI_PROGRAM)
+        if options.own:
+            log(f"options for uWSGI left out, because the image decides: {', '.join(options.own)}")
+        said = nginx_files.said() | options.said
+        return load(self.environment, self.limits, said), options.text
+
+    def _new_generation(self, settings: Settings, options: str) -> Generation:
         self.number += 1
         self.candidate = Generation(
-            self.number, self.runtime, self.server, self.loop, self.limits.backlog
+            self.number, self.runtime, self.server, self.loop, settings, self.limits, options
         )
         self._start_server(self.candidate)
         return self.candidate
 
     def _start_server(self, generation: Generation) -> None:
+        settings = generation.settings
         # uWSGI takes every UWSGI_* variable for an option, and dies of those that it does not
         # know, as Kubernetes sets them for a service called uwsgi.
         environment = {
-            name: value
-            for name, value in self.environment.items()
-            if not name.startswith("UWSGI_") and name != "FLASK_DEBUG"
+            name: value for name, value in self.environment.items() if not name.startswith("UWSGI_")
         }
-        if self.settings.app_module:
-            environment["APP_MODULE"] = self.settings.app_module
+        # Whatever the container was told, or a .flaskenv that was written for development says.
+        environment["FLASK_DEBUG"] = "0"
+        if settings.app_module:
+            environment["APP_MODULE"] = settings.app_module
+        if settings.uwsgi_ini:
+            environment["DOCKER_FLASK_UWSGI_INI"] = settings.uwsgi_ini
         if not os.access("/tmp", os.W_OK):
             environment.setdefault("TMPDIR", str(self.runtime))
-        environment["REQUEST_TIMEOUT"] = f"{self.settings.request_timeout:g}"
+        environment["TRUSTED_PROXIES"] = " ".join(settings.trusted_proxies or ())
+        environment["REQUEST_TIMEOUT"] = f"{settings.request_timeout:g}"
+        environment["MAX_REQUESTS"] = str(settings.max_requests)
+        environment["MAX_WORKER_MEMORY"] = str(in_bytes(settings.max_worker_memory))
+        if self.current and generation is not self.current:
+            environment["DOCKER_FLASK_LOAD_LOCK"] = str(self.runtime / "load.lock")
+        if settings.preload:
+            environment["DOCKER_FLASK_PRELOAD"] = "1"
+        environment["DOCKER_FLASK_FILES"] = self._files_location(settings)
         environment["DOCKER_FLASK_RETIRE_SIGNAL"] = str(int(self.server.retire_signal))
-        generation.start(self.settings, self.limits, environment)
+        for name in ("STATIC_URL", "STATIC_PATH", "STATIC_MAX_AGE"):
+            value = getattr(settings, name.lower())
+            environment.pop(name, None)
+            if value is not None:
+                environment[name] = str(value)
+        generation.start(environment)
 
     def _switch_to(self, fresh: Generation) -> None:
         """Let a generation that is ready serve."""
@@ -231,12 +269,20 @@ class Supervisor:
         if self.current:
             self.retiring.append(Retiring(self.current))
         self.current, self.candidate = fresh, None
-        log(f"serving {fresh.loaded} on port {self.settings.listen_port}")
+        shared = (
+            "; loaded once (PRELOAD=1), so its workers share the connections opened at import"
+            if fresh.settings.preload
+            else ""
+        )
+        self._link_static(fresh)
+        places = ", ".join(map(str, self.ports))
+        log(f"serving {fresh.loaded} on port {places}{shared}")
+        self.settings = fresh.settings
 
     def _why_not_ready(self, generation: Generation) -> str:
         return generation.failure or (
             "the application did not load within "
-            f"START_TIMEOUT={self.settings.start_timeout:g} seconds"
+            f"START_TIMEOUT={generation.settings.start_timeout:g} seconds"
         )
 
     def _generations(self) -> list[Generation]:
@@ -247,26 +293,62 @@ class Supervisor:
     # frontend is imported late because Jinja takes longer to load than everything else here,
     # and the application server loads the application meanwhile.
 
-    def _write_configuration(self, starting: bool) -> None:
+    def _link_static(self, generation: Generation) -> None:
+        """Let nginx find the static files of a generation, and those of none before it."""
         from docker_flask import frontend
 
-        text = frontend.render(
-            servers.HOME / "nginx.conf",
-            self.settings,
+        try:
+            frontend.link_static(self.runtime, generation.static, generation.number)
+        except OSError as error:
+            log(f"static files are left to the application: {error}")
+            return
+        if generation.static_words:
+            log(generation.static_words)
+        # Without any, what nginx.conf says does no harm.
+        self.static = generation.static or self.static
+
+    def _configure_nginx(self, settings: Settings) -> Configuration:
+        """What nginx is to run with now, tested. Raises SettingError."""
+        from docker_flask import frontend
+
+        nginx_files.link_folder(self.runtime)
+        return frontend.configure(
+            settings,
             self.limits,
             self.runtime,
             addresses(self.listeners),
-            starting,
+            self.static,
+            self._files_location(settings),
+            self._descriptors(),
         )
+
+    def _say_later(self, configuration: Configuration) -> None:
+        """Answer 503 while the application takes its time to load, where the image may."""
+        from docker_flask import frontend
+
+        if configuration.is_whole:
+            log("the application is still loading; clients wait until it is ready")
+            return
+        log("the application is still loading; clients get 503 until it is ready")
+        places = addresses(self.listeners)
+        text = frontend.render(self.settings, self.limits, self.runtime, places, starting=True)
         (self.runtime / "nginx.conf").write_text(text)
+        self._start_nginx()
+
+    def _files_location(self, settings: Settings) -> str:
+        by_nginx = settings.sendfile and not nginx_files.pass_requests()
+        return f"/{self.secret}" if by_nginx else ""
 
     def _descriptors(self) -> list[int]:
         return [listener.fileno() for listener in self.listeners]
 
-    def _check_configuration(self) -> str:
-        from docker_flask import frontend
-
-        return frontend.check(self.runtime / "nginx.conf", self._descriptors())
+    def _take_up(self, configuration: Configuration) -> None:
+        """Let nginx start with this configuration from now on."""
+        if not self.configuration or configuration.notes != self.configuration.notes:
+            for note in configuration.notes:
+                log(note)
+        self.configuration = configuration
+        os.replace(configuration.file, self.runtime / "nginx.conf")
 
     def _start_nginx(self) -> None:
         from docker_flask import frontend
@@ -278,6 +360,25 @@ class Supervisor:
             {**self.environment, **frontend.environment(list(inherited))},
             self._descriptors(),
         )
+
+    def _reload_nginx(self, settings: Settings) -> None:
+        """Let nginx take over what a reload changed in its configuration, if anything."""
+        try:
+            configuration = self._configure_nginx(settings)
+        except (SettingError, OSError) as error:
+            log(f"nginx serves on as before: {error}")
+            return
+        if self.configuration and configuration.read == self.configuration.read:
+            return
+        self._take_up(configuration)
+        # nginx closes idle connections when it takes over: clients are told to leave them before.
+        draining = self.runtime / "draining"
+        draining.touch()
+        self.loop.wait(lambda: not self._clients(), settings.drain_delay, tick=0.02)
+        workers = process.states([self.nginx]).keys() - {self.nginx}
+        process.signal_process(self.nginx, signal.SIGHUP)
+        self.loop.wait(lambda: not any(map(process.alive, workers)), NGINX_TAKEOVER, tick=0.02)
+        draining.unlink()
 
     def _end_nginx(self) -> None:
         """End the nginx that says "later", and wait for it; connections queue meanwhile.
@@ -338,7 +439,7 @@ class Supervisor:
             return
         if generation is self.candidate:
             generation.failure = generation.failure or (
-                f"{reason} before it had loaded the application"
+                f"{reason} before it had loaded the application{generation.hint}"
             )
         elif generation is self.current:
             self._count_death(self.server.name, reason)
@@ -375,20 +476,31 @@ class Supervisor:
         answers, self.reload_answers = self.reload_answers, []
         self.reload_wanted = False
         log("loading the application anew, beside the generation that serves")
-        fresh = self._new_generation()
-        workers = self.settings.web_concurrency
-        self.loop.wait(lambda: fresh.settled(workers), self.settings.start_timeout, tick=0.1)
-        if fresh.ready():
-            self._switch_to(fresh)
-            outcome = OK
-        else:
-            reason = self._why_not_ready(fresh)
-            self.candidate = None
-            fresh.kill()
-            outcome = f"not reloaded, the old generation serves on: {reason}"
+        problem = self._renew()
+        outcome = f"not reloaded, the old generation serves on: {problem}" if problem else OK
+        if problem:
             log(outcome)
         for answer in answers:
             answer(outcome)
+
+    def _renew(self) -> str:
+        """Load and serve what the user's files have now; returns why not, if so."""
+        try:
+            wishes = self._read_wishes()
+            self._configure_nginx(wishes[0])
+            fresh = self._new_generation(*wishes)
+        except (SettingError, OSError) as error:  # such as a disk that is full
+            return str(error)
+        settings = fresh.settings
+        workers = settings.uwsgi_cheaper or settings.web_concurrency
+        self.loop.wait(lambda: fresh.settled(workers), settings.start_timeout, tick=0.1)
+        if not fresh.ready():
+            self.candidate = None
+            fresh.kill()
+            return self._why_not_ready(fresh)
+        self._switch_to(fresh)
+        self._reload_nginx(settings)
+        return ""
 
     def _retire_idle(self) -> None:
         """Stop the old generations whose last request is answered, or took too long."""
@@ -440,15 +552,14 @@ class Supervisor:
         if self.candidate:
             self.candidate.kill()
             self.candidate = None
-        port = self.settings.listen_port
         (self.runtime / "draining").touch()
         drain = min(self.settings.drain_delay, left())
-        self.loop.wait(lambda: not connections.to_port(port), drain, tick=0.02)
+        self.loop.wait(lambda: not self._clients(), drain, tick=0.02)
         connections.LastCall(self.listeners, self.loop).close(
             lambda: process.signal_process(self.nginx, signal.SIGQUIT)
         )
         self.loop.wait(lambda: not self.nginx, left(), tick=0.02)
-        cut = connections.to_port(port) if self.nginx else 0
+        cut = self._clients() if self.nginx else 0
         process.signal_group(self.nginx, signal.SIGKILL)
         for generation in self._generations():
             generation.stop(HURRIED if cut else POLITE)
@@ -459,6 +570,9 @@ class Supervisor:
             return EXIT_CUT
         log("stopped; every request was answered")
         return 0
+
+    def _clients(self) -> int:
+        return sum(map(connections.to_port, self.ports))
 
     def _kill_all(self) -> None:
         """End every process at once and wait until the last is gone."""

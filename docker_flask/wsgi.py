@@ -1,19 +1,26 @@
 """The callable that every application server loads: the application, found and guarded.
 
-Imported once in each worker. Standard library only, because it shares a Python environment with
-the application.
+Imported once in each worker; with PRELOAD=1 in their parent, before it forks them. Standard library
+only, because it shares a Python environment with the application.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import gc
 import os
+import signal
 import sys
+import threading
 import time
 import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from docker_flask import guard, locate, notify
+from docker_flask import files, guard, locate, locate_static, notify
 
 EXIT_NOT_LOADED = 70  # EX_SOFTWARE in sysexits.h
 
@@ -26,20 +33,106 @@ def load() -> Any:
     """
     # Flask's own sign that `app.run()` at a module's top level is to be ignored.
     os.environ["FLASK_RUN_FROM_CLI"] = "true"
+    # Not for the application, nor for those whom it shows its environment.
+    files_location = os.environ.pop("DOCKER_FLASK_FILES", "")
     notify.send("loading")
+    root = Path.cwd()
     try:
-        found = locate.load(Path.cwd(), os.environ.get("APP_MODULE"))
+        with _turn():
+            found = locate.load(root)
     except locate.NotFound as error:
         _give_up(str(error))
     except BaseException:
         _give_up(traceback.format_exc().rstrip())
     del os.environ["FLASK_RUN_FROM_CLI"]
-    guarded = guard.Guard(found.application, float(os.environ.get("REQUEST_TIMEOUT", "60")))
-    guarded.watch()
-    guard.protect_exit()
-    guard.offer_to_oom_killer()
-    notify.send("ready", f"{found.name} ({found.reason})")
+    files.without_x_sendfile(found.application)
+    application = found.application
+    # Without it, nginx drops what clients say of themselves.
+    if trusted := os.environ.get("TRUSTED_PROXIES"):
+        from docker_flask import proxies
+
+        application = proxies.TrustedProxies(application, trusted)
+    guarded = guard.Guard(
+        application,
+        float(os.environ.get("REQUEST_TIMEOUT", "60")),
+        files_location,
+        int(os.environ.get("MAX_REQUESTS", "0")),
+        int(os.environ.get("MAX_WORKER_MEMORY", "0")),
+    )
+    _let_term_end_children()
+    static, words = locate_static.find(found.application, root)
+
+    def begin() -> None:
+        # uWSGI's master has a handler for this signal, which the workers that it forks inherit.
+        signal.signal(signal.SIGCHLD, signal.getsignal(signal.SIGCHLD))
+        guarded.watch()
+        guard.protect_exit()
+        guard.offer_to_oom_killer()
+        notify.send(
+            "ready",
+            f"{found.name} ({found.reason})",
+            static=static and asdict(static),
+            static_words=words,
+        )
+
+    if os.environ.get("DOCKER_FLASK_PRELOAD"):
+        # What stands now is never garbage; a collection that looked at it would copy its memory.
+        gc.collect()
+        gc.freeze()
+        _in_each_worker(begin)
+    else:
+        begin()
     return guarded
+
+
+def _in_each_worker(begin: Callable[[], None]) -> None:
+    """Call a function in each worker that will be forked from this process.
+
+    A server forks them from the thread that loads the application; what the application itself
+    forks comes from another thread, or from a worker.
+    """
+    server, thread = os.getpid(), threading.get_ident()
+
+    def after_fork() -> None:
+        if os.getppid() == server and threading.get_ident() == thread:
+            begin()
+
+    os.register_at_fork(after_in_child=after_fork)
+
+
+def _let_term_end_children() -> None:
+    """uWSGI ignores TERM (app.ini), but what the application forks has to end by it.
+
+    The signal is held back until the child is ready for it.
+    """
+    before = threading.local()
+
+    def hold() -> None:
+        before.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def release() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before.mask)
+
+    def die() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        release()
+
+    os.register_at_fork(before=hold, after_in_parent=release, after_in_child=die)
+
+
+@contextlib.contextmanager
+def _turn() -> Iterator[None]:
+    """One worker at a time, where the supervisor wants that: beside a generation that serves.
+
+    Loading all at once would take the CPUs away from the requests.
+    """
+    path = os.environ.get("DOCKER_FLASK_LOAD_LOCK")
+    if not path:
+        yield
+        return
+    with open(path, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _give_up(reason: str) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+import sys
+import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -203,6 +206,24 @@ def docker_client(*arguments: str, seconds: float = 60) -> subprocess.CompletedP
         check=False,
         env={**os.environ, "DOCKER_BUILDKIT": "1", "BUILDKIT_PROGRESS": "plain"},
     )
+
+
+def run_python(code: str, *arguments: str, env: Mapping[str, str] | None = None) -> Any:
+    """Run Python code in a fresh process; returns what it printed last, as JSON.
+
+    env: beside this process's own environment.
+    """
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), *arguments],
+        cwd=ROOT,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout.splitlines()[-1])
 
 
 def trusting() -> dict[str, Any]:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,6 +20,22 @@ TESTS = Path(__file__).parent
 JUDGE_APP = TESTS / "judge/app.py"
 
 
+@dataclass(frozen=True)
+class Server:
+    """An application server as the tests see it: what its processes are called in `ps`.
+
+    name: in the log; env: how it is chosen.
+    """
+
+    name: str
+    master: str
+    worker: str
+    env: dict[str, str] = field(default_factory=dict)
+
+
+SERVERS = {"uwsgi": Server("uWSGI", "uWSGI master", "uWSGI worker")}
+
+
 class Load:
     """Load on a container from inside its network namespace, in a process of its own.
 
@@ -29,7 +46,7 @@ class Load:
     def __init__(self, container: Container, out: Path, path: str = "/", **options: Any) -> None:
         words = [sys.executable, "-m", "judge.client", "--url", f"http://127.0.0.1:80{path}"]
         for name, value in {"seconds": 60, "mode": "new", "out": out, **options}.items():
-            words += [f"--{name.replace('_', '-')}", str(value)]
+            words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
         self._out = out
         self._process = subprocess.Popen(
             command_in_netns(container.pid, words),
@@ -66,7 +83,16 @@ class Load:
 class Service:
     """A production container that serves the judge's application and keeps its record."""
 
-    def __init__(self, engine: Engine, folder: Path, **options: Any) -> None:
+    def __init__(
+        self, engine: Engine, folder: Path, server: Server = SERVERS["uwsgi"], **options: Any
+    ) -> None:
+        self.server = server
+        self.titles = {
+            "app master": server.master,
+            "app worker": server.worker,
+            "nginx master": "nginx: master",
+            "nginx worker": "nginx: worker",
+        }
         self.app = folder / "app"
         self.record = folder / "record"
         self.app.mkdir(mode=0o755)
@@ -76,7 +102,7 @@ class Service:
         self.set_version("1")
         self._folder = folder
         self._loads = 0
-        env = {"JUDGE_DIR": "/judge", **options.pop("env", {})}
+        env = {"JUDGE_DIR": "/judge", **server.env, **options.pop("env", {})}
         volumes = {
             str(self.app): {"bind": "/app", "mode": "ro"},
             str(self.record): {"bind": "/judge", "mode": "rw"},
@@ -106,11 +132,12 @@ class Service:
         assert merged.counts["client_error"] == 0, merged.counts
         return verdicts
 
-    def processes(self, title: str) -> list[int]:
-        """Pids inside the container of the processes whose command line begins so."""
+    def processes(self, role: str) -> list[int]:
+        """Pids inside the container of the processes of a role: a key of `titles`."""
         script = (
-            "for p in /proc/[0-9]*; do "
-            f"if grep -qa '^{title}' $p/cmdline 2>/dev/null; then echo ${{p#/proc/}}; fi; done"
+            "for p in /proc/[0-9]*; do if "
+            f"grep -qa '^{self.titles[role]}' $p/cmdline 2>/dev/null; "
+            "then echo ${p#/proc/}; fi; done"
         )
         _, output = self.container.execute("bash", "-c", script)
         return sorted(int(word) for word in output.split())

@@ -96,7 +96,7 @@ def test_failing_page_in_debug_opens_the_debugger(debug: Site, page: Page) -> No
     assert navigation.value.status == 500
     expect(page.locator(".debugger h1")).to_have_text("RuntimeError")
     expect(page.locator(".debugger .detail")).to_contain_text("This page fails on purpose.")
-    pin = re.search(r"Debugger PIN: ([\d-]+)", debug.container.wait_for_log("Debugger PIN: "))
+    pin = re.search(r"debugger PIN: ([\d-]+)", debug.container.logs())
     assert pin
 
     line = page.locator(".debugger .frame", has_text="/app/app.py").locator("pre.current")

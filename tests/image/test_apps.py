@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import dotenv
 import httpx
 import pytest
-from harness import APPS, DEBUG, DEBUG_PORT, PRODUCTION_PORT, Engine
+from harness import APPS, DEBUG, DEBUG_PORT, PRODUCTION_PORT, Container, Engine
 
 HTML = "text/html; charset=utf-8"
+TEXT = "text/plain"
 JSON = "application/json"
 MODES: dict[str, tuple[list[str], int]] = {
     "production": ([], PRODUCTION_PORT),
@@ -217,30 +220,78 @@ EXPECTED: dict[str, tuple[str, list[Answer]]] = {
         "hello:create_app()",
         [Answer("/", "Hello from src!"), Answer("/about", "About a layout")],
     ),
+    # Named by somebody: how, stands in OPTIONS.
+    "flask_app": ("hello:create_app('review')", [Answer("/", "Hello from review!")]),
+    "flaskenv": ("hello:app", [Answer("/", "Hello from a file, Moon!")]),
+    "uwsgi_ini": ("main:app", [Answer("/", "Hello from uwsgi.ini")]),
+    "uwsgi_folders": ("shop_wsgi:application", [Answer("/", "Welcome to /app/code")]),
+    # Not Flask's.
+    "plain_wsgi": ("app:application", [Answer("/", "Hello without a framework", TEXT)]),
 }
+# python-dotenv as this machine has it, mounted where PYTHONPATH points.
+DOTENV = Path(dotenv.__file__).parent
+
+
+@dataclass(frozen=True)
+class Options:
+    """How an application is started, and why it is then found."""
+
+    env: dict[str, str] = field(default_factory=dict)
+    reason: str = "the usual names in /app"
+    mounts: dict[str, str] = field(default_factory=dict)
+
+
+OPTIONS = {
+    "main_package": Options(reason="module in /app/uwsgi.ini"),
+    "flask_app": Options(
+        {"FLASK_APP": "path/to/hello.py:create_app('review')", "UWSGI_INI": ""}, "FLASK_APP"
+    ),
+    "flaskenv": Options(
+        {"NAME": "Moon", "PYTHONPATH": "/extra"},
+        "FLASK_APP in /app/.flaskenv",
+        {str(DOTENV): "/extra/dotenv"},
+    ),
+    "uwsgi_ini": Options(reason="module in /app/uwsgi.ini"),
+    "uwsgi_folders": Options({"UWSGI_INI": "deploy/shop.ini"}, "wsgi-file in /app/deploy/shop.ini"),
+}
+NOT_FLASK = ("plain_wsgi",)
 
 
 @dataclass(frozen=True)
 class Visit:
-    """What one application answered in one mode, and what its log says."""
+    """What one application answered in one mode, what its log and its `flask` command say."""
 
     answers: list[Answer]
     log: str
+    located: str
+    routes: str
 
 
 Visits = dict[tuple[str, str], Future[Visit]]
+
+
+def start(engine: Engine, app: str, command: list[str], **env: str) -> Container:
+    """Start a container with an application, and with what its options say."""
+    options = OPTIONS.get(app, Options())
+    mounts = {str(APPS / app): "/app", **options.mounts}
+    volumes = {source: {"bind": target, "mode": "ro"} for source, target in mounts.items()}
+    return engine.run(command, volumes=volumes, env={**options.env, **env})
 
 
 def visit(engine: Engine, app: str, mode: str) -> Visit:
     """Run an application, ask it everything and remove it."""
     _, expected = EXPECTED[app]
     command, port = MODES[mode]
-    container = engine.run(command, volumes={str(APPS / app): {"bind": "/app", "mode": "ro"}})
+    container = start(engine, app, command)
     try:
         container.wait_until_serving(expected[0].path, port, status=expected[0].status)
         with httpx.Client(base_url=container.url("", port), headers={"host": HOST}) as client:
             answers = [ask(client, answer) for answer in expected]
-        return Visit(answers, container.logs())
+        log = container.logs()
+        located, routes = (
+            container.execute("flask", word)[1] for word in ("docker-flask", "routes")
+        )
+        return Visit(answers, log, located, routes)
     finally:
         container.docker.remove(force=True, v=True)
 
@@ -276,9 +327,87 @@ def visits(session_engine: Engine, request: pytest.FixtureRequest) -> Iterator[V
 @pytest.mark.parametrize("app", EXPECTED)
 def test_app_answers(visits: Visits, app: str, mode: str) -> None:
     name, expected = EXPECTED[app]
+    found_as = f"{name} ({OPTIONS.get(app, Options()).reason})"
     seen = visits[app, mode].result()
     assert seen.answers == expected
     assert "Traceback" not in seen.log
     found = [line for line in seen.log.splitlines() if line.startswith("docker-flask: serving ")]
     assert len(found) == 1, seen.log
-    assert found[0].startswith(f"docker-flask: serving {name} ("), found[0]
+    end = f" on port {PRODUCTION_PORT}" if mode == "production" else ""
+    assert found[0] == f"docker-flask: serving {found_as}{end}"
+    # The `flask` command finds the same.
+    assert seen.located.splitlines()[-1] == found_as, seen.located
+    if app in NOT_FLASK:
+        assert f"{found_as} is no Flask application but function" in seen.routes
+    else:
+        assert ["Endpoint", "Methods", "Rule"] in map(str.split, seen.routes.splitlines())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_file_for_development_switches_debug_on_in_no_other_mode(
+    engine: Engine, mode: str
+) -> None:
+    assert "FLASK_DEBUG=1" in (APPS / "flaskenv/.flaskenv").read_text()
+    command, port = MODES[mode]
+    answer = start(engine, "flaskenv", command).wait_until_serving("/debug", port)
+    assert answer.text == str(mode == "debug")
+
+
+def test_debug_mode_sees_an_edit_of_uwsgi_ini(engine: Engine, app_folder: Path) -> None:
+    for name in ("one", "two"):
+        (app_folder / f"{name}.py").write_text((APPS / "uwsgi_ini/main.py").read_text())
+    (app_folder / "uwsgi.ini").write_text("[uwsgi]\nmodule = one\n")
+    container = engine.run(DEBUG, app=app_folder)
+    container.wait_for_log("serving one:app (module in /app/uwsgi.ini)")
+    (app_folder / "uwsgi.ini").write_text("[uwsgi]\nmodule = two\n")
+    container.wait_for_log("serving two:app (module in /app/uwsgi.ini)")
+
+
+@pytest.mark.parametrize(
+    ("app", "env", "command", "code", "words"),
+    [
+        # Found by the usual names that Flask does not look for, by uwsgi.ini, by a folder src.
+        ("main_py", {}, ["flask", "routes"], 0, ["hello", "GET", "/"]),
+        ("uwsgi_folders", {}, ["flask", "routes"], 0, ["welcome", "GET", "/"]),
+        ("src_layout", {}, ["flask", "routes"], 0, ["about"]),
+        ("src_layout", {}, ["python", "-m", "flask", "routes"], 0, ["about"]),
+        ("flask_app", {}, ["flask", "routes"], 0, ["hello"]),
+        # APP_MODULE goes before FLASK_APP, and --app before both.
+        (
+            "main_py",
+            {"APP_MODULE": "main:app", "FLASK_APP": "x"},
+            ["flask", "routes"],
+            0,
+            ["hello"],
+        ),
+        (
+            "flask_app",
+            {"APP_MODULE": "x", "FLASK_APP": "x"},
+            ["flask", "--app", "path/to/hello.py", "routes"],
+            0,
+            ["hello"],
+        ),
+        # The application's own commands, and its shell.
+        ("flaskenv", {}, ["flask", "--help"], 0, ["greet", "Print the greeting.", "routes"]),
+        ("flaskenv", {}, ["flask"], 2, ["greet", "Print the greeting.", "routes"]),
+        ("flaskenv", {}, ["flask", "greet"], 0, ["Hello from a file"]),
+        ("factory", {}, ["sh", "-c", "echo 'app.name' | flask shell"], 0, ["'app'"]),
+        # Nothing there.
+        ("main_py", {"APP_MODULE": "x"}, ["flask", "--help"], 0, ["by APP_MODULE='x'", "routes"]),
+        (
+            "main_py",
+            {"FLASK_APP": "x"},
+            ["flask", "routes"],
+            2,
+            ["by FLASK_APP='x'", "APP_MODULE="],
+        ),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
+)
+def test_flask_command(
+    engine: Engine, app: str, env: dict[str, str], command: list[str], code: int, words: list[str]
+) -> None:
+    found, out, err = start(engine, app, command, **env).finish()
+    assert found == code, err
+    assert [word for word in words if word not in out + err] == [], out + err
+    assert "Traceback" not in err

@@ -106,9 +106,21 @@ def run(engine: Engine, folder: Path, files: dict[str, str], **options: Any) -> 
             {"app.py": HELLO},
             {"APP_MODULE": "shop:app"},
             NOT_SERVING,
-            ["ModuleNotFoundError: No module named 'shop'"],
+            ["no WSGI callable by APP_MODULE='shop:app': no module named 'shop'"],
         ),
         ({"app.py": HELLO}, {"APP_MODULE": "app:shop"}, NOT_SERVING, ["no 'shop' in app"]),
+        (
+            {"app.py": HELLO},
+            {"FLASK_APP": "shop.py"},
+            NOT_SERVING,
+            ["no WSGI callable by FLASK_APP='shop.py': no module named 'shop'", "APP_MODULE="],
+        ),
+        (
+            {"app.py": HELLO},
+            {"UWSGI_INI": "/app/none.ini"},
+            BAD_SETTING,
+            ["UWSGI_INI='/app/none.ini' is not allowed: the path of a file that exists"],
+        ),
         ({"app.py": HELLO}, {"THREADS": "0"}, BAD_SETTING, ["THREADS='0'", "from 1 to 256"]),
         ({"app.py": HELLO}, {"PORT": "http"}, BAD_SETTING, ["PORT='http'", "1 to 65535"]),
         (

@@ -8,18 +8,27 @@ from typing import Any
 
 import pytest
 from harness import Engine, wait_for
-from loss import Service
+from loss import SERVERS, Server, Service
 
 NEW = {"mode": "new", "rate": 1500}
 KEPT = {"mode": "keepalive", "connections": 50}
+FAST = {"mode": "new", "rate": 4000}
 SETTLE = 1.5  # s of steady load before and after what is done
 
 
+@pytest.fixture(params=SERVERS)
+def server(request: pytest.FixtureRequest) -> Server:
+    """Each application server is held to the same."""
+    return SERVERS[request.param]
+
+
 @pytest.fixture
-def service(engine: Engine, tmp_path: Path, request: pytest.FixtureRequest) -> Service:
+def service(
+    engine: Engine, tmp_path: Path, server: Server, request: pytest.FixtureRequest
+) -> Service:
     """The judge's application in production, serving; a mark may give it settings."""
     marker = request.node.get_closest_marker("service")
-    service = Service(engine, tmp_path, **(marker.kwargs if marker else {}))
+    service = Service(engine, tmp_path, server, **(marker.kwargs if marker else {}))
     service.container.wait_until_serving()
     return service
 
@@ -29,7 +38,7 @@ def report(what: str, rows: dict[str, Any]) -> None:
     print(what, {name: count for name, count in rows.items() if count})
 
 
-@pytest.mark.parametrize("load", [NEW, KEPT], ids=["new", "keepalive"])
+@pytest.mark.parametrize("load", [FAST, KEPT], ids=["new", "keepalive"])
 def test_stop_under_load_loses_nothing(service: Service, load: dict[str, Any]) -> None:
     with service.load(**load) as running:
         time.sleep(SETTLE)
@@ -76,6 +85,42 @@ def test_told_twice_to_stop_it_stops_at_once(service: Service) -> None:
     assert time.monotonic() - begun <= 1.0
 
 
+def test_a_term_to_everything_inside_loses_nothing(service: Service) -> None:
+    with (
+        service.load(mode="new", rate=300) as running,
+        service.load("/sleep?s=1", connections=4, mode="keepalive") as slow,
+    ):
+        time.sleep(SETTLE)
+        for _ in range(3):
+            service.container.execute("bash", "-c", "kill -TERM -1")
+            time.sleep(0.3)
+        results = running.finish(), slow.finish()
+    verdicts = service.verdicts(*results)
+    report(f"TERM to all of the container, {verdicts.tries} requests:", verdicts.rows())
+    assert verdicts.lost() == []
+    assert verdicts.run_twice == []
+    assert service.container.stop()[0] == 0
+
+
+@pytest.mark.service(tty=True, stdin_open=True)
+def test_ctrl_c_on_a_terminal_loses_nothing(service: Service) -> None:
+    keyboard = service.container.docker.attach_socket(params={"stdin": 1, "stream": 1})
+    try:
+        with service.load(mode="new", rate=300) as running:
+            time.sleep(SETTLE)
+            getattr(keyboard, "_sock", keyboard).send(b"\x03")
+            begun = time.monotonic()
+            code = service.container.wait_for_exit(9)
+            took = time.monotonic() - begun
+            result = running.finish()
+    finally:
+        keyboard.close()
+    verdicts = service.verdicts(result, ended_by_itself=True)
+    report(f"Ctrl-C, ended after {took:.1f} s:", verdicts.rows())
+    assert code == 0
+    assert verdicts.lost() == []
+
+
 @pytest.mark.parametrize("load", [{"mode": "new", "rate": 300}, KEPT], ids=["new", "keepalive"])
 def test_ten_reloads_lose_nothing(service: Service, load: dict[str, Any]) -> None:
     with service.load(**load) as running:
@@ -91,9 +136,9 @@ def test_ten_reloads_lose_nothing(service: Service, load: dict[str, Any]) -> Non
     report(f"10 reloads, {verdicts.tries} requests:", verdicts.rows())
     assert set(verdicts.counts) - {"ok"} == set() or verdicts.counts["ok"] == verdicts.tries
     assert verdicts.run_twice == []
-    workers = service.processes("uWSGI worker")
+    workers = service.processes("app worker")
     wait_for(
-        lambda: len(service.processes("uWSGI worker")) <= len(workers) // 2 or len(workers) <= 4,
+        lambda: len(service.processes("app worker")) <= len(workers) // 2 or len(workers) <= 4,
         10,
         "the old generations to go",
     )
@@ -165,11 +210,11 @@ def test_killed_worker(service: Service, method: str) -> None:
     with service.load(mode="new", rate=500, method=method, **body) as running:
         for _ in range(kills):
             time.sleep(0.7)
-            before = service.processes("uWSGI worker")
+            before = service.processes("app worker")
             service.signal("KILL", before[0])
             wait_for(
                 lambda before=before: (
-                    len(set(service.processes("uWSGI worker")) - {before[0]}) == len(before)
+                    len(set(service.processes("app worker")) - {before[0]}) == len(before)
                 ),
                 1.5,
                 "the worker to be back",
@@ -187,11 +232,9 @@ def test_killed_worker(service: Service, method: str) -> None:
     assert verdicts.counts["refused"] == 0
 
 
-@pytest.mark.parametrize(
-    ("title", "name"),
-    [("uWSGI master", "uWSGI"), ("nginx: master", "nginx"), ("nginx: worker", "worker process")],
-)
-def test_killed_server(service: Service, title: str, name: str) -> None:
+@pytest.mark.parametrize("title", ["app master", "nginx master", "nginx worker"])
+def test_killed_server(service: Service, title: str) -> None:
+    name = {"app master": service.server.name, "nginx worker": "worker process"}.get(title, "nginx")
     with service.load(mode="new", rate=500) as running:
         time.sleep(SETTLE)
         (victim,) = service.processes(title)[:1]
@@ -205,19 +248,18 @@ def test_killed_server(service: Service, title: str, name: str) -> None:
     lines = [line for line in service.container.logs().splitlines() if str(victim) in line]
     assert any(name in line and ("SIGKILL" in line or "signal 9" in line) for line in lines)
     assert victim not in service.processes(title)
-    if title != "nginx: worker":
+    if title != "nginx worker":
         assert verdicts.counts["ok"] == verdicts.tries
 
 
 def test_too_many_deaths_end_the_container(service: Service) -> None:
     for _ in range(6):
-        masters = wait_for(lambda: service.processes("nginx: master"), 5, "nginx")
+        masters = wait_for(lambda: service.processes("nginx master"), 5, "nginx")
         service.signal("KILL", masters[0])
         if service.container.running():
             wait_for(
                 lambda gone=masters[0]: (
-                    not service.container.running()
-                    or gone not in service.processes("nginx: master")
+                    not service.container.running() or gone not in service.processes("nginx master")
                 ),
                 5,
                 "the next nginx",
@@ -229,12 +271,12 @@ def test_too_many_deaths_end_the_container(service: Service) -> None:
 
 def test_a_server_that_cannot_come_back_ends_the_container(service: Service) -> None:
     (service.app / "app.py").write_text("import nothing_of_that_name\n")
-    service.signal("KILL", *service.processes("uWSGI"))
+    service.signal("KILL", *service.processes("app master"), *service.processes("app worker"))
     assert service.container.wait_for_exit(10) == 70
     assert "nothing_of_that_name" in service.container.logs().splitlines()[-1]
 
 
-@pytest.mark.parametrize("title", ["uWSGI worker", "uWSGI master", "nginx: master"])
+@pytest.mark.parametrize("title", ["app worker", "app master", "nginx master"])
 def test_a_stopped_process_is_replaced(service: Service, title: str) -> None:
     victim = service.processes(title)[0]
     service.signal("STOP", victim)
@@ -256,7 +298,7 @@ def test_a_stopped_process_is_replaced(service: Service, title: str) -> None:
 def test_a_view_that_ends_its_worker(service: Service, path: str) -> None:
     with service.load(path, connections=4, requests=4) as running:
         result = running.wait(15)
-    wait_for(lambda: len(service.processes("uWSGI worker")) == 4, 3, "four workers")
+    wait_for(lambda: len(service.processes("app worker")) == 4, 3, "four workers")
     verdicts = service.verdicts(result)
     report(path, verdicts.rows())
     assert verdicts.counts["5xx"] == 4
@@ -266,11 +308,13 @@ def test_a_view_that_ends_its_worker(service: Service, path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/loop", "/gilloop", "/hang"])
 @pytest.mark.parametrize("threads", [1, 4])
-def test_a_view_that_never_answers(engine: Engine, tmp_path: Path, path: str, threads: int) -> None:
+def test_a_view_that_never_answers(
+    engine: Engine, tmp_path: Path, server: Server, path: str, threads: int
+) -> None:
     env = {"WEB_CONCURRENCY": "3", "THREADS": str(threads), "REQUEST_TIMEOUT": "2"}
-    service = Service(engine, tmp_path, env=env)
+    service = Service(engine, tmp_path, server, env=env)
     service.container.wait_until_serving()
-    workers = set(service.processes("uWSGI worker"))
+    workers = set(service.processes("app worker"))
     # One for each worker but one, however many threads it has.
     with (
         service.load(path, connections=2, requests=2, timeout=10) as stuck,
@@ -281,7 +325,7 @@ def test_a_view_that_never_answers(engine: Engine, tmp_path: Path, path: str, th
     ):
         stuck_result = stuck.wait(15)
         wait_for(
-            lambda: len(set(service.processes("uWSGI worker")) - workers) >= 1,
+            lambda: len(set(service.processes("app worker")) - workers) >= 1,
             15,
             "workers to be replaced",
         )
@@ -310,7 +354,7 @@ def test_a_leak_costs_its_worker_only(service: Service) -> None:
     assert service.container.running()
     assert service.container.docker.attrs["RestartCount"] == 0
     assert others.counts["ok"] == sum(others.counts.values())
-    assert service.processes("uWSGI worker")
+    assert service.processes("app worker")
 
 
 def test_a_thousand_connections_at_once(service: Service) -> None:

@@ -71,11 +71,11 @@ class Result:
 
     def percentile(self, percent: float, verdict: Verdict = Verdict.OK) -> float | None:
         """Latency in ms that `percent` % of the requests with `verdict` did not exceed."""
-        return _nearest_rank([r.latency_ms for r in self.records if r.verdict == verdict], percent)
+        return percentile([r.latency_ms for r in self.records if r.verdict == verdict], percent)
 
     def late_percentile(self, percent: float) -> float | None:
         """The same of how late requests were sent, in ms: whether the judge itself kept up."""
-        return _nearest_rank([r.late_ms for r in self.records], percent)
+        return percentile([r.late_ms for r in self.records], percent)
 
     def between(self, start: float, end: float) -> Result:
         """Only the requests that were due in [start, end), in seconds of time.monotonic()."""
@@ -139,7 +139,8 @@ def _record_from_json(values: list[Any]) -> Record:
     return record._replace(verdict=Verdict(record.verdict))
 
 
-def _nearest_rank(values: Iterable[float], percent: float) -> float | None:
+def percentile(values: Iterable[float], percent: float) -> float | None:
+    """The least of the values that `percent` % of them do not exceed; None where there is none."""
     ordered = sorted(values)
     if not ordered:
         return None

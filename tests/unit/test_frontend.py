@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +12,10 @@ import jinja2
 import pytest
 
 from docker_flask import frontend
+from docker_flask.files import PUT_BACK
 from docker_flask.limits import Limits
 from docker_flask.settings import SettingError, load
+from docker_flask.static_files import StaticFiles
 
 TEMPLATE = Path(__file__).parents[2] / "nginx.conf"
 RUNTIME = Path("/run/somewhere")
@@ -24,14 +27,23 @@ LIMITS = Limits(
     descriptors=65_536,
     backlog=4_096,
 )
+STATIC = StaticFiles("/static", "/app/static")
 BOTH = ["0.0.0.0:80", "[::]:80"]
 
 
 def render(
-    limits: Limits = LIMITS, template: Path = TEMPLATE, starting: bool = False, **environ: str
+    limits: Limits = LIMITS,
+    template: Path = TEMPLATE,
+    static: StaticFiles | None = STATIC,
+    starting: bool = False,
+    files: str = "",
+    headers_in_server: bool = False,
+    **environ: str,
 ) -> str:
     settings = load(environ, limits)
-    return frontend.render(template, settings, limits, RUNTIME, BOTH, starting)
+    return frontend.render(
+        settings, limits, RUNTIME, BOTH, static, starting, files, headers_in_server, template
+    )
 
 
 def directives(text: str) -> list[str]:
@@ -41,9 +53,14 @@ def directives(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("starting", [True, False])
-@pytest.mark.parametrize("environ", [{}, {"ACCESS_LOG": "0"}])
-def test_nothing_of_the_template_is_left(starting: bool, environ: dict[str, str]) -> None:
-    text = render(starting=starting, **environ)
+@pytest.mark.parametrize("static", [None, STATIC])
+@pytest.mark.parametrize(
+    "environ", [{}, {"ACCESS_LOG": "0", "STATIC_INDEX": "1"}, {"ACCESS_LOG": "json"}]
+)
+def test_nothing_of_the_template_is_left(
+    starting: bool, static: StaticFiles | None, environ: dict[str, str]
+) -> None:
+    text = render(static=static, starting=starting, **environ)
     assert not re.search(r"{{|}}|{%|%}|{#|None|Undefined", text)
     assert text.count("{") == text.count("}")
     assert text.endswith("}\n")
@@ -86,7 +103,7 @@ def test_appears(environ: dict[str, str], line: str) -> None:
     [
         ({"cpus": 16.0}, ["worker_processes 4;"]),
         # Two connections a request, and some for clients that are idle.
-        ({"backlog": 4_096}, ["worker_connections 12288;", "limit_conn requests 4096;"]),
+        ({"backlog": 4_096}, ["worker_connections 12288;", "limit_conn requests 1026;"]),
         ({"backlog": 128}, ["worker_connections 4352;", "listen 0.0.0.0:80 backlog=128;"]),
         # Never more connections than descriptors, or nginx runs out of them.
         ({"descriptors": 1_024}, ["worker_connections 1000;", "limit_conn requests 375;"]),
@@ -97,10 +114,47 @@ def test_limits_appear(limits: dict[str, Any], lines: list[str]) -> None:
     assert [line for line in lines if line not in found] == []
 
 
+def test_files_are_sent_from_a_location_that_no_client_can_ask_for() -> None:
+    lines = directives(render(files="/secret"))
+    begin = lines.index("location ^~ /secret/ {")
+    assert lines[begin + 1] == "internal;"
+    for name in PUT_BACK:
+        variable = name.lower().replace("-", "_")
+        assert f"add_header {name} $upstream_http_{variable};" in lines[begin:]
+
+
+def test_workers_can_send_files() -> None:
+    assert [line for line in directives(render()) if "alias" in line or "internal" in line] == []
+
+
 def test_access_log_can_be_off() -> None:
     lines = directives(render(ACCESS_LOG="0"))
     assert [line for line in lines if "/dev/stdout" in line or "log_format" in line] == []
     assert "access_log off;" in lines
+
+
+def test_the_real_peer_decides_who_is_believed() -> None:
+    assert "uwsgi_param REMOTE_ADDR $realip_remote_addr;" in directives(render())
+
+
+def test_nobody_is_trusted_by_default() -> None:
+    lines = directives(render())
+    assert [line for line in lines if "real_ip" in line] == []
+    assert "uwsgi_param HTTP_X_FORWARDED_PROTO $scheme;" in lines
+    assert "uwsgi_param HTTP_X_FORWARDED_FOR $remote_addr;" in lines
+
+
+def test_of_trusted_proxies_the_log_shows_the_client_and_their_headers_pass() -> None:
+    lines = directives(render(TRUSTED_PROXIES="203.0.113.7 2001:db8::/32"))
+    at = lines.index("set_real_ip_from 203.0.113.7/32;")
+    assert lines[at + 1 : at + 4] == [
+        "set_real_ip_from 2001:db8::/32;",
+        "real_ip_header X-Forwarded-For;",
+        "real_ip_recursive on;",
+    ]
+    assert [line for line in lines if re.search("HTTP_(X_FOR|X_REAL|FOR)", line)] == [
+        "uwsgi_param HTTP_X_FORWARDED_FOR $http_x_forwarded_for if_not_empty;"
+    ]
 
 
 def test_while_starting_everything_is_503_and_the_application_is_out_of_reach() -> None:
@@ -114,19 +168,97 @@ def test_nginx_own_503_says_when_to_come_back(starting: bool) -> None:
     lines = directives(render(starting=starting))
     assert "error_page 503 @later;" in lines
     at = lines.index("location @later {")
-    assert lines[at + 1 : at + 3] == ["add_header Retry-After 2 always;", "return 503;"]
+    assert lines[at + 2 : at + 4] == ["add_header Retry-After 2 always;", "return 503;"]
 
 
 def test_while_serving_requests_go_to_the_application() -> None:
     lines = directives(render())
     at = lines.index("location / {")
-    assert "uwsgi_pass application;" in lines[at : at + 7]
+    assert "uwsgi_pass application;" in lines[at : at + 9]
     assert "return 503;" not in lines[at:]
+
+
+@pytest.mark.parametrize(
+    ("static", "environ", "lines"),
+    [
+        (STATIC, {}, ["location ^~ /static/ {", f"root {RUNTIME}/static;"]),
+        (StaticFiles("/a/b.c", "/where they lie"), {}, ["location ^~ /a/b.c/ {"]),
+        (
+            STATIC,
+            {"STATIC_INDEX": "1"},
+            ["location = / {", '"~^(GET|HEAD) /$" /static/index.html;'],
+        ),
+        (STATIC, {}, [f'{RUNTIME}/static "no-cache";']),
+        (replace(STATIC, max_age=0), {}, [f'{RUNTIME}/static "no-cache, max-age=0";']),
+        (replace(STATIC, max_age=60), {}, [f'{RUNTIME}/static "public, max-age=60";']),
+    ],
+)
+def test_static_files(static: StaticFiles, environ: dict[str, str], lines: list[str]) -> None:
+    found = directives(render(static=static, **environ))
+    assert [line for line in lines if line not in found] == []
+    assert static.folder not in "\n".join(found), "the folder is reached by a link"
+    assert ("location = / {" in found) == ("STATIC_INDEX" in environ)
+
+
+@pytest.mark.parametrize("starting", [True, False])
+def test_without_static_files_nothing_speaks_of_them(starting: bool) -> None:
+    found = directives(render(static=None if not starting else STATIC, starting=starting))
+    assert [line for line in found if "static" in line] == []
+
+
+def test_headers_stand_where_those_of_the_user_do() -> None:
+    at_http = directives(render())
+    assert at_http.count("add_header X-Request-ID $request_id always;") == 1
+    assert at_http.index("add_header Cache-Control $static_cache_control;") < at_http.index(
+        "server {"
+    )
+    at_both = directives(render(headers_in_server=True))
+    assert at_both.count("add_header Cache-Control $static_cache_control;") == 2
+
+
+def test_static_files_are_not_counted_as_requests() -> None:
+    found = directives(render())
+    for place in ("location ^~ /static/ {", "location @draining {"):
+        at = found.index(place)
+        assert "limit_conn uncounted 1;" in found[at : found.index("}", at + 6)]
+    at = found.index("location @application {")
+    assert found[at + 2 : at + 4] == ["uwsgi_pass application;", "}"]
+
+
+def test_links_to_static_files(tmp_path: Path) -> None:
+    def seen() -> list[str]:
+        return sorted(
+            str(Path(folder, name).relative_to(tmp_path / "static"))
+            for folder, _, names in os.walk(tmp_path / "static", followlinks=True)
+            for name in names
+            if Path(folder, name).is_file()
+        )
+
+    folders = [tmp_path / name / "files" for name in ("one", "two; }")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / f"{folder.parent.name[:3]}.css").write_text("")
+    first, second = (str(folder) for folder in folders)
+    for number, (static, expected) in enumerate(
+        [
+            (StaticFiles("/static", first), ["static/one.css"]),
+            (StaticFiles("/static", second), ["static/two.css"]),
+            (StaticFiles("/a/b/c", first), ["a/b/c/one.css"]),
+            (StaticFiles("/static", f"{first}/not/there/yet"), []),
+            (None, []),
+            (StaticFiles("/static", second), ["static/two.css"]),
+        ]
+    ):
+        frontend.link_static(tmp_path, static, number)
+        assert seen() == expected
+    assert len(list(tmp_path.glob("static*"))) == 2, "the link, and what it leads to"
+    assert (folders[0] / "one.css").exists()
 
 
 @pytest.mark.parametrize("value", ["1m; root /", "1m\nroot /;", "$host", "1m}", "{{ runtime }}"])
 def test_no_nginx_syntax_gets_in(value: str) -> None:
-    for name in ("MAX_UPLOAD", "REQUEST_TIMEOUT", "LISTEN_PORT", "ACCESS_LOG", "PORT"):
+    names = ("MAX_UPLOAD", "REQUEST_TIMEOUT", "LISTEN_PORT", "ACCESS_LOG", "PORT")
+    for name in (*names, "TRUSTED_PROXIES", "STATIC_URL"):
         with pytest.raises(SettingError):
             render(**{name: value})
 
@@ -140,5 +272,5 @@ def test_command_and_environment() -> None:
     command = frontend.command(RUNTIME / "nginx.conf")
     assert command[0].startswith("/")
     assert str(RUNTIME / "nginx.conf") in command
-    assert frontend.environment([3, 4]) == {"NGINX": "3;4;"}
-    assert frontend.environment([]) == {"NGINX": ""}
+    assert frontend.environment([3, 4])["NGINX"] == "3;4;"
+    assert frontend.environment([])["NGINX"] == ""

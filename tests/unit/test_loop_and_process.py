@@ -6,12 +6,9 @@ What is about signals runs in a process of its own, so that pytest keeps its han
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import textwrap
 import time
 from collections.abc import Iterator
@@ -19,26 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness import run_python as run
 
 from docker_flask import process
 from docker_flask.loop import Loop
 
-ROOT = Path(__file__).parents[2]
 STANDARD_SIGNALS = (1 << 31) - 1
-
-
-def run(code: str, *arguments: str) -> Any:
-    """Run Python code in a fresh process; returns what it printed as JSON."""
-    result = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout)
 
 
 @pytest.fixture

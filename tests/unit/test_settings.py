@@ -16,8 +16,17 @@ ROOT = Path(__file__).parents[2]
 if __name__ == "__main__":  # pytest is told this by pyproject.toml
     sys.path.insert(0, str(ROOT))
 
+from docker_flask import settings  # noqa: E402
 from docker_flask.limits import Limits  # noqa: E402
-from docker_flask.settings import SettingError, Settings, explain, load  # noqa: E402
+from docker_flask.settings import (  # noqa: E402
+    PRIVATE,
+    Said,
+    SettingError,
+    Settings,
+    explain,
+    ignored,
+    load,
+)
 
 GIB = 1 << 30
 LIMITS = Limits(
@@ -81,15 +90,32 @@ def test_defaults() -> None:
     assert asdict(read()) == {
         "listen_port": 80,
         "app_module": None,
+        "flask_app": None,
+        "uwsgi_ini": None,
         "web_concurrency": 4,  # two for each of the CPUs that 1.5 need
+        "uwsgi_cheaper": 0,
         "threads": 1,
+        "preload": False,
+        "max_requests": 0,
+        "max_worker_memory": "0",
         "request_timeout": 60.0,
         "start_timeout": 120.0,
         "drain_delay": 1.0,
         "graceful_timeout": 8.0,
         "max_upload": "0",
+        "sendfile": True,
+        "trusted_proxies": None,
+        "static_url": None,
+        "static_path": None,
+        "static_index": False,
+        "static_max_age": None,
+        "nginx_worker_processes": 1,
+        "nginx_worker_connections": None,
+        "nginx_worker_open_files": 65_536,
         "access_log": True,
         "install_on_start": False,
+        "debug_hosts": None,
+        "werkzeug_debug_pin": None,
     }
 
 
@@ -118,15 +144,55 @@ def test_workers_follow_from_cpus_and_memory(cpus: float, memory: int, workers: 
         ("APP_MODULE", "shop", "shop"),
         ("APP_MODULE", "shop.web:app", "shop.web:app"),
         ("APP_MODULE", "shop:make('x', n=1)", "shop:make('x', n=1)"),
+        ("FLASK_APP", "hello", "hello"),
+        ("FLASK_APP", "./src/hello", "./src/hello"),
+        ("FLASK_APP", "path/to/my-hello.py", "path/to/my-hello.py"),
+        (
+            "FLASK_APP",
+            "package.hello:create_app('dev', n=1)",
+            "package.hello:create_app('dev', n=1)",
+        ),
+        ("FLASK_APP", "hello: app2", "hello: app2"),
+        ("UWSGI_INI", "/etc/passwd", "/etc/passwd"),
         ("WEB_CONCURRENCY", "1024", 1024),
+        ("UWSGI_CHEAPER", "3", 3),
         ("THREADS", "8", 8),
+        ("PRELOAD", "1", True),
+        ("MAX_REQUESTS", "0", 0),
+        ("MAX_REQUESTS", "100000000", 100_000_000),
+        ("MAX_WORKER_MEMORY", "0", "0"),
+        ("MAX_WORKER_MEMORY", "32M", "32m"),
         ("REQUEST_TIMEOUT", "2.5", 2.5),
         ("START_TIMEOUT", "1", 1.0),
         ("DRAIN_DELAY", "0", 0.0),
         ("GRACEFUL_TIMEOUT", "0", 0.0),
         ("MAX_UPLOAD", "50M", "50m"),
         ("MAX_UPLOAD", "1048576", "1048576"),
+        ("TRUSTED_PROXIES", "203.0.113.7", ("203.0.113.7/32",)),
+        ("TRUSTED_PROXIES", "10.0.0.0/8,2001:DB8::/32", ("10.0.0.0/8", "2001:db8::/32")),
+        ("TRUSTED_PROXIES", "192.0.2.0/255.255.255.0 , ::1,", ("192.0.2.0/24", "::1/128")),
+        ("TRUSTED_PROXIES", "private", PRIVATE),
+        ("TRUSTED_PROXIES", "10.0.0.0/8 private\n192.0.2.1", (*PRIVATE, "192.0.2.1/32")),
+        ("DEBUG_HOSTS", "dev.example", ("dev.example",)),
+        ("DEBUG_HOSTS", "Dev.example, .lan,10.0.0.1", ("dev.example", ".lan", "10.0.0.1")),
+        ("WERKZEUG_DEBUG_PIN", "123-456-789", "123-456-789"),
+        ("WERKZEUG_DEBUG_PIN", "007", "007"),
+        ("WERKZEUG_DEBUG_PIN", "off", "off"),
+        ("STATIC_URL", "/static", "/static"),
+        ("STATIC_URL", "/static/", "/static"),
+        ("STATIC_URL", "/assets/v1.2_3-4", "/assets/v1.2_3-4"),
+        ("STATIC_PATH", "/usr/share/doc", "/usr/share/doc"),
+        ("STATIC_PATH", "/usr/share/doc/../doc/", "/usr/share/doc"),
+        ("STATIC_PATH", "docs", str(ROOT / "docs")),
+        ("STATIC_MAX_AGE", "0", 0),
+        ("STATIC_MAX_AGE", "31536000", 31_536_000),
+        ("STATIC_INDEX", "1", True),
+        ("NGINX_WORKER_PROCESSES", "2", 2),
+        ("NGINX_WORKER_PROCESSES", "auto", "auto"),
+        ("NGINX_WORKER_CONNECTIONS", "2048", 2048),
+        ("NGINX_WORKER_OPEN_FILES", "1000000", 1_000_000),
         *(("ACCESS_LOG", text, False) for text in ("0", "off", "False", "no")),
+        *(("ACCESS_LOG", text, "json") for text in ("json", "JSON")),
         *(("INSTALL_ON_START", text, True) for text in ("1", "ON", "true", "Yes")),
     ],
 )
@@ -152,7 +218,10 @@ def test_alias(name: str, alias: str, texts: tuple[str, str]) -> None:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("text", ["", " ", "\t\n"])
 def test_empty_is_unset(name: str, text: str) -> None:
-    assert load({name: text}, LIMITS) == read()
+    if name == "STATIC_URL":
+        assert read(STATIC_URL=text).static_url == ""  # the exception: off
+    else:
+        assert load({name: text}, LIMITS) == read()
 
 
 def test_empty_name_lets_the_alias_speak() -> None:
@@ -161,8 +230,21 @@ def test_empty_name_lets_the_alias_speak() -> None:
 
 WHOLE = ["text", "-1", "+1", "1.5", "1e3", "0x10", "9" * 9, "9" * 400, "1_000", *EVIL]
 SECONDS = ["text", "-1", "1s", "1e3", "nan", "inf", "9" * 9, "9" * 400, ".5", "1.", *EVIL]
+HOSTS = ["a b", "a,,b", "a,", "a.", "..a", "*", "*.a", "a:5000", "http://a", "[::1]", "gr\u00fcn"]
+PINS = ["text", "OFF", "-1", "1-", "1--2", "12 34", "123.456", "0x1"]
 WORDS = ["text", "2", "-1", "enabled", *EVIL]
 SIZES = ["text", "-1", "1.5m", "50mb", "1t", "m", "9" * 20, *EVIL]
+PROXIES = [
+    *("text", "*", "0.0.0.0/0", "::/0", "private 0.0.0.0/0", "10.0.0.1/8", "10.0.0.0/33", "10.0.0"),
+    *("010.0.0.1", "fe80::1%eth0", "fe80::%0;/64", "proxy.example", "10.0.0.1-10.0.0.9"),
+    *("PRIVATE", "private;", "10.0.0.0/8;", "10.0.0.1:80", "[::1]", "unix:", "9" * 400, *EVIL),
+]
+PREFIXES = [
+    *("static", "/", "//", "/a//b", "/a/../b", "/.", "/..", "/.hidden", "/a b", "/%61", "/a?"),
+    *("/st\u00e4tic", "/~a", "/a;", "/a/;", "/a;}", "/a{", "/$uri", "/a\nb", "^~ /a", '/a"', "/a'"),
+    *("/a\\b", *EVIL),
+]
+FOLDERS = ["/no/such", "/etc/passwd", "/", ".", str(ROOT), str(ROOT.parent), "..", "/usr/..", *EVIL]
 CALLABLES = [
     "1app",
     "app-module:app",
@@ -184,17 +266,42 @@ CALLABLES = [
             ("LISTEN_PORT", ["0", "65536", *WHOLE], "a whole number from 1 to 65535"),
             ("PORT", ["0", "65536"], "a whole number from 1 to 65535"),
             ("APP_MODULE", CALLABLES, "package.module:callable"),
+            (
+                "FLASK_APP",
+                ["app:", "a b", ":app", "app:1", "app:a\nb", "$(id)"],
+                "path/to/hello.py",
+            ),
+            ("UWSGI_INI", ["/no/such.ini", "/etc", *EVIL], "the path of a file that exists"),
             ("WEB_CONCURRENCY", ["0", "1025", *WHOLE], "a whole number from 1 to 1024"),
             ("UWSGI_PROCESSES", ["0"], "a whole number from 1 to 1024"),
+            ("UWSGI_CHEAPER", ["1024", *WHOLE], "a whole number from 0 to 1023"),
             ("THREADS", ["0", "257", *WHOLE], "a whole number from 1 to 256"),
+            ("PRELOAD", WORDS, "1 or 0"),
+            ("MAX_REQUESTS", ["100000001", *WHOLE], "a whole number from 0 to 100000000"),
+            ("MAX_WORKER_MEMORY", ["200", "31m", *SIZES], "0 for no limit, or a number of bytes"),
             ("REQUEST_TIMEOUT", ["0", "0.9", "86401", *SECONDS], "seconds from 1 to 86400"),
             ("START_TIMEOUT", ["0", "3601", *SECONDS], "seconds from 1 to 3600"),
             ("DRAIN_DELAY", ["301", *SECONDS], "seconds from 0 to 300"),
             ("GRACEFUL_TIMEOUT", ["3601", *SECONDS], "seconds from 0 to 3600"),
             ("MAX_UPLOAD", SIZES, "0 for no limit, or a number of bytes with k, m or g"),
             ("NGINX_MAX_UPLOAD", ["x"], "0 for no limit, or a number of bytes with k, m or g"),
-            ("ACCESS_LOG", WORDS, "1 or 0"),
+            ("SENDFILE", WORDS, "1 or 0"),
+            ("TRUSTED_PROXIES", PROXIES, "addresses, networks as 10.0.0.0/8"),
+            ("ACCESS_LOG", WORDS, "1 or 0 (also on/off, true/false, yes/no), or json"),
+            ("STATIC_URL", PREFIXES, "a path as /static"),
+            ("STATIC_PATH", FOLDERS, "a folder that exists and in which the application is not"),
+            ("STATIC_INDEX", WORDS, "1 or 0"),
+            ("STATIC_MAX_AGE", WHOLE, "a whole number from 0 to 315360000"),
+            (
+                "NGINX_WORKER_PROCESSES",
+                ["0", "Auto", "auto;", *WHOLE],
+                "a whole number from 1 to 1024, or auto",
+            ),
+            ("NGINX_WORKER_CONNECTIONS", ["63", *WHOLE], "a whole number from 64 to 1000000"),
+            ("NGINX_WORKER_OPEN_FILES", ["127", *WHOLE], "a whole number from 128 to 1000000"),
             ("INSTALL_ON_START", WORDS, "1 or 0"),
+            ("DEBUG_HOSTS", [*HOSTS, *EVIL], "host names, without ports, divided by commas"),
+            ("WERKZEUG_DEBUG_PIN", [*PINS, *EVIL], "digits, with dashes between them or not"),
         ]
         for value in values
     ],
@@ -207,16 +314,43 @@ def test_refused(name: str, value: str, allowed: str) -> None:
     assert "\n" not in message
 
 
+def test_fewest_workers_and_most() -> None:
+    """Fewer than all; who asks for at least more than the image would start gets them."""
+    both = read(UWSGI_CHEAPER="2", UWSGI_PROCESSES="16")
+    assert (both.uwsgi_cheaper, both.web_concurrency) == (2, 16)
+    with pytest.raises(SettingError, match=r"UWSGI_CHEAPER=4 is .* below WEB_CONCURRENCY=4"):
+        read(UWSGI_CHEAPER="4", WEB_CONCURRENCY="4")
+    alone = read(UWSGI_CHEAPER="5")
+    assert (alone.uwsgi_cheaper, alone.web_concurrency) == (0, 5)
+    alone = read(UWSGI_CHEAPER="3")
+    assert (alone.uwsgi_cheaper, alone.web_concurrency) == (3, 4)
+
+
+def test_what_files_say_counts_where_the_environment_says_nothing() -> None:
+    said = {"threads": Said("threads", "8", "/app/uwsgi.ini")}
+    assert load({}, LIMITS, said).threads == 8
+    assert load({"THREADS": ""}, LIMITS, said).threads == 8
+    assert load({"THREADS": "2"}, LIMITS, said).threads == 2
+    assert ("THREADS", "8", "threads in /app/uwsgi.ini") in explain({}, LIMITS, said)
+    said = {"threads": Said("threads", "many", "/app/uwsgi.ini")}
+    with pytest.raises(SettingError, match=r"^threads='many' in /app/uwsgi.ini is .* 1 to 256$"):
+        load({}, LIMITS, said)
+
+
 def test_explain_says_where_each_value_comes_from() -> None:
     environ = {"PORT": "8080", "THREADS": "4", "DRAIN_DELAY": "0.5", "ACCESS_LOG": "off"}
+    environ["TRUSTED_PROXIES"] = "10.0.0.0/8,::1"
+    environ["DEBUG_HOSTS"] = "a.example, .lan"
     rows = {name: (value, source) for name, value, source in explain(environ, LIMITS)}
     assert list(rows) == NAMES
     assert rows["LISTEN_PORT"] == ("8080", "PORT")
     assert rows["THREADS"] == ("4", "THREADS")
     assert rows["DRAIN_DELAY"] == ("0.5", "DRAIN_DELAY")
     assert rows["ACCESS_LOG"] == ("0", "ACCESS_LOG")
+    assert rows["TRUSTED_PROXIES"] == ("10.0.0.0/8 ::1/128", "TRUSTED_PROXIES")
     assert rows["REQUEST_TIMEOUT"] == ("60", "default")
     assert rows["APP_MODULE"] == ("", "default")
+    assert rows["DEBUG_HOSTS"] == ("a.example .lan", "DEBUG_HOSTS")
     assert rows["WEB_CONCURRENCY"] == ("4", "decided from the cgroup quota of 1.5")
 
 
@@ -229,6 +363,46 @@ def test_explain_names_memory_when_that_decides() -> None:
 def test_explain_refuses_what_load_refuses() -> None:
     with pytest.raises(SettingError, match=r"THREADS='many'.*a whole number from 1 to 256"):
         explain({"THREADS": "many"}, LIMITS)
+
+
+@pytest.fixture
+def zones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of time zones with one in it."""
+    (tmp_path / "Europe").mkdir()
+    (tmp_path / "Europe/Berlin").write_bytes(b"TZif2")
+    (tmp_path / "zone.tab").write_text("a list")
+    monkeypatch.setattr(settings, "ZONES", tmp_path)
+    return tmp_path
+
+
+ZONES = ["", "Europe/Berlin", ":Europe/Berlin", "UTC0", "CET-1CEST", "<+0330>-3:30"]
+ZONES += ["CET-1CEST,M3.5.0,M10.5.0/3", "EST5EDT4,M3.2.0,M11.1.0"]
+NO_ZONES = ["Mars/Olympus", "Europe", "zone.tab", "EST", "berlin", "+3", "../passwd", "x" * 5000]
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_time_zones(zones: Path, zone: str) -> None:
+    assert ignored({"TZ": zone}) == ignored({}) == []
+    assert ignored({"TZ": f"{zones}/Europe/Berlin"}) == []
+
+
+@pytest.mark.parametrize("zone", NO_ZONES)
+def test_what_is_no_time_zone_is_told(zones: Path, zone: str) -> None:
+    for production in (True, False):
+        (sentence,) = ignored({"TZ": zone}, production)
+        assert sentence.startswith(f"TZ={zone!r} names no time zone, so times are in UTC")
+
+
+@pytest.mark.parametrize("value", ["1", "true", "on"])
+def test_flask_debug_is_told_to_be_ignored_in_production(value: str) -> None:
+    (sentence,) = ignored({"FLASK_DEBUG": value})
+    assert sentence == f"FLASK_DEBUG={value!r} is ignored in production: use -d debug"
+    assert ignored({"FLASK_DEBUG": value}, production=False) == []
+
+
+@pytest.mark.parametrize("value", ["", "0", "False", "no"])
+def test_flask_debug_that_is_off(value: str) -> None:
+    assert ignored({"FLASK_DEBUG": value}) == []
 
 
 def test_table_in_the_readme() -> None:

@@ -1,0 +1,696 @@
+"""HTTP that just works, at the sizes that people meet: the same in production as in debug mode."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import socket
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from harness import APPS, DEBUG, DEBUG_PORT, PRODUCTION_PORT, Container, Engine
+
+KB, MB = 1 << 10, 1 << 20
+TEXT = b"0123456789" * 1000
+# Too long, also when it is compressed, to be sent as it is for its shortness.
+NUMBERS = b"".join(b"%d\n" % (number**7) for number in range(1000))
+BIG = 500 * MB
+# Slower than a worker that is free answers, faster than one that is not.
+SOON = 1.0
+
+
+class Service:
+    """A container with the application of this module, and the port that it serves on."""
+
+    def __init__(self, container: Container, inside: int) -> None:
+        self.container = container
+        self.inside = inside
+        self.port = container.port(inside)
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=20)
+
+    def get(self, path: str = "/", **options: Any) -> httpx.Response:
+        return self.client.get(path, **options)
+
+    def post(self, path: str, content: bytes | Iterator[bytes]) -> httpx.Response:
+        return self.client.post(path, content=content)
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+
+    def exchange(self, request: bytes) -> bytes:
+        """Send a request as it is, and return all that comes until the server hangs up."""
+        with self.connect() as client:
+            client.sendall(request)
+            return b"".join(iter(lambda: client.recv(64 * KB), b""))
+
+
+Start = Callable[..., Service]
+
+
+@pytest.fixture(scope="module")
+def start(
+    session_engine: Engine, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Service]]:
+    """Start a container in a mode and with settings, or return the one that was started so."""
+    files = tmp_path_factory.mktemp("files")
+    files.chmod(0o755)
+    write_files(files)
+    volumes = {
+        str(APPS / "http"): {"bind": "/app", "mode": "ro"},
+        str(files): {"bind": "/files", "mode": "ro"},
+    }
+    started: dict[str, Service] = {}
+
+    def run(mode: str = "production", **env: str) -> Service:
+        key = f"{mode} {sorted(env.items())}"
+        if key not in started:
+            command, inside = ([], PRODUCTION_PORT) if mode == "production" else (DEBUG, DEBUG_PORT)
+            env = {"WEB_CONCURRENCY": "2", **env, "FILES": "/files"}
+            container = session_engine.run(command, env=env, volumes=volumes)
+            container.wait_until_serving(inside=inside)
+            started[key] = Service(container, inside)
+        return started[key]
+
+    yield run
+    for service in started.values():
+        service.client.close()
+    session_engine.remove_containers()
+
+
+def write_files(folder: Path) -> None:
+    (folder / "text.txt").write_bytes(TEXT)
+    (folder / "packed.txt.gz").write_bytes(gzip.compress(NUMBERS))
+    (folder / "empty.txt").touch()
+    (folder / "a %41?#é.txt").write_bytes(b"odd")
+    (folder / "link.txt").symlink_to("text.txt")
+    with (folder / "big.bin").open("wb") as big:
+        big.truncate(BIG)
+
+
+@pytest.fixture(scope="module")
+def production(start: Start) -> Service:
+    return start()
+
+
+@pytest.fixture(scope="module", params=["production", "debug"])
+def service(start: Start, request: pytest.FixtureRequest) -> Service:
+    """For what holds in both modes."""
+    return start(request.param)
+
+
+@pytest.fixture(scope="module")
+def single(start: Start) -> Service:
+    """One worker: what holds it keeps all others waiting."""
+    return start(WEB_CONCURRENCY="1")
+
+
+def message(path: str, *lines: str, method: str = "GET") -> bytes:
+    """The head of a request."""
+    return "\r\n".join(
+        [f"{method} {path} HTTP/1.1", "Host: test", "Connection: close", *lines, "", ""]
+    ).encode()
+
+
+def status(answer: bytes) -> int:
+    return int(answer.split(b" ", 2)[1])
+
+
+def body(answer: bytes) -> bytes:
+    return answer.partition(b"\r\n\r\n")[2]
+
+
+# --- the size of headers -----------------------------------------------------------------------
+
+
+def lines_of(count: int, size: int) -> list[str]:
+    """So many header lines, each with a value of so many bytes."""
+    return [f"X-Test-{number}: {'x' * size}" for number in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("path", "lines", "seen"),
+    [
+        ("/headers", [f"Cookie: {'x' * 60_000}"], {"cookie": 60_000}),
+        ("/headers", lines_of(60, 1000), {"mine": 60 * 1000}),
+        ("/headers", lines_of(400, 100), {"mine": 400 * 100}),
+        (f"/headers?{'q' * 30_000}", [], {"query": 30_000}),
+    ],
+    ids=["one of 60 KB", "60 of 1 KB", "400 of 100 bytes", "a query of 30 KB"],
+)
+def test_request_headers_of_up_to_64_kb(
+    production: Service, path: str, lines: list[str], seen: dict[str, int]
+) -> None:
+    answer = production.exchange(message(path, *lines))
+    assert status(answer) == 200, answer[:200]
+    found = json.loads(body(answer))
+    assert {name: found[name] for name in seen} == seen
+
+
+def test_request_headers_of_16_kb_in_debug_mode(start: Start) -> None:
+    """Python's server takes lines of 64 KB, and a hundred of them."""
+    debug = start("debug")
+    for lines in ([f"Cookie: {'x' * 60_000}"], lines_of(90, 1000)):
+        assert status(debug.exchange(message("/headers", *lines))) == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "lines"),
+    [
+        ("/headers", [f"Cookie: {'x' * 66_000}"]),
+        ("/headers", [f"Cookie: {'x' * 500_000}"]),
+        ("/headers", lines_of(70, 1000)),
+        ("/headers", lines_of(600, 100)),
+        ("/headers", [f"{number:x}:" for number in range(8000)]),
+        (f"/headers?{'q' * 40_000}", []),  # which WSGI passes on twice
+        (f"/headers?{'q' * 70_000}", []),
+    ],
+    ids=["66 KB", "500 KB", "70 of 1 KB", "600 of 100 bytes", "8000 short", "40 KB", "URL"],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_larger_request_headers_are_refused_by_nginx(
+    production: Service, path: str, lines: list[str], method: str
+) -> None:
+    head = message(path, *lines, "Content-Length: 4", method=method)
+    with production.connect() as client:
+        # Not more than nginx takes, or the kernel would tell of the rest before of the answer.
+        client.sendall((head + b"body")[:120_000])
+        answer = client.recv(64 * KB)
+    assert status(answer) in (400, 414), answer[:200]
+    assert b"Server: nginx" in answer
+
+
+def test_no_size_of_request_headers_is_a_fault_of_the_server(production: Service) -> None:
+    """Around the limit, in steps smaller than what the servers add."""
+    for shape in (lambda size: [f"Cookie: {'x' * size}"], lambda size: lines_of(size // 200, 187)):
+        seen = [
+            status(production.exchange(message("/headers", *shape(size))))
+            for size in range(60_000, 66_000, 200)
+        ]
+        assert set(seen) == {200, 400}
+        assert seen == sorted(seen), "refused from a certain size on"
+
+
+def test_many_requests_that_do_not_wait_for_answers(production: Service) -> None:
+    request = message("/headers", f"Cookie: {'x' * 1200}").replace(b"Connection: close\r\n", b"")
+    last = message("/headers")
+    answer = production.exchange(request * 150 + last)
+    assert answer.count(b"HTTP/1.1 200 OK") == 151
+
+
+@pytest.mark.parametrize(
+    "path", ["/response-headers?kb=32", "/one-response-header?bytes=32768"], ids=["32", "1"]
+)
+def test_response_headers_of_32_kb(service: Service, path: str) -> None:
+    answer = service.exchange(message(path))
+    assert status(answer) == 200, answer[:200]
+    assert body(answer) == b"ok"
+    assert answer.count(b"x") >= 32 * 1011
+
+
+# --- bodies of requests ------------------------------------------------------------------------
+
+
+def test_a_body_that_nobody_reads(service: Service) -> None:
+    upload = b"x" * (3 * MB)
+    for _ in range(20):
+        answer = service.post("/unread", upload)
+        assert (answer.status_code, answer.json()) == (401, {"error": "not for you"})
+
+
+def test_a_chunked_upload_arrives_whole(service: Service) -> None:
+    chunks = (b"x" * 100_000 for _ in range(30))
+    answer = service.post("/length", chunks)
+    assert answer.request.headers["Transfer-Encoding"] == "chunked"
+    assert answer.json() == {"length": 3_000_000}
+
+
+def test_expect_100_continue(service: Service) -> None:
+    with service.connect() as client:
+        client.sendall(
+            message("/length", "Content-Length: 5", "Expect: 100-continue", method="POST")
+        )
+        assert client.recv(64 * KB).startswith(b"HTTP/1.1 100 Continue\r\n\r\n")
+        client.sendall(b"hello")
+        answer = b"".join(iter(lambda: client.recv(64 * KB), b""))
+    # Behind as many 100s as the server likes: Werkzeug's sends two.
+    assert json.loads(answer.rpartition(b"\r\n\r\n")[2]) == {"length": 5}
+
+
+def test_an_upload_that_trickles_in_holds_no_worker(single: Service) -> None:
+    size, pieces = 100 * MB, 10
+    with single.connect() as client:
+        client.sendall(message("/length", f"Content-Length: {size}", method="POST"))
+        client.sendall(b"x" * (size - pieces))
+        for _ in range(pieces):
+            assert single.get(timeout=SOON).text == "hello\n"
+            time.sleep(0.1)
+            client.sendall(b"x")
+        answer = b"".join(iter(lambda: client.recv(64 * KB), b""))
+    assert json.loads(body(answer)) == {"length": size}
+
+
+@pytest.fixture(scope="module")
+def limited(start: Start) -> Service:
+    return start(MAX_UPLOAD="2m")
+
+
+@pytest.mark.parametrize("expect", [[], ["Expect: 100-continue"]], ids=["", "expect"])
+def test_too_large_an_upload_is_refused_before_it_is_taken(
+    limited: Service, expect: list[str]
+) -> None:
+    with limited.connect() as client:
+        client.settimeout(SOON)
+        client.sendall(message("/length", f"Content-Length: {2 * MB + 1}", *expect, method="POST"))
+        assert status(client.recv(64 * KB)) == 413
+
+
+def test_max_upload_counts_what_is_chunked(limited: Service) -> None:
+    def post(size: int) -> int:
+        chunks = (b"x" * KB for _ in range(size // KB))
+        return limited.post("/length", chunks).status_code
+
+    assert post(2 * MB) == 200
+    assert post(2 * MB + KB) == 413
+
+
+# --- responses ---------------------------------------------------------------------------------
+
+
+def arrivals(service: Service, path: str, *lines: str) -> tuple[list[float], bytes]:
+    """When (s since the request) each piece of an answer came, and all of it."""
+    times, pieces = [], []
+    with service.connect() as client:
+        begun = time.monotonic()
+        client.sendall(message(path, *lines))
+        while piece := client.recv(64 * KB):
+            times.append(time.monotonic() - begun)
+            pieces.append(piece)
+    return times, b"".join(pieces)
+
+
+def check_arrivals(service: Service, path: str, encoding: str) -> None:
+    """Four pieces, half a second apart."""
+    ticks = (0.0, 0.5, 1.0, 1.5)
+    seen = []
+    for _ in range(3):  # the machine may be busy
+        times, answer = arrivals(service, path, f"Accept-Encoding: {encoding}")
+        seen.append([min(times, key=lambda when, tick=tick: abs(when - tick)) for tick in ticks])
+        if all(abs(when - tick) < 0.25 for when, tick in zip(seen[-1], ticks, strict=True)):
+            break
+    else:
+        raise AssertionError(f"arrived after {seen} s")
+    assert (b"Content-Encoding: gzip" in answer) == (path == "/page" and encoding == "gzip")
+
+
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+@pytest.mark.parametrize("path", ["/events", "/page"])
+def test_what_is_made_bit_by_bit_arrives_so(production: Service, path: str, encoding: str) -> None:
+    check_arrivals(production, path, encoding)
+
+
+def test_events_arrive_as_they_are_made_in_debug_mode(start: Start) -> None:
+    check_arrivals(start("debug"), "/events", "identity")
+
+
+def download(service: Service, path: str, pause: float, after: int = 0) -> int:
+    """Take an answer, with a pause (s) after so many bytes; returns how long its body was."""
+    space = bytearray(MB)
+    with service.connect() as client:
+        # Of HTTP/1.0, so that what comes is the body and nothing of how it was cut into chunks.
+        client.sendall(f"GET {path} HTTP/1.0\r\nHost: test\r\n\r\n".encode())
+        first = client.recv(64 * KB)
+        assert status(first) == 200
+        received = len(body(first))
+        while received <= after:
+            received += client.recv_into(space)
+        time.sleep(pause)
+        while count := client.recv_into(space):
+            received += count
+    return received
+
+
+def test_a_client_that_pauses_gets_all_of_it(production: Service) -> None:
+    with ThreadPoolExecutor() as pool:
+        paths = ("/download?mb=40", "/generated?mb=40")
+        assert list(pool.map(lambda path: download(production, path, 10), paths)) == [40 * MB] * 2
+
+
+@pytest.mark.parametrize(("path", "pause"), [("/generated?", 0), ("/generated?length&", 6)])
+def test_a_generated_download_of_2_gb_is_not_cut(
+    production: Service, path: str, pause: float
+) -> None:
+    begun = time.monotonic()
+    assert download(production, f"{path}mb=2048", pause, after=1500 * MB) == 2048 * MB
+    print(f"2 GB in {time.monotonic() - begun - pause:.1f} s")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_what_makes_an_answer_is_closed(service: Service, method: str) -> None:
+    name = f"{method}-{time.monotonic_ns()}"
+    answer = service.exchange(message(f"/closing/{name}", method=method))
+    assert status(answer) == 200
+    assert (b"a body" in answer) == (method == "GET")
+    assert service.container.wait_for_log(f"closed {name}").count(f"closed {name}") == 1
+
+
+def test_no_content(service: Service) -> None:
+    answer = service.exchange(message("/nothing"))
+    assert status(answer) == 204
+    assert body(answer) == b""
+
+
+@pytest.mark.parametrize("rows", [0, 1, 200_000])
+def test_json_of_any_size(production: Service, rows: int) -> None:
+    answer = production.get(f"/json?n={rows}")
+    assert len(answer.json()["rows"]) == rows
+    assert answer.headers["Content-Type"] == "application/json"
+
+
+def test_an_empty_answer(service: Service) -> None:
+    answer = service.exchange(message("/empty"))
+    assert status(answer) == 200
+    assert b"\r\nContent-Length: 0\r\n" in answer
+    assert body(answer) == b""
+
+
+@pytest.mark.parametrize("path", ["/endless/{}", "/download?mb=40", "/files/big.bin", "/sleep?s=1"])
+def test_a_client_that_leaves_is_no_error(production: Service, path: str) -> None:
+    name = path.strip("/").partition("/")[0] + str(time.monotonic_ns())
+    before = len(production.container.logs())
+    with production.connect() as client:
+        client.sendall(message(path.format(name), method="POST" if "length" in path else "GET"))
+        if "sleep" not in path:
+            client.recv(KB)
+    if "endless" in path:
+        production.container.wait_for_log(f"closed {name}")
+    time.sleep(1.2 if "sleep" in path else 0.2)
+    assert production.get().text == "hello\n"
+    log = production.container.logs()[before:]
+    assert not re.search(r"Traceback|\[error\]|OSError|!!!", log), log
+
+
+def test_a_client_that_leaves_in_its_upload_is_no_error(production: Service) -> None:
+    before = len(production.container.logs())
+    with production.connect() as client:
+        client.sendall(message("/length", f"Content-Length: {MB}", method="POST"))
+        client.sendall(b"x" * 1000)
+    time.sleep(0.2)
+    log = production.container.logs()[before:]
+    assert not re.search(r"Traceback|\[error\]|OSError|!!!", log), log
+
+
+@pytest.mark.parametrize(
+    ("path", "packed"),
+    [
+        *((f"/typed?type={kind}", True) for kind in ("text/html", "text/css", "application/json")),
+        *((f"/typed?type={kind}", True) for kind in ("text/javascript", "image/svg%2Bxml")),
+        *((f"/typed?type={kind}", False) for kind in ("image/png", "application/zip", "video/mp4")),
+        ("/typed?type=text/html&identity", False),
+        ("/json", False),  # as small as it is
+        ("/files/text.txt", True),
+        ("/files/packed.txt.gz", True),
+    ],
+)
+def test_text_is_compressed(production: Service, path: str, packed: bool) -> None:
+    answer = production.get(path)
+    plain = production.get(path, headers={"Accept-Encoding": "identity"})
+    assert (answer.headers.get("Content-Encoding") == "gzip") == packed
+    assert ("Accept-Encoding" in answer.headers.get("Vary", "")) == (packed and "gz" not in path)
+    if "gz" not in path:
+        assert answer.content == plain.content
+        assert "gzip" not in plain.headers.get("Content-Encoding", "")
+    else:
+        assert answer.content == NUMBERS, "compressed once"
+
+
+def test_a_part_of_a_text_is_a_part_of_what_is_compressed_otherwise(production: Service) -> None:
+    answer = production.get("/files/text.txt", headers={"Range": "bytes=5-14"})
+    assert (answer.status_code, answer.content) == (206, TEXT[5:15])
+
+
+# --- files -------------------------------------------------------------------------------------
+
+# A validator that the server has sent stands here for its name.
+REQUESTS: dict[str, tuple[str, dict[str, str]]] = {
+    "whole": ("/files/text.txt", {}),
+    "odd name": ("/files/a%20%2541%3F%23%C3%A9.txt", {}),
+    "link": ("/files/link.txt", {}),
+    "empty": ("/files/empty.txt", {}),
+    "packed": ("/files/packed.txt.gz", {}),
+    "attachment": ("/attachment/text.txt", {}),
+    "own validators": ("/cached/text.txt", {}),
+    "own header": ("/own-header/text.txt", {}),
+    "missing": ("/files/missing.txt", {}),
+    "known etag": ("/files/text.txt", {"If-None-Match": "ETag"}),
+    "known own etag": ("/cached/text.txt", {"If-None-Match": "ETag"}),
+    "any etag": ("/files/text.txt", {"If-None-Match": "*"}),
+    "another etag": ("/files/text.txt", {"If-None-Match": '"other"'}),
+    "known date": ("/files/text.txt", {"If-Modified-Since": "Last-Modified"}),
+    "known own date": ("/cached/text.txt", {"If-Modified-Since": "Last-Modified"}),
+    "not compared": ("/unconditional/text.txt", {"If-Modified-Since": "Last-Modified"}),
+    "old date": ("/files/text.txt", {"If-Modified-Since": "Mon, 01 Jan 2001 00:00:00 GMT"}),
+    "required etag": ("/files/text.txt", {"If-Match": "ETag"}),
+    "required other": ("/files/text.txt", {"If-Match": '"other"'}),
+    "first bytes": ("/files/text.txt", {"Range": "bytes=0-9"}),
+    "middle": ("/files/text.txt", {"Range": "bytes=4995-5004"}),
+    "last bytes": ("/files/text.txt", {"Range": "bytes=-5"}),
+    "from there on": ("/files/text.txt", {"Range": "bytes=9990-"}),
+    "beyond the end": ("/files/text.txt", {"Range": "bytes=10000-"}),
+    "nonsense": ("/files/text.txt", {"Range": "lines=1-2"}),
+    "range of known": ("/files/text.txt", {"Range": "bytes=1-2", "If-Range": "ETag"}),
+    "range of own": ("/cached/text.txt", {"Range": "bytes=1-2", "If-Range": "ETag"}),
+    "range of known date": (
+        "/files/text.txt",
+        {"Range": "bytes=1-2", "If-Range": "Last-Modified"},
+    ),
+    "range of another": ("/files/text.txt", {"Range": "bytes=1-2", "If-Range": '"other"'}),
+    "range of packed": ("/files/packed.txt.gz", {"Range": "bytes=1-2"}),
+    "bytesio": ("/bytesio", {}),
+    "range of bytesio": ("/bytesio", {"Range": "bytes=1-2"}),
+}
+# What servers do as they like: the time, themselves, and how the length is told.
+SERVERS_OWN = {
+    *("date", "server", "connection", "x-request-id", "accept-ranges", "expires"),
+    *("transfer-encoding", "x-accel-buffering"),
+}
+
+
+def asked(service: Service, method: str, path: str, headers: dict[str, str]) -> dict[str, Any]:
+    """What comes, but for what servers do as they like."""
+    first = service.get(path, headers={"Accept-Encoding": "identity"})
+    headers = {
+        name: first.headers.get(value, "") if value in ("ETag", "Last-Modified") else value
+        for name, value in headers.items()
+    }
+    headers = {"Accept-Encoding": "identity", **headers}
+    with service.client.stream(method, path, headers=headers) as answer:
+        content = b"".join(answer.iter_raw())
+    fields = sorted(
+        (name, value)
+        for name, value in answer.headers.multi_items()
+        if name not in SERVERS_OWN and (name, value) != ("vary", "Accept-Encoding")
+    )
+    return {"status": answer.status_code, "headers": fields, "body": content}
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_files_are_the_same_whoever_sends_them(start: Start, name: str, method: str) -> None:
+    expected = asked(start("debug"), method, *REQUESTS[name])
+    print(expected["status"], expected["headers"], expected["body"][:50])
+    for env in ({}, {"SENDFILE": "0"}, {"USE_X_SENDFILE": "1"}):
+        service = start(WEB_CONCURRENCY="1", **env)
+        assert asked(service, method, *REQUESTS[name]) == expected, env
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/opened/text.txt", "/opened/text.txt?from=9990", "/pipe", "/bytesio"]
+    + [f"/removed/{how}" for how in ("with", "object", "after", "replaced")],
+)
+def test_what_has_no_path_is_sent_by_a_worker(service: Service, path: str) -> None:
+    whole = TEXT if path == "/opened/text.txt" else b"0123456789"
+    for _ in range(5):
+        answer = service.get(path)
+        assert (answer.status_code, answer.content) == (200, whole)
+
+
+@pytest.mark.parametrize("env", [{}, {"USE_X_SENDFILE": "1"}], ids=["", "x-sendfile"])
+@pytest.mark.parametrize(
+    ("path", "lines"),
+    [
+        ("/files/big.bin", []),
+        ("/attachment/big.bin", []),
+        ("/cached/big.bin", []),
+        ("/opened/big.bin", []),
+        ("/files/big.bin", ["Range: bytes=1-"]),
+        ("/files/big.bin", ["Range: bytes=1-", 'If-Range: "other"']),
+    ],
+    ids=["", "attachment", "cached", "opened", "range", "if-range"],
+)
+def test_a_file_does_not_hold_its_worker(
+    start: Start, env: dict[str, str], path: str, lines: list[str]
+) -> None:
+    assert not holds_its_worker(start(WEB_CONCURRENCY="1", **env), message(path, *lines))
+
+
+def test_sendfile_can_be_turned_off(start: Start) -> None:
+    assert holds_its_worker(start(WEB_CONCURRENCY="1", SENDFILE="0"), message("/files/big.bin"))
+
+
+def holds_its_worker(single: Service, request: bytes) -> bool:
+    """True if others wait while a client does not read on."""
+    with single.connect() as client:
+        client.sendall(request)
+        answer = client.recv(64 * KB)
+        assert status(answer) in (200, 206), answer
+        try:
+            return single.get(timeout=SOON).status_code != 200
+        except httpx.TimeoutException:
+            return True
+
+
+def test_a_file_of_500_mb_takes_its_worker_50_ms_at_most(single: Service) -> None:
+    took = []
+    for _ in range(7):
+        with single.connect() as client, single.connect() as other:
+            begun = time.monotonic()
+            client.sendall(message("/files/big.bin"))
+            other.sendall(message("/"))
+            assert status(other.recv(64 * KB)) == 200
+            took.append(time.monotonic() - begun)
+    print("answered beside a download:", " ".join(f"{each:.3f}" for each in sorted(took)), "s")
+    assert statistics.median(took) <= 0.05
+    assert download(single, "/files/big.bin", 0) == BIG
+
+
+def test_a_file_is_logged_as_any_answer(production: Service) -> None:
+    ident = production.get("/files/text.txt?logged").headers["X-Request-ID"]
+    log = production.container.wait_for_log(ident)
+    line = next(line for line in log.splitlines() if ident in line)
+    assert '"GET /files/text.txt?logged HTTP/1.1" 200 ' in line
+
+
+def test_only_the_application_can_name_a_file(production: Service) -> None:
+    _, text = production.container.execute("cat", "/run/docker-flask/nginx.conf")
+    (location,) = re.findall(r"location \^~ (/[0-9a-f]{32})/ {", text)
+    assert "DOCKER_FLASK_FILES" not in production.get("/environment").json()["names"]
+    # Neither a client that knows the name, nor an application that passes on what it was told.
+    answer = production.get(f"{location}/etc/passwd")
+    assert answer.status_code == 404
+    assert "root:" not in answer.text
+    encoded = f"/%{ord(location[1]):x}{location[2:]}"
+    for target in (
+        f"{location}/etc/passwd",
+        f"{encoded}/etc/passwd?x",
+        f"{location}/as-is/etc/passwd",
+    ):
+        answer = production.get("/forged", params={"to": target})
+        assert (answer.status_code, answer.text) == (200, "harmless\n")
+
+
+# --- paths -------------------------------------------------------------------------------------
+
+SAME = [
+    "/a%20b",
+    "/caf%C3%A9",
+    "/a//b",
+    "//a/b",
+    "///a",
+    "/a%2Fb",
+    "/a%2fb//c%252F",
+    "/a;b=1",
+    "/a+b",
+    "/a%3Fb%23c",
+    "/?x=%26&y=+",
+    "/a?",
+    "/a?b?c=//d/../e",
+    "/a:b@c|d\"<>'~",
+]
+
+
+def echoed(service: Service, target: str) -> dict[str, str] | int:
+    """What the server makes of the target of a request; the status if that is not 200."""
+    answer = service.exchange(
+        target.encode().join([b"GET ", b" HTTP/1.1\r\nHost: test\r\n"])
+        + b"X-Echo: 1\r\nConnection: close\r\n\r\n"
+    )
+    return json.loads(body(answer)) if status(answer) == 200 else status(answer)
+
+
+@pytest.mark.parametrize("target", SAME)
+def test_paths_reach_the_application_as_in_debug_mode(start: Start, target: str) -> None:
+    assert echoed(start(), target) == echoed(start("debug"), target) != 0
+
+
+@pytest.mark.parametrize(
+    ("target", "in_production", "in_debug_mode"),
+    [
+        # nginx must resolve these before it decides who serves a path, or rules could be evaded.
+        ("/a/../b", "/b", "/a/../b"),
+        ("/a/./b", "/a/b", "/a/./b"),
+        ("/../b", 400, "/../b"),
+        ("/%00", 400, "/\0"),
+        # Bytes that are not UTF-8, and such that a client should have encoded: WSGI wants them as
+        # they are, and Werkzeug's server decodes them first.
+        ("/%E4", "/\xe4", "/\xef\xbf\xbd"),
+        ("/é", "/\xc3\xa9", "/\xc3\x83\xc2\xa9"),
+    ],
+)
+def test_where_paths_differ_from_debug_mode(
+    start: Start, target: str, in_production: str | int, in_debug_mode: str | int
+) -> None:
+    for service, expected in ((start(), in_production), (start("debug"), in_debug_mode)):
+        found = echoed(service, target)
+        assert (found if isinstance(found, int) else found["PATH_INFO"]) == expected
+
+
+# --- threads -----------------------------------------------------------------------------------
+
+
+def test_a_request_that_takes_too_long_costs_its_neighbours_nothing(start: Start) -> None:
+    """One worker of many threads: uploads and downloads that outlast REQUEST_TIMEOUT go on."""
+    timeout, pieces = 3, 10
+    service = start(WEB_CONCURRENCY="1", THREADS="6", REQUEST_TIMEOUT=str(timeout))
+
+    def upload() -> bytes:
+        with service.connect() as client:
+            client.sendall(message("/length", f"Content-Length: {pieces * MB}", method="POST"))
+            for _ in range(pieces):
+                client.sendall(b"x" * MB)
+                time.sleep((timeout + 2) / pieces)
+            return body(b"".join(iter(lambda: client.recv(64 * KB), b"")))
+
+    over = threading.Event()
+
+    def others() -> set[int]:
+        seen = set()
+        while not over.wait(0.05):
+            seen.add(service.get().status_code)
+        return seen
+
+    with ThreadPoolExecutor() as pool:
+        try:
+            healthy = pool.submit(others)
+            downloads = [
+                pool.submit(download, service, f"/{kind}?mb=40", timeout + 2)
+                for kind in ("download", "generated")
+            ]
+            uploads = [pool.submit(upload) for _ in range(2)]
+            time.sleep(0.2)
+            assert service.get("/sleep?s=60").status_code == 504
+            assert [each.result(30) for each in uploads] == [b'{"length":10485760}\n'] * 2
+            assert [each.result(30) for each in downloads] == [40 * MB] * 2
+            service.container.wait_for_log("Respawned uWSGI worker")
+            time.sleep(1)
+        finally:
+            over.set()
+        assert healthy.result(30) == {200}

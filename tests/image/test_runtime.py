@@ -1,0 +1,587 @@
+"""What an application finds at run time: its process, threads, children, time, text and log."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import signal
+import socket
+import statistics
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from harness import APPS, DEBUG, DEBUG_PORT, PRODUCTION_PORT, Container, Engine, trusting, wait_for
+from loss import Service
+
+APP = APPS / "runtime"
+WORKERS, THREADS = 3, 3
+BALLAST = 60  # MiB that the application takes when it is imported
+
+# Kills a worker of uWSGI's and prints how long it takes until there is another.
+KILL = """
+import glob, os, time
+
+def workers():
+    found = set()
+    for path in glob.glob('/proc/[0-9]*/cmdline'):
+        try:
+            if open(path).read().startswith('uWSGI worker'):
+                found.add(int(path.split('/')[2]))
+        except OSError:
+            pass
+    return found
+
+before = workers()
+victim = min(before)
+begun = time.monotonic()
+os.kill(victim, 9)
+while len(workers() - {victim}) < len(before):
+    assert time.monotonic() - begun < 10
+    time.sleep(0.005)
+print(time.monotonic() - begun)
+"""
+
+NUMPY = """
+import os, threading
+import numpy
+from flask import Flask, request
+
+app = Flask(__name__)
+
+@app.get("/")
+def trace():
+    size = request.args.get("size", 30, type=int)
+    matrix = numpy.random.default_rng(1).random((size, size)) + 2 * numpy.eye(size)
+    product = numpy.linalg.inv(matrix) @ matrix
+    return [round(numpy.trace(product) / size, 6), os.getpid(), threading.get_ident()]
+"""
+
+# Python waits for such a thread before it ends.
+STUBBORN = """
+import os, threading, time
+from flask import Flask
+
+threading.Thread(target=time.sleep, args=[1000]).start()
+app = Flask(__name__)
+
+@app.get("/")
+def worker():
+    return str(os.getpid())
+"""
+
+
+@pytest.fixture(scope="module")
+def shared_engine() -> Iterator[Engine]:
+    """An engine whose containers stay for all tests of this module."""
+    engine = Engine(secrets.token_hex(4))
+    yield engine
+    engine.remove_containers()
+    assert engine.leftovers() == []
+    engine.client.close()
+
+
+@pytest.fixture(scope="module")
+def container(shared_engine: Engine) -> Container:
+    """The application of these tests, in production with a few settings."""
+    return start(shared_engine)
+
+
+@pytest.fixture(scope="module")
+def preloaded(shared_engine: Engine) -> Container:
+    """The same with PRELOAD=1, and with an access log in JSON."""
+    return start(shared_engine, PRELOAD="1", ACCESS_LOG="json")
+
+
+@pytest.fixture(scope="module")
+def threaded(shared_engine: Engine) -> Container:
+    """The same with one worker of several threads, in Berlin."""
+    return start(shared_engine, WEB_CONCURRENCY="1", THREADS=str(THREADS), TZ="Europe/Berlin")
+
+
+def start(engine: Engine, **env: str) -> Container:
+    """Run the application of these tests until it serves."""
+    env = {"WEB_CONCURRENCY": str(WORKERS), "BALLAST_MB": str(BALLAST), **env}
+    container = engine.run(app=APP, env=env)
+    container.wait_until_serving("/worker")
+    return container
+
+
+def every_worker(container: Container, path: str = "/worker") -> list[dict[str, Any]]:
+    """What each worker answers, by its pid."""
+
+    def ask(_: int) -> dict[str, Any]:
+        response = container.get(path, params={"s": 0.2})
+        assert response.status_code == 200, response.text
+        return dict(response.json())
+
+    def look() -> dict[int, dict[str, Any]]:
+        with ThreadPoolExecutor(WORKERS) as pool:
+            answers = {answer["pid"]: answer for answer in pool.map(ask, range(WORKERS))}
+        return answers if len(answers) == WORKERS else {}
+
+    answers = wait_for(look, 10, "an answer of each worker")
+    return [answers[pid] for pid in sorted(answers)]
+
+
+# --- loaded in each worker, or once ------------------------------------------------------------
+
+
+def test_each_worker_opens_its_own_connections(container: Container) -> None:
+    answers = every_worker(container)
+    assert len({answer["connection"] for answer in answers}) == WORKERS
+    assert all(answer["imported_by"] == answer["pid"] for answer in answers)
+    assert "share" not in container.logs()
+
+
+def test_preloaded_workers_share_them_and_the_log_says_so(preloaded: Container) -> None:
+    answers = every_worker(preloaded)
+    assert len({answer["connection"] for answer in answers}) == 1
+    (parent,) = {answer["imported_by"] for answer in answers}
+    assert parent not in {answer["pid"] for answer in answers}
+    (line,) = [line for line in preloaded.logs().splitlines() if "docker-flask: serving" in line]
+    assert "its workers share the connections opened at import" in line
+
+
+def test_preloaded_workers_share_memory(container: Container, preloaded: Container) -> None:
+    used = []
+    for each in (container, preloaded):
+        every_worker(each)
+        used.append(written_memory(each))
+    print("MiB of memory, loaded in each worker and once:", [size >> 20 for size in used])
+    assert used[1] < used[0] - (WORKERS - 1) * (BALLAST << 20) * 0.9
+
+
+def written_memory(container: Container) -> int:
+    """Bytes that the container's processes have written, as its cgroup counts them."""
+    answer = container.docker.stats(stream=False, one_shot=True)
+    statistics = answer["memory_stats"]["stats"]
+    return int(statistics.get("anon", statistics.get("total_rss")))
+
+
+def test_a_background_thread_runs(container: Container) -> None:
+    before = every_worker(container)
+    time.sleep(0.5)  # in which no request comes
+    after = every_worker(container)
+    for then, now in zip(before, after, strict=True):
+        assert now["ticks"] - then["ticks"] > 20
+
+
+@pytest.fixture
+def service(engine: Engine, tmp_path: Path) -> Service:
+    """The judge's application, preloaded."""
+    env = {"PRELOAD": "1", "WEB_CONCURRENCY": str(WORKERS), "START_TIMEOUT": "3"}
+    service = Service(engine, tmp_path, env={**env, "REQUEST_TIMEOUT": "2"})
+    service.container.wait_until_serving()
+    return service
+
+
+def test_preloaded_reloads_and_deaths_lose_nothing(service: Service) -> None:
+    with service.load(mode="new", connections=4) as running:
+        time.sleep(0.5)
+        for version in ("2", "3"):
+            service.set_version(version)
+            assert service.container.execute("docker-flask", "reload")[0] == 0
+            assert f"version={version}\n" in service.container.get("/").text
+        all_there(service)
+        for role in ("app worker", "app master"):
+            victim = service.processes(role)[0]
+            service.signal("KILL", victim)
+            wait_for(
+                lambda role=role, victim=victim: (
+                    victim not in service.processes(role) and service.processes(role)
+                ),
+                5,
+                f"another {role}",
+            )
+        time.sleep(1)
+        result = running.finish()
+    verdicts = service.verdicts(result)
+    assert verdicts.counts["ok"] == verdicts.tries > 300
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("import time\ntime.sleep(3600)\n", "START_TIMEOUT=3"),
+        ("import os\nos._exit(3)\n", "before it had loaded the application"),
+    ],
+    ids=["hangs", "exits"],
+)
+def test_preloaded_broken_code_is_not_put_into_service(
+    service: Service, code: str, reason: str
+) -> None:
+    (service.app / "app.py").write_text(code)
+    status, output = service.container.execute("docker-flask", "reload")
+    assert status == 1
+    assert reason in output
+    assert "version=1\n" in service.container.get("/").text
+    service.container.docker.restart(timeout=5)
+    assert service.container.wait_for_exit(8) == 70
+    assert reason in service.container.logs().splitlines()[-1]
+
+
+def test_preloaded_workers_are_guarded(service: Service) -> None:
+    for path, status in (("/hang", 504), ("/gilloop", 504), ("/exit?how=os&code=15", 502)):
+        workers = all_there(service)
+        assert service.container.get(path).status_code == status, path
+        wait_for(
+            lambda workers=workers: service.processes("app worker") != workers,
+            30,
+            f"the worker to end after {path}",
+        )
+    all_there(service)
+    assert {service.container.get("/").status_code for _ in range(20)} == {200}
+
+
+def all_there(service: Service) -> list[int]:
+    """The workers, once there are as many as there should be."""
+
+    def look() -> list[int]:
+        workers = service.processes("app worker")
+        return workers if len(workers) == WORKERS else []
+
+    return wait_for(look, 10, "all workers")
+
+
+# --- memory that grows -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_workers_are_replaced_without_a_loss(engine: Engine, tmp_path: Path, threads: int) -> None:
+    most = 50
+    env = {"MAX_REQUESTS": str(most), "WEB_CONCURRENCY": str(WORKERS), "THREADS": str(threads)}
+    service = Service(engine, tmp_path, env=env)
+    service.container.wait_until_serving()
+    # No more at once than there are workers for, whatever this machine is fit for.
+    load = {"connections": 4, "requests": 1000}
+    with (
+        service.load(mode="new", **load) as get,
+        service.load(method="POST", body_bytes=1000, mode="keepalive", **load) as post,
+    ):
+        results = get.wait(60), post.wait(60)
+    verdicts = service.verdicts(*results)
+    print(f"{verdicts.tries} requests:", verdicts.rows())
+    assert verdicts.counts["ok"] == verdicts.tries == 2000
+    assert verdicts.run_twice == []
+    per_worker = requests_by_worker(service)
+    print("requests of each worker:", per_worker)
+    # What other threads answer while one says that it is enough comes on top.
+    assert max(per_worker) <= (most if threads == 1 else 2 * most)
+    ended = [count for count in per_worker if count >= most // 2]
+    assert len(set(ended)) > 1, "all after as many requests"
+
+
+def requests_by_worker(service: Service) -> list[int]:
+    """How many requests each worker has begun, as the application noted."""
+    lines = [line.split() for line in (service.record / "record.log").read_text().splitlines()]
+    return list(Counter(pid for kind, _, pid, _ in lines if kind == "S").values())
+
+
+def test_a_worker_that_ends_is_replaced_at_once(container: Container) -> None:
+    times = [killed_and_back(container) for _ in range(5)]
+    print("a worker is back after", times)
+    assert statistics.median(times) < 0.3
+
+
+def killed_and_back(container: Container) -> float:
+    """Kill a worker; returns the seconds until there is another."""
+    time.sleep(0.37)  # to meet the master at any point of what it does once a second
+    code, output = container.execute("python3", "-c", KILL)
+    assert code == 0, output
+    return float(output)
+
+
+def test_a_leaking_worker_is_replaced_before_the_kernel_kills_it(
+    engine: Engine, tmp_path: Path
+) -> None:
+    env = {"WEB_CONCURRENCY": "2", "MAX_WORKER_MEMORY": "80m"}
+    service = Service(engine, tmp_path, mem_limit="256m", env=env)
+    service.container.wait_until_serving()
+    with service.load("/leak?mb=20", connections=2, requests=60, mode="new") as leaking:
+        result = leaking.wait(40)
+    assert result.counts["ok"] == 60
+    log = service.container.logs()
+    assert "more than MAX_WORKER_MEMORY of 80 MiB; it is replaced" in log
+    assert "signal 9" not in log
+
+
+def test_a_thread_of_the_application_does_not_keep_a_worker(
+    engine: Engine, app_folder: Path
+) -> None:
+    (app_folder / "app.py").write_text(STUBBORN)
+    env = {"WEB_CONCURRENCY": "1", "MAX_REQUESTS": "1"}
+    container = engine.run(app=app_folder, env=env)
+    first = container.wait_until_serving().text
+    assert container.get().text != first
+
+
+def test_a_slow_download_is_not_cut_by_a_replacement(engine: Engine, tmp_path: Path) -> None:
+    env = {"WEB_CONCURRENCY": "1", "THREADS": "2", "MAX_REQUESTS": "2"}
+    service = Service(engine, tmp_path, env=env)
+    service.container.wait_until_serving()
+    before = service.container.logs().count("is replaced")
+    # More than all buffers between worker and client hold.
+    size, received = 20_000_000, 0
+    url, plain = service.container.url(f"/bytes?n={size}"), {"Accept-Encoding": "identity"}
+    with httpx.stream("GET", url, headers=plain, timeout=10) as download:
+        for chunk in download.iter_raw(1 << 20):
+            if not received:
+                # One or two of these are enough for the worker; the rest waits for the next.
+                for _ in range(3):
+                    with suppress(httpx.TimeoutException):
+                        service.container.get("/", timeout=1.5)
+                assert service.container.logs().count("is replaced") > before
+                time.sleep(2)
+            received += len(chunk)
+    assert received > size
+
+
+# --- child processes ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["container", "threaded", "preloaded"])
+def test_child_processes(how: str, request: pytest.FixtureRequest) -> None:
+    container: Container = request.getfixturevalue(how)
+
+    def ask(_: int) -> dict[str, Any]:
+        return dict(container.get("/children", params={"s": 0.2}).json())
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        answers = list(pool.map(ask, range(THREADS)))
+    assert answers == THREADS * [
+        {
+            "printed": "grüße\n",
+            "blocked": 0,
+            "ignored": 0,
+            "program": -signal.SIGTERM,
+            "function": -signal.SIGTERM,
+            "squares": [0, 1, 4, 9],
+        }
+    ]
+    zombies = "cat /proc/[0-9]*/stat 2>/dev/null | grep -c ' Z ' || true"
+    wait_for(lambda: container.execute("bash", "-c", zombies)[1].strip() == "0", 5, "zombies to go")
+
+
+# --- time and text -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["container", "threaded"])
+def test_time_zone(how: str, request: pytest.FixtureRequest) -> None:
+    container: Container = request.getfixturevalue(how)
+    answer = container.get("/time?unique").json()
+    here = answer["Berlin"] if how == "threaded" else "+0000"
+    assert answer["Berlin"] in ("+0100", "+0200")
+    assert set(answer.values()) == {here, answer["Berlin"]}
+    assert answer["localtime"] == answer["datetime"] == answer["logging"] == here
+    log = container.wait_for_log("/time?unique")
+    line = next(line for line in log.splitlines() if "/time?unique" in line)
+    assert f" {here}] " in line
+
+
+def test_what_is_set_without_effect_is_told_once(engine: Engine) -> None:
+    env = {"TZ": "Mars/Olympus", "FLASK_DEBUG": "1"}
+    log = start(engine, **env).logs()
+    assert log.count("TZ='Mars/Olympus' names no time zone") == 1
+    assert log.count("FLASK_DEBUG='1' is ignored in production: use -d debug") == 1
+    debug = engine.run(DEBUG, app=APP, env=env)
+    debug.wait_until_serving("/time", DEBUG_PORT)
+    assert debug.logs().count("TZ='Mars/Olympus' names no time zone") == 1
+    assert "is ignored in production" not in debug.logs()
+
+
+def test_text_is_utf_8(container: Container) -> None:
+    words = "grüße, 名字"
+    answer = container.get("/text").json()
+    assert answer == {"names": [words], "content": words, "listed": words}
+    container.wait_for_log(f"printed {words}")
+    container.wait_for_log(f"logged {words}")
+
+
+# --- the log -----------------------------------------------------------------------------------
+
+
+def send(container: Container, request: bytes) -> bytes:
+    """Send bytes as they are; returns all that comes back."""
+    address = ("127.0.0.1", container.port())
+    with socket.create_connection(address, timeout=10) as client:
+        client.sendall(request)
+        return b"".join(iter(lambda: client.recv(65536), b""))
+
+
+def http(path: bytes = b"/text", *headers: bytes) -> bytes:
+    """A request of bytes that a library would refuse to send."""
+    lines = [b"GET " + path + b" HTTP/1.1", b"Host: x", b"Connection: close", *headers]
+    return b"\r\n".join([*lines, b"", b""])
+
+
+def between(container: Container, *requests: bytes) -> list[str]:
+    """What these requests add to stdout, where the access log is."""
+    marks = [f"/mark-{secrets.token_hex(8)}" for _ in range(2)]
+    container.get(marks[0])
+    container.wait_for_log(marks[0])
+    for request in requests:
+        send(container, request)
+    container.get(marks[1])
+    container.wait_for_log(marks[1])
+    lines = container.docker.logs(stderr=False).decode(errors="replace").split("\n")
+    begin, end = (
+        next(i for i, line in enumerate(lines) if mark in line and "HTTP/1.1" in line)
+        for mark in marks
+    )
+    return lines[begin + 1 : end]
+
+
+NASTY = [
+    http(b"/text", b'User-Agent: a"b\\c'),
+    http(b"/text", b"User-Agent: \x01\t\x1f \x7f"),
+    http(b"/text", "User-Agent: grüße 名字 😀".encode()),
+    http(b"/text", b"User-Agent: \xff\xfe \xc3( \xed\xa0\x80 \xc0\x80"),
+    http(b"/text", b"User-Agent: " + "é".encode() * 6000),
+    http(b"/text", b"User-Agent: " + b"\\" * 12000),
+    http(b'/text?"\\\xff', b"Referer: \xff"),
+    http("/text?grüße%0A%FF".encode(), b'Referer: "}'),
+    http(b"/text", b"Authorization: Basic IgpcIjr/Og=="),  # "\n\":\xff:
+    http(b"/text?" + b"x" * 15000),
+    http(b"/text?" + b"x" * 70000),
+    b"GET /text HTTP/1.0\r\n\r\n",
+    b"GET /text\r\n",
+    b"GARBAGE \xff\r\n\r\n",
+    http().replace(b"HTTP/1.1", b"HTTP/7.1"),
+    http(b"/text", b"X: \0"),
+]
+
+
+def test_access_log_in_json_is_json_whatever_is_asked(preloaded: Container) -> None:
+    lines = between(preloaded, *NASTY)
+    assert len(lines) == len(NASTY)
+    entries = [json.loads(line) for line in lines]
+    for entry in entries:
+        assert list(entry) == [
+            "time",
+            "remote_addr",
+            "remote_user",
+            "request_method",
+            "request_uri",
+            "server_protocol",
+            "status",
+            "body_bytes_sent",
+            "http_referer",
+            "http_user_agent",
+            "request_time",
+            "request_id",
+        ]
+        assert isinstance(entry["status"], int)
+        assert isinstance(entry["request_time"], float)
+        datetime.fromisoformat(entry["time"])
+    # The engine's log would hide what is no UTF-8 behind this character.
+    assert "\ufffd" not in "".join(lines)
+    agents = [entry["http_user_agent"] for entry in entries[:5]]
+    assert agents == ['a"b\\c', "\x01\t\x1f \x7f", "grüße 名字 😀", "not UTF-8", "é" * 6000]
+    assert entries[7]["request_uri"] == "/text?grüße%0A%FF"
+    assert {entry["status"] for entry in entries} == {200, 400, 414, 505}
+
+
+def test_access_log_escapes_what_a_client_says(container: Container) -> None:
+    lines = between(container, *NASTY)
+    assert len(lines) == len(NASTY)
+    assert '"a\\x22b\\x5Cc" ' in lines[0]
+    assert '"\\x01\\x09\\x1F \\x7F" ' in lines[1]
+    form = re.compile(
+        r'[\d.]+ - \S+ \[[^]]+\] "[^"]*" [0-9]{3} [0-9]+ "[^"]*" "[^"]*" [0-9.]+ [0-9a-f]{32}'
+    )
+    assert [line for line in lines if not form.fullmatch(line)] == []
+
+
+def test_health_checks_leave_no_line(container: Container) -> None:
+    between(container)  # what is still to be written before
+    before = len(container.logs().splitlines())
+    for _ in range(5):
+        assert container.execute("docker-flask", "health") == (0, "")
+    assert between(container) == []
+    assert len(container.logs().splitlines()) == before + 2, "besides the marks"
+
+
+@pytest.mark.parametrize("disabled", ["0", "1"])
+def test_health_with_and_without_ipv6(engine: Engine, disabled: str) -> None:
+    sysctls = {"net.ipv6.conf.all.disable_ipv6": disabled}
+    for command, port in (([], PRODUCTION_PORT), (DEBUG, DEBUG_PORT)):
+        container = engine.run(command, app=APP, sysctls=sysctls)
+        container.wait_until_serving("/time", port)
+        assert container.execute("docker-flask", "health") == (0, "")
+
+
+def test_what_the_application_writes_is_there_once_and_in_order(container: Container) -> None:
+    many = 500
+    assert container.get(f"/say?n={many}").text == "said"
+    log = container.wait_for_log(f"logged {many - 1}")
+    said = re.findall(r"^.*(printed|logged) ([0-9]+)$", log, re.MULTILINE)
+    assert said == [(how, str(n)) for n in range(many) for how in ("printed", "logged")]
+
+
+def test_a_client_that_leaves_is_no_error(container: Container) -> None:
+    since = len(container.logs())
+    for _ in range(3):
+        with httpx.stream("GET", container.url("/endless"), timeout=10) as download:
+            next(download.iter_raw())
+    log = container.wait_for_log("/endless")[since:]
+    assert every_worker(container)
+    assert not re.search("error|exception|traceback", log, re.IGNORECASE), log
+
+
+# --- the environment and C extensions ------------------------------------------------------------
+
+
+def test_variables_of_a_kubernetes_service_called_uwsgi_do_no_harm(engine: Engine) -> None:
+    address = "tcp://10.0.0.1:80"
+    env = {"UWSGI_PORT": address, "UWSGI_PORT_80_TCP": address, "UWSGI_SERVICE_HOST": "10.0.0.1"}
+    assert len(every_worker(start(engine, **env))) == WORKERS
+
+
+@pytest.fixture(scope="module")
+def numpy(shared_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with numpy for the image's Python."""
+    folder = tmp_path_factory.mktemp("numpy")
+    options = trusting()
+    mounts = {**options.pop("volumes", {}), str(folder): {"bind": "/numpy", "mode": "rw"}}
+    command = ["pip", "install", "--no-cache-dir", "--target", "/numpy", "numpy"]
+    container = shared_engine.run(command, user=str(os.getuid()), volumes=mounts, **options)
+    if container.wait_for_exit(100):
+        pytest.skip(f"numpy can't be installed here:\n{container.logs()[-500:]}")
+    folder.chmod(0o755)
+    return folder
+
+
+@pytest.mark.timeout(200)  # with the download
+@pytest.mark.parametrize("preload", ["0", "1"])
+def test_numpy_in_workers_and_threads_and_after_a_reload(
+    engine: Engine, app_folder: Path, numpy: Path, preload: str
+) -> None:
+    (app_folder / "app.py").write_text(NUMPY)
+    env = {"WEB_CONCURRENCY": "2", "THREADS": str(THREADS), "PRELOAD": preload}
+    mounts = {str(numpy): {"bind": "/numpy", "mode": "ro"}}
+    container = engine.run(app=app_folder, env={**env, "PYTHONPATH": "/numpy"}, volumes=mounts)
+    container.wait_until_serving()
+
+    def ask(_: int) -> list[Any]:
+        return list(container.get().json())
+
+    with ThreadPoolExecutor(6) as pool:
+        before = list(pool.map(ask, range(12)))
+        assert container.execute("docker-flask", "reload")[0] == 0
+        after = list(pool.map(ask, range(12)))
+    assert {trace for trace, _, _ in before + after} == {1.0}
+    # Large enough for numpy to start threads of its own.
+    assert container.get("/?size=300").json()[0] == 1.0
+    # Several processes and threads of each, none of them the same after the reload.
+    assert len({(pid, thread) for _, pid, thread in before}) > 2
+    assert not {pid for _, pid, _ in before} & {pid for _, pid, _ in after}

@@ -1,0 +1,61 @@
+"""The guard: when it ends its worker for a request that takes too long."""
+
+from __future__ import annotations
+
+import pytest
+
+from docker_flask import guard
+from docker_flask.guard import TICK, Guard
+
+TIMEOUT, NOW = 10.0, 1000.0
+# Since when the application has been silent; below zero: its client has been receiving.
+HANGING, SENDING = 100.0, -900.0
+
+
+class Ended(BaseException):
+    """Instead of the end of this process."""
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> Guard:
+    """A guard that raises Ended in place of ending its process."""
+
+    def end(status: int) -> None:
+        raise Ended
+
+    monkeypatch.delenv("DOCKER_FLASK_RETIRE_SIGNAL", raising=False)
+    monkeypatch.setattr(guard, "_exit", end)
+    return Guard(lambda environ, start_response: [], TIMEOUT)
+
+
+def seconds_until_the_end(watched: Guard, requests: list[float]) -> float | None:
+    """How long the guard lets these requests run; None for ever."""
+    running = list(enumerate(requests))
+    for look in range(int(3 * TIMEOUT / TICK)):
+        try:
+            watched._end_if_overdue(NOW + look * TICK, running)
+        except Ended:
+            return look * TICK
+    return None
+
+
+@pytest.mark.parametrize(
+    ("retired", "requests", "seconds"),
+    [
+        # A look after the server was told to send no more requests.
+        (False, [HANGING], TICK),
+        # One whose client is slow to receive gets its time before that, and after it.
+        (False, [HANGING, SENDING], 2 * (TIMEOUT + TICK)),
+        (False, [SENDING], None),
+        (False, [], None),
+        # The server was told before, for MAX_REQUESTS.
+        (True, [HANGING], 0),
+        (True, [HANGING, SENDING], TIMEOUT + TICK),
+        (True, [SENDING], None),
+    ],
+)
+def test_when_a_worker_is_ended(
+    watched: Guard, retired: bool, requests: list[float], seconds: float | None
+) -> None:
+    watched._retired = retired
+    assert seconds_until_the_end(watched, requests) == seconds
