@@ -13,7 +13,7 @@ BENCH ?=
 DOCKER := tools/docker
 
 .DEFAULT_GOAL := help
-.PHONY: help image up debug down test lint figures soak peers pains bench pictures
+.PHONY: help image up debug down test servers lint figures soak peers pains bench pictures
 
 help: ## show this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -35,6 +35,12 @@ down: ## stop it; uploads stay in the volume NAME-data
 
 test: ## prove it: unit, image and browser tests, from a bare machine
 	@tools/test $(IMAGE) $(TESTS)
+
+servers: ## hold every application server to the tests of loss and of HTTP; 30 minutes
+	@for server in uwsgi-gevent gunicorn-sync gunicorn-gthread gunicorn-gevent granian; do \
+	  SERVER=$$server tools/test $(IMAGE) tests/image/test_loss.py tests/image/test_http.py \
+	    tests/image/test_proxies.py || failed=1; \
+	done; exit $${failed:-0}
 
 lint: ## check the style of all code
 	@tools/lint

@@ -34,7 +34,8 @@ import peers  # noqa: E402
 from harness import BASE_IMAGE, IMAGE, Container, Engine, wait_for  # noqa: E402
 from judge.record import Verdicts, read_record  # noqa: E402
 from judge.result import Result, Verdict  # noqa: E402
-from loss import SERVERS, Service  # noqa: E402
+from loss import Service  # noqa: E402
+from servers import SERVERS  # noqa: E402
 from soak import KEPT, NEW, Tally, kills, stop_under  # noqa: E402
 
 KILLS_A_CONTAINER = 10  # of workers, one after another

@@ -68,10 +68,11 @@ def debug() -> int:
 
 def show_settings() -> int:
     """Print each setting, its value and where that came from."""
-    from docker_flask import nginx_files, servers, uwsgi_options
+    from docker_flask import servers
 
-    options = uwsgi_options.read(Path.cwd(), os.environ, servers.UWSGI_PROGRAM)
-    rows = settings.explain(os.environ, limits.read(), nginx_files.said() | options.said)
+    resources = limits.read()
+    said = servers.wishes(os.environ, resources).said
+    rows = settings.explain(os.environ, resources, said)
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     for name, value, source in rows:
         print(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {source}")

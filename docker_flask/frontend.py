@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import jinja2
 
-from docker_flask import files, nginx_files
+from docker_flask import files, nginx_files, servers
 from docker_flask.limits import Limits
 from docker_flask.runtime import point
 from docker_flask.settings import SettingError, Settings
@@ -50,6 +50,7 @@ def configure(
     addresses: list[str],
     static: StaticFiles | None,
     files_location: str,
+    over_http: str,
     listeners: list[int],
 ) -> Configuration:
     """What nginx is to run with: the user's own nginx.conf, or the image's and the user's snippets.
@@ -69,6 +70,7 @@ def configure(
             addresses,
             static,
             files_location=files_location,
+            over_http=over_http,
             headers_in_server=nginx_files.headers_in_server(),
         )
         text, overrides = nginx_files.without(rendered, nginx_files.overrides())
@@ -79,6 +81,7 @@ def configure(
     file = runtime / "nginx.next.conf"
     file.write_text(text)
     read = _test(file, listeners, whole or runtime / "nginx.conf")
+    nginx_files.check_passing(servers.NAMED[settings.app_server].via)
     if str(nginx_files.USUAL_SOCKET) in read:
         nginx_files.link_socket(runtime / "app.sock")
     return Configuration(file, read, notes, bool(whole))
@@ -92,6 +95,7 @@ def render(
     static: StaticFiles | None = None,
     starting: bool = False,
     files_location: str = "",
+    over_http: str = "",
     headers_in_server: bool = False,
     template: Path = TEMPLATE,
 ) -> str:
@@ -100,8 +104,9 @@ def render(
     runtime: the folder for sockets and temporary files; addresses: what the inherited sockets
     are bound to, as nginx writes it; static: the files that it serves itself, from where
     `link_static` put them; starting: answer 503 to everything; files_location: for files that the
-    application answers with, empty if workers are to send them; headers_in_server: the user adds
-    headers there.
+    application answers with, empty if workers are to send them; over_http: the header by which the
+    application server learns what else it has no way to know (over_http.py), empty for uWSGI;
+    headers_in_server: the user adds headers there.
     """
     nginx_workers = settings.nginx_worker_processes
     if nginx_workers == "auto":
@@ -110,6 +115,7 @@ def render(
     idle = min(IDLE_CONNECTIONS, connections // 4)
     return _template(template).render(
         runtime=runtime,
+        over_http=over_http,
         socket=runtime / "app.sock",
         listen=addresses,
         backlog=limits.backlog,
@@ -119,7 +125,7 @@ def render(
         # Fewer than the application's socket lets wait, because those whose clients have given up
         # keep their place there.
         requests=min(
-            settings.web_concurrency * settings.threads + QUEUE,
+            servers.at_once(settings) + QUEUE,
             limits.backlog,
             int(nginx_workers) * (connections - idle) // 2,
         ),

@@ -5,7 +5,9 @@ Runs inside every worker, so it uses the standard library only, and little of it
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
+import gc
 import math
 import os
 import random
@@ -32,6 +34,7 @@ TICK = 0.5
 LINGER = 2.0
 # Of two processes that fill a limited container, the kernel kills the one with the higher number.
 OOM_SCORE = "500"
+BLOCK = 1 << 16
 PAGE = os.sysconf("SC_PAGE_SIZE")
 _FAILED = b"Internal Server Error\n"
 
@@ -45,7 +48,7 @@ class Guard:
     and answers those of its other threads. Each lasts no longer than the timeout.
     files: the name of nginx's location for files, empty if workers are to send them.
     most_requests, most_memory (bytes): what a worker may answer and take before it is replaced; 0
-    for no limit.
+    for no limit. over_http: the server leaves it to the application to read a request's body.
     """
 
     def __init__(
@@ -55,12 +58,14 @@ class Guard:
         files: str = "",
         most_requests: int = 0,
         most_memory: int = 0,
+        over_http: bool = False,
     ) -> None:
         self._application = application
         self._timeout = timeout
         self._files = files
         self._most_requests = most_requests
         self._most_memory = most_memory
+        self._over_http = over_http
         # Threads with a request.
         self._inside: set[int] = set()
         # When each thread's request began or went on; negative while its client is sent something.
@@ -71,6 +76,8 @@ class Guard:
         # Threads whose request takes too long, and since when there are any.
         self._overdue: set[int] = set()
         self._since = 0.0
+        # The thread in which greenlets run.
+        self._main = 0
         # Whether the server was told to send no more requests here.
         self._retired = False
 
@@ -83,6 +90,7 @@ class Guard:
         thread, begun, now = threading.get_ident(), self._begun, time.monotonic
         self._inside.add(thread)
         begun[thread] = now()
+        body = environ["wsgi.input"] if self._over_http and _has_body(environ) else None
         result = chunks = None
         if environ.get("REQUEST_URI", "").startswith("//"):
             _begin_with_one_slash(environ)
@@ -110,6 +118,8 @@ class Guard:
                 close = getattr(result, "close", None)
                 if close:
                     close()
+                if body:
+                    _read_to_end(body)
             finally:
                 self._inside.discard(thread)
                 self._count()
@@ -123,12 +133,15 @@ class Guard:
         # burns processor time, which a timer counts: it dumps the traceback and ends the worker.
         faulthandler.register(signal.SIGVTALRM, chain=True)
         self._wind_up()
-        threading.Thread(target=self._watch, name="docker-flask guard", daemon=True).start()
+        self._main = _unpatched("_thread", "get_ident")()
+        # A thread of the kernel's also under gevent: a greenlet would not run while another hangs.
+        _unpatched("_thread", "start_new_thread")(self._watch, ())
 
     def _watch(self) -> None:
+        sleep = _unpatched("time", "sleep")
         last = busy = time.monotonic()
         while True:
-            time.sleep(TICK)
+            sleep(TICK)
             now = time.monotonic()
             # A container that was paused, or a clock that jumped, is not the requests' fault.
             jump = now - last - TICK
@@ -168,7 +181,8 @@ class Guard:
         signal.setitimer(signal.ITIMER_VIRTUAL, self._timeout + MARGIN + TICK)
 
     def _report(self, thread: int) -> None:
-        frame = sys._current_frames().get(thread)
+        frames = sys._current_frames()
+        frame = frames.get(thread) or _frame_of_greenlet(thread) or frames.get(self._main)
         stack = "".join(traceback.format_stack(frame)) if frame else ""
         print(
             f"docker-flask: a request took longer than REQUEST_TIMEOUT={self._timeout:g} seconds; "
@@ -200,10 +214,44 @@ class Guard:
         print(f"docker-flask: worker {os.getpid()} {why}; it is replaced", file=sys.stderr)
 
 
+def _unpatched(module: str, name: str) -> Any:
+    """A function as the standard library has it, also where gevent has put its own in the place."""
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey:
+        return monkey.get_original(module, name)
+    return getattr(sys.modules[module], name)
+
+
+def _frame_of_greenlet(identity: int) -> Any:
+    """Where a greenlet is, by what stands for the identity of its thread; None if there is none."""
+    greenlet = sys.modules.get("greenlet")
+    if not greenlet:
+        return None
+    for found in gc.get_objects():
+        if id(found) == identity and isinstance(found, greenlet.greenlet):
+            return found.gr_frame  # none of one that runs: it is what its thread does
+    return None
+
+
 def _begin_with_one_slash(environ: Environ) -> None:
     """Do as Python's own server does: whoever redirects to //name would name another host."""
     for name in ("PATH_INFO", "REQUEST_URI"):
         environ[name] = "/" + environ[name].lstrip("/")
+
+
+def _has_body(environ: Environ) -> bool:
+    return environ.get("CONTENT_LENGTH", "0") not in ("", "0")
+
+
+def _read_to_end(body: Any) -> None:
+    """Read what the application left of a request's body.
+
+    A server that closes a connection with something unread in it resets it, and nginx may lose the
+    answer by that: 502.
+    """
+    with contextlib.suppress(OSError, ValueError):  # the client has left, or the body is closed
+        while body.read(BLOCK):
+            pass
 
 
 def _retire_signal() -> int:

@@ -28,8 +28,11 @@ USUAL_SOCKET = Path("/tmp/uwsgi.sock")
 # Directives of nginx.conf that may stand several times at one level: a snippet's come beside them.
 _SEVERAL = {
     *("add_header", "include", "limit_conn", "limit_conn_zone", "log_format", "set_real_ip_from"),
-    *("uwsgi_param", "uwsgi_pass_header"),
+    *("uwsgi_param", "uwsgi_pass_header", "proxy_set_header", "proxy_pass_header"),
 }
+# How requests get to the application.
+_PASS = ("uwsgi_pass", "proxy_pass")
+_APPLICATION = re.compile(rf"(http://)?(application|unix:/*{USUAL_SOCKET}).*")
 _TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 _SECONDS = {"ms": 0.001, "": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -128,24 +131,41 @@ def pass_requests() -> bool:
     """True if a server of the user's passes requests to the application, which then may not count
     on what the image's own does for it."""
     return WHOLE.is_file() or any(
-        directive.name == "uwsgi_pass"
-        for file in FOLDER.glob("conf.d/*.conf")
-        for directive in _read(file)
+        _passes(directive) for file in FOLDER.glob("conf.d/*.conf") for directive in _read(file)
     )
 
 
-def said() -> dict[str, Said]:
-    """Settings that follow from what the files say: a request may take as long as they wait."""
+def check_passing(via: str) -> None:
+    """Raises SettingError where the user's pass requests in the other of nginx's ways: via is
+    `uwsgi` or `proxy`."""
+    for file in (WHOLE, *sorted(FOLDER.glob("*.d/*.conf"))):
+        for directive in _read(file):
+            if _passes(directive) and directive.name != f"{via}_pass":
+                raise SettingError(
+                    f"{directive.name} in {file} does not reach the application server that "
+                    f"APP_SERVER names: allowed is {via}_pass"
+                )
+
+
+def _passes(directive: Directive) -> bool:
+    return directive.name in _PASS and any(map(_APPLICATION.fullmatch, directive.arguments[:1]))
+
+
+def said(via: str) -> dict[str, Said]:
+    """Settings that follow from what the files say: a request may take as long as they wait.
+
+    via: how nginx reaches the application, `uwsgi` or `proxy`.
+    """
     waits = [
-        (_seconds(directive.arguments[0]), directive.arguments[0], file)
+        (_seconds(directive.arguments[0]), f"{directive.name} {directive.arguments[0]}", file)
         for file in (WHOLE, *sorted(FOLDER.glob("*.d/*.conf")))
         for directive in _read(file)
-        if directive.name == "uwsgi_read_timeout" and directive.arguments
+        if directive.name == f"{via}_read_timeout" and directive.arguments
     ]
     if not waits:
         return {}
     seconds, text, file = max(waits)
-    return {"request_timeout": Said(f"uwsgi_read_timeout {text}", f"{seconds:g}", str(file))}
+    return {"request_timeout": Said(text, f"{seconds:g}", str(file))}
 
 
 def link_folder(runtime: Path) -> None:

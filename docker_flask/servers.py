@@ -6,21 +6,40 @@ workers say so through docker_flask.notify, and is ended with a signal.
 
 from __future__ import annotations
 
+import json
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from docker_flask import gunicorn_conf, nginx_files, uwsgi_options
 from docker_flask.limits import Limits
-from docker_flask.settings import Settings
+from docker_flask.settings import Said, SettingError, Settings, load
 
 SOCKET_FD = 3
 VENV = Path("/opt/venv")
 HOME = Path("/opt/docker-flask")
 UWSGI_PROGRAM = VENV / "bin/uwsgi"
+PYTHON = VENV / "bin/python"
 # When the application takes all the CPU that there is, nginx and the supervisor come first: what
 # can't be served is then told so at once, and does not wait unread in the kernel.
 YIELDING = ["/usr/bin/nice", "-n", "10"]
+# Requests that a worker of class gevent takes at a time; Gunicorn's own default.
+GREENLETS = 1000
+# What is not in the image, as it was tested.
+GUNICORN_PIN, GRANIAN_PIN, GEVENT_PIN = "gunicorn==27.0.1", "granian==2.8.7", "gevent==26.9.0"
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the environment and the user's files want: settings, options for the server as a file
+    that it reads (or none), and what they say without effect."""
+
+    settings: Settings
+    options: str
+    said: Mapping[str, Said]
+    left_out: list[str]
 
 
 @dataclass(frozen=True)
@@ -29,13 +48,72 @@ class AppServer:
 
     name: in the log; command: its command line, from the settings, the limits and, if there is one,
     a file with options of the user's; stop_signal: ends the whole server; retire_signal: sent to
-    one worker, makes that take no more requests.
+    one worker, makes that take no more requests; via: the module of nginx that speaks with it,
+    `uwsgi`, or `proxy` for HTTP.
     """
 
     name: str
     command: Callable[[Settings, Limits, Path | None], list[str]]
     stop_signal: signal.Signals
     retire_signal: signal.Signals
+    via: str
+
+    @property
+    def over_http(self) -> bool:
+        """True if it takes requests as HTTP."""
+        return self.via == "proxy"
+
+
+def wishes(environ: Mapping[str, str], limits: Limits) -> Wishes:
+    """Read them as they are now; raises SettingError, also for what this image does not have."""
+    server = load(environ, limits).app_server
+    said, options, left_out = nginx_files.said(NAMED[server].via), "", list[str]()
+    if server == "uwsgi":
+        found = uwsgi_options.read(Path.cwd(), environ, UWSGI_PROGRAM)
+        said, options, left_out = said | found.said, found.text, found.own
+    elif server == "gunicorn":
+        _require("gunicorn", "APP_SERVER=gunicorn", GUNICORN_PIN)
+        of_file = gunicorn_conf.read(Path.cwd(), environ, PYTHON)
+        said, left_out = said | of_file.said, of_file.own
+    settings = load(environ, limits, said)
+    _check(settings)
+    return Wishes(settings, options, said, left_out)
+
+
+def at_once(settings: Settings) -> int:
+    """Requests that the workers can have in hand at the same time."""
+    each = GREENLETS if settings.worker_class == "gevent" else settings.threads
+    return settings.web_concurrency * each
+
+
+def _check(settings: Settings) -> None:
+    greenlets = settings.worker_class == "gevent"
+    if settings.app_server == "gunicorn":
+        _require("gunicorn", "APP_SERVER=gunicorn", GUNICORN_PIN)
+    if settings.app_server == "granian":
+        _require("granian", "APP_SERVER=granian", GRANIAN_PIN)
+        if settings.worker_class in ("gevent", "sync"):
+            raise SettingError(
+                f"WORKER_CLASS={settings.worker_class} is not allowed with APP_SERVER=granian, "
+                "which has threads only: gthread is"
+            )
+    if greenlets and settings.app_server == "gunicorn":
+        _require("gevent", "WORKER_CLASS=gevent", GUNICORN_PIN.replace("==", "[gevent]=="))
+    elif greenlets:
+        _require("gevent", "WORKER_CLASS=gevent", GEVENT_PIN)
+    if greenlets and settings.threads > 1:
+        raise SettingError(
+            f"THREADS={settings.threads} is not allowed with WORKER_CLASS=gevent, whose requests "
+            "run in greenlets: only 1 is"
+        )
+
+
+def _require(package: str, wanted_by: str, pin: str) -> None:
+    if not any(VENV.glob(f"lib/python3*/site-packages/{package}/__init__.py")):
+        raise SettingError(
+            f"{wanted_by} is not allowed without {package}, which this image does not have: add "
+            f"the line {pin} to requirements.txt and build it, or set INSTALL_ON_START=1"
+        )
 
 
 def _uwsgi(settings: Settings, limits: Limits, options_file: Path | None) -> list[str]:
@@ -56,9 +134,47 @@ def _uwsgi(settings: Settings, limits: Limits, options_file: Path | None) -> lis
         for key, value in placeholders.items()
         for word in ("--set-placeholder", f"{key}={value}")
     ]
+    greenlets = settings.worker_class == "gevent"
+    options += ["--gevent", str(GREENLETS), "--gevent-monkey-patch"] if greenlets else []
     # Of an option that stands in both files, the last counts.
     users = ["--ini", str(options_file)] if options_file else []
     return [*YIELDING, str(UWSGI_PROGRAM), *options, "--ini", str(HOME / "app.ini"), *users]
 
 
-UWSGI = AppServer("uWSGI", _uwsgi, stop_signal=signal.SIGINT, retire_signal=signal.SIGHUP)
+def _gunicorn(settings: Settings, limits: Limits, _: Path | None) -> list[str]:
+    threaded = "gthread" if settings.threads > 1 else "sync"
+    return _python(
+        "gunicorn_server",
+        worker_class=settings.worker_class or threaded,
+        workers=settings.web_concurrency,
+        threads=settings.threads,
+        worker_connections=GREENLETS if settings.worker_class == "gevent" else settings.threads,
+        preload_app=settings.preload,
+        backlog=limits.backlog,
+        graceful_timeout=int(settings.request_timeout) + 5,
+    )
+
+
+def _granian(settings: Settings, limits: Limits, _: Path | None) -> list[str]:
+    return _python(
+        "granian_server",
+        workers=settings.web_concurrency,
+        blocking_threads=settings.threads,
+        backpressure=settings.threads,
+        backlog=limits.backlog,
+    )
+
+
+def _python(module: str, **options: Any) -> list[str]:
+    """A server that is started by a module of ours, which gets its options as JSON.
+
+    -P: the application's folder must not hide modules of the server's.
+    """
+    return [*YIELDING, str(PYTHON), "-P", "-m", f"docker_flask.{module}", json.dumps(options)]
+
+
+UWSGI = AppServer("uWSGI", _uwsgi, signal.SIGINT, signal.SIGHUP, "uwsgi")
+GUNICORN = AppServer("Gunicorn", _gunicorn, signal.SIGINT, signal.SIGTERM, "proxy")
+GRANIAN = AppServer("Granian", _granian, signal.SIGINT, signal.SIGTERM, "proxy")
+# By the values of APP_SERVER.
+NAMED = {"uwsgi": UWSGI, "gunicorn": GUNICORN, "granian": GRANIAN}

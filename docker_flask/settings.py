@@ -94,6 +94,15 @@ def _switch(*others: str) -> Kind:
     return Kind(parse, ", or ".join(["1 or 0 (also on/off, true/false, yes/no)", *others]))
 
 
+def _word(*words: str) -> Kind:
+    def parse(text: str) -> str:
+        if text.lower() not in words:
+            raise ValueError(text)
+        return text.lower()
+
+    return Kind(parse, f"{', '.join(words[:-1])} or {words[-1]}")
+
+
 def _size(least: str = "0") -> Kind:
     def parse(text: str) -> str:
         if not re.fullmatch(r"[0-9]{1,9}[kKmMgG]?", text):
@@ -272,6 +281,19 @@ class Settings:
         None,
         "A file of uWSGI's in which `module` or `wsgi-file` names the WSGI callable; unset, "
         "`uwsgi.ini` beside the application.",
+    )
+    app_server: str = setting(
+        _word("uwsgi", "gunicorn", "granian"),
+        "uwsgi",
+        "The application server behind nginx. `gunicorn` and `granian` have to stand in "
+        "`requirements.txt`.",
+    )
+    worker_class: str | None = setting(
+        _word("sync", "gthread", "gevent"),
+        None,
+        "How a worker takes requests: `sync` one at a time, `gthread` in `THREADS` threads, "
+        "`gevent` (has to stand in `requirements.txt`) in up to 1,000 greenlets; unset, as "
+        "`THREADS` says.",
     )
     web_concurrency: int = setting(
         _whole(1, 1024),

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docker_flask import connections, nginx_files, process, servers, uwsgi_options
+from docker_flask import connections, nginx_files, process, servers
 from docker_flask.control import OK, Control
 from docker_flask.generation import Generation
 from docker_flask.limits import Limits
@@ -25,7 +25,6 @@ from docker_flask.settings import (
     Settings,
     ignored,
     in_bytes,
-    load,
 )
 from docker_flask.static_files import DEFAULT_URL, StaticFiles
 
@@ -95,7 +94,8 @@ class Supervisor:
         self.loop = Loop()
         self.server = servers.UWSGI
         self.state = "starting"
-        # The name of nginx's location for files: what nobody can guess, nobody can ask for.
+        # The name of nginx's location for files, and of its header for a server that it reaches by
+        # HTTP: what nobody can guess, nobody can ask for or send.
         self.secret = secrets.token_hex(16)
 
         self.nginx = 0
@@ -217,11 +217,12 @@ class Supervisor:
     def _read_wishes(self) -> tuple[Settings, str]:
         """The settings, and options for the server, as the environment and the user's files have
         them now. Raises SettingError."""
-        options = uwsgi_options.read(Path.cwd(), self.environment, servers.UWSGI_PROGRAM)
-        if options.own:
-            log(f"options for uWSGI left out, because the image decides: {', '.join(options.own)}")
-        said = nginx_files.said() | options.said
-        return load(self.environment, self.limits, said), options.text
+        wishes = servers.wishes(self.environment, self.limits)
+        self.server = servers.NAMED[wishes.settings.app_server]
+        if wishes.left_out:
+            left_out = ", ".join(wishes.left_out)
+            log(f"options for {self.server.name} left out, because the image decides: {left_out}")
+        return wishes.settings, wishes.options
 
     def _new_generation(self, settings: Settings, options: str) -> Generation:
         self.number += 1
@@ -254,6 +255,9 @@ class Supervisor:
             environment["DOCKER_FLASK_LOAD_LOCK"] = str(self.runtime / "load.lock")
         if settings.preload:
             environment["DOCKER_FLASK_PRELOAD"] = "1"
+        # Gunicorn can't read one that is set but empty.
+        environment["WEB_CONCURRENCY"] = str(settings.web_concurrency)
+        environment["DOCKER_FLASK_OVER_HTTP"] = self._header()
         environment["DOCKER_FLASK_FILES"] = self._files_location(settings)
         environment["DOCKER_FLASK_RETIRE_SIGNAL"] = str(int(self.server.retire_signal))
         for name in ("STATIC_URL", "STATIC_PATH", "STATIC_MAX_AGE"):
@@ -319,6 +323,7 @@ class Supervisor:
             addresses(self.listeners),
             self.static,
             self._files_location(settings),
+            self._header(),
             self._descriptors(),
         )
 
@@ -338,6 +343,9 @@ class Supervisor:
     def _files_location(self, settings: Settings) -> str:
         by_nginx = settings.sendfile and not nginx_files.pass_requests()
         return f"/{self.secret}" if by_nginx else ""
+
+    def _header(self) -> str:
+        return f"X-{self.secret}" if self.server.over_http else ""
 
     def _descriptors(self) -> list[int]:
         return [listener.fileno() for listener in self.listeners]

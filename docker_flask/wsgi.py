@@ -52,12 +52,14 @@ def load() -> Any:
         from docker_flask import proxies
 
         application = proxies.TrustedProxies(application, trusted)
+    over_http = os.environ.pop("DOCKER_FLASK_OVER_HTTP", "")
     guarded = guard.Guard(
         application,
         float(os.environ.get("REQUEST_TIMEOUT", "60")),
         files_location,
         int(os.environ.get("MAX_REQUESTS", "0")),
         int(os.environ.get("MAX_WORKER_MEMORY", "0")),
+        bool(over_http),
     )
     _let_term_end_children()
     static, words = locate_static.find(found.application, root)
@@ -82,6 +84,10 @@ def load() -> Any:
         _in_each_worker(begin)
     else:
         begin()
+    if over_http:
+        from docker_flask.over_http import OverHttp
+
+        return OverHttp(guarded, over_http)
     return guarded
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import re
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Callable, Mapping
@@ -17,6 +20,7 @@ import docker
 import httpx
 from docker.errors import APIError, NotFound
 from docker.models.containers import Container as DockerContainer
+from servers import CHOSEN, Server
 
 IMAGE = os.environ.get("IMAGE", "docker-flask")
 BASE_IMAGE = os.environ.get("BASE_IMAGE", "ubuntu:24.04")
@@ -146,7 +150,8 @@ class Engine:
         self,
         command: list[str] | None = None,
         *,
-        image: str = IMAGE,
+        server: Server | None = None,
+        image: str | None = None,
         app: Path | str | None = None,
         env: dict[str, str] | None = None,
         volumes: dict[str, dict[str, str]] | None = None,
@@ -154,18 +159,19 @@ class Engine:
     ) -> Container:
         """Start a container in the background.
 
-        command: what follows the image's name; app: a folder to bind-mount at /app; other
-        options are docker SDK's.
+        command: what follows the image's name; app: a folder to bind-mount at /app; server: the
+        application server, in place of that which SERVER names; other options are docker SDK's.
         """
+        server = server or CHOSEN
         mounts = dict(volumes or {})
         if app is not None:
             mounts[str(app)] = {"bind": "/app", "mode": "rw"}
         ports = {f"{port}/tcp": ("127.0.0.1", None) for port in (PRODUCTION_PORT, DEBUG_PORT)}
         container = self.client.containers.run(
-            image,
+            image or image_with(*server.packages),
             command or [],
             detach=True,
-            environment=env or {},
+            environment={**server.env, **(env or {})},
             volumes=mounts,
             labels={LABEL: self.session},
             **{"ports": ports, **options},
@@ -194,6 +200,26 @@ class Engine:
         return self.client.containers.list(
             all=True, filters={"label": f"{LABEL}={self.session}"}, ignore_removed=True
         )
+
+
+@functools.cache
+def image_with(*packages: str) -> str:
+    """The image itself, or one built on it with further packages of Python; its name."""
+    if not packages:
+        return IMAGE
+    name = re.sub(r"[^a-z0-9.]+", "-", "-".join(packages).lower()).strip("-")
+    tag = f"{IMAGE}:{name}"
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "requirements.txt").write_text("".join(f"{p}\n" for p in packages))
+        (Path(folder) / "Dockerfile").write_text(
+            f"FROM {IMAGE}\nCOPY requirements.txt /tmp/\nRUN --mount=type=secret,id=ca "
+            "if [ -r /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi "
+            "&& pip install --no-cache-dir --root-user-action=ignore -r /tmp/requirements.txt\n"
+        )
+        secret = ["--secret", f"id=ca,src={CA_BUNDLE}"] if CA_BUNDLE.is_file() else []
+        result = docker_client("build", *secret, "-t", tag, folder, seconds=300)
+    assert result.returncode == 0, result.stderr
+    return tag
 
 
 def docker_client(*arguments: str, seconds: float = 60) -> subprocess.CompletedProcess[str]:

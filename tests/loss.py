@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,25 +14,10 @@ from harness import Container, Engine
 from judge.netns import command_in_netns
 from judge.record import Verdicts, ids_in_log, judge, read_record
 from judge.result import Result
+from servers import CHOSEN, Server
 
 TESTS = Path(__file__).parent
 JUDGE_APP = TESTS / "judge/app.py"
-
-
-@dataclass(frozen=True)
-class Server:
-    """An application server as the tests see it: what its processes are called in `ps`.
-
-    name: in the log; env: how it is chosen.
-    """
-
-    name: str
-    master: str
-    worker: str
-    env: dict[str, str] = field(default_factory=dict)
-
-
-SERVERS = {"uwsgi": Server("uWSGI", "uWSGI master", "uWSGI worker")}
 
 
 class Load:
@@ -84,7 +68,7 @@ class Service:
     """A production container that serves the judge's application and keeps its record."""
 
     def __init__(
-        self, engine: Engine, folder: Path, server: Server = SERVERS["uwsgi"], **options: Any
+        self, engine: Engine, folder: Path, server: Server = CHOSEN, **options: Any
     ) -> None:
         self.server = server
         self.titles = {
@@ -102,12 +86,12 @@ class Service:
         self.set_version("1")
         self._folder = folder
         self._loads = 0
-        env = {"JUDGE_DIR": "/judge", **server.env, **options.pop("env", {})}
+        env = {"JUDGE_DIR": "/judge", **options.pop("env", {})}
         volumes = {
             str(self.app): {"bind": "/app", "mode": "ro"},
             str(self.record): {"bind": "/judge", "mode": "rw"},
         }
-        self.container = engine.run(env=env, volumes=volumes, **options)
+        self.container = engine.run(server=server, env=env, volumes=volumes, **options)
 
     def set_version(self, version: str) -> None:
         """What the application says of itself after the next reload."""

@@ -37,12 +37,14 @@ def render(
     static: StaticFiles | None = STATIC,
     starting: bool = False,
     files: str = "",
+    over_http: str = "",
     headers_in_server: bool = False,
     **environ: str,
 ) -> str:
     settings = load(environ, limits)
     return frontend.render(
-        settings, limits, RUNTIME, BOTH, static, starting, files, headers_in_server, template
+        *(settings, limits, RUNTIME, BOTH, static, starting, files, over_http, headers_in_server),
+        template,
     )
 
 
@@ -135,6 +137,18 @@ def test_access_log_can_be_off() -> None:
 
 def test_the_real_peer_decides_who_is_believed() -> None:
     assert "uwsgi_param REMOTE_ADDR $realip_remote_addr;" in directives(render())
+
+
+def test_over_http_nginx_says_no_less() -> None:
+    lines = directives(render(over_http="X-secret"))
+    said = "$realip_remote_addr $realip_remote_port $scheme $server_port $request_uri"
+    assert f'proxy_set_header X-secret "{said}";' in lines
+    assert lines.count("proxy_pass http://application;") == 2
+    assert [line for line in lines if re.match("uwsgi_(?!temp_path)", line)] == []
+    by_uwsgi = directives(render())
+    overwritten = {line.split()[1] for line in by_uwsgi if line.startswith("uwsgi_param HTTP_X_")}
+    headers = {line.split()[1] for line in lines if line.startswith("proxy_set_header")}
+    assert overwritten <= {f"HTTP_{name.upper().replace('-', '_')}" for name in headers}
 
 
 def test_nobody_is_trusted_by_default() -> None:

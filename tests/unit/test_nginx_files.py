@@ -152,9 +152,9 @@ def test_how_long_a_request_may_take(folder: Path, text: str, seconds: str) -> N
     (folder / "conf.d/a.conf").write_text("uwsgi_read_timeout 1s;")
     file = folder / "server.d/b.conf"
     file.write_text(f"location /slow {{ uwsgi_read_timeout {text}; }}")
-    said = nginx_files.said()["request_timeout"]
+    said = nginx_files.said("uwsgi")["request_timeout"]
     assert (said.text, said.place) == (seconds, str(file))
 
 
 def test_nothing_is_said_of_how_long_it_may_take() -> None:
-    assert nginx_files.said() == {}
+    assert nginx_files.said("uwsgi") == {}

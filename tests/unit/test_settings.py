@@ -92,6 +92,8 @@ def test_defaults() -> None:
         "app_module": None,
         "flask_app": None,
         "uwsgi_ini": None,
+        "app_server": "uwsgi",
+        "worker_class": None,
         "web_concurrency": 4,  # two for each of the CPUs that 1.5 need
         "uwsgi_cheaper": 0,
         "threads": 1,

@@ -1,0 +1,140 @@
+"""The choice of an application server: settings, the user's gunicorn.conf.py, and what is refused.
+
+That each of them keeps what the image promises, test_loss.py and test_http.py say.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from harness import Container, Engine, wait_for
+from servers import SERVERS, Server
+
+APP = """import os
+from flask import Flask, request
+app = Flask(__name__)
+
+@app.get("/")
+def hello():
+    return request.environ.get("SERVER_SOFTWARE", "uWSGI")
+
+@app.get("/hook")
+def hook():
+    return os.environ.get("HOOK", "")
+
+@app.get("/client")
+def client():
+    return f"{request.remote_addr} {request.scheme} {request.host} {request.environ['REQUEST_URI']}"
+"""
+GEVENT = SERVERS["gunicorn-gevent"]
+
+
+@pytest.fixture
+def app(app_folder: Path) -> Path:
+    (app_folder / "app.py").write_text(APP)
+    return app_folder
+
+
+def workers(container: Container) -> int:
+    """How many there are, by their titles."""
+    _, out = container.execute("bash", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' '\\n'")
+    return len(re.findall(r"^(?:uWSGI|gunicorn:|granian) worker", out, re.MULTILINE))
+
+
+def settings(container: Container) -> dict[str, list[str]]:
+    _, out = container.execute("docker-flask", "settings")
+    return {words[0]: words[1:] for words in map(str.split, out.splitlines())}
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_each_serves_as_the_others_do(engine: Engine, app: Path, name: str) -> None:
+    server: Server = SERVERS[name]
+    container = engine.run(server=server, app=app, env={"WEB_CONCURRENCY": "3"})
+    container.wait_until_serving()
+    assert server.name.lower() in container.get().text.lower()
+    wait_for(lambda: workers(container) == 3, 10, "three workers")
+    port = container.port()
+    said = {"Host": "me.example", "X-Forwarded-For": "9.9.9.9", "X-Forwarded-Proto": "https"}
+    address, *rest = container.get("/client?a=%20b", headers=said).text.split(" ", 1)
+    assert rest == ["http me.example /client?a=%20b"], port
+    assert re.fullmatch(r"\d+(\.\d+){3}", address)
+    assert address != "9.9.9.9"
+    code, took = container.stop()
+    assert code == 0, container.logs()
+    assert took < 5
+
+
+def test_gunicorn_conf_py_counts_where_nothing_is_set(engine: Engine, app: Path) -> None:
+    (app / "gunicorn.conf.py").write_text(
+        "import os\nworkers = 3\nworker_class = 'gevent'\ntimeout = 7\nbind = ':9'\nreload = True\n"
+        "def post_fork(server, worker):\n    os.environ['HOOK'] = 'ran'\n"
+    )
+    container = engine.run(server=GEVENT, app=app, env={"WORKER_CLASS": "", "WEB_CONCURRENCY": ""})
+    container.wait_until_serving()
+    assert container.get("/hook").text == "ran"
+    wait_for(lambda: workers(container) == 3, 10, "three workers")
+    found, file = settings(container), "/app/gunicorn.conf.py"
+    assert found["WEB_CONCURRENCY"] == ["3", "workers", "in", file]
+    assert found["WORKER_CLASS"] == ["gevent", "worker_class", "in", file]
+    assert found["REQUEST_TIMEOUT"] == ["7", "timeout", "in", file]
+    assert "left out, because the image decides: bind, reload" in container.logs()
+    (app / "gunicorn.conf.py").write_text("workers = 1\n")
+    assert container.execute("docker-flask", "reload")[0] == 0
+    wait_for(lambda: workers(container) == 1, 15, "one worker")
+
+
+def test_gunicorn_cmd_args_and_settings(engine: Engine, app: Path) -> None:
+    env = {"GUNICORN_CMD_ARGS": "--workers 3 --threads 2 --bind :9", "WEB_CONCURRENCY": "2"}
+    container = engine.run(server=SERVERS["gunicorn-gthread"], app=app, env=env)
+    container.wait_until_serving()
+    found = settings(container)
+    assert found["WEB_CONCURRENCY"] == ["2", "WEB_CONCURRENCY"]
+    assert found["THREADS"] == ["2", "threads", "in", "GUNICORN_CMD_ARGS"]
+    wait_for(lambda: workers(container) == 2, 10, "two workers")
+
+
+@pytest.mark.parametrize(
+    ("server", "env", "complaint"),
+    [
+        ("uwsgi", {"APP_SERVER": "waitress"}, "allowed: uwsgi, gunicorn or granian"),
+        ("uwsgi", {"APP_SERVER": "gunicorn"}, "add the line gunicorn==27.0.1 to requirements.txt"),
+        ("uwsgi", {"APP_SERVER": "granian"}, "add the line granian==2.8.7 to requirements.txt"),
+        ("uwsgi", {"WORKER_CLASS": "gevent"}, "add the line gevent==26.9.0 to requirements.txt"),
+        (
+            "gunicorn-sync",
+            {"WORKER_CLASS": "gevent"},
+            "add the line gunicorn[gevent]==27.0.1 to requirements.txt",
+        ),
+        ("gunicorn-sync", {"WORKER_CLASS": "tornado"}, "allowed: sync, gthread or gevent"),
+        ("gunicorn-gevent", {"THREADS": "4"}, "THREADS=4 is not allowed with WORKER_CLASS=gevent"),
+        ("granian", {"WORKER_CLASS": "sync"}, "is not allowed with APP_SERVER=granian"),
+    ],
+)
+def test_what_can_not_be_is_said(
+    engine: Engine, server: str, env: dict[str, str], complaint: str
+) -> None:
+    code, out, err = engine.run(server=SERVERS[server], env=env).finish()
+    assert (code, out) == (78, "")
+    assert complaint in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_gunicorn_conf_py_that_fails_is_said(engine: Engine, app: Path) -> None:
+    (app / "gunicorn.conf.py").write_text("workers = oops\n")
+    code, _, err = engine.run(server=GEVENT, app=app).finish()
+    assert code == 78
+    assert "Gunicorn can't run with /app/gunicorn.conf.py:1: NameError: name 'oops'" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_snippet_for_the_other_way_to_the_application(engine: Engine, app: Path) -> None:
+    (app / "nginx.conf").write_text(
+        "events {}\nhttp { server { listen 80; location / {\n"
+        "  include uwsgi_params; uwsgi_pass unix:///tmp/uwsgi.sock; } } }\n"
+    )
+    code, _, err = engine.run(server=GEVENT, app=app).finish()
+    assert code == 78
+    assert "uwsgi_pass in /app/nginx.conf" in err
+    assert "allowed is proxy_pass" in err
