@@ -83,22 +83,23 @@ class Guard:
         thread, begun, now = threading.get_ident(), self._begun, time.monotonic
         self._inside.add(thread)
         begun[thread] = now()
-        result = chunks = None
+        result = None
+        sent = False
         if environ.get("REQUEST_URI", "").startswith("//"):
             _begin_with_one_slash(environ)
         try:
             answer = Answer(environ, start_response, self._files)
             result = self._application(environ, answer.start)
-            chunks = answer.begin(result)
-            for chunk in chunks:
+            for chunk in answer.begin(result):
                 begun[thread] = -now()
+                sent = True
                 yield chunk
                 begun[thread] = now()
         except GeneratorExit:  # the client has left
             raise
         except BaseException as error:  # also SystemExit: a request does not end the worker
-            if chunks is not None:
-                # The response may have begun; the server breaks it off.
+            if sent:
+                # The server breaks it off.
                 raise RuntimeError("the application failed within its response") from error
             traceback.print_exc()
             plain = [("Content-Type", "text/plain"), ("Content-Length", str(len(_FAILED)))]

@@ -215,6 +215,12 @@ def test_response_headers_of_32_kb(service: Service, path: str) -> None:
     assert answer.count(b"x") >= 32 * 1011
 
 
+def test_an_answer_that_fails_before_its_first_byte(service: Service) -> None:
+    assert service.get("/fails-at-once").status_code == 500
+    said = "ValueError: before the first byte"
+    assert service.container.wait_for_log(said).count(said) == 1
+
+
 # --- bodies of requests ------------------------------------------------------------------------
 
 

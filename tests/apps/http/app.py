@@ -131,6 +131,15 @@ def one_response_header():
     return "ok", {"X-Test": "x" * request.args.get("bytes", 1, int)}
 
 
+@app.get("/fails-at-once")
+def fails_at_once():
+    def made():
+        raise ValueError("before the first byte")
+        yield b"never"
+
+    return Response(made())
+
+
 @app.get("/nothing")
 def nothing():
     return "", 204
