@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from docker_flask.answer import Answer
+from docker_flask.answer import Answer, HeadersTooLarge
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -101,7 +101,10 @@ class Guard:
             if sent:
                 # The server breaks it off.
                 raise RuntimeError("the application failed within its response") from error
-            traceback.print_exc()
+            if isinstance(error, HeadersTooLarge):
+                print(f"docker-flask: {error}", file=sys.stderr)
+            else:
+                traceback.print_exc()
             plain = [("Content-Type", "text/plain"), ("Content-Length", str(len(_FAILED)))]
             start_response("500 Internal Server Error", plain)
             yield _FAILED

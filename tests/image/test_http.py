@@ -215,6 +215,30 @@ def test_response_headers_of_32_kb(service: Service, path: str) -> None:
     assert answer.count(b"x") >= 32 * 1011
 
 
+def test_response_headers_of_any_size_are_sent_or_named(production: Service) -> None:
+    """Around the limit, above what one value may be for uWSGI, and twice that."""
+    sizes = [*range(64_500, 66_000, 100), 70_000, 131_100]
+    answers = [production.exchange(message(f"/one-response-header?bytes={n}")) for n in sizes]
+    seen = [status(answer) for answer in answers]
+    assert set(seen) == {200, 500}
+    assert seen == sorted(seen), "refused from a certain size on"
+    sent = [len(re.findall(b"x+", answer)[-1]) for answer in answers if status(answer) == 200]
+    assert sent == sizes[: len(sent)]
+    assert sent[-1] >= 65_300, "64 KB, but for the other headers"
+    said = "'X-Test' alone 131,110; allowed are 65,536 in all"
+    log = production.container.wait_for_log(said)
+    assert log.count(said) == 1, "it is not tried again"
+    assert "GET '/one-response-header' take 131," in log
+    assert "HeadersTooLarge" not in log
+
+
+@pytest.mark.parametrize("path", ["/started-within", "/pushed"])
+def test_large_response_headers_of_plain_wsgi(production: Service, path: str) -> None:
+    small, large = (production.exchange(message(path, f"X-Size: {n}")) for n in (60_000, 70_000))
+    assert (status(small), body(small)[-9:].count(b"ok")) == (200, 1)
+    assert status(large) == 500
+
+
 def test_an_answer_that_fails_before_its_first_byte(service: Service) -> None:
     assert service.get("/fails-at-once").status_code == 500
     said = "ValueError: before the first byte"

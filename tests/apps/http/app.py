@@ -18,17 +18,30 @@ app.config["USE_X_SENDFILE"] = "USE_X_SENDFILE" in os.environ
 
 
 class Echo:
-    """Answers a request that asks for it with what the server made of its target."""
+    """Answers a request that asks for it with what the server made of its target.
+
+    Also those of plain WSGI: one that starts its answer within the body, one that pushes it.
+    """
 
     def __init__(self, application):
         self.application = application
 
     def __call__(self, environ, start_response):
+        header = [("X-Test", "x" * int(environ.get("HTTP_X_SIZE", "0")))]
+        if environ["PATH_INFO"] == "/started-within":
+            return self.start_within(start_response, header)
+        if environ["PATH_INFO"] == "/pushed":
+            start_response("200 OK", header)(b"ok")
+            return []
         if "HTTP_X_ECHO" not in environ:
             return self.application(environ, start_response)
         body = json.dumps({name: environ.get(name, "") for name in ECHOED}).encode()
         start_response("200 OK", [("Content-Length", str(len(body)))])
         return [body]
+
+    def start_within(self, start_response, header):
+        start_response("200 OK", header)
+        yield b"ok"
 
 
 app.wsgi_app = Echo(app.wsgi_app)
