@@ -72,6 +72,10 @@ class Answer:
 
     def _adjust(self, headers: files.Headers) -> files.Headers:
         names = {name.lower() for name, _ in headers}
+        if "transfer-encoding" in names:
+            # Of an answer that the application got from elsewhere and passes on. How this one is
+            # sent is not its concern, and with a length beside it, nginx takes it for a fault.
+            headers = [pair for pair in headers if pair[0].lower() != "transfer-encoding"]
         if self._prefix and "x-accel-redirect" in names:
             # One that the application got from elsewhere and passes on: nginx would obey it.
             headers = [pair for pair in headers if not self._names_a_file(*pair)]

@@ -7,6 +7,7 @@ loaded is served as the page that says why.
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import re
 import signal
@@ -93,7 +94,11 @@ class Debugger(DebuggedApplication):
     ) -> Iterator[bytes]:
         """Let the page about an error replace an answer that failed before its first byte."""
 
-        def start(status: str, headers: Any, exc_info: Any = None) -> Any:
+        def start(status: str, headers: files.Headers, exc_info: Any = None) -> Any:
+            # As in production (docker_flask/answer.py).
+            headers = [pair for pair in headers if pair[0].lower() != "transfer-encoding"]
+            # Here it has a traceback; Werkzeug's server would not answer at all.
+            "".join(itertools.chain(*headers)).encode("latin-1")
             # Werkzeug's server takes a second start for an error only with what was caught.
             caught = sys.exc_info()
             return start_response(status, headers, exc_info or (caught if caught[0] else None))

@@ -91,6 +91,8 @@ class Guard:
             answer = Answer(environ, start_response, self._files)
             result = self._application(environ, answer.start)
             for chunk in answer.begin(result):
+                if not isinstance(chunk, bytes):  # uWSGI would leave it out, with status 200
+                    raise TypeError(f"a body is made of bytes, not of {type(chunk).__name__}")
                 begun[thread] = -now()
                 sent = True
                 yield chunk

@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
-from harness import APPS, DEBUG, DEBUG_PORT, PRODUCTION_PORT, Container, Engine
+from harness import APPS, DEBUG, DEBUG_PORT, PRODUCTION_PORT, Container, Engine, wait_for
 
 KB, MB = 1 << 10, 1 << 20
 TEXT = b"0123456789" * 1000
@@ -243,6 +243,25 @@ def test_an_answer_that_fails_before_its_first_byte(service: Service) -> None:
     assert service.get("/fails-at-once").status_code == 500
     said = "ValueError: before the first byte"
     assert service.container.wait_for_log(said).count(said) == 1
+
+
+@pytest.mark.parametrize("path", ["/passed-on", "/passed-on?length"])
+def test_an_answer_from_elsewhere_is_passed_on(service: Service, path: str) -> None:
+    answer = service.get(path)
+    assert (answer.status_code, answer.text) == (200, "from elsewhere")
+    assert len(answer.headers.get_list("Transfer-Encoding")) <= 1
+
+
+def test_a_header_that_http_can_not_send(service: Service) -> None:
+    """Python's server would not answer at all."""
+    assert service.get("/not-latin").status_code == 500
+    wait_for(lambda: re.search("latin-?1", service.container.logs()), 5, "the reason in the log")
+
+
+def test_a_body_that_is_not_of_bytes(production: Service) -> None:
+    """uWSGI would leave it out. (Python's server breaks it off.)"""
+    assert production.get("/not-bytes").status_code == 500
+    production.container.wait_for_log("TypeError: a body is made of bytes, not of bytearray")
 
 
 # --- bodies of requests ------------------------------------------------------------------------

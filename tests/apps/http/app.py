@@ -153,6 +153,24 @@ def fails_at_once():
     return Response(made())
 
 
+@app.get("/passed-on")
+def passed_on():
+    """As of a view that asks another server, and answers with all that it got."""
+    headers = {"Transfer-Encoding": "chunked", "Connection": "keep-alive", "Keep-Alive": "timeout=5"}
+    body = b"from elsewhere"
+    return Response(body if "length" in request.args else iter([body]), headers=headers)
+
+
+@app.get("/not-latin")
+def not_latin():
+    return "ok", {"Content-Disposition": "attachment; filename=10\N{EURO SIGN}.pdf"}
+
+
+@app.get("/not-bytes")
+def not_bytes():
+    return Response(bytearray(chunk) for chunk in (b"one", b"two"))
+
+
 @app.get("/nothing")
 def nothing():
     return "", 204
