@@ -57,13 +57,12 @@ def debug() -> int:
     """Development: Flask's own server, restarted at every edit."""
     from docker_flask.debug import DebugServer
 
-    chosen = settings.load(os.environ, limits.read())
-    for sentence in settings.ignored(os.environ, production=False):
-        log(sentence)
+    resources = limits.read()
+    chosen = settings.load(os.environ, resources)
     # What the application writes into the folder, uploads and databases, belongs to whom the
     # folder belongs, who can edit and delete it then; to root, if the folder is root's.
     runtime.become(*runtime.owner_ids(Path.cwd()))
-    return DebugServer(DEBUG_PORT, chosen).run()
+    return DebugServer(DEBUG_PORT, chosen, resources).run()
 
 
 def show_settings() -> int:

@@ -13,6 +13,13 @@ from urllib.parse import unquote
 from docker_flask import files
 
 StartResponse = Callable[..., Any]
+# Bytes of all headers, as nginx.conf and app.ini let pass. uWSGI would cut the value of one that is
+# longer, and more of them would be a 502.
+MOST_HEADERS = 64 << 10
+
+
+class HeadersTooLarge(Exception):
+    """More headers than can be sent; says which of them is to blame, and what is allowed."""
 
 
 class Answer:
@@ -49,7 +56,7 @@ class Answer:
         if self._prefix:
             of_file = files.handed_over(self._prefix, self._environ, status, headers, body)
             if of_file is not None:
-                self._start("200 OK", of_file)
+                self._start("200 OK", self._bounded(of_file))
                 return ()
         self._start(status, self._adjust(headers))
         return body
@@ -65,6 +72,10 @@ class Answer:
 
     def _adjust(self, headers: files.Headers) -> files.Headers:
         names = {name.lower() for name, _ in headers}
+        if "transfer-encoding" in names:
+            # Of an answer that the application got from elsewhere and passes on. How this one is
+            # sent is not its concern, and with a length beside it, nginx takes it for a fault.
+            headers = [pair for pair in headers if pair[0].lower() != "transfer-encoding"]
         if self._prefix and "x-accel-redirect" in names:
             # One that the application got from elsewhere and passes on: nginx would obey it.
             headers = [pair for pair in headers if not self._names_a_file(*pair)]
@@ -75,7 +86,24 @@ class Answer:
         ):
             # Made bit by bit, as events are: nginx is to pass each on at once.
             headers = [*headers, ("X-Accel-Buffering", "no")]
+        return self._bounded(headers)
+
+    def _bounded(self, headers: files.Headers) -> files.Headers:
+        if sum([len(name) + len(value) + 4 for name, value in headers]) > MOST_HEADERS:
+            raise HeadersTooLarge(_complaint(self._environ, headers))
         return headers
 
     def _names_a_file(self, name: str, value: str) -> bool:
         return name.lower() == "x-accel-redirect" and self._prefix in unquote(value)
+
+
+def _complaint(environ: dict[str, Any], headers: files.Headers) -> str:
+    sizes = {name: 0 for name, _ in headers}
+    for name, value in headers:
+        sizes[name] += len(name) + len(value) + 4
+    largest = max(sizes, key=sizes.__getitem__)
+    request = f"{environ.get('REQUEST_METHOD')} {environ.get('PATH_INFO')!r}"
+    return (
+        f"the headers of the answer to {request} take {sum(sizes.values()):,} bytes, "
+        f"{largest!r} alone {sizes[largest]:,}; allowed are {MOST_HEADERS:,} in all"
+    )

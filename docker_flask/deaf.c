@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <signal.h>
+#include <unistd.h>
 
 int sigaction(int number, const struct sigaction *action, struct sigaction *before)
 {
@@ -14,4 +15,13 @@ int sigaction(int number, const struct sigaction *action, struct sigaction *befo
     if (!original)
         original = dlsym(RTLD_NEXT, "sigaction");
     return original(number, number == SIGTERM || number == SIGINT ? &ignore : action, before);
+}
+
+/* A root that nginx runs as is one that may change neither users nor files' owners (--cap-drop ALL):
+   it must not try, as it does for any root, and dies of. */
+uid_t geteuid(void)
+{
+    uid_t user = getuid();
+
+    return user ? user : 1;
 }

@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from docker_flask import notify, process
+from docker_flask.limits import Limits
 from docker_flask.log import log
 from docker_flask.loop import Loop
+from docker_flask.prestart import Prestart, PrestartFailed
 from docker_flask.runtime import why_not_readable
 from docker_flask.servers import VENV
-from docker_flask.settings import Settings
+from docker_flask.settings import SettingError, Settings, ignored, load
 from docker_flask.sources import Sources
 
 # Seconds between two looks at the sources: so many times what a look takes, within these bounds.
@@ -37,10 +39,13 @@ POLITE = 0.5
 class DebugServer:
     """Runs the development server on a port until told to stop; `run` returns the exit code."""
 
-    def __init__(self, port: int, settings: Settings) -> None:
+    def __init__(self, port: int, settings: Settings, limits: Limits) -> None:
         self.port = port
         self.settings = settings
-        self.pin = settings.werkzeug_debug_pin or _new_pin()
+        self.limits = limits
+        self.environment = dict(os.environ)
+        self.pin = ""
+        self.prestart = Prestart()
         self.root = Path.cwd()
         self.sources = Sources(str(self.root))
         self.loop = Loop()
@@ -65,13 +70,11 @@ class DebugServer:
             }
         )
         self.loop.watch(self.channel, self._on_message)
-        log(
-            f"development server on port {self.port}, reloaded at every edit in {self.root}. "
-            "Its debugger runs any code that is typed into it: not for production."
-        )
-        log(f"debugger PIN: {self.pin}")
-        if problem := why_not_readable(self.root):
-            log(problem)
+        try:
+            self._prepare()
+        except (PrestartFailed, SettingError) as failure:
+            log(str(failure))
+            return failure.code
         while self.exit_code is None:
             self.sources.remember()
             self._start_child()
@@ -80,6 +83,24 @@ class DebugServer:
             self._end_child()
         return self.exit_code
 
+    def _prepare(self) -> None:
+        """Do what comes once, before the application. Raises PrestartFailed, SettingError."""
+        self.environment = self.prestart.run(self.loop, self.environment, self._stopped)
+        if self._stopped():
+            process.signal_group(self.prestart.pid, signal.SIGKILL)
+            return
+        self.settings = load(self.environment, self.limits)
+        for sentence in ignored(self.environment, production=False):
+            log(sentence)
+        log(
+            f"development server on port {self.port}, reloaded at every edit in {self.root}. "
+            "Its debugger runs any code that is typed into it: not for production."
+        )
+        self.pin = self.settings.werkzeug_debug_pin or _new_pin()
+        log(f"debugger PIN: {self.pin}")
+        if problem := why_not_readable(self.root):
+            log(problem)
+
     def _wait_for_edit(self) -> str | None:
         """The first file that was edited; None when told to stop."""
         while self.exit_code is None:
@@ -87,7 +108,7 @@ class DebugServer:
             if edited := self.sources.edited():
                 return edited
             pause = pause_after(time.monotonic() - begun)
-            self.loop.wait(lambda: self.exit_code is not None, pause)
+            self.loop.wait(self._stopped, pause)
         return None
 
     # --- the child -------------------------------------------------------------------------
@@ -97,7 +118,7 @@ class DebugServer:
         self.problem, self.serving = problem, False
         self.child = process.spawn(
             [*DEAF_TO_CTRL_C, str(VENV / "bin/python"), "-m", "docker_flask.debug_server"],
-            {**os.environ, **self._environment()},
+            {**self.environment, **self._environment()},
             [self.listener.fileno(), self.childs_end.fileno()],
             # The terminal's own group, or breakpoint() could not read from it.
             own_group=False,
@@ -119,7 +140,7 @@ class DebugServer:
             "DOCKER_FLASK_PROBLEM": self.problem,
             notify.VARIABLE: str(process.FIRST_DESCRIPTOR + 1),
             # Where the container is read-only, one folder is not.
-            "TMPDIR": os.environ.get("TMPDIR")
+            "TMPDIR": self.environment.get("TMPDIR")
             or ("/tmp" if os.access("/tmp", os.W_OK) else "/dev/shm"),
         }
 
@@ -142,7 +163,9 @@ class DebugServer:
 
     def _on_child(self) -> None:
         for pid, status in process.reap():
-            if pid == self.child:
+            if pid == self.prestart.pid:
+                self.prestart.ended(status)
+            elif pid == self.child:
                 self.child = 0
                 self._on_message()
                 self._crashed(f"the development server {process.describe(status)}")
@@ -170,6 +193,9 @@ class DebugServer:
 
     def _stop(self, code: int) -> None:
         self.exit_code = code
+
+    def _stopped(self) -> bool:
+        return self.exit_code is not None
 
     def _restore_terminal(self) -> None:
         """Undo what the prompt of breakpoint() did to the terminal, if the child died in it."""

@@ -7,6 +7,7 @@ loaded is served as the page that says why.
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import re
 import signal
@@ -16,7 +17,7 @@ import threading
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -87,6 +88,22 @@ class Debugger(DebuggedApplication):
         hosts = os.environ.get("DEBUG_HOSTS", "").split()
         self.trusted_hosts = [*getattr(self, "trusted_hosts", []), *hosts]
         self.told = False
+
+    def debug_application(
+        self, environ: Environ, start_response: Callable[..., Any]
+    ) -> Iterator[bytes]:
+        """Let the page about an error replace an answer that failed before its first byte."""
+
+        def start(status: str, headers: files.Headers, exc_info: Any = None) -> Any:
+            # As in production (docker_flask/answer.py).
+            headers = [pair for pair in headers if pair[0].lower() != "transfer-encoding"]
+            # Here it has a traceback; Werkzeug's server would not answer at all.
+            "".join(itertools.chain(*headers)).encode("latin-1")
+            # Werkzeug's server takes a second start for an error only with what was caught.
+            caught = sys.exc_info()
+            return start_response(status, headers, exc_info or (caught if caught[0] else None))
+
+        return super().debug_application(environ, start)
 
     def check_host_trust(self, environ: Environ) -> bool:
         """True if a request came by a name that may use the consoles; says once how to allow it."""

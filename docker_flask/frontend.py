@@ -197,8 +197,8 @@ def command(configuration: Path) -> list[str]:
 
 
 def environment(descriptors: list[int]) -> dict[str, str]:
-    """The variables by which nginx takes over listening sockets instead of binding its own, and
-    lets nobody end it but the supervisor (deaf.c says why).
+    """The variables by which nginx takes over listening sockets instead of binding its own, lets
+    nobody end it but the supervisor, and tries to become no other user (deaf.c says why).
 
     The first is what nginx itself uses when its program is replaced under way:
     https://nginx.org/en/docs/control.html#upgrade

@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from docker_flask.answer import Answer
+from docker_flask.answer import Answer, HeadersTooLarge
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -91,26 +91,34 @@ class Guard:
         self._inside.add(thread)
         begun[thread] = now()
         body = environ["wsgi.input"] if self._over_http and _has_body(environ) else None
-        result = chunks = None
+        result = None
+        sent = False
         if environ.get("REQUEST_URI", "").startswith("//"):
             _begin_with_one_slash(environ)
         try:
             answer = Answer(environ, start_response, self._files)
             result = self._application(environ, answer.start)
-            chunks = answer.begin(result)
-            for chunk in chunks:
+            for chunk in answer.begin(result):
+                if not isinstance(chunk, bytes):  # uWSGI would leave it out, with status 200
+                    raise TypeError(f"a body is made of bytes, not of {type(chunk).__name__}")
                 begun[thread] = -now()
+                sent = True
                 yield chunk
                 begun[thread] = now()
         except GeneratorExit:  # the client has left
             raise
         except BaseException as error:  # also SystemExit: a request does not end the worker
-            if chunks is not None:
-                # The response may have begun; the server breaks it off.
+            if sent:
+                # The server breaks it off.
                 raise RuntimeError("the application failed within its response") from error
-            traceback.print_exc()
+            if isinstance(error, HeadersTooLarge):
+                print(f"docker-flask: {error}", file=sys.stderr)
+            else:
+                traceback.print_exc()
             plain = [("Content-Type", "text/plain"), ("Content-Length", str(len(_FAILED)))]
-            start_response("500 Internal Server Error", plain)
+            # Headers that were not sent yet are replaced; uWSGI does so in any case.
+            replacing = (sys.exc_info(),) if self._over_http else ()
+            start_response("500 Internal Server Error", plain, *replacing)
             yield _FAILED
         finally:
             begun.pop(thread, None)

@@ -19,6 +19,7 @@ from docker_flask.generation import Generation
 from docker_flask.limits import Limits
 from docker_flask.log import log
 from docker_flask.loop import Loop
+from docker_flask.prestart import Prestart, PrestartFailed
 from docker_flask.runtime import addresses, ports, why_not_readable
 from docker_flask.settings import (
     SettingError,
@@ -47,8 +48,6 @@ CUT_MARGIN = 5.0
 FEW_DESCRIPTORS, SHORT_BACKLOG, FEW_PROCESSES = 1024, 128, 32
 # How long nginx may take to end its workers when it gets another configuration.
 NGINX_TAKEOVER = 2.0
-# Where images of others have the files that may stand beside the application.
-USUAL_FOLDER = Path("/app")
 # How often a serving supervisor looks for what no signal tells: a process that was stopped
 # (SIGSTOP), a socket's file that was deleted.
 LOOK_AROUND = 2.0
@@ -65,9 +64,7 @@ class StopAtOnce(Exception):
 class Failure(Exception):
     """The container can't go on."""
 
-    def __init__(self, reason: str, code: int = EXIT_NOT_SERVING) -> None:
-        super().__init__(reason)
-        self.code = code
+    code = EXIT_NOT_SERVING
 
 
 @dataclass
@@ -100,8 +97,7 @@ class Supervisor:
 
         self.nginx = 0
         self.configuration: Configuration | None = None
-        self.helper = 0
-        self.helper_status = 0
+        self.prestart = Prestart()
         self.number = 0
         # The generation that nginx connects to, the one that is being loaded, and the old ones.
         self.current: Generation | None = None
@@ -142,7 +138,7 @@ class Supervisor:
             log("told twice to stop: stopping at once")
             self._kill_all()
             return EXIT_CUT
-        except (Failure, SettingError) as failure:
+        except (Failure, PrestartFailed, SettingError) as failure:
             self._kill_all()
             log(str(failure))
             return failure.code
@@ -154,7 +150,7 @@ class Supervisor:
         if problem := why_not_readable(Path.cwd()):
             raise Failure(problem)
         self._warn_of_limits()
-        self._prestart()
+        self.environment = self.prestart.run(self.loop, self.environment)
         for sentence in ignored(self.environment):
             log(sentence)
         first = self._new_generation(*self._read_wishes())
@@ -189,28 +185,6 @@ class Supervisor:
             tight.append(f"{self.limits.processes} processes (--pids-limit)")
         if tight:
             log(f"this container is limited to {', '.join(tight)}; under load it will refuse some")
-
-    def _prestart(self) -> None:
-        """Source the application's prestart.sh in a shell; what it exports is kept."""
-        scripts = (folder / "prestart.sh" for folder in (Path.cwd(), USUAL_FOLDER))
-        script = next((script for script in scripts if script.is_file()), None)
-        if not script:
-            return
-        kept = self.runtime / "prestart.environment"
-        # Files written on Windows end their lines with a carriage return.
-        shell = f"set -e; . <(tr -d '\\r' < \"$0\"); env -0 > {kept}"
-        self.helper = process.spawn(["/bin/bash", "-c", shell, str(script)], self.environment)
-        while not self.loop.wait(lambda: not self.helper, 60):
-            log("prestart.sh is still running")
-        if self.helper_status:
-            code = os.waitstatus_to_exitcode(self.helper_status)
-            raise Failure(
-                f"prestart.sh {process.describe(self.helper_status)}; "
-                "the application is not started",
-                code if code > 0 else EXIT_NOT_SERVING,
-            )
-        pairs = (pair.partition("=") for pair in kept.read_text().split("\0") if pair)
-        self.environment = {name: value for name, _, value in pairs}
 
     # --- generations of the application ----------------------------------------------------
 
@@ -421,8 +395,8 @@ class Supervisor:
 
     def _on_child(self) -> None:
         for pid, status in process.reap():
-            if pid == self.helper:
-                self.helper, self.helper_status = 0, status
+            if pid == self.prestart.pid:
+                self.prestart.ended(status)
             elif pid == self.nginx:
                 self._nginx_ended(status)
             else:
@@ -587,6 +561,6 @@ class Supervisor:
         self.state = "ending"
         for generation in self._generations():
             generation.kill()
-        for group in (self.nginx, self.helper):
+        for group in (self.nginx, self.prestart.pid):
             process.signal_group(group, signal.SIGKILL)
         self.loop.wait(lambda: not process.any_left(), POLITE, tick=0.02)

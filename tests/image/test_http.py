@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
-from harness import APPS, DEBUG, DEBUG_PORT, PRODUCTION_PORT, Container, Engine
+from harness import APPS, DEBUG, DEBUG_PORT, PRODUCTION_PORT, Container, Engine, wait_for
 from servers import CHOSEN
 
 KB, MB = 1 << 10, 1 << 20
@@ -219,6 +219,55 @@ def test_response_headers_of_32_kb(service: Service, path: str) -> None:
     assert status(answer) == 200, answer[:200]
     assert body(answer) == b"ok"
     assert answer.count(b"x") >= 32 * 1011
+
+
+def test_response_headers_of_any_size_are_sent_or_named(production: Service) -> None:
+    """Around the limit, above what one value may be for uWSGI, and twice that."""
+    sizes = [*range(64_500, 66_000, 100), 70_000, 131_100]
+    answers = [production.exchange(message(f"/one-response-header?bytes={n}")) for n in sizes]
+    seen = [status(answer) for answer in answers]
+    assert set(seen) == {200, 500}
+    assert seen == sorted(seen), "refused from a certain size on"
+    sent = [len(re.findall(b"x+", answer)[-1]) for answer in answers if status(answer) == 200]
+    assert sent == sizes[: len(sent)]
+    assert sent[-1] >= 65_300, "64 KB, but for the other headers"
+    said = "'X-Test' alone 131,110; allowed are 65,536 in all"
+    log = production.container.wait_for_log(said)
+    assert log.count(said) == 1, "it is not tried again"
+    assert "GET '/one-response-header' take 131," in log
+    assert "HeadersTooLarge" not in log
+
+
+@pytest.mark.parametrize("path", ["/started-within", "/pushed"])
+def test_large_response_headers_of_plain_wsgi(production: Service, path: str) -> None:
+    small, large = (production.exchange(message(path, f"X-Size: {n}")) for n in (60_000, 70_000))
+    assert (status(small), body(small)[-9:].count(b"ok")) == (200, 1)
+    assert status(large) == 500
+
+
+def test_an_answer_that_fails_before_its_first_byte(service: Service) -> None:
+    assert service.get("/fails-at-once").status_code == 500
+    said = "ValueError: before the first byte"
+    assert service.container.wait_for_log(said).count(said) == 1
+
+
+@pytest.mark.parametrize("path", ["/passed-on", "/passed-on?length"])
+def test_an_answer_from_elsewhere_is_passed_on(service: Service, path: str) -> None:
+    answer = service.get(path)
+    assert (answer.status_code, answer.text) == (200, "from elsewhere")
+    assert len(answer.headers.get_list("Transfer-Encoding")) <= 1
+
+
+def test_a_header_that_http_can_not_send(service: Service) -> None:
+    """Python's server would not answer at all."""
+    assert service.get("/not-latin").status_code == 500
+    wait_for(lambda: re.search("latin-?1", service.container.logs()), 5, "the reason in the log")
+
+
+def test_a_body_that_is_not_of_bytes(production: Service) -> None:
+    """uWSGI would leave it out. (Python's server breaks it off.)"""
+    assert production.get("/not-bytes").status_code == 500
+    production.container.wait_for_log("TypeError: a body is made of bytes, not of bytearray")
 
 
 # --- bodies of requests ------------------------------------------------------------------------

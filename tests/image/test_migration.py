@@ -17,12 +17,24 @@ from typing import Any
 import docker.types
 import httpx
 import pytest
-from harness import CA_BUNDLE, IMAGE, Container, Engine, docker_client, wait_for
+from harness import (
+    CA_BUNDLE,
+    DEBUG,
+    DEBUG_PORT,
+    IMAGE,
+    Container,
+    Engine,
+    docker_client,
+    wait_for,
+)
 
 from docker_flask import nginx_syntax
 
 BAD_SETTING = 78
 REFUSED = 3.0  # seconds from the start to the end of what can't run, as promised
+OWNER = os.getuid() or 1000  # of a folder that is not root's
+STOP = 2.0  # seconds until debug mode has ended, as promised
+PRODUCTION: list[str] = []
 
 MAIN = """
 import os
@@ -428,6 +440,111 @@ def test_what_nginx_refuses_ends_the_start(
     assert last == f"docker-flask: nginx can't run so: {complaint}"
     assert code == BAD_SETTING
     assert seconds <= REFUSED
+
+
+# --- what is to run before the application ---------------------------------------------------
+
+both_modes = pytest.mark.parametrize("mode", [PRODUCTION, DEBUG], ids=["production", "debug"])
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["unix", "windows"])
+def test_prestart_in_debug_mode(engine: Engine, app: Path, end: str) -> None:
+    """Once, as whom the application runs as, which sees its exports; the settings do, too."""
+    lines = [
+        'export GREETING="good day"',
+        "export WERKZEUG_DEBUG_PIN=271-828-182",
+        "unset HOSTNAME",
+        "id -u >> /app/ran",
+        "",
+    ]
+    write(app, {"prestart.sh": end.join(lines)})
+    if os.getuid() == 0:
+        for path in (app, *app.iterdir()):
+            os.chown(path, OWNER, OWNER)
+    container = engine.run(DEBUG, app=app, env={"GREETING": "none"})
+    container.wait_until_serving(inside=DEBUG_PORT)
+
+    def env(name: str) -> str:
+        return container.get(f"/env/{name}", inside=DEBUG_PORT).text
+
+    assert [env("GREETING"), env("HOSTNAME")] == ["good day", "not set"]
+    assert "debugger PIN: 271-828-182" in container.logs()
+    write(app, {"main.py": MAIN.replace("hello from", "again from")})
+    wait_for(lambda: "again" in container.get(inside=DEBUG_PORT).text, 10, "the edit")
+    assert env("GREETING") == "good day"
+    assert (app / "ran").read_text() == f"{OWNER}\n"
+
+
+@both_modes
+@pytest.mark.parametrize(
+    "script",
+    [
+        "export GREETING=hello\nexit 0\n",
+        "trap 'echo done' EXIT\nexport GREETING=hello\n",
+        "exec 3> /tmp/report\nexport GREETING=hello\necho three >&3\n",
+    ],
+    ids=["exit", "trap", "descriptor"],
+)
+def test_prestart_as_people_write_it(
+    engine: Engine, app: Path, mode: list[str], script: str
+) -> None:
+    write(app, {"prestart.sh": script})
+    container = engine.run(mode, app=app)
+    port = DEBUG_PORT if mode else 80
+    container.wait_until_serving(inside=port)
+    assert container.get("/env/GREETING", inside=port).text == "hello"
+
+
+def test_prestart_where_nothing_can_be_written(engine: Engine, app: Path) -> None:
+    write(app, {"prestart.sh": "export GREETING=hello\n"})
+    volume = {str(app): {"bind": "/app", "mode": "ro"}}
+    container = engine.run(DEBUG, volumes=volume, read_only=True)
+    container.wait_until_serving(inside=DEBUG_PORT)
+    assert container.get("/env/GREETING", inside=DEBUG_PORT).text == "hello"
+
+
+@pytest.mark.parametrize(
+    ("script", "expected", "words"),
+    [
+        ("echo migrating\nfalse\necho more\n", 1, "prestart.sh exited with code 1; the app"),
+        ("exit 7\n", 7, "prestart.sh exited with code 7; the application is not started"),
+        ("kill -KILL $$\n", 70, "prestart.sh was killed by SIGKILL; the application is not"),
+        ("export DEBUG_HOSTS=a/b\n", BAD_SETTING, "DEBUG_HOSTS='a/b' is not allowed"),
+    ],
+)
+def test_a_failing_prestart_ends_debug_mode(
+    engine: Engine, app: Path, script: str, expected: int, words: str
+) -> None:
+    write(app, {"prestart.sh": script})
+    code, seconds, last = ended(engine.run(DEBUG, app=app))
+    assert last.startswith(f"docker-flask: {words}")
+    assert code == expected
+    assert seconds <= REFUSED
+
+
+@both_modes
+def test_a_prestart_that_may_not_be_read(engine: Engine, app: Path, mode: list[str]) -> None:
+    """It is not passed over."""
+    write(app, {"prestart.sh": "export GREETING=hello\n"})
+    (app / "prestart.sh").chmod(0)
+    container = engine.run(mode, app=app, user="12345")
+    code, _, last = ended(container)
+    assert (code, "Permission denied" in container.logs()) == (1, True), container.logs()
+    assert last.startswith("docker-flask: prestart.sh exited with code 1")
+
+
+@pytest.mark.parametrize(("number", "expected"), [("TERM", 0), ("INT", 130)])
+def test_debug_mode_stops_during_prestart(
+    engine: Engine, app: Path, number: str, expected: int
+) -> None:
+    write(app, {"prestart.sh": "echo preparing\nsleep 60\n"})
+    container = engine.run(DEBUG, app=app)
+    container.wait_for_log("preparing")
+    begun = time.monotonic()
+    container.docker.kill(number)
+    assert container.wait_for_exit() == expected
+    assert time.monotonic() - begun <= STOP
+    assert "not for production" not in container.logs(), "it has not started"
 
 
 def test_every_directive_of_ours_gives_way(engine: Engine, app: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 from docker.errors import APIError
-from harness import Container, Engine, wait_for
+from harness import DEBUG, DEBUG_PORT, Container, Engine, wait_for
 
 START, STOP, GONE = 1.0, 1.5, 1.0  # seconds, as promised
 SERVICE_USER = "33"  # www-data on Debian and Ubuntu
@@ -164,6 +164,28 @@ def test_any_user(engine: Engine, user: str) -> None:
     code, took = container.stop()
     assert code == 0
     assert took <= STOP
+
+
+@pytest.mark.parametrize(
+    "dropped", [["ALL"], ["SETUID"], ["SETGID"], ["CHOWN"], ["SETUID", "SETGID", "CHOWN"]], ids=str
+)
+def test_root_without_privileges(engine: Engine, dropped: list[str]) -> None:
+    """It can't become another user, and nginx does not try."""
+    container = engine.run(cap_drop=dropped)
+    smoke(container)
+    assert '"GET /no-such-page HTTP/1.1" 404' in container.wait_for_log("/no-such-page")
+    assert container.execute("docker-flask", "reload")[0] == 0
+    assert container.execute("docker-flask", "health")[0] == 0
+    assert "[emerg]" not in container.logs()
+    code, took = container.stop()
+    assert code == 0
+    assert took <= STOP
+
+
+def test_without_privileges_in_debug_mode(engine: Engine) -> None:
+    container = engine.run(DEBUG, cap_drop=["ALL"])
+    container.wait_until_serving(inside=DEBUG_PORT)
+    assert container.stop()[0] == 0
 
 
 def test_health(engine: Engine, app_folder: Path) -> None:

@@ -18,17 +18,30 @@ app.config["USE_X_SENDFILE"] = "USE_X_SENDFILE" in os.environ
 
 
 class Echo:
-    """Answers a request that asks for it with what the server made of its target."""
+    """Answers a request that asks for it with what the server made of its target.
+
+    Also those of plain WSGI: one that starts its answer within the body, one that pushes it.
+    """
 
     def __init__(self, application):
         self.application = application
 
     def __call__(self, environ, start_response):
+        header = [("X-Test", "x" * int(environ.get("HTTP_X_SIZE", "0")))]
+        if environ["PATH_INFO"] == "/started-within":
+            return self.start_within(start_response, header)
+        if environ["PATH_INFO"] == "/pushed":
+            start_response("200 OK", header)(b"ok")
+            return []
         if "HTTP_X_ECHO" not in environ:
             return self.application(environ, start_response)
         body = json.dumps({name: environ.get(name, "") for name in ECHOED}).encode()
         start_response("200 OK", [("Content-Length", str(len(body)))])
         return [body]
+
+    def start_within(self, start_response, header):
+        start_response("200 OK", header)
+        yield b"ok"
 
 
 app.wsgi_app = Echo(app.wsgi_app)
@@ -129,6 +142,33 @@ def response_headers():
 @app.get("/one-response-header")
 def one_response_header():
     return "ok", {"X-Test": "x" * request.args.get("bytes", 1, int)}
+
+
+@app.get("/fails-at-once")
+def fails_at_once():
+    def made():
+        raise ValueError("before the first byte")
+        yield b"never"
+
+    return Response(made())
+
+
+@app.get("/passed-on")
+def passed_on():
+    """As of a view that asks another server, and answers with all that it got."""
+    headers = {"Transfer-Encoding": "chunked", "Connection": "keep-alive", "Keep-Alive": "timeout=5"}
+    body = b"from elsewhere"
+    return Response(body if "length" in request.args else iter([body]), headers=headers)
+
+
+@app.get("/not-latin")
+def not_latin():
+    return "ok", {"Content-Disposition": "attachment; filename=10\N{EURO SIGN}.pdf"}
+
+
+@app.get("/not-bytes")
+def not_bytes():
+    return Response(bytearray(chunk) for chunk in (b"one", b"two"))
 
 
 @app.get("/nothing")
