@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import peers  # noqa: E402
-from harness import IMAGE, docker_client  # noqa: E402
+from harness import docker_client, image_with  # noqa: E402
+
+from docker_flask.servers import GEVENT_PIN, GRANIAN_PIN, GUNICORN_PIN  # noqa: E402
 
 # What the report says of each image's parts: distributions of Python's, and two programs.
 VERSIONS = r"""
@@ -37,7 +39,8 @@ class Contestant:
     name: in the report; how: in its words; peer: a folder of peers/, None for this image;
     kind: "ours" (with its variants), "peer" or "limit"; options: of Engine.run; four: those that
     give it four workers, None where nothing does; rows: the only ones it takes part in, if not in
-    all; loop: it has no server, and calls the application itself.
+    all; loop: it has no server, and calls the application itself; packages: what this image does
+    not have of it.
     """
 
     name: str
@@ -48,10 +51,11 @@ class Contestant:
     four: dict[str, Any] | None = None
     rows: tuple[str, ...] = ()
     loop: bool = False
+    packages: tuple[str, ...] = ()
 
     def image(self) -> str:
         """Its image, which is built where it is a peer's."""
-        return IMAGE if self.peer is None else peers.build(self.peer)
+        return image_with(*self.packages) if self.peer is None else peers.build(self.peer)
 
     def missing(self) -> str:
         """Why it can't take part yet, or nothing: this image does not have its settings."""
@@ -59,7 +63,7 @@ class Contestant:
         if not env:
             return ""
         words = [word for name, value in env.items() for word in ("-e", f"{name}={value}")]
-        asked = docker_client("run", "--rm", *words, IMAGE, "settings")
+        asked = docker_client("run", "--rm", *words, self.image(), "settings")
         if asked.returncode:
             return asked.stderr.strip()
         known = {line.split()[0] for line in asked.stdout.splitlines() if line.strip()}
@@ -67,10 +71,14 @@ class Contestant:
         return f"no setting {', '.join(lacking)}" if lacking else ""
 
 
-def ours(name: str, how: str, *rows: str, **env: str) -> Contestant:
+def ours(
+    name: str, how: str, *rows: str, packages: tuple[str, ...] = (), **env: str
+) -> Contestant:
     """A variant of this image."""
     four = {"env": {"WEB_CONCURRENCY": "4"}}
-    return Contestant(name, how, kind="ours", options={"env": env}, four=four, rows=rows)
+    return Contestant(
+        name, how, kind="ours", options={"env": env}, four=four, rows=rows, packages=packages
+    )
 
 
 def gunicorn(*options: str) -> dict[str, Any]:
@@ -83,17 +91,31 @@ CONTESTANTS = [
     ours("ours", "as `docker run` starts it"),
     ours("ours, no access log", "`ACCESS_LOG=0`", "1 hello", ACCESS_LOG="0"),
     ours("ours, threads", "`THREADS=8`", "1 hello", "4 block", THREADS="8"),
-    ours("ours, gunicorn", "`APP_SERVER=gunicorn`", APP_SERVER="gunicorn"),
     ours(
         "ours, gevent",
-        "`APP_SERVER=gunicorn WORKER_CLASS=gevent`",
-        "1 hello",
-        "4 block",
-        APP_SERVER="gunicorn",
+        "`WORKER_CLASS=gevent`",
+        *("1 hello", "4 block"),
+        packages=(GEVENT_PIN,),
         WORKER_CLASS="gevent",
     ),
-    ours("ours, granian", "`APP_SERVER=granian`", APP_SERVER="granian"),
-    ours("ours, cache", "`RESPONSE_CACHE=1`", "6 page", RESPONSE_CACHE="1"),
+    ours(
+        "ours, gunicorn gevent",
+        "`APP_SERVER=gunicorn WORKER_CLASS=gevent WEB_CONCURRENCY=5`",
+        *("1 hello", "4 block"),
+        packages=(GUNICORN_PIN.replace("==", "[gevent]=="),),
+        APP_SERVER="gunicorn",
+        WORKER_CLASS="gevent",
+        WEB_CONCURRENCY="5",
+    ),
+    ours(
+        "ours, granian",
+        "`APP_SERVER=granian WEB_CONCURRENCY=2`",
+        "1 hello",
+        packages=(GRANIAN_PIN,),
+        APP_SERVER="granian",
+        WEB_CONCURRENCY="2",
+    ),
+    ours("ours, no cache", "`RESPONSE_CACHE=off`", *("1 hello", "6 page"), RESPONSE_CACHE="off"),
     ours("ours, preload", "`PRELOAD=1`", MEMORY, "9 start", PRELOAD="1"),
     Contestant("tutorial", "nginx and apt's uWSGI, 4 processes of 2 threads", "tutorial", four={}),
     Contestant(
