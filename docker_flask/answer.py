@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from docker_flask import files
+from docker_flask.shared import Page
 
 StartResponse = Callable[..., Any]
 # Bytes of all headers, as nginx.conf and app.ini let pass. uWSGI would cut the value of one that is
@@ -25,16 +26,20 @@ class HeadersTooLarge(Exception):
 class Answer:
     """One answer: gives the application a `start_response`, and the server what comes of it.
 
-    prefix: of nginx's location for files, empty if workers are to send them.
+    prefix: of nginx's location for files, empty if workers are to send them; page: what nginx's
+    cache is told of it, None if that has no say in it.
     """
 
-    __slots__ = ("_body", "_environ", "_held", "_prefix", "_push", "_start")
+    __slots__ = ("_body", "_environ", "_held", "_page", "_prefix", "_push", "_start")
 
-    def __init__(self, environ: dict[str, Any], start: StartResponse, prefix: str) -> None:
+    def __init__(
+        self, environ: dict[str, Any], start: StartResponse, prefix: str, page: Page | None = None
+    ) -> None:
         environ["wsgi.file_wrapper"] = files.File
         self._environ = environ
         self._start = start
         self._prefix = prefix
+        self._page = page
         self._held: tuple[str, files.Headers] | None = None
         self._body: Iterable[bytes] | None = None
         self._push: Callable[[bytes], Any] | None = None
@@ -44,7 +49,7 @@ class Answer:
         if self._body is None and self._push is None:
             self._held = status, headers
         else:  # within the body, as of an application that is a generator
-            self._push = self._start(status, self._adjust(headers), *exc_info)
+            self._push = self._start(status, self._adjust(status, headers), *exc_info)
         return self._write
 
     def begin(self, body: Iterable[bytes]) -> Iterable[bytes]:
@@ -53,12 +58,16 @@ class Answer:
         if self._held is None:
             return body
         status, headers = self._held
+        page = self._page
+        if page and page.known and (stand_in := page.stand_in(status)):
+            self._start("200 OK", stand_in)
+            return ()
         if self._prefix:
             of_file = files.handed_over(self._prefix, self._environ, status, headers, body)
             if of_file is not None:
                 self._start("200 OK", self._bounded(of_file))
                 return ()
-        self._start(status, self._adjust(headers))
+        self._start(status, self._adjust(status, headers))
         return body
 
     def _write(self, data: bytes) -> None:
@@ -66,16 +75,21 @@ class Answer:
         if self._held is not None:
             status, headers = self._held
             self._held = None
-            self._push = self._start(status, self._adjust(headers))
+            self._push = self._start(status, self._adjust(status, headers))
         if self._push is not None:
             self._push(data)
 
-    def _adjust(self, headers: files.Headers) -> files.Headers:
+    def _adjust(self, status: str, headers: files.Headers) -> files.Headers:
         names = {name.lower() for name, _ in headers}
         if "transfer-encoding" in names:
             # Of an answer that the application got from elsewhere and passes on. How this one is
             # sent is not its concern, and with a length beside it, nginx takes it for a fault.
             headers = [pair for pair in headers if pair[0].lower() != "transfer-encoding"]
+        if "x-accel-expires" in names:
+            # It would have nginx keep what docker_flask/shared.py has not seen to.
+            headers = [pair for pair in headers if pair[0].lower() != "x-accel-expires"]
+        if self._page and "cache-control" in names:
+            headers = [*headers, *self._page.answered(status, headers)]
         if self._prefix and "x-accel-redirect" in names:
             # One that the application got from elsewhere and passes on: nginx would obey it.
             headers = [pair for pair in headers if not self._names_a_file(*pair)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 import shutil
@@ -26,6 +27,8 @@ IDLE_CONNECTIONS = 4096
 # only wait until their clients give up, and be worked on all the same: at twice the load that a
 # container carries, 4,096 cost a third of its good answers.
 QUEUE = 1024
+# Kept pages that nginx has open; fewer where it may open few files.
+OPEN_PAGES = 256
 # Descriptors that nginx has open itself: sockets, log, event queue.
 OWN_DESCRIPTORS = 24
 
@@ -52,6 +55,7 @@ def configure(
     files_location: str,
     over_http: str,
     listeners: list[int],
+    cache: int = 0,
 ) -> Configuration:
     """What nginx is to run with: the user's own nginx.conf, or the image's and the user's snippets.
 
@@ -72,6 +76,7 @@ def configure(
             files_location=files_location,
             over_http=over_http,
             headers_in_server=nginx_files.headers_in_server(),
+            cache=cache,
         )
         text, overrides = nginx_files.without(rendered, nginx_files.overrides())
         notes = _less_than_wanted(settings, limits)
@@ -98,6 +103,7 @@ def render(
     over_http: str = "",
     headers_in_server: bool = False,
     template: Path = TEMPLATE,
+    cache: int = 0,
 ) -> str:
     """The text of the image's configuration for nginx.
 
@@ -106,7 +112,8 @@ def render(
     `link_static` put them; starting: answer 503 to everything; files_location: for files that the
     application answers with, empty if workers are to send them; over_http: the header by which the
     application server learns what else it has no way to know (over_http.py), empty for uWSGI;
-    headers_in_server: the user adds headers there.
+    headers_in_server: the user adds headers there; cache: bytes to keep of pages that everybody
+    may share.
     """
     nginx_workers = settings.nginx_worker_processes
     if nginx_workers == "auto":
@@ -141,6 +148,8 @@ def render(
         cache_control=_cache_control(static.max_age if static else None),
         starting=starting,
         headers_in_server=headers_in_server,
+        cache=cache,
+        open_pages=0 if nginx_files.opens_files() else _open_pages(descriptors),
     )
 
 
@@ -170,6 +179,17 @@ def link_static(runtime: Path, static: StaticFiles | None, number: int) -> None:
         shutil.rmtree(before)
 
 
+def forget_pages(runtime: Path) -> None:
+    """Have nginx serve none of the pages that it keeps.
+
+    Files that were removed under it would be complaints in its log; those whose first bytes, the
+    version of their form, it does not know are written anew.
+    """
+    for page in (runtime / "cache").glob("*"):
+        with contextlib.suppress(OSError), page.open("r+b") as file:
+            file.write(bytes(8))
+
+
 def _less_than_wanted(settings: Settings, limits: Limits) -> list[str]:
     """What nginx is given less of than the settings say, in words."""
     descriptors, connections = _bounds(settings, limits)
@@ -188,7 +208,11 @@ def _bounds(settings: Settings, limits: Limits) -> tuple[int, int]:
     """Open files and connections of each of nginx's processes."""
     descriptors = min(settings.nginx_worker_open_files, limits.descriptors)
     wanted = settings.nginx_worker_connections or 2 * limits.backlog + IDLE_CONNECTIONS
-    return descriptors, min(wanted, descriptors - OWN_DESCRIPTORS)
+    return descriptors, min(wanted, descriptors - OWN_DESCRIPTORS - _open_pages(descriptors))
+
+
+def _open_pages(descriptors: int) -> int:
+    return min(OPEN_PAGES, descriptors // 16)
 
 
 def command(configuration: Path) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import secrets
 import signal
 import socket
@@ -59,19 +61,25 @@ class Generation:
         self._channel, self._workers_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._channel.setblocking(False)
         loop.watch(self._channel, self._on_message)
+        # What its workers tell each other of pages that nginx keeps (docker_flask/shared.py).
+        self._pages = io.FileIO(os.memfd_create("docker-flask-pages"), "r+")
 
     def start(self, environment: Mapping[str, str]) -> None:
         """Start the server, also again after one that died."""
         self._loading.clear()
         self._workers.clear()
         self.loaded = self.failure = ""
-        descriptors = [self._listener.fileno(), self._workers_end.fileno()]
-        channel = process.FIRST_DESCRIPTOR + 1
+        inherited = (self._listener, self._workers_end, self._pages)
+        channel, pages = range(process.FIRST_DESCRIPTOR + 1, process.FIRST_DESCRIPTOR + 3)
         try:
             self.pid = process.spawn(
                 self.server.command(self.settings, self._limits, self._options_file),
-                {**environment, notify.VARIABLE: str(channel)},
-                descriptors,
+                {
+                    **environment,
+                    notify.VARIABLE: str(channel),
+                    "DOCKER_FLASK_TABLE_FD": str(pages),
+                },
+                [kept.fileno() for kept in inherited],
             )
         except OSError as error:
             self.failure = f"{self.server.name} can't be started: {error.strerror}"
@@ -121,7 +129,7 @@ class Generation:
         for group in self.groups:
             process.signal_group(group, signal.SIGKILL)
         self._loop.forget(self._channel)
-        for kept in (self._channel, self._workers_end, self._listener):
+        for kept in (self._channel, self._workers_end, self._listener, self._pages):
             kept.close()
         self.path.unlink(missing_ok=True)
         if self._options_file:

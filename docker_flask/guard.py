@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from docker_flask.answer import Answer, HeadersTooLarge
+from docker_flask.shared import Pages
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -49,6 +50,7 @@ class Guard:
     files: the name of nginx's location for files, empty if workers are to send them.
     most_requests, most_memory (bytes): what a worker may answer and take before it is replaced; 0
     for no limit. over_http: the server leaves it to the application to read a request's body.
+    pages: what nginx's cache is told of answers, None without one.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Guard:
         most_requests: int = 0,
         most_memory: int = 0,
         over_http: bool = False,
+        pages: Pages | None = None,
     ) -> None:
         self._application = application
         self._timeout = timeout
@@ -66,6 +69,7 @@ class Guard:
         self._most_requests = most_requests
         self._most_memory = most_memory
         self._over_http = over_http
+        self._pages = pages
         # Threads with a request.
         self._inside: set[int] = set()
         # When each thread's request began or went on; negative while its client is sent something.
@@ -91,12 +95,16 @@ class Guard:
         self._inside.add(thread)
         begun[thread] = now()
         body = environ["wsgi.input"] if self._over_http and _has_body(environ) else None
-        result = None
-        sent = False
+        result = page = None
+        sent = complete = False
         if environ.get("REQUEST_URI", "").startswith("//"):
             _begin_with_one_slash(environ)
         try:
-            answer = Answer(environ, start_response, self._files)
+            page = self._pages.asked(environ) if self._pages else None
+            if page and page.known and (elsewhere := page.elsewhere()):
+                start_response("200 OK", elsewhere)
+                return
+            answer = Answer(environ, start_response, self._files, page)
             result = self._application(environ, answer.start)
             for chunk in answer.begin(result):
                 if not isinstance(chunk, bytes):  # uWSGI would leave it out, with status 200
@@ -105,6 +113,7 @@ class Guard:
                 sent = True
                 yield chunk
                 begun[thread] = now()
+            complete = True
         except GeneratorExit:  # the client has left
             raise
         except BaseException as error:  # also SystemExit: a request does not end the worker
@@ -118,11 +127,16 @@ class Guard:
             plain = [("Content-Type", "text/plain"), ("Content-Length", str(len(_FAILED)))]
             # Headers that were not sent yet are replaced; uWSGI does so in any case.
             replacing = (sys.exc_info(),) if self._over_http else ()
+            if page and page.known and (stand_in := page.stand_in("500")):
+                start_response("200 OK", stand_in, *replacing)
+                return
             start_response("500 Internal Server Error", plain, *replacing)
             yield _FAILED
         finally:
             begun.pop(thread, None)
             try:
+                if page and (page.known or page.shared):
+                    page.end(complete)
                 close = getattr(result, "close", None)
                 if close:
                     close()

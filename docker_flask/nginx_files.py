@@ -135,6 +135,24 @@ def pass_requests() -> bool:
     )
 
 
+def own_cache() -> bool:
+    """True if a snippet of the user's says what nginx keeps."""
+    return any(
+        re.match("(uwsgi|proxy)_(no_)?cache", directive.name)
+        for file in FOLDER.glob("*.d/*.conf")
+        for directive in _read(file)
+    )
+
+
+def opens_files() -> bool:
+    """True if a snippet says how files are sent, where requests are passed to the application."""
+    return any(
+        directive.name in ("open_file_cache", "open_file_cache_valid", "sendfile")
+        for file in FOLDER.glob("location.d/*.conf")
+        for directive in _read(file)
+    )
+
+
 def check_passing(via: str) -> None:
     """Raises SettingError where the user's pass requests in the other of nginx's ways: via is
     `uwsgi` or `proxy`."""

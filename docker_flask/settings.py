@@ -117,6 +117,21 @@ def _size(least: str = "0") -> Kind:
     )
 
 
+def _size_or_off(least: str, usual: str) -> Kind:
+    """A size; a switch means none or the usual one."""
+    switch, size = _switch(), _size(least)
+
+    def parse(text: str) -> str:
+        try:
+            return usual if switch.parse(text) else "0"
+        except ValueError:
+            return str(size.parse(text))
+
+    return Kind(
+        parse, f"off, or a number of bytes (at least {least}) with k, m or g behind it, as in 50m"
+    )
+
+
 def in_bytes(size: str) -> int:
     """What a size such as `50m` means."""
     shift = {"k": 10, "m": 20, "g": 30}.get(size[-1].lower())
@@ -355,6 +370,12 @@ class Settings:
         _switch(),
         "1",
         "Files that the application answers with (`send_file`) are sent by nginx, not by a worker.",
+    )
+    response_cache: str = setting(
+        _size_or_off(least="1m", usual="64m"),
+        "64m",
+        "Most that nginx keeps of the pages that the application lets everybody share, at most a "
+        "quarter of what is free on that disk; `off` for nothing.",
     )
     trusted_proxies: tuple[str, ...] | None = setting(
         _networks(),

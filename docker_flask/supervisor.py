@@ -46,6 +46,8 @@ HURRIED = 0.2
 CUT_MARGIN = 5.0
 # Below these, a container that serves well when idle may fail under load, and its log says so.
 FEW_DESCRIPTORS, SHORT_BACKLOG, FEW_PROCESSES = 1024, 128, 32
+# A cache smaller than this is not worth it; one page takes at most this part of it.
+LEAST_CACHE, SHARE_OF_A_PAGE = 1 << 20, 8
 # How long nginx may take to end its workers when it gets another configuration.
 NGINX_TAKEOVER = 2.0
 # How often a serving supervisor looks for what no signal tells: a process that was stopped
@@ -94,6 +96,9 @@ class Supervisor:
         # The name of nginx's location for files, and of its header for a server that it reaches by
         # HTTP: what nobody can guess, nobody can ask for or send.
         self.secret = secrets.token_hex(16)
+        # The disk keeps room for others.
+        disk = os.statvfs(runtime)
+        self.cache_room = disk.f_bavail * disk.f_frsize // 4
 
         self.nginx = 0
         self.configuration: Configuration | None = None
@@ -233,6 +238,10 @@ class Supervisor:
         environment["WEB_CONCURRENCY"] = str(settings.web_concurrency)
         environment["DOCKER_FLASK_OVER_HTTP"] = self._header()
         environment["DOCKER_FLASK_FILES"] = self._files_location(settings)
+        if cache := self._cache(settings):
+            environment["DOCKER_FLASK_PAGES"] = (
+                f"{cache // SHARE_OF_A_PAGE} {self.runtime / 'cache'}"
+            )
         environment["DOCKER_FLASK_RETIRE_SIGNAL"] = str(int(self.server.retire_signal))
         for name in ("STATIC_URL", "STATIC_PATH", "STATIC_MAX_AGE"):
             value = getattr(settings, name.lower())
@@ -246,6 +255,7 @@ class Supervisor:
         fresh.point(self.runtime / "app.sock")
         if self.current:
             self.retiring.append(Retiring(self.current))
+            self._forget_pages()
         self.current, self.candidate = fresh, None
         shared = (
             "; loaded once (PRELOAD=1), so its workers share the connections opened at import"
@@ -299,6 +309,7 @@ class Supervisor:
             self._files_location(settings),
             self._header(),
             self._descriptors(),
+            self._cache(settings),
         )
 
     def _say_later(self, configuration: Configuration) -> None:
@@ -320,6 +331,18 @@ class Supervisor:
 
     def _header(self) -> str:
         return f"X-{self.secret}" if self.server.over_http else ""
+
+    def _cache(self, settings: Settings) -> int:
+        """Bytes of pages that nginx may keep."""
+        if nginx_files.pass_requests() or nginx_files.own_cache():
+            return 0
+        size = min(in_bytes(settings.response_cache), self.cache_room)
+        return size if size >= LEAST_CACHE else 0
+
+    def _forget_pages(self) -> None:
+        from docker_flask import frontend
+
+        frontend.forget_pages(self.runtime)
 
     def _descriptors(self) -> list[int]:
         return [listener.fileno() for listener in self.listeners]
@@ -496,6 +519,7 @@ class Supervisor:
             if overdue or old.idle_looks >= 2:
                 old.generation.stop(POLITE)
                 self.retiring.remove(old)
+                self._forget_pages()  # also those that it made last
 
     def _look_around(self) -> None:
         now = time.monotonic()

@@ -20,7 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from docker_flask import files, guard, locate, locate_static, notify
+from docker_flask import files, guard, locate, locate_static, notify, shared
 
 EXIT_NOT_LOADED = 70  # EX_SOFTWARE in sysexits.h
 
@@ -35,6 +35,7 @@ def load() -> Any:
     os.environ["FLASK_RUN_FROM_CLI"] = "true"
     # Not for the application, nor for those whom it shows its environment.
     files_location = os.environ.pop("DOCKER_FLASK_FILES", "")
+    pages = shared.join(os.environ)
     notify.send("loading")
     root = Path.cwd()
     try:
@@ -60,6 +61,7 @@ def load() -> Any:
         int(os.environ.get("MAX_REQUESTS", "0")),
         int(os.environ.get("MAX_WORKER_MEMORY", "0")),
         bool(over_http),
+        pages,
     )
     _let_term_end_children()
     static, words = locate_static.find(found.application, root)

@@ -39,12 +39,14 @@ def render(
     files: str = "",
     over_http: str = "",
     headers_in_server: bool = False,
+    cache: int = 0,
     **environ: str,
 ) -> str:
     settings = load(environ, limits)
     return frontend.render(
         *(settings, limits, RUNTIME, BOTH, static, starting, files, over_http, headers_in_server),
         template,
+        cache=cache,
     )
 
 
@@ -62,7 +64,7 @@ def directives(text: str) -> list[str]:
 def test_nothing_of_the_template_is_left(
     starting: bool, static: StaticFiles | None, environ: dict[str, str]
 ) -> None:
-    text = render(static=static, starting=starting, **environ)
+    text = render(static=static, starting=starting, cache=0 if starting else 1 << 20, **environ)
     assert not re.search(r"{{|}}|{%|%}|{#|None|Undefined", text)
     assert text.count("{") == text.count("}")
     assert text.endswith("}\n")
@@ -108,7 +110,7 @@ def test_appears(environ: dict[str, str], line: str) -> None:
         ({"backlog": 4_096}, ["worker_connections 12288;", "limit_conn requests 1026;"]),
         ({"backlog": 128}, ["worker_connections 4352;", "listen 0.0.0.0:80 backlog=128;"]),
         # Never more connections than descriptors, or nginx runs out of them.
-        ({"descriptors": 1_024}, ["worker_connections 1000;", "limit_conn requests 375;"]),
+        ({"descriptors": 1_024}, ["worker_connections 936;", "limit_conn requests 351;"]),
     ],
 )
 def test_limits_appear(limits: dict[str, Any], lines: list[str]) -> None:
@@ -127,6 +129,31 @@ def test_files_are_sent_from_a_location_that_no_client_can_ask_for() -> None:
 
 def test_workers_can_send_files() -> None:
     assert [line for line in directives(render()) if "alias" in line or "internal" in line] == []
+
+
+def test_the_cache_is_bounded_and_can_be_off() -> None:
+    text = render(cache=8 << 20)
+    assert f"uwsgi_cache_path {RUNTIME}/cache" in text
+    assert "max_size=8192k" in text
+    assert not re.search("uwsgi_cache|open_file_cache|HTTP_IF_|X-Cache-Status", render())
+
+
+def test_the_cache_tells_apart_what_proxies_say() -> None:
+    text = render(cache=8 << 20, TRUSTED_PROXIES="10.0.0.0/8")
+    (key,) = re.findall("uwsgi_cache_key (.*);", text)
+    for name in ("proto", "host", "port", "prefix"):
+        assert f"\\n$http_x_forwarded_{name}\\n" in key
+    assert key.startswith('"$trusted_peer\\n')
+    assert "10.0.0.0/8 1;" in directives(text)
+
+
+def test_pages_are_made_unreadable_to_nginx(tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    page = tmp_path / "cache/page"
+    page.write_bytes(b"versions" + b"page")
+    frontend.forget_pages(tmp_path)
+    assert page.read_bytes() == bytes(8) + b"page"
+    frontend.forget_pages(tmp_path / "nowhere")
 
 
 def test_access_log_can_be_off() -> None:

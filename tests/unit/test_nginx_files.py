@@ -158,3 +158,24 @@ def test_how_long_a_request_may_take(folder: Path, text: str, seconds: str) -> N
 
 def test_nothing_is_said_of_how_long_it_may_take() -> None:
     assert nginx_files.said("uwsgi") == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "own"),
+    [
+        ("conf.d", "uwsgi_cache_path /tmp/x keys_zone=x:1m;", True),
+        ("server.d", "location /a { uwsgi_cache x; uwsgi_pass application; }", True),
+        ("location.d", "uwsgi_no_cache 1;", True),
+        ("server.d", "location /a { proxy_cache x; }", True),
+        ("conf.d", "open_file_cache off; # uwsgi_cache x;", False),
+    ],
+)
+def test_a_cache_of_the_users(folder: Path, name: str, text: str, own: bool) -> None:
+    (folder / name / "x.conf").write_text(text)
+    assert nginx_files.own_cache() is own
+
+
+def test_how_files_are_sent_is_the_users_to_say(folder: Path) -> None:
+    assert not nginx_files.opens_files()
+    (folder / "location.d/x.conf").write_text("sendfile on;")
+    assert nginx_files.opens_files()

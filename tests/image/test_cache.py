@@ -1,0 +1,572 @@
+"""The response cache: kept is what the application lets everybody share, and nothing else."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx
+import pytest
+from harness import APPS, Container, Engine, wait_for
+from servers import CHOSEN
+
+PUBLIC = "Cache-Control:public, max-age=600"
+# Expires before a test is over, but not before its next request, were that to take a second.
+BRIEF = "Cache-Control:public, max-age=2"
+STATUS = "X-Cache-Status"
+
+
+class Service:
+    """A container with the application of this module."""
+
+    def __init__(self, container: Container) -> None:
+        self.container = container
+        self.port = container.port()
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=20)
+
+    def get(self, path: str, **headers: str) -> httpx.Response:
+        lines = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.client.get(path, headers=lines)
+
+    def call(self, path: str, **headers: str) -> str:
+        """Which call of the application this answer comes from."""
+        return str(self.get(path, **headers).json()["call"])
+
+    def calls(self, path: str) -> int:
+        """How often the application was called for a path."""
+        _, log = self.container.execute("cat", "/tmp/calls")
+        return log.splitlines().count(path)
+
+    def run(self, command: str) -> None:
+        code, output = self.container.execute("bash", "-c", command)
+        assert code == 0, output
+
+
+Start = Callable[..., Service]
+
+
+@pytest.fixture(scope="module")
+def start(session_engine: Engine) -> Iterator[Start]:
+    """Start a container with settings, or return the one that was started so."""
+    started: dict[str, Service] = {}
+
+    def run(env: dict[str, str] | None = None, **options: Any) -> Service:
+        key = f"{sorted((env or {}).items())} {options}"
+        if key not in started:
+            volumes = {str(APPS / "cache"): {"bind": "/app", "mode": "ro"}}
+            env = {"WEB_CONCURRENCY": "2", **(env or {})}
+            container = session_engine.run(env=env, volumes=volumes, **options)
+            container.wait_until_serving()
+            started[key] = Service(container)
+        return started[key]
+
+    yield run
+    for service in started.values():
+        service.client.close()
+    session_engine.remove_containers()
+
+
+@pytest.fixture(scope="module")
+def service(start: Start) -> Service:
+    return start()
+
+
+pages = iter(range(10**6))
+
+
+def page(*lines: str, **more: str) -> str:
+    """The address of a page that nobody has asked for, with these header lines."""
+    return f"/page/{next(pages)}?{urlencode([('h', line) for line in lines] + [*more.items()])}"
+
+
+# --- what is kept --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        PUBLIC,
+        "Cache-Control:s-maxage=600",
+        "Cache-Control:PUBLIC, MAX-AGE=600",
+        "cache-control:max-age=0, s-maxage=600",
+    ],
+)
+def test_a_page_that_everybody_may_share_is_kept(service: Service, line: str) -> None:
+    path = page(line)
+    first, second = service.get(path), service.get(path)
+    assert (first.headers[STATUS], second.headers[STATUS]) == ("MISS", "HIT")
+    assert first.content == second.content
+    # Its age shows.
+    assert first.headers["Date"] == second.headers["Date"]
+    assert "X-Accel-Expires" not in first.headers
+    assert first.headers["X-Request-ID"] != second.headers["X-Request-ID"]
+
+
+@pytest.mark.parametrize("status", ["404", "301", "410"])
+def test_other_answers_are_kept(service: Service, status: str) -> None:
+    path = page(PUBLIC, status=status)
+    assert [service.get(path).headers[STATUS] for _ in range(2)] == ["MISS", "HIT"]
+
+
+def test_head_is_answered_from_the_cache_but_fills_none(service: Service) -> None:
+    path = page(PUBLIC)
+    assert STATUS not in service.client.head(path).headers
+    whole = service.get(path)
+    assert whole.json()["method"] == "GET"
+    head = service.client.head(path)
+    assert head.headers[STATUS] == "HIT"
+    assert head.headers["Content-Length"] == whole.headers["Content-Length"]
+
+
+def test_conditions_and_ranges(service: Service) -> None:
+    path = page(PUBLIC, etag="tag", size="1000")
+    # The application answers these itself, and they are not taken for the page.
+    assert service.get(path, If_None_Match='"tag"').status_code == 304
+    assert service.get(path, Range="bytes=0-9").status_code == 206
+    assert service.calls(path) == 2
+    whole = service.get(path, Accept_Encoding="identity")
+    assert (whole.status_code, whole.headers[STATUS]) == (200, "MISS")
+    assert service.get(path, If_None_Match='"tag"').status_code == 304
+    assert service.get(path, If_None_Match='"other"').status_code == 200
+    part = service.get(path, Range="bytes=0-9", Accept_Encoding="identity")
+    assert (part.status_code, part.content) == (206, whole.content[:10])
+    assert service.calls(path) == 3
+
+
+def test_an_old_page_is_renewed_also_by_a_condition(service: Service) -> None:
+    path = page(BRIEF, etag="tag")
+    service.get(path)
+
+    def renewed() -> bool:
+        answer = service.get(path, If_None_Match='"tag"')
+        assert answer.status_code == 304
+        return answer.headers[STATUS] == "EXPIRED"
+
+    wait_for(renewed, 10, "the page to be too old")
+    wait_for(lambda: service.get(path).headers[STATUS] == "HIT", 10, "the page to be kept")
+
+
+def test_compressed_for_those_who_accept_it(service: Service) -> None:
+    path = page(PUBLIC, size="5000")
+    plain = service.get(path, Accept_Encoding="identity")
+    packed = service.get(path, Accept_Encoding="gzip")
+    assert "Content-Encoding" not in plain.headers
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert packed.headers[STATUS] == "HIT"
+    assert plain.content == packed.content
+
+
+def test_large_headers(service: Service) -> None:
+    path = page(PUBLIC, *(f"X-{number}:{'x' * 1000}" for number in range(6)))
+    first, second = service.get(path), service.get(path)
+    assert second.headers[STATUS] == "HIT"
+    assert first.content == second.content
+
+
+# --- what never is -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [],
+        ["Cache-Control:max-age=600"],
+        ["Cache-Control:private, max-age=600"],
+        ["Expires:Thu, 01 Jan 2099 00:00:00 GMT"],
+        ["X-Accel-Expires:600"],
+        ["X-Accel-Expires:600", "Cache-Control:private"],
+        ["X-Accel-Expires:@4102444800", "Cache-Control:max-age=600"],
+        [PUBLIC, "Set-Cookie:user=ann"],
+        [PUBLIC, "Cache-Control:private"],
+        [PUBLIC, "Cache-Control:No-Store"],
+        [PUBLIC, "Cache-Control:no-cache"],
+        ['Cache-Control:public, max-age=600, no-cache="x"'],
+        ['Cache-Control:public="x", max-age=600'],
+        ["Cache-Control:republic, max-age=600"],
+        [PUBLIC, "Vary:*"],
+        [PUBLIC, "Vary:Cookie, *"],
+        [PUBLIC, "Vary:Cookie", "Vary:X-User"],
+        [PUBLIC, "Vary:X-Forwarded-For"],
+    ],
+)
+def test_a_page_for_one_user_is_shown_to_no_other(service: Service, lines: list[str]) -> None:
+    path = page(*lines)
+    answers = [service.get(path) for _ in range(3)]
+    assert len({answer.json()["call"] for answer in answers}) == 3
+    assert not any(STATUS in answer.headers for answer in answers)
+
+
+@pytest.mark.parametrize("status", ["500", "503", "206", "302&h=Set-Cookie:a=b"])
+def test_other_answers_are_not_kept(service: Service, status: str) -> None:
+    path = f"{page(PUBLIC)}&status={status}"
+    service.get(path)
+    assert STATUS not in service.get(path).headers
+
+
+ME, OTHER = {"X_User": "ann", "Cookie": "user=ann"}, {"X_User": "bob", "Cookie": "user=bob"}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": "Basic YW5uOnB3"},
+        {"Authorization": "0"},
+        {"Content_Length": "0", "Authorization": "Bearer x"},
+        {"X_HTTP_Method_Override": "DELETE"},
+        {"X_Method_Override": "DELETE"},
+    ],
+)
+def test_who_says_who_he_is_goes_past_it(service: Service, headers: dict[str, str]) -> None:
+    path = page(PUBLIC)
+    mine = service.call(path, **headers)
+    everybodys = service.call(path)
+    assert mine != everybodys
+    assert service.call(path, **headers) not in (mine, everybodys)
+    assert service.call(path) == everybodys
+
+
+def test_a_body_may_mean_something(service: Service) -> None:
+    path = page(PUBLIC)
+    for content in (b"a", iter([b"a"])):
+        answer = service.client.request("GET", path, content=content)
+        assert STATUS not in answer.headers
+    assert service.client.post(path).json()["method"] == "POST"
+    assert service.get(path).headers[STATUS] == "MISS"
+    assert service.client.post(path).json()["method"] == "POST"
+
+
+@pytest.mark.parametrize(
+    ("vary", "mine", "others"),
+    [
+        ("Cookie", {"Cookie": "user=ann"}, [{"Cookie": "user=bob"}, {}]),
+        ("X-User", {"X_User": "ann"}, [{"X_User": "bob"}, {"X_User": "an"}, {}]),
+        ("X-User", {"X_User": "a b"}, [{"X_User": "a,b"}]),
+        ("Accept, cookie", {"Cookie": "user=ann"}, [{"Cookie": "user=bob"}]),
+        ("Accept-Language", {"Accept_Language": "de"}, [{"Accept_Language": "fr"}]),
+    ],
+)
+def test_vary(
+    service: Service, vary: str, mine: dict[str, str], others: list[dict[str, str]]
+) -> None:
+    path = page(PUBLIC, f"Vary:{vary}")
+    first = service.call(path, **mine)
+    for other in others:
+        assert service.call(path, **other) != first
+    assert service.call(path, **mine) == first
+
+
+def test_a_session_is_its_users(service: Service) -> None:
+    with (
+        httpx.Client(base_url=service.client.base_url) as ann,
+        httpx.Client(base_url=service.client.base_url) as bob,
+        httpx.Client(base_url=service.client.base_url) as nobody,
+    ):
+        for client, user in ((ann, "ann"), (bob, "bob")):
+            assert "Set-Cookie" in client.get(f"/enter/{user}").headers
+        for _ in range(2):
+            assert ann.get("/session").text.split()[0] == "ann"
+            assert bob.get("/session").text.split()[0] == "bob"
+            assert len(nobody.get("/session").text.split()) == 1
+        # Nor is a cookie handed out twice.
+        assert "Set-Cookie" in httpx.get(f"{service.client.base_url}/enter/bob").headers
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},
+        {"Host": "evil.example:80"},
+        {"X_Forwarded_Host": "evil.example"},
+        {"X_Forwarded_Proto": "https"},
+        {"X_Forwarded_Prefix": "/evil"},
+        {"X_Forwarded_Port": "666"},
+        {"Forwarded": "host=evil.example"},
+        {"X_Original_URL": "/evil", "X_Rewrite_URL": "/evil"},
+    ],
+)
+def test_nobody_poisons_a_page(service: Service, headers: dict[str, str]) -> None:
+    path = page(PUBLIC)
+    host = {"Host": "shop.example"}
+    service.get(path, **{**host, **headers})
+    assert service.get(path, **host).json()["url"] == "http://shop.example/page"
+
+
+def test_old_clients_without_a_host(service: Service) -> None:
+    path = page(PUBLIC)
+
+    def url(*lines: str) -> str:
+        with socket.create_connection(("127.0.0.1", service.port), timeout=10) as client:
+            client.sendall("\r\n".join([f"GET {path} HTTP/1.0", *lines, "", ""]).encode())
+            answer = b"".join(iter(lambda: client.recv(65536), b""))
+        return answer.decode().partition('"url":')[2].split('"')[1]
+
+    assert url("Host: a.example") == "http://a.example/page"
+    assert "a.example" not in url()
+
+
+def test_streams_and_what_is_cut_short(service: Service) -> None:
+    # One that ends too early looks like one that has ended.
+    assert [STATUS in service.get("/stream").headers for _ in range(2)] == [False, False]
+    calls = 0
+    for _ in range(2):
+        with suppress(httpx.RemoteProtocolError):  # or the server has sent nothing of it yet
+            assert service.get("/cut").status_code >= 500
+        assert service.calls("/cut?") > calls
+        calls = service.calls("/cut?")
+
+
+def test_a_client_that_leaves_early(service: Service) -> None:
+    path = page(PUBLIC, size="300000", sleep="0.5")
+    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as client:
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{service.port}\r\n\r\n".encode())
+        wait_for(lambda: service.calls(path), 10, "the call")
+    for _ in range(2):
+        assert len(service.get(path).json()["filler"]) == 300000
+
+
+# --- behind proxies ------------------------------------------------------------------------------
+
+SHOP = {"X_Forwarded_Host": "shop.example", "X_Forwarded_Proto": "https"}
+
+
+@pytest.fixture(scope="module")
+def proxied(start: Start) -> Service:
+    """It trusts the engine's gateway, from where this test comes, but not the container itself."""
+    return start({"TRUSTED_PROXIES": "10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 fc00::/7"})
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"X_Forwarded_Host": "evil.example"},
+        {"X_Forwarded_Proto": "http"},
+        {"X_Forwarded_Prefix": "/evil"},
+        {"X_Forwarded_Port": "666"},
+        {"X_Forwarded_Host": "evil.example, shop.example"},
+    ],
+)
+def test_what_proxies_say_is_in_the_key(proxied: Service, others: dict[str, str]) -> None:
+    path = page(PUBLIC)
+    proxied.get(path, **{**SHOP, **others})
+    assert proxied.get(path, **SHOP).json()["url"] == "https://shop.example/page"
+    assert proxied.get(path, **SHOP).headers[STATUS] == "HIT"
+
+
+def test_who_is_no_proxy_fills_no_page_of_theirs(proxied: Service) -> None:
+    path = page(PUBLIC)
+    host = f"127.0.0.1:{proxied.port}"
+    lines = {"Host": host, **{name.replace("_", "-"): value for name, value in SHOP.items()}}
+    code = "import sys, urllib.request as r; r.urlopen(r.Request(sys.argv[1], headers=HEADERS))"
+    url, headers = f"http://127.0.0.1{path}", repr(lines)
+    assert proxied.container.execute("python3", "-c", code.replace("HEADERS", headers), url)[0] == 0
+    assert proxied.calls(path) == 1
+    assert proxied.get(path, **SHOP).json()["url"] == "https://shop.example/page"
+
+
+# --- too old, or broken --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def breakable(service: Service) -> Iterator[Service]:
+    """The service, whose pages are well again after the test."""
+    yield service
+    service.run("rm -f /tmp/broken")
+
+
+def test_nothing_is_served_for_longer_than_it_may(breakable: Service) -> None:
+    path = page("Cache-Control:public, max-age=1")
+    first = breakable.call(path)
+    breakable.run("touch /tmp/broken")
+    wait_for(lambda: breakable.get(path).status_code == 500, 10, "the page to be too old")
+    breakable.run("rm /tmp/broken")
+    assert breakable.call(path) != first
+
+
+def test_an_old_page_is_better_than_an_error(breakable: Service) -> None:
+    path = page("Cache-Control:public, max-age=1, stale-if-error=600")
+    first = breakable.call(path)
+    breakable.run("touch /tmp/broken")
+
+    def stale() -> bool:
+        answer = breakable.get(path)
+        assert (answer.status_code, answer.json()["call"]) == (200, first)
+        return answer.headers[STATUS] == "STALE"
+
+    wait_for(stale, 10, "the page to be too old")
+    breakable.run("rm /tmp/broken")
+    assert breakable.call(path) != first
+
+
+def test_an_old_page_is_served_while_another_is_made(service: Service) -> None:
+    path = page("Cache-Control:public, max-age=1, stale-while-revalidate=600", sleep="1")
+    first = service.call(path)
+
+    def renewed() -> bool:
+        answer = service.get(path)
+        assert answer.headers[STATUS] in ("HIT", "STALE", "UPDATING")
+        return bool(answer.json()["call"] != first)
+
+    wait_for(renewed, 15, "another page")
+
+
+def test_a_page_survives_a_crash(start: Start) -> None:
+    service = start({"WEB_CONCURRENCY": "3"})
+    kept, old = page(PUBLIC), page("Cache-Control:public, max-age=1, stale-while-revalidate=600")
+    first, second = service.call(kept), service.call(old)
+    service.run("kill -9 $(grep -liE '[u]wsgi|[g]unicorn|[g]ranian' /proc/*/cmdline | cut -d/ -f3)")
+    assert service.call(kept) == first
+    assert service.get(old).json()["call"] == second
+    service.container.wait_for_log("starting it again")
+    service.container.wait_until_serving()
+    wait_for(lambda: service.call(old) != second, 15, "another page")
+    assert service.call(kept) == first
+
+
+def test_a_reload_empties_it(start: Start) -> None:
+    service = start({"WEB_CONCURRENCY": "3"})
+    path = page(PUBLIC)
+    first = service.call(path)
+    assert service.call(path) == first
+    service.run("docker-flask reload")
+    second = service.call(path)
+    assert second != first
+    # Once more, when the old generation is gone; then they stay.
+    wait_for(lambda: service.get(path).headers[STATUS] == "HIT", 10, "the page to be kept")
+    assert "version mismatch" not in service.container.logs()
+
+
+# --- at the same time ----------------------------------------------------------------------------
+
+
+def at_once(service: Service, path: str, count: int = 12) -> list[httpx.Response]:
+    def get(_: int) -> httpx.Response:
+        return httpx.get(service.container.url(path), timeout=30)
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(get, range(count)))
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"WEB_CONCURRENCY": "1"},
+        {"WEB_CONCURRENCY": "4"},
+        *([] if CHOSEN.has_greenlets else [{"THREADS": "4"}]),
+    ],
+)
+def test_misses_at_the_same_time_make_one_call(start: Start, env: dict[str, str]) -> None:
+    service = start(env)
+    path = page("Cache-Control:public, max-age=5", sleep="0.3")
+    threads = int(env.get("THREADS", 1)) * int(env.get("WEB_CONCURRENCY", 2))
+    answers = at_once(service, path)
+    # Nobody knew of it: one for each that could begin.
+    calls = service.calls(path)
+    assert 1 <= calls <= (len(answers) if CHOSEN.has_greenlets else threads)
+    assert len({answer.json()["call"] for answer in answers}) <= calls
+    before = {answer.json()["call"] for answer in answers}
+    wait_for(lambda: not is_fresh(service, path), 20, "the page to be too old")
+    answers = at_once(service, path)
+    assert service.calls(path) == calls + 1
+    after = {answer.json()["call"] for answer in answers}
+    assert len(after) == 1
+    assert not after & before
+
+
+def is_fresh(service: Service, path: str) -> bool:
+    """Whether nginx may serve what it keeps; asks nobody."""
+    newest = service.container.execute(
+        "python3",
+        "-c",
+        "import glob, struct, sys, time\n"
+        "for name in glob.glob('/run/docker-flask/cache/*'):\n"
+        "    data = open(name, 'rb').read(2000)\n"
+        "    if sys.argv[1].encode() in data:\n"
+        "        print(struct.unpack_from('q', data, 8)[0] >= int(time.time()))",
+        path,
+    )[1]
+    return "True" in newest
+
+
+def test_pages_that_nobody_shares_wait_for_nobody(start: Start) -> None:
+    service = start({"WEB_CONCURRENCY": "4"})
+    path = page("Cache-Control:private", sleep="2")
+    begun = time.monotonic()
+    answers = at_once(service, path, 4)
+    assert len({answer.json()["call"] for answer in answers}) == 4
+    assert time.monotonic() - begun < 7  # one after the other, it is 8
+
+
+# --- bounds --------------------------------------------------------------------------------------
+
+
+def test_it_can_be_off(start: Start) -> None:
+    service = start({"RESPONSE_CACHE": "off"})
+    path = page(PUBLIC)
+    answers = [service.get(path) for _ in range(2)]
+    assert answers[0].json()["call"] != answers[1].json()["call"]
+    assert not any(STATUS in answer.headers for answer in answers)
+
+
+def kilobytes(service: Service, folder: str = "/run/docker-flask/cache") -> int:
+    return int(service.container.execute("du", "-sk", folder)[1].split()[0])
+
+
+def test_it_has_a_size(start: Start) -> None:
+    service = start({"RESPONSE_CACHE": "1m"})
+    for _ in range(60):
+        assert service.get(page(PUBLIC, size="60000")).headers[STATUS] == "MISS"
+    wait_for(lambda: kilobytes(service) <= 1100, 40, "the cache to shrink", every=0.5)
+    assert kilobytes(service) > 300
+    # One page does not take its whole room.
+    path = page(PUBLIC, size="200000")
+    assert [STATUS in service.get(path).headers for _ in range(2)] == [False, False]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"read_only": True, "tmpfs": {"/tmp": ""}},
+        {"user": "4321", "cap_drop": ["ALL"]},
+    ],
+)
+def test_wherever_the_container_may_write(start: Start, options: dict[str, Any]) -> None:
+    service = start(**options)
+    path = page(PUBLIC)
+    assert service.call(path) == service.call(path)
+
+
+def test_a_full_disk_costs_no_answer(start: Start) -> None:
+    service = start(tmpfs={"/run/docker-flask": "size=16m,uid=33,gid=33"})
+    path = page(PUBLIC, size="100000")
+    assert service.call(path) == service.call(path)
+    service.run("cat /dev/zero > /run/docker-flask/full 2>/dev/null || true")
+    for _ in range(3):
+        answer = service.get(page(PUBLIC, size="100000"))
+        assert answer.status_code == 200
+        assert len(answer.json()["filler"]) == 100000
+        assert STATUS not in answer.headers
+    assert service.call(path) == service.call(path)
+
+
+def test_a_cache_of_the_users_own_takes_its_place(engine: Engine, tmp_path: Path) -> None:
+    snippet = "X_cache_path /tmp/own keys_zone=own:1m; X_cache_key $request_uri; X_cache own;"
+    snippet += " X_cache_valid 200 10m;"
+    file = tmp_path / "own.conf"
+    file.write_text(snippet.replace("X_", "proxy_" if CHOSEN.over_http else "uwsgi_"))
+    volumes = {
+        str(APPS / "cache"): {"bind": "/app", "mode": "ro"},
+        str(file): {"bind": "/etc/nginx/conf.d/own.conf", "mode": "ro"},
+    }
+    for parent in (tmp_path, tmp_path.parent):
+        parent.chmod(0o755)
+    service = Service(engine.run(volumes=volumes))
+    service.container.wait_until_serving()
+    path = page()
+    assert service.call(path) == service.call(path)
+    service.client.close()
