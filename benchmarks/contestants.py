@@ -71,9 +71,7 @@ class Contestant:
         return f"no setting {', '.join(lacking)}" if lacking else ""
 
 
-def ours(
-    name: str, how: str, *rows: str, packages: tuple[str, ...] = (), **env: str
-) -> Contestant:
+def ours(name: str, how: str, *rows: str, packages: tuple[str, ...] = (), **env: str) -> Contestant:
     """A variant of this image."""
     four = {"env": {"WEB_CONCURRENCY": "4"}}
     return Contestant(

@@ -261,7 +261,11 @@ def test_an_answer_from_elsewhere_is_passed_on(service: Service, path: str) -> N
 def test_a_header_that_http_can_not_send(service: Service) -> None:
     """Python's server would not answer at all."""
     assert service.get("/not-latin").status_code == 500
-    wait_for(lambda: re.search("latin-?1|InvalidHeader", service.container.logs()), 5, "the reason in the log")
+    wait_for(
+        lambda: re.search("latin-?1|InvalidHeader", service.container.logs()),
+        5,
+        "the reason in the log",
+    )
 
 
 def test_a_body_that_is_not_of_bytes(production: Service) -> None:
