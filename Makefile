@@ -13,7 +13,7 @@ BENCH ?=
 DOCKER := tools/docker
 
 .DEFAULT_GOAL := help
-.PHONY: help image up debug down test servers lint figures soak peers pains bench pictures
+.PHONY: help image up debug down test servers lint figures soak sizing peers pains bench pictures
 
 help: ## show this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -55,6 +55,11 @@ bench: image ## measure it beside other ways of serving Flask; hours
 	@tools/needs python wrk
 	@BASE_IMAGE=$$(tools/base-image) IMAGE=$(IMAGE) DOCKER=$(DOCKER) \
 	  .venv/bin/python benchmarks/bench.py $(BENCH)
+
+sizing: image ## measure what more workers and threads bring and cost; 10 minutes
+	@tools/needs python wrk
+	@BASE_IMAGE=$$(tools/base-image) IMAGE=$(IMAGE) DOCKER=$(DOCKER) \
+	  .venv/bin/python benchmarks/sizing.py
 
 peers: image ## do the same to other ways of serving Flask, and compare; 20 minutes
 	@BASE_IMAGE=$$(tools/base-image) IMAGE=$(IMAGE) DOCKER=$(DOCKER) \

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import secrets
@@ -11,10 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from docker_flask import connections, notify, process
+from docker_flask.growth import Pool
 from docker_flask.limits import Limits
 from docker_flask.loop import Loop
 from docker_flask.runtime import point
-from docker_flask.servers import AppServer
+from docker_flask.servers import ORDERS, AppServer
 from docker_flask.settings import Settings
 from docker_flask.static_files import StaticFiles
 
@@ -48,6 +50,9 @@ class Generation:
         # What nginx may serve for it, and what to say about that.
         self.static: StaticFiles | None = None
         self.static_words = ""
+        # How many workers there should be, where that changes and the user leaves it to the image.
+        grows = server.grows and settings.uwsgi_cheaper and "\ncheaper-algo " not in options
+        self.pool = Pool(settings, limits) if grows else None
         self._loading: set[int] = set()
         self._workers: set[int] = set()
         self._loop = loop
@@ -55,6 +60,7 @@ class Generation:
         self._options_file = self.path.with_suffix(".ini") if options else None
         if self._options_file:
             self._options_file.write_text(options)
+        self._orders = self.path.with_suffix(".orders")
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(self.path))
         self._listener.listen(limits.backlog)
@@ -78,6 +84,7 @@ class Generation:
                     **environment,
                     notify.VARIABLE: str(channel),
                     "DOCKER_FLASK_TABLE_FD": str(pages),
+                    ORDERS: str(self._orders),
                 },
                 [kept.fileno() for kept in inherited],
             )
@@ -101,6 +108,28 @@ class Generation:
                     "the lines above may say why"
                 )
         return self.ready(workers) or bool(self.failure)
+
+    def resize(self) -> None:
+        """Have as many workers as the work needs."""
+        if not self.pool:
+            return
+        # With PRELOAD=1, it is the first process that loads.
+        known = (self._workers | self._loading) - {self.pid}
+        living = {pid for pid in known if process.alive(pid)}
+        # Once one was ready, there is something to go on with, whoever fails.
+        self._workers = self._workers & living or self._workers
+        change = self.pool.change(living, self.requests())
+        if change:
+            self._order(change)
+
+    def _order(self, change: int) -> None:
+        """Order so many workers more, or fewer; lost if the server has died."""
+        with contextlib.suppress(OSError):
+            orders = os.open(self._orders, os.O_WRONLY | os.O_NONBLOCK)
+            try:
+                os.write(orders, (b"+" if change > 0 else b"-") * abs(change))
+            finally:
+                os.close(orders)
 
     def point(self, link: Path) -> None:
         """Let nginx connect here from now on: replace the link that it follows, in one step."""
@@ -132,6 +161,7 @@ class Generation:
         for kept in (self._channel, self._workers_end, self._listener, self._pages):
             kept.close()
         self.path.unlink(missing_ok=True)
+        self._orders.unlink(missing_ok=True)
         if self._options_file:
             self._options_file.unlink(missing_ok=True)
 
@@ -147,6 +177,8 @@ class Generation:
         if message["state"] == "ready":
             self._workers.add(pid)
             self.loaded = message["text"]
+            if self.pool:
+                self.pool.new = max(self.pool.new, message["memory"])
             self.static = StaticFiles(**message["static"]) if message["static"] else None
             self.static_words = message["static_words"]
         elif not self._workers:

@@ -67,8 +67,12 @@ def _cpus(root: Path) -> tuple[float, str]:
     affinity = len(os.sched_getaffinity(0))
     quota = _cpu_quota(root)
     if quota is not None and quota < affinity:
-        return quota, f"cgroup quota of {quota:g}"
-    return float(affinity), f"affinity to {affinity}"
+        return quota, f"cgroup quota of {_in_words(quota)}"
+    return float(affinity), f"affinity to {_in_words(affinity)}"
+
+
+def _in_words(cpus: float) -> str:
+    return f"{cpus:g} CPU" + ("s" if cpus != 1 else "")
 
 
 def _cpu_quota(root: Path) -> float | None:

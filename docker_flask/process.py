@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import os
 import signal
 from collections.abc import Collection, Mapping, Sequence
@@ -114,3 +115,24 @@ def any_left() -> bool:
     except ChildProcessError:
         return False
     return True
+
+
+def ran(pid: int) -> float:
+    """Seconds for which a process's threads ran or waited for a CPU; infinite if nobody counts."""
+    total = 0
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/schedstat") as file:
+                total += sum(map(int, file.read().split()[:2]))
+    except FileNotFoundError:
+        return math.inf if alive(pid) else 0.0
+    except OSError:  # it has just ended
+        return 0.0
+    return total / 1e9
+
+
+def own_memory(pid: int) -> int:
+    """Bytes that only this process has, and no file: what one more like it would take."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/smaps_rollup") as file:
+        return sum(int(line.split()[1]) << 10 for line in file if line.startswith("Private_Dirty:"))
+    return 0

@@ -18,6 +18,8 @@ from docker_flask.limits import Limits
 from docker_flask.settings import Said, SettingError, Settings, load
 
 SOCKET_FD = 3
+# The variable with the path of the FIFO for orders: a + for each worker more, a - for each fewer.
+ORDERS = "DOCKER_FLASK_ORDERS"
 VENV = Path("/opt/venv")
 HOME = Path("/opt/docker-flask")
 UWSGI_PROGRAM = VENV / "bin/uwsgi"
@@ -49,7 +51,8 @@ class AppServer:
     name: in the log; command: its command line, from the settings, the limits and, if there is one,
     a file with options of the user's; stop_signal: ends the whole server; retire_signal: sent to
     one worker, makes that take no more requests; via: the module of nginx that speaks with it,
-    `uwsgi`, or `proxy` for HTTP.
+    `uwsgi`, or `proxy` for HTTP; grows: takes orders for more workers, and fewer,
+    from a FIFO.
     """
 
     name: str
@@ -57,6 +60,7 @@ class AppServer:
     stop_signal: signal.Signals
     retire_signal: signal.Signals
     via: str
+    grows: bool = False
 
     @property
     def over_http(self) -> bool:
@@ -82,8 +86,12 @@ def wishes(environ: Mapping[str, str], limits: Limits) -> Wishes:
 
 def at_once(settings: Settings) -> int:
     """Requests that the workers can have in hand at the same time."""
-    each = GREENLETS if settings.worker_class == "gevent" else settings.threads
-    return settings.web_concurrency * each
+    return settings.web_concurrency * each_at_once(settings)
+
+
+def each_at_once(settings: Settings) -> int:
+    """The same of one worker."""
+    return GREENLETS if settings.worker_class == "gevent" else settings.threads
 
 
 def _check(settings: Settings) -> None:
@@ -173,7 +181,7 @@ def _python(module: str, **options: Any) -> list[str]:
     return [*YIELDING, str(PYTHON), "-P", "-m", f"docker_flask.{module}", json.dumps(options)]
 
 
-UWSGI = AppServer("uWSGI", _uwsgi, signal.SIGINT, signal.SIGHUP, "uwsgi")
+UWSGI = AppServer("uWSGI", _uwsgi, signal.SIGINT, signal.SIGHUP, "uwsgi", grows=True)
 GUNICORN = AppServer("Gunicorn", _gunicorn, signal.SIGINT, signal.SIGTERM, "proxy")
 GRANIAN = AppServer("Granian", _granian, signal.SIGINT, signal.SIGTERM, "proxy")
 # By the values of APP_SERVER.

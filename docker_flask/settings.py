@@ -19,11 +19,13 @@ from docker_flask.limits import Limits
 
 EXIT_BAD_SETTING = 78  # EX_CONFIG in sysexits.h
 ZONES = Path("/usr/share/zoneinfo")
-_DECIDED = "decided from the "
+DECIDED = "decided from the "
 
-# What a small Flask application takes per worker, rounded up: used only to keep the number of
-# workers from filling a container whose memory is limited.
+# What a Flask application takes per worker, rounded up: for as long as none was measured.
 WORKER_MEMORY = 64 << 20
+# Workers a CPU: those that there always are, and those that there are while requests wait for
+# something else than a CPU (docs/sizing.md).
+WARM, MOST = 2, 16
 # Addresses that no packet from the internet has: private (RFC 1918), loopback, link-local (RFC
 # 3927, as of several clouds' front ends), and the same of IPv6. Not 100.64.0.0/10 (RFC 6598): there
 # the other customers of a provider are.
@@ -255,15 +257,28 @@ def setting(
     )
 
 
-def _workers(limits: Limits) -> tuple[int, str]:
+def _first_workers(limits: Limits) -> tuple[int, str]:
     """Two workers a CPU, so that one that waits for a database leaves its CPU to another."""
-    choices = [
-        (2 * limits.whole_cpus, limits.cpus_source),
-        ((limits.memory // 2) // WORKER_MEMORY, limits.memory_source),
-    ]
+    memory = limits.memory // 2 // WORKER_MEMORY, limits.memory_source
+    return _least(_a_cpu(WARM, limits), memory, _most_workers(limits))
+
+
+def _most_workers(limits: Limits) -> tuple[int, str]:
+    """As many as that becomes; docker_flask/growth.py measures how many the memory has room for."""
+    # uWSGI's first process holds two open files for each that there may be.
+    files = limits.descriptors // 8, f"limit of {limits.descriptors} open files"
+    choices = [_a_cpu(MOST, limits), files]
     if limits.processes:
         # A worker is two, with its guard's thread, and there are twice as many in a reload.
         choices.append(((limits.processes - 6) // 4, f"limit of {limits.processes} processes"))
+    return _least(*choices)
+
+
+def _a_cpu(workers: int, limits: Limits) -> tuple[int, str]:
+    return min(1024, workers * limits.whole_cpus), limits.cpus_source
+
+
+def _least(*choices: tuple[int, str]) -> tuple[int, str]:
     count, reason = min(choices, key=lambda choice: choice[0])
     return max(1, count), reason
 
@@ -312,14 +327,15 @@ class Settings:
     )
     web_concurrency: int = setting(
         _whole(1, 1024),
-        _workers,
-        "Worker processes; unset, two a CPU that the container may use, as its memory allows.",
+        _most_workers,
+        "Most worker processes, as the memory allows; unset, 16 a CPU that the container may use.",
         ("UWSGI_PROCESSES",),
     )
     uwsgi_cheaper: int = setting(
         _whole(0, 1023),
-        "0",
-        "Fewest workers, kept while there is little to do, below `WEB_CONCURRENCY`; 0 keeps all.",
+        _first_workers,
+        "Fewest workers, kept while no request waits for one; 0 keeps all. Unset, two a CPU, or "
+        "all of `WEB_CONCURRENCY` if that is set.",
     )
     threads: int = setting(_whole(1, 256), "1", "Threads in each worker.")
     preload: bool = setting(
@@ -439,6 +455,11 @@ class Settings:
         _pin(), None, "PIN of the debugger; unset, a new one at each start; `off` for none."
     )
 
+    @property
+    def first_workers(self) -> int:
+        """Workers that a server starts with."""
+        return self.uwsgi_cheaper or self.web_concurrency
+
 
 def load(
     environ: Mapping[str, str], limits: Limits, files: Mapping[str, Said] | None = None
@@ -494,14 +515,21 @@ def _read_all(
     }
     fewest, by = found["uwsgi_cheaper"]
     workers, source = found["web_concurrency"]
-    if fewest >= workers:
-        if not source.startswith(_DECIDED):
-            raise SettingError(
-                f"{by}={fewest} is not allowed: a whole number below {source}={workers}"
-            )
+    if source.startswith(DECIDED):
+        # Greenlets are enough for what waits; other servers keep the workers that they have.
+        greenlets = found["worker_class"][0] == "gevent" and by.startswith(DECIDED)
+        if fewest == 0 or greenlets or found["app_server"][0] != "uwsgi":
+            workers, reason = _first_workers(limits)
+            found["web_concurrency"] = workers, f"{DECIDED}{reason}"
+            found["uwsgi_cheaper"] = 0, by
         # Somebody who wants at least so many has also said how many it may be at least.
-        found["web_concurrency"] = fewest, by
-        found["uwsgi_cheaper"] = 0, by
+        elif fewest >= workers:
+            found["web_concurrency"] = fewest, by
+            found["uwsgi_cheaper"] = 0, by
+    elif by.startswith(DECIDED):
+        found["uwsgi_cheaper"] = 0, source
+    elif fewest >= workers:
+        raise SettingError(f"{by}={fewest} is not allowed: a whole number below {source}={workers}")
     return found
 
 
@@ -523,7 +551,7 @@ def _read(
     default = spec.metadata["default"]
     if callable(default):
         value, reason = default(limits)
-        return value, f"{_DECIDED}{reason}"
+        return value, f"{DECIDED}{reason}"
     return (None if default is None else kind.parse(default)), "default"
 
 

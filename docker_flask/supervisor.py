@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docker_flask import connections, nginx_files, process, servers
+from docker_flask import connections, growth, nginx_files, process, servers
 from docker_flask.control import OK, Control
 from docker_flask.generation import Generation
 from docker_flask.limits import Limits
@@ -22,8 +22,10 @@ from docker_flask.loop import Loop
 from docker_flask.prestart import Prestart, PrestartFailed
 from docker_flask.runtime import addresses, ports, why_not_readable
 from docker_flask.settings import (
+    DECIDED,
     SettingError,
     Settings,
+    explain,
     ignored,
     in_bytes,
 )
@@ -90,6 +92,9 @@ class Supervisor:
         self.listeners = listeners
         self.ports = ports(listeners)
         self.environment = dict(os.environ)
+        # What decided each setting, and how many workers there are, in words.
+        self.sources: dict[str, str] = {}
+        self.workers = ""
         self.loop = Loop()
         self.server = servers.UWSGI
         self.state = "starting"
@@ -116,6 +121,7 @@ class Supervisor:
         self.reload_answers: list[Callable[[str], None]] = []
         self.deaths: dict[str, list[float]] = defaultdict(list)
         self.looked_at = 0.0
+        self.resized_at = 0.0
         self.stopped_before: set[int] = set()
 
     def run(self) -> int:
@@ -201,6 +207,8 @@ class Supervisor:
         if wishes.left_out:
             left_out = ", ".join(wishes.left_out)
             log(f"options for {self.server.name} left out, because the image decides: {left_out}")
+        rows = explain(self.environment, self.limits, wishes.said)
+        self.sources = {name: source.removeprefix(DECIDED) for name, _, source in rows}
         return wishes.settings, wishes.options
 
     def _new_generation(self, settings: Settings, options: str) -> Generation:
@@ -263,9 +271,20 @@ class Supervisor:
             else ""
         )
         self._link_static(fresh)
+        self._say_workers(fresh)
         places = ", ".join(map(str, self.ports))
         log(f"serving {fresh.loaded} on port {places}{shared}")
         self.settings = fresh.settings
+
+    def _say_workers(self, generation: Generation) -> None:
+        first, most = self.sources["UWSGI_CHEAPER"], self.sources["WEB_CONCURRENCY"]
+        if generation.pool:
+            words = generation.pool.words(first, most)
+        else:
+            words = f"{generation.settings.web_concurrency} workers ({most})"
+        if words != self.workers:
+            log(words)
+        self.workers = words
 
     def _why_not_ready(self, generation: Generation) -> str:
         return generation.failure or (
@@ -464,12 +483,13 @@ class Supervisor:
 
     def _serve(self) -> None:
         while True:
-            self.loop.wait(self._something_to_do, 0.1 if self.retiring else LOOK_AROUND)
+            self.loop.wait(self._something_to_do, 0.1 if self.retiring else growth.LOOK)
             if self.current and self.current.failure:
                 raise Failure(self.current.failure)
             if self.reload_wanted:
                 self._reload()
             self._retire_idle()
+            self._resize()
             self._look_around()
 
     def _something_to_do(self) -> bool:
@@ -497,7 +517,7 @@ class Supervisor:
         except (SettingError, OSError) as error:  # such as a disk that is full
             return str(error)
         settings = fresh.settings
-        workers = settings.uwsgi_cheaper or settings.web_concurrency
+        workers = settings.first_workers
         self.loop.wait(lambda: fresh.settled(workers), settings.start_timeout, tick=0.1)
         if not fresh.ready():
             self.candidate = None
@@ -520,6 +540,12 @@ class Supervisor:
                 old.generation.stop(POLITE)
                 self.retiring.remove(old)
                 self._forget_pages()  # also those that it made last
+
+    def _resize(self) -> None:
+        now = time.monotonic()
+        if self.current and now - self.resized_at >= growth.LOOK - 0.1:
+            self.resized_at = now
+            self.current.resize()
 
     def _look_around(self) -> None:
         now = time.monotonic()

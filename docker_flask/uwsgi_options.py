@@ -34,8 +34,8 @@ _OWN = {
     *("buffer-size", "chmod", "listen", "max-fd", "protocol", "socket-timeout"),
     # Who it runs as, and how it stops.
     *("chroot", "daemonize", "daemonize2", "die-on-term", "exit-on-reload", "forkbomb-delay"),
-    *("gid", "hook-accepting", "hook-master-start", "master", "pidfile", "pidfile2"),
-    *("safe-pidfile", "safe-pidfile2", "uid", "vacuum"),
+    *("gid", "hook-accepting", "hook-master-start", "master", "master-fifo"),
+    *("pidfile", "pidfile2", "safe-pidfile", "safe-pidfile2", "uid", "vacuum"),
     # Which Python, and how that loads the application.
     *("enable-threads", "home", "lazy", "lazy-apps", "plugin", "plugins", "pyhome"),
     *("single-interpreter", "venv", "virtualenv"),

@@ -20,7 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from docker_flask import files, guard, locate, locate_static, notify, shared
+from docker_flask import files, guard, locate, locate_static, notify, process, shared
 
 EXIT_NOT_LOADED = 70  # EX_SOFTWARE in sysexits.h
 
@@ -77,6 +77,7 @@ def load() -> Any:
             f"{found.name} ({found.reason})",
             static=static and asdict(static),
             static_words=words,
+            memory=process.own_memory(os.getpid()),
         )
 
     if os.environ.get("DOCKER_FLASK_PRELOAD"):

@@ -12,6 +12,7 @@ from pathlib import Path
 from flask import Flask, Response, jsonify, render_template, request, send_file
 
 MEGABYTE = bytes(range(256)) * 4096
+COMPUTED = 75_000
 ROWS = [{"name": f"name {number}", "price": number / 4} for number in range(50)]
 # Written by whoever runs the benchmark, as it would be too large for a repository.
 FILE = Path(__file__).with_name("100-mb.bin")
@@ -55,6 +56,12 @@ def megabyte() -> Response:
 @app.route("/post", methods=["POST"])
 def post() -> str:
     return f"{len(request.get_data())} bytes"
+
+
+@app.route("/compute")
+def compute() -> str:
+    """Some 5 ms of work, in the bytecode of Python."""
+    return str(sum(number * number for number in range(COMPUTED)))
 
 
 @app.route("/block")

@@ -108,9 +108,9 @@ def test_settings(engine: Engine) -> None:
 @pytest.mark.parametrize(
     ("limits", "workers", "source"),
     [
-        ({"nano_cpus": 500_000_000}, "2", "cgroup quota of 0.5"),
+        ({"nano_cpus": 500_000_000}, "2", "cgroup quota of 0.5 CPUs"),
         ({"mem_limit": "192m"}, "1", "cgroup limit of 192 MiB"),
-        ({"cpuset_cpus": "0"}, "2", "affinity to 1"),
+        ({"cpuset_cpus": "0"}, "2", "affinity to 1 CPU"),
     ],
     ids=["cpus", "memory", "cpuset"],
 )
@@ -118,8 +118,8 @@ def test_settings_follow_the_limits(
     engine: Engine, limits: dict[str, str], workers: str, source: str
 ) -> None:
     _, out, _ = engine.run(["settings"], **limits).finish()
-    row = next(line for line in out.splitlines() if line.startswith("WEB_CONCURRENCY"))
-    assert row.split(maxsplit=2) == ["WEB_CONCURRENCY", workers, f"decided from the {source}"]
+    row = next(line for line in out.splitlines() if line.startswith("UWSGI_CHEAPER"))
+    assert row.split(maxsplit=2) == ["UWSGI_CHEAPER", workers, f"decided from the {source}"]
 
 
 @pytest.mark.parametrize("command", [["settings"], [], ["-d", "debug"]], ids=repr)

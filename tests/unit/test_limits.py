@@ -70,7 +70,7 @@ def read(root: Path, files: Files) -> limits.Limits:
 )
 def test_cpu_quota(tmp_path: Path, files: Files, cpus: float) -> None:
     found = read(tmp_path, files)
-    assert (found.cpus, found.cpus_source) == (cpus, f"cgroup quota of {cpus:g}")
+    assert (found.cpus, found.cpus_source) == (cpus, f"cgroup quota of {cpus:g} CPUs")
     assert found.whole_cpus == 1
 
 
@@ -106,7 +106,10 @@ def test_cpu_quota(tmp_path: Path, files: Files, cpus: float) -> None:
 )
 def test_without_a_quota_the_affinity_counts(tmp_path: Path, files: Files) -> None:
     found = read(tmp_path, files)
-    assert (found.cpus, found.cpus_source) == (float(CPUS), f"affinity to {CPUS}")
+    assert (found.cpus, found.cpus_source) == (
+        float(CPUS),
+        f"affinity to {CPUS} CPU{'s' * (CPUS > 1)}",
+    )
     assert found.whole_cpus == CPUS
 
 

@@ -9,6 +9,7 @@ import re
 import sys
 from dataclasses import asdict, fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ from docker_flask.settings import (  # noqa: E402
 GIB = 1 << 30
 LIMITS = Limits(
     cpus=1.5,
-    cpus_source="cgroup quota of 1.5",
+    cpus_source="cgroup quota of 1.5 CPUs",
     memory=8 * GIB,
     memory_source="machine's 8192 MiB",
     descriptors=65_536,
@@ -94,8 +95,8 @@ def test_defaults() -> None:
         "uwsgi_ini": None,
         "app_server": "uwsgi",
         "worker_class": None,
-        "web_concurrency": 4,  # two for each of the CPUs that 1.5 need
-        "uwsgi_cheaper": 0,
+        "web_concurrency": 32,  # 16 for each of the CPUs that 1.5 need
+        "uwsgi_cheaper": 4,  # two for each
         "threads": 1,
         "preload": False,
         "max_requests": 0,
@@ -123,19 +124,26 @@ def test_defaults() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cpus", "memory", "workers"),
+    ("limits", "fewest", "most"),
     [
-        (0.5, 8 * GIB, 2),
-        (1.0, 8 * GIB, 2),
-        (2.5, 8 * GIB, 6),
-        (64.0, 256 * GIB, 128),
-        (8.0, 512 << 20, 4),  # 256 MiB for workers of 64
-        (8.0, 64 << 20, 1),
-        (1.0, 1 << 20, 1),
+        ({"cpus": 0.5}, 2, 16),
+        ({"cpus": 1.0}, 2, 16),
+        ({"cpus": 2.5}, 6, 48),
+        ({"cpus": 100.0}, 200, 1024),
+        # 256 MiB for workers that may take 64; how much they do is measured later.
+        ({"cpus": 8.0, "memory": 512 << 20}, 4, 128),
+        ({"cpus": 8.0, "memory": 64 << 20}, 1, 128),
+        ({"cpus": 1.0, "memory": 1 << 20}, 1, 16),
+        ({"cpus": 8.0, "processes": 46}, 0, 10),
+        ({"cpus": 1.0, "processes": 46}, 2, 10),
+        ({"cpus": 8.0, "processes": 8}, 0, 1),
+        ({"descriptors": 64}, 4, 8),
     ],
 )
-def test_workers_follow_from_cpus_and_memory(cpus: float, memory: int, workers: int) -> None:
-    assert load({}, replace(LIMITS, cpus=cpus, memory=memory)).web_concurrency == workers
+def test_workers_follow_from_the_limits(limits: dict[str, Any], fewest: int, most: int) -> None:
+    found = load({}, replace(LIMITS, **{"memory": 256 * GIB, **limits}))
+    assert (found.uwsgi_cheaper, found.web_concurrency) == (fewest, most)
+    assert found.first_workers == (fewest or most)
 
 
 @pytest.mark.parametrize(
@@ -328,10 +336,21 @@ def test_fewest_workers_and_most() -> None:
     assert (both.uwsgi_cheaper, both.web_concurrency) == (2, 16)
     with pytest.raises(SettingError, match=r"UWSGI_CHEAPER=4 is .* below WEB_CONCURRENCY=4"):
         read(UWSGI_CHEAPER="4", WEB_CONCURRENCY="4")
-    alone = read(UWSGI_CHEAPER="5")
-    assert (alone.uwsgi_cheaper, alone.web_concurrency) == (0, 5)
+    alone = read(UWSGI_CHEAPER="33")
+    assert (alone.uwsgi_cheaper, alone.web_concurrency) == (0, 33)
     alone = read(UWSGI_CHEAPER="3")
-    assert (alone.uwsgi_cheaper, alone.web_concurrency) == (3, 4)
+    assert (alone.uwsgi_cheaper, alone.web_concurrency) == (3, 32)
+    none = read(UWSGI_CHEAPER="0")
+    assert (none.uwsgi_cheaper, none.web_concurrency) == (0, 4)
+    for others in (
+        {"APP_SERVER": "gunicorn"},
+        {"APP_SERVER": "granian"},
+        {"WORKER_CLASS": "gevent"},
+    ):
+        kept = read(**others)
+        assert (kept.uwsgi_cheaper, kept.web_concurrency) == (0, 4)
+    exactly = read(WEB_CONCURRENCY="8")
+    assert (exactly.uwsgi_cheaper, exactly.web_concurrency) == (0, 8)
 
 
 def test_what_files_say_counts_where_the_environment_says_nothing() -> None:
@@ -359,13 +378,13 @@ def test_explain_says_where_each_value_comes_from() -> None:
     assert rows["REQUEST_TIMEOUT"] == ("60", "default")
     assert rows["APP_MODULE"] == ("", "default")
     assert rows["DEBUG_HOSTS"] == ("a.example .lan", "DEBUG_HOSTS")
-    assert rows["WEB_CONCURRENCY"] == ("4", "decided from the cgroup quota of 1.5")
+    assert rows["WEB_CONCURRENCY"] == ("32", "decided from the cgroup quota of 1.5 CPUs")
 
 
 def test_explain_names_memory_when_that_decides() -> None:
     small = replace(LIMITS, memory=192 << 20, memory_source="cgroup limit of 192 MiB")
     rows = {name: (value, source) for name, value, source in explain({}, small)}
-    assert rows["WEB_CONCURRENCY"] == ("1", "decided from the cgroup limit of 192 MiB")
+    assert rows["UWSGI_CHEAPER"] == ("1", "decided from the cgroup limit of 192 MiB")
 
 
 def test_explain_refuses_what_load_refuses() -> None:

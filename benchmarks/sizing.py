@@ -1,0 +1,76 @@
+"""What numbers of workers and threads bring and cost: the table of docs/sizing.md.
+
+    python benchmarks/sizing.py --rounds 3 --seconds 2 --only defaults "4 workers"
+
+All variants run at the same time, and are loaded in turns; the numbers are medians over the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections import defaultdict
+from contextlib import ExitStack
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from contestants import CONTESTANTS, Contestant, ours  # noqa: E402
+from measure import CPU, ERRORS, MEMORY, P99, RATE, Sample, serving  # noqa: E402
+
+# Path and number of connections.
+LOADS = {"hello": ("/", 64), "5 ms of work": ("/compute", 64), "50 ms of waiting": ("/block", 256)}
+COLUMNS = (RATE, CPU, P99, MEMORY, ERRORS)
+
+
+def fixed(workers: int, threads: int = 1) -> Contestant:
+    """This image with so many workers."""
+    name = f"{workers} workers" + (f" of {threads} threads" if threads > 1 else "")
+    return ours(name, "", WEB_CONCURRENCY=str(workers), THREADS=str(threads))
+
+
+VARIANTS = [
+    ours("defaults", ""),
+    *(fixed(workers) for workers in (2, 4, 8, 16, 32)),
+    *(fixed(4, threads) for threads in (2, 16, 64)),
+    *(one for one in CONTESTANTS if one.name == "gunicorn gevent"),
+]
+
+
+def main() -> None:
+    """Measure, and print a table for each load."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=3)
+    parser.add_argument("--only", nargs="+", default=[one.name for one in VARIANTS])
+    options = parser.parse_args()
+    found: dict[tuple[str, str], list[Sample]] = defaultdict(list)
+    with ExitStack() as stack:
+        servers = {
+            one.name: stack.enter_context(
+                serving(one, one.image(), ROOT / "benchmarks/app", heavy=False)
+            )
+            for one in VARIANTS
+            if one.name in options.only
+        }
+        for number in range(options.rounds):
+            for load, (path, connections) in LOADS.items():
+                print(f"round {number + 1}: {load}", file=sys.stderr)
+                for name, server in servers.items():
+                    sample = server.load(path, options.seconds, connections)
+                    found[load, name].append(sample)
+    for load, (_, connections) in LOADS.items():
+        print(f"\n{load}, {connections} connections:\n")
+        print(f"| | {' | '.join(COLUMNS)} |\n|---{'|--:' * len(COLUMNS)}|")
+        for name in servers:
+            middle = [
+                f"{statistics.median(one.get(column, 0) for one in found[load, name]):,.0f}"
+                for column in COLUMNS
+            ]
+            print(f"| {name} | {' | '.join(middle)} |")
+
+
+if __name__ == "__main__":
+    main()

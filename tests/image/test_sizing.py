@@ -1,0 +1,123 @@
+"""The number of workers by default: more under load that waits, fewer after, within the memory."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+from harness import Container, Engine, wait_for
+from loss import Load, Service
+
+# Requests at once, more than there are workers at first.
+WAITING = {"mode": "keepalive", "connections": 24}
+
+
+def limits(container: Container) -> tuple[int, int]:
+    """The fewest and the most workers, as the log says it."""
+    found = re.search(r"docker-flask: (\d+) to (\d+) workers \(", container.logs())
+    assert found, container.logs()
+    return int(found[1]), int(found[2])
+
+
+def workers(container: Container) -> set[str]:
+    """Their pids."""
+    rows = container.docker.top(ps_args="axo pid,args")["Processes"]
+    return {pid for pid, title in rows if title.startswith("uWSGI worker")}
+
+
+@pytest.fixture
+def service(engine: Engine, tmp_path: Path) -> Service:
+    """The judge's application in a container of half a CPU."""
+    service = Service(engine, tmp_path, nano_cpus=500_000_000)
+    service.container.wait_until_serving()
+    wait_for(lambda: len(workers(service.container)) == 2, 10, "two workers")
+    return service
+
+
+@pytest.mark.timeout(300)
+def test_more_workers_while_requests_wait_and_fewer_after(service: Service) -> None:
+    """Each step under load, as none may cost a request."""
+    assert limits(service.container) == (2, 16)
+    line = "docker-flask: 2 to 16 workers (cgroup quota of 0.5 CPUs)"
+    assert line in service.container.logs().splitlines()
+    with service.load("/sleep?s=0.5", **WAITING) as waiting:
+        wait_for(lambda: len(workers(service.container)) == 16, 60, "16 workers")
+        slow = waiting.finish()
+    with service.load("/", mode="new", rate=100, seconds=90, method="POST") as quick:
+        wait_for(lambda: len(workers(service.container)) == 2, 80, "two workers")
+        time.sleep(1)
+        result = quick.finish()
+    verdicts = service.verdicts(slow, result)
+    assert verdicts.lost() == []
+    assert verdicts.run_twice == []
+    assert result.counts["ok"] == sum(result.counts.values()) > 100
+
+
+@pytest.mark.timeout(300)
+def test_reload_and_stop_of_many_workers(service: Service) -> None:
+    with service.load("/sleep?s=0.5", **WAITING) as running:
+        wait_for(lambda: len(workers(service.container)) == 16, 60, "16 workers")
+        old = workers(service.container)
+        assert service.container.execute("docker-flask", "reload")[0] == 0
+        wait_for(lambda: not old & workers(service.container), 30, "the old to go")
+        wait_for(lambda: len(workers(service.container)) == 16, 60, "16 workers again")
+        code, _ = service.container.stop()
+        result = running.finish()
+    verdicts = service.verdicts(result, ended_by_itself=True)
+    assert code == 0
+    assert verdicts.lost() == []
+
+
+def test_work_alone_makes_no_more_workers(service: Service) -> None:
+    with service.load("/", mode="keepalive", connections=32) as running:
+        for _ in range(5):
+            time.sleep(1)
+            assert len(workers(service.container)) == 2
+        result = running.finish()
+    assert result.counts["ok"] == sum(result.counts.values())
+
+
+APP = """import os, time
+from flask import Flask
+ballast = bytearray(os.urandom(1 << 20) * 12)
+app = Flask(__name__)
+@app.route("/")
+def hello():
+    return "hello"
+@app.route("/sleep")
+def sleep():
+    time.sleep(0.5)
+    return "awake"
+"""
+
+
+@pytest.mark.timeout(200)
+def test_never_past_the_memory(engine: Engine, app_folder: Path, tmp_path: Path) -> None:
+    (app_folder / "app.py").write_text(APP)
+    container = engine.run(app=app_folder, nano_cpus=1_000_000_000, mem_limit="256m")
+    container.wait_until_serving()
+    _, most = limits(container)
+    log = container.logs()
+    reason = re.search(r"half of the cgroup limit of 256 MiB at (\d+) MiB a worker\)", log)
+    assert reason, log
+    assert most in (128 // int(reason[1]), 128 // (int(reason[1]) - 1))
+    with Load(container, tmp_path / "load.json", "/sleep", no_echo=True, **WAITING) as running:
+        # Or one fewer, if they take more by now than the first did.
+        wait_for(lambda: len(workers(container)) >= most - 1, 60, "more workers")
+        time.sleep(3)
+        assert len(workers(container)) <= most
+        result = running.finish()
+    assert result.counts["ok"] == sum(result.counts.values())
+    assert "killed by signal" not in container.logs()
+
+
+def test_as_many_as_are_asked_for(engine: Engine, tmp_path: Path) -> None:
+    service = Service(engine, tmp_path, env={"WEB_CONCURRENCY": "3"})
+    service.container.wait_until_serving()
+    assert "docker-flask: 3 workers (WEB_CONCURRENCY)" in service.container.logs().splitlines()
+    with service.load("/sleep?s=0.5", **WAITING) as running:
+        time.sleep(4)
+        assert len(workers(service.container)) == 3
+        running.finish()
