@@ -339,7 +339,11 @@ PAINS = [
         "memory that grows; all workers recycled at once",
         test="tests/image/test_runtime.py::test_workers_are_replaced_without_a_loss",
     ),
-    Pain(23, "hangs after an OOM kill with thunder-lock", reason="thunder-lock is off"),
+    Pain(
+        23,
+        "hangs after an OOM kill with thunder-lock",
+        test="tests/image/test_loss.py::test_a_leak_costs_its_worker_only",
+    ),
     Pain(
         24,
         "numpy deadlocks",
@@ -368,7 +372,11 @@ PAINS = [
         "debugger exposed, or refusing to work",
         test="tests/image/test_debug.py::test_hosts_that_may_use_it",
     ),
-    Pain(29, "stale base", reason="the base is a build argument: rebuild; no SBOM is made yet"),
+    Pain(
+        29,
+        "stale base; nobody knows what is in it",
+        test="tests/image/test_build.py::test_scanners_find_what_is_installed",
+    ),
     Pain(
         30,
         "`UWSGI_PORT_80_TCP` in the environment",
