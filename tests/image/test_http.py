@@ -204,6 +204,13 @@ def test_no_size_of_request_headers_is_a_fault_of_the_server(production: Service
         assert seen == sorted(seen), "refused from a certain size on"
 
 
+def test_a_request_with_nothing_in_it(service: Service) -> None:
+    """As of a load balancer that asks whether there is anybody."""
+    found = json.loads(body(service.exchange(b"GET /bare HTTP/1.0\r\n\r\n")))
+    assert found["given"] == {}
+    assert re.fullmatch(r"http://[\w.]+(:5000)?/bare", found["url"])
+
+
 def test_many_requests_that_do_not_wait_for_answers(production: Service) -> None:
     request = message("/headers", f"Cookie: {'x' * 1200}").replace(b"Connection: close\r\n", b"")
     last = message("/headers")

@@ -7,7 +7,15 @@ import subprocess
 import tempfile
 import time
 
-from flask import Flask, Response, after_this_request, request, send_file, send_from_directory
+from flask import (
+    Flask,
+    Response,
+    after_this_request,
+    request,
+    send_file,
+    send_from_directory,
+    url_for,
+)
 
 MB = 1 << 20
 FILES = os.environ.get("FILES", "/app/files")
@@ -76,6 +84,13 @@ def headers():
         "mine": sum(len(value) for name, value in request.headers if name.startswith("X-Test")),
         "query": len(request.query_string),
     }
+
+
+@app.get("/bare")
+def bare():
+    wanted = ("CONTENT_TYPE", "CONTENT_LENGTH")
+    given = {name: request.environ[name] for name in wanted if name in request.environ}
+    return {"given": given, "url": url_for("bare", _external=True)}
 
 
 @app.post("/length")
