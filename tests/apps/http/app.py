@@ -38,6 +38,8 @@ class Echo:
         header = [("X-Test", "x" * int(environ.get("HTTP_X_SIZE", "0")))]
         if environ["PATH_INFO"] == "/started-within":
             return self.start_within(start_response, header)
+        if environ["PATH_INFO"] == "/never-started":
+            return [b"ok"]
         if environ["PATH_INFO"] == "/pushed":
             start_response("200 OK", header)(b"ok")
             return []
@@ -165,7 +167,7 @@ def fails_at_once():
         raise ValueError("before the first byte")
         yield b"never"
 
-    return Response(made())
+    return Response(made(), headers={"Content-Length": "5"} if "length" in request.args else {})
 
 
 @app.get("/passed-on")
