@@ -2,7 +2,7 @@
 
 Writes a table: each pain, what the image of the tutorials (peers/tutorial) answers to it, what this
 one answers, and the test that keeps it so. A pain that can't be shown from outside within seconds
-has its test only, or the reason why there is none.
+has its test only.
 
     python benchmarks/pains.py --out docs/pains.md
 """
@@ -207,12 +207,11 @@ def json_log(subject: Subject) -> str:
 
 @dataclass(frozen=True)
 class Pain:
-    """One pain: what is seen, the test that covers it or the reason why there is none."""
+    """One pain: what is seen, and the test that covers it."""
 
     number: int
     symptom: str
-    test: str = ""
-    reason: str = ""
+    test: str
     probe: Callable[[Subject], str] | None = None
 
 
@@ -339,7 +338,11 @@ PAINS = [
         "memory that grows; all workers recycled at once",
         test="tests/image/test_runtime.py::test_workers_are_replaced_without_a_loss",
     ),
-    Pain(23, "hangs after an OOM kill with thunder-lock", reason="thunder-lock is off"),
+    Pain(
+        23,
+        "hangs after an OOM kill with thunder-lock",
+        test="tests/image/test_loss.py::test_a_leak_costs_its_worker_only",
+    ),
     Pain(
         24,
         "numpy deadlocks",
@@ -368,7 +371,11 @@ PAINS = [
         "debugger exposed, or refusing to work",
         test="tests/image/test_debug.py::test_hosts_that_may_use_it",
     ),
-    Pain(29, "stale base", reason="the base is a build argument: rebuild; no SBOM is made yet"),
+    Pain(
+        29,
+        "stale base; nobody knows what is in it",
+        test="tests/image/test_build.py::test_scanners_find_what_is_installed",
+    ),
     Pain(
         30,
         "`UWSGI_PORT_80_TCP` in the environment",
@@ -423,14 +430,17 @@ PAINS = [
         "build: compiler, size, PCRE, proxies, private authorities",
         test="tests/image/test_build.py::test_size",
     ),
-    Pain(40, "no way out of uWSGI", reason="other application servers are to come"),
+    Pain(
+        40,
+        "no way out of uWSGI",
+        test="tests/image/test_servers.py::test_each_serves_as_the_others_do",
+    ),
 ]
 
 
 def row(pain: Pain, theirs: str, ours: str) -> str:
     """One line of the table."""
-    proof = f"`{pain.test}`" if pain.test else pain.reason
-    return f"| {pain.number} | {pain.symptom} | {theirs} | {ours} | {proof} |"
+    return f"| {pain.number} | {pain.symptom} | {theirs} | {ours} | `{pain.test}` |"
 
 
 def report(rows: list[str], engine: Engine) -> str:
@@ -442,7 +452,7 @@ def report(rows: list[str], engine: Engine) -> str:
             f"By `make pains` on {datetime.now(UTC):%Y-%m-%d}, base image `{BASE_IMAGE}`, engine "
             f"{engine.client.version()['Version']}. Each was done to the image of the tutorials",
             "(benchmarks/peers/tutorial: nginx and uWSGI under bash) and to this one; what is not",
-            "shown here has a test, or a reason.",
+            "shown here has a test.",
             "",
             "| # | pain | the tutorials' image | this one | test |",
             "|---|---|---|---|---|",

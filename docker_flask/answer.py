@@ -1,7 +1,8 @@
 """How an answer goes through nginx: whole, as it is made, or as a file that nginx sends itself.
 
 Which of these is known only when the application has returned the body, and by then it has called
-`start_response`. So that call is held back until then.
+`start_response`. So that call is held back, until there are the first bytes of the body: an error
+before can still be answered as one.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ class Answer:
     """One answer: gives the application a `start_response`, and the server what comes of it.
 
     prefix: of nginx's location for files, empty if workers are to send them; page: what nginx's
-    cache is told of it, None if that has no say in it.
+    cache is told of it, None if that has no say in it; begun: the server has its status and
+    headers.
     """
 
-    __slots__ = ("_body", "_environ", "_held", "_page", "_prefix", "_push", "_start")
+    __slots__ = ("_body", "_environ", "_held", "_page", "_prefix", "_push", "_start", "begun")
 
     def __init__(
         self, environ: dict[str, Any], start: StartResponse, prefix: str, page: Page | None = None
@@ -43,17 +45,17 @@ class Answer:
         self._held: tuple[str, files.Headers] | None = None
         self._body: Iterable[bytes] | None = None
         self._push: Callable[[bytes], Any] | None = None
+        self.begun = False
 
     def start(self, status: str, headers: files.Headers, *exc_info: Any) -> Callable[..., Any]:
-        """The application's `start_response`."""
-        if self._body is None and self._push is None:
-            self._held = status, headers
-        else:  # within the body, as of an application that is a generator
-            self._push = self._start(status, self._adjust(status, headers), *exc_info)
+        """The application's `start_response`; the last one counts."""
+        if self.begun:
+            self._start(status, headers, *exc_info)  # refused by the server, in WSGI's words
+        self._held = status, headers
         return self._write
 
-    def begin(self, body: Iterable[bytes]) -> Iterable[bytes]:
-        """Start the answer, if the application has; returns what is to be sent as its body."""
+    def take(self, body: Iterable[bytes]) -> Iterable[bytes]:
+        """Take what the application returned; returns what is to be sent as the body."""
         self._body = body
         if self._held is None:
             return body
@@ -61,21 +63,29 @@ class Answer:
         page = self._page
         if page and page.known and (stand_in := page.stand_in(status)):
             self._start("200 OK", stand_in)
+            self.begun = True
             return ()
         if self._prefix:
             of_file = files.handed_over(self._prefix, self._environ, status, headers, body)
             if of_file is not None:
                 self._start("200 OK", self._bounded(of_file))
+                self.begun = True
                 return ()
-        self._start(status, self._adjust(status, headers))
         return body
+
+    def begin(self) -> None:
+        """Give the server status and headers, if it has them not."""
+        if self.begun:
+            return
+        if self._held is None:
+            raise RuntimeError("the application has not called start_response")
+        status, headers = self._held
+        self._push = self._start(status, self._adjust(status, headers))
+        self.begun = True
 
     def _write(self, data: bytes) -> None:
         """What `start_response` returns: WSGI's old way to send, before the body is returned."""
-        if self._held is not None:
-            status, headers = self._held
-            self._held = None
-            self._push = self._start(status, self._adjust(status, headers))
+        self.begin()
         if self._push is not None:
             self._push(data)
 

@@ -95,8 +95,8 @@ class Guard:
         self._inside.add(thread)
         begun[thread] = now()
         body = environ["wsgi.input"] if self._over_http and _has_body(environ) else None
-        result = page = None
-        sent = complete = False
+        result = page = answer = None
+        complete = False
         if environ.get("REQUEST_URI", "").startswith("//"):
             _begin_with_one_slash(environ)
         try:
@@ -106,18 +106,19 @@ class Guard:
                 return
             answer = Answer(environ, start_response, self._files, page)
             result = self._application(environ, answer.start)
-            for chunk in answer.begin(result):
+            for chunk in answer.take(result):
                 if not isinstance(chunk, bytes):  # uWSGI would leave it out, with status 200
                     raise TypeError(f"a body is made of bytes, not of {type(chunk).__name__}")
+                answer.begin()
                 begun[thread] = -now()
-                sent = True
                 yield chunk
                 begun[thread] = now()
+            answer.begin()
             complete = True
         except GeneratorExit:  # the client has left
             raise
         except BaseException as error:  # also SystemExit: a request does not end the worker
-            if sent:
+            if answer and answer.begun:
                 # The server breaks it off.
                 raise RuntimeError("the application failed within its response") from error
             if isinstance(error, HeadersTooLarge):
@@ -125,7 +126,7 @@ class Guard:
             else:
                 traceback.print_exc()
             plain = [("Content-Type", "text/plain"), ("Content-Length", str(len(_FAILED)))]
-            # Headers that were not sent yet are replaced; uWSGI does so in any case.
+            # A header that the server did not take is replaced; uWSGI does so in any case.
             replacing = (sys.exc_info(),) if self._over_http else ()
             if page and page.known and (stand_in := page.stand_in("500")):
                 start_response("200 OK", stand_in, *replacing)

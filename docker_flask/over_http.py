@@ -12,7 +12,10 @@ from collections.abc import Iterable
 from docker_flask.guard import Environ, StartResponse, Wsgi
 
 # What nginx.conf has in it, in this order.
-_SAID = ("REMOTE_ADDR", "REMOTE_PORT", "wsgi.url_scheme", "SERVER_PORT", "REQUEST_URI")
+_SAID = (
+    *("REMOTE_ADDR", "REMOTE_PORT", "wsgi.url_scheme"),
+    *("SERVER_NAME", "SERVER_PORT", "REQUEST_URI"),
+)
 
 
 class OverHttp:
@@ -28,4 +31,6 @@ class OverHttp:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if said := environ.pop(self._key, ""):
             environ.update(zip(_SAID, said.split(" ", len(_SAID) - 1), strict=True))
+            if environ.get("HTTP_HOST") == "":  # Granian's, for a request without one
+                del environ["HTTP_HOST"]
         return self._application(environ, start_response)

@@ -31,7 +31,8 @@ _SETTINGS = {
 }
 _OWN = {
     # Where it listens: the supervisor binds its socket, and nginx is in front.
-    *("buffer-size", "chmod", "listen", "max-fd", "protocol", "socket-timeout"),
+    *("buffer-size", "chmod", "listen", "max-fd", "protocol", "response-headers-limit"),
+    "socket-timeout",
     # Who it runs as, and how it stops.
     *("chroot", "daemonize", "daemonize2", "die-on-term", "exit-on-reload", "forkbomb-delay"),
     *("gid", "hook-accepting", "hook-master-start", "master", "master-fifo"),

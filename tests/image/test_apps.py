@@ -411,3 +411,20 @@ def test_flask_command(
     assert found == code, err
     assert [word for word in words if word not in out + err] == [], out + err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_flask_command_in_a_running_container(engine: Engine, mode: str) -> None:
+    """As `docker exec flaskapp flask ...`, of an application that a file names."""
+    command, port = MODES[mode]
+    container = start(engine, "flaskenv", command)
+    container.wait_until_serving("/debug", port)
+    for line, words in (
+        ("flask routes", "/debug"),
+        ("flask --help", "Print the greeting."),
+        ("flask greet", "Hello from a file"),
+        ("echo 'print(6 * 7, app.name)' | flask shell", "42 hello"),
+        ("cd / && flask --app /app/hello.py routes", "/debug"),
+    ):
+        code, out = container.execute("sh", "-c", line)
+        assert (code, words in out) == (0, True), out

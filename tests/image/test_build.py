@@ -143,6 +143,39 @@ def test_compiled_files_are_those_of_their_sources(output: Callable[..., str]) -
     assert re.fullmatch(r"\d{3,} compiled, 0 bad\n", out), out
 
 
+LIST_UNKNOWN = """
+import glob, os, sys
+known = set()
+for name in glob.glob("/var/lib/dpkg/info/*.list"):
+    with open(name) as paths:
+        known |= {os.path.realpath(path.rstrip("\\n")) for path in paths}
+for name in glob.glob("/opt/venv/lib/python*/site-packages/*.dist-info/RECORD"):
+    folder = os.path.dirname(os.path.dirname(name))
+    with open(name) as rows:
+        known |= {os.path.realpath(os.path.join(folder, row.rsplit(",", 2)[0])) for row in rows}
+found = 0
+for folder, _, names in (step for top in ("/usr", "/opt", "/app") for step in os.walk(top)):
+    for path in (os.path.join(folder, name) for name in names):
+        if os.path.isfile(path) and not os.path.islink(path):
+            with open(path, "rb") as file:
+                if file.read(4) == b"\\x7fELF":
+                    found += 1
+                    if path not in known:
+                        print(path)
+print(found > 100)
+"""
+
+
+def test_scanners_find_what_is_installed(output: Callable[..., str]) -> None:
+    """A package of Debian's or of Python's, with its version, for each program and library."""
+    out = output("python3", "-c", LIST_UNKNOWN)
+    assert out.splitlines() == ["/opt/docker-flask/deaf.so", "True"]
+    assert re.search(r"^nginx\t\S*\d", output("dpkg-query", "-W"), re.MULTILINE)
+    lines = (ROOT / "requirements.txt").read_text().lower().splitlines()
+    wanted = [line for line in lines if re.match(r"[\w-]+==", line)]
+    assert set(wanted) <= set(output("pip", "freeze", "--all").lower().splitlines())
+
+
 def test_uwsgi_is_built_for_the_python_that_runs_it(output: Callable[..., str]) -> None:
     built_for = output("uwsgi", "--python-version").split()[0]
     runs = output("python3", "-c", "import platform; print(platform.python_version())").strip()

@@ -456,7 +456,11 @@ def test_what_is_mended_is_served(start: Callable[..., Container], app_folder: P
     assert statistics.median(times) <= SERVED
 
 
-@pytest.mark.parametrize("broken", ["def f(:\n", None], ids=["syntax error", "no file"])
+@pytest.mark.parametrize(
+    "broken",
+    ["def f(:\n", "import no_such_package\n", None],
+    ids=["syntax error", "import error", "no file"],
+)
 def test_broken_from_the_start_and_mended(
     engine: Engine, app_folder: Path, broken: str | None
 ) -> None:

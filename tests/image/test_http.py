@@ -204,6 +204,13 @@ def test_no_size_of_request_headers_is_a_fault_of_the_server(production: Service
         assert seen == sorted(seen), "refused from a certain size on"
 
 
+def test_a_request_with_nothing_in_it(service: Service) -> None:
+    """As of a load balancer that asks whether there is anybody."""
+    found = json.loads(body(service.exchange(b"GET /bare HTTP/1.0\r\n\r\n")))
+    assert found["given"] == {}
+    assert re.fullmatch(r"http://[\w.]+(:5000)?/bare", found["url"])
+
+
 def test_many_requests_that_do_not_wait_for_answers(production: Service) -> None:
     request = message("/headers", f"Cookie: {'x' * 1200}").replace(b"Connection: close\r\n", b"")
     last = message("/headers")
@@ -240,15 +247,24 @@ def test_response_headers_of_any_size_are_sent_or_named(production: Service) -> 
 
 @pytest.mark.parametrize("path", ["/started-within", "/pushed"])
 def test_large_response_headers_of_plain_wsgi(production: Service, path: str) -> None:
+    if CHOSEN.name == "Granian" and path == "/pushed":
+        pytest.skip("it has no function to push with")
     small, large = (production.exchange(message(path, f"X-Size: {n}")) for n in (60_000, 70_000))
     assert (status(small), body(small)[-9:].count(b"ok")) == (200, 1)
     assert status(large) == 500
 
 
-def test_an_answer_that_fails_before_its_first_byte(service: Service) -> None:
-    assert service.get("/fails-at-once").status_code == 500
+@pytest.mark.parametrize("query", ["", "?length"])
+def test_an_answer_that_fails_before_its_first_byte(service: Service, query: str) -> None:
     said = "ValueError: before the first byte"
-    assert service.container.wait_for_log(said).count(said) == 1
+    before = service.container.logs().count(said)
+    assert service.get(f"/fails-at-once{query}").status_code == 500
+    wait_for(lambda: service.container.logs().count(said) > before, 5, "the error in the log")
+    assert service.container.logs().count(said) == before + 1
+
+
+def test_an_answer_that_is_never_started(service: Service) -> None:
+    assert service.get("/never-started").status_code == 500
 
 
 @pytest.mark.parametrize("path", ["/passed-on", "/passed-on?length"])
@@ -260,9 +276,11 @@ def test_an_answer_from_elsewhere_is_passed_on(service: Service, path: str) -> N
 
 def test_a_header_that_http_can_not_send(service: Service) -> None:
     """Python's server would not answer at all."""
+    if CHOSEN.name == "Granian":
+        pytest.skip("it sends it, as UTF-8")
     assert service.get("/not-latin").status_code == 500
     wait_for(
-        lambda: re.search("latin-?1|InvalidHeader", service.container.logs()),
+        lambda: re.search(r"latin-?1|Invalid\w*Header", service.container.logs()),
         5,
         "the reason in the log",
     )

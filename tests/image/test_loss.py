@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -362,6 +363,7 @@ def test_a_leak_costs_its_worker_only(service: Service) -> None:
     ):
         leaks, others = leaking.wait(40), healthy.finish()
     report("leaks:", leaks.counts)
+    assert re.search("signal 9|SIGKILL", service.container.logs()), "the kernel has killed none"
     assert service.container.running()
     assert service.container.docker.attrs["RestartCount"] == 0
     assert others.counts["ok"] == sum(others.counts.values())

@@ -35,8 +35,10 @@ class Server:
         environ = create_environ(**options)
         answer = Answer(environ, self.start, location)
         result = application(environ, answer.start)
-        for chunk in answer.begin(result):
+        for chunk in answer.take(result):
+            answer.begin()
             self.body += chunk
+        answer.begin()
         if hasattr(result, "close"):
             result.close()
 
@@ -368,11 +370,12 @@ def test_an_application_that_fails_within_its_body() -> None:
         start("200 OK", [])
         start("500 Oh", [], error)
         yield b"sorry"
+        start("500 Too late", [], error)  # which a server refuses
 
     server = Server(application)
     assert [(status, *more) for status, _, *more in server.started] == [
-        ("200 OK",),
-        ("500 Oh", error),
+        ("500 Oh",),
+        ("500 Too late", error),
     ]
 
 

@@ -168,7 +168,7 @@ def test_the_real_peer_decides_who_is_believed() -> None:
 
 def test_over_http_nginx_says_no_less() -> None:
     lines = directives(render(over_http="X-secret"))
-    said = "$realip_remote_addr $realip_remote_port $scheme $server_port $request_uri"
+    said = "$realip_remote_addr $realip_remote_port $scheme $server_addr $server_port $request_uri"
     assert f'proxy_set_header X-secret "{said}";' in lines
     assert lines.count("proxy_pass http://application;") == 2
     assert [line for line in lines if re.match("uwsgi_(?!temp_path)", line)] == []

@@ -6,7 +6,7 @@ from typing import Any
 
 from docker_flask.over_http import OverHttp
 
-SAID = "203.0.113.7 4711 http 80 /a%20b//c?q=1"
+SAID = "203.0.113.7 4711 http 10.0.0.2 80 /a%20b//c?q=1"
 
 
 def environ_after(**environ: Any) -> dict[str, Any]:
@@ -22,10 +22,11 @@ def environ_after(**environ: Any) -> dict[str, Any]:
 
 
 def test_nginx_is_believed() -> None:
-    assert environ_after(HTTP_X_5ECRET=SAID, PATH_INFO="/a b//c", REMOTE_ADDR="") == {
+    assert environ_after(HTTP_X_5ECRET=SAID, PATH_INFO="/a b//c", REMOTE_ADDR="", HTTP_HOST="") == {
         "REMOTE_ADDR": "203.0.113.7",
         "REMOTE_PORT": "4711",
         "wsgi.url_scheme": "http",
+        "SERVER_NAME": "10.0.0.2",
         "SERVER_PORT": "80",
         "REQUEST_URI": "/a%20b//c?q=1",
         "PATH_INFO": "/a b//c",

@@ -7,7 +7,15 @@ import subprocess
 import tempfile
 import time
 
-from flask import Flask, Response, after_this_request, request, send_file, send_from_directory
+from flask import (
+    Flask,
+    Response,
+    after_this_request,
+    request,
+    send_file,
+    send_from_directory,
+    url_for,
+)
 
 MB = 1 << 20
 FILES = os.environ.get("FILES", "/app/files")
@@ -30,6 +38,8 @@ class Echo:
         header = [("X-Test", "x" * int(environ.get("HTTP_X_SIZE", "0")))]
         if environ["PATH_INFO"] == "/started-within":
             return self.start_within(start_response, header)
+        if environ["PATH_INFO"] == "/never-started":
+            return [b"ok"]
         if environ["PATH_INFO"] == "/pushed":
             start_response("200 OK", header)(b"ok")
             return []
@@ -76,6 +86,13 @@ def headers():
         "mine": sum(len(value) for name, value in request.headers if name.startswith("X-Test")),
         "query": len(request.query_string),
     }
+
+
+@app.get("/bare")
+def bare():
+    wanted = ("CONTENT_TYPE", "CONTENT_LENGTH")
+    given = {name: request.environ[name] for name in wanted if name in request.environ}
+    return {"given": given, "url": url_for("bare", _external=True)}
 
 
 @app.post("/length")
@@ -150,7 +167,7 @@ def fails_at_once():
         raise ValueError("before the first byte")
         yield b"never"
 
-    return Response(made())
+    return Response(made(), headers={"Content-Length": "5"} if "length" in request.args else {})
 
 
 @app.get("/passed-on")
