@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
-from docker_flask.servers import GEVENT_PIN, GRANIAN_PIN, GUNICORN_PIN
+ROOT = str(Path(__file__).parents[1])
+if ROOT not in sys.path:  # pytest is told this by pyproject.toml, the benchmarks are not
+    sys.path.insert(0, ROOT)
+
+from docker_flask.servers import GEVENT_PIN, GRANIAN_PIN, GUNICORN_PIN  # noqa: E402
 
 
 @dataclass(frozen=True)
