@@ -158,6 +158,13 @@ def prepare(folder: Path) -> Path:
     shutil.copytree(APP, app, ignore=shutil.ignore_patterns("__pycache__"))
     (app / "static").mkdir()
     (app / "static/10-kb.txt").write_text("0123456789abcde\n" * 640)
+    # For nginx alone.
+    script = "from app import app; print(app.test_client().get('/page').text, end='')"
+    page = subprocess.run(
+        [sys.executable, "-c", script], cwd=app, stdout=subprocess.PIPE, check=True
+    )
+    (app / "page").write_bytes(page.stdout)
+    shutil.rmtree(app / "__pycache__", ignore_errors=True)
     with (app / "100-mb.bin").open("wb") as out:
         for _ in range(100):
             out.write(os.urandom(FILE_BYTES // 100))

@@ -159,7 +159,7 @@ CONTESTANTS = [
         "answers by itself, writes no log",
         kind="limit",
         options={"command": ["nginx", "-c", "/app/nginx-alone.conf"]},
-        rows=("1 hello", "5 static"),
+        rows=("1 hello", "5 static", "6 page", "7 file"),
     ),
     Contestant(
         "limit: Flask in a loop",
