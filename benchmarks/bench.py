@@ -269,8 +269,12 @@ def main() -> None:
     images = {one.name: one.image() for one in chosen if one.name not in left_out}
     engine = Engine("bench")
     results = bench_report.read(options.out)
-    results["facts"] = facts(engine, images)
-    results["left out"] = left_out
+    now, before = facts(engine, images), results.get("facts", {})
+    for key in ("sizes", "versions"):
+        now[key] = before.get(key, {}) | now[key]
+    results["facts"] = now
+    others = {name: why for name, why in results.get("left out", {}).items() if name not in images}
+    results["left out"] = others | left_out
     with tempfile.TemporaryDirectory() as folder:
         app = prepare(Path(folder))
         for row in ROWS:
