@@ -128,7 +128,6 @@ def test_ctrl_c_on_a_terminal_loses_nothing(service: Service) -> None:
     assert verdicts.lost() == []
 
 
-@every_server
 @pytest.mark.parametrize("load", [{"mode": "new", "rate": 300}, KEPT], ids=["new", "keepalive"])
 def test_ten_reloads_lose_nothing(service: Service, load: dict[str, Any]) -> None:
     with service.load(**load) as running:
@@ -150,6 +149,20 @@ def test_ten_reloads_lose_nothing(service: Service, load: dict[str, Any]) -> Non
         10,
         "the old generations to go",
     )
+
+
+@every_server
+def test_a_reload_loses_nothing(service: Service) -> None:
+    with service.load(mode="new", rate=300) as running:
+        time.sleep(SETTLE)
+        service.set_version("2")
+        assert service.container.execute("docker-flask", "reload")[0] == 0
+        assert "version=2\n" in service.container.get("/").text
+        time.sleep(SETTLE)
+        result = running.finish()
+    verdicts = service.verdicts(result)
+    assert verdicts.counts["ok"] == verdicts.tries
+    assert verdicts.run_twice == []
 
 
 def test_reload_by_signal_without_traffic(service: Service) -> None:
@@ -319,7 +332,6 @@ def test_a_view_that_ends_its_worker(service: Service, path: str) -> None:
     service.container.wait_until_serving(seconds=3)
 
 
-@every_server
 @pytest.mark.parametrize("path", ["/loop", "/gilloop", "/hang"])
 @pytest.mark.parametrize("threads", [1, 4])
 def test_a_view_that_never_answers(
