@@ -269,8 +269,9 @@ def _most_workers(limits: Limits) -> tuple[int, str]:
     files = limits.descriptors // 8, f"limit of {limits.descriptors} open files"
     choices = [_a_cpu(MOST, limits), files]
     if limits.processes:
-        # A worker is two, with its guard's thread, and there are twice as many in a reload.
-        choices.append(((limits.processes - 6) // 4, f"limit of {limits.processes} processes"))
+        # A worker is two, with its guard's thread, and there are twice as many in a reload; ten are
+        # nginx, the servers' first ones, the supervisor and a command.
+        choices.append(((limits.processes - 10) // 4, f"limit of {limits.processes} processes"))
     return _least(*choices)
 
 
