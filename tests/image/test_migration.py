@@ -6,6 +6,7 @@ docs/migrating-from-tiangolo.md says the same in words.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -560,6 +561,8 @@ def test_every_directive_of_ours_gives_way(engine: Engine, app: Path, tmp_path: 
     # Nobody would repeat these as they are.
     for name in ("include", "limit_conn", "limit_conn_zone", "log_format"):
         ours.pop(name, None)
+    # With one of these, all of the cache is the user's.
+    ours = {name: text for name, text in ours.items() if not re.match("uwsgi_(no_)?cache", name)}
     assert len(ours) > 20
     snippet = {"/etc/nginx/conf.d/again.conf": "\n".join(ours.values())}
     second = engine.run(app=app, volumes=mounted(tmp_path, snippet))
@@ -651,12 +654,12 @@ def test_more_open_files_than_there_are(engine: Engine, app: Path) -> None:
     container = engine.run(app=app, env=env, ulimits=[limit])
     container.wait_until_serving()
     log = container.logs()
-    for name, value, bound in (("OPEN_FILES", 100000, 2048), ("CONNECTIONS", 9999, 2024)):
+    for name, value, bound in (("OPEN_FILES", 100000, 2048), ("CONNECTIONS", 9999, 1896)):
         said = f"NGINX_WORKER_{name}={value} is more than this container's open files allow"
         assert f"{said} (ulimit -n): it is {bound}" in log
     _, text = container.execute("cat", "/run/docker-flask/nginx.conf")
     assert "worker_rlimit_nofile 2048;" in text
-    assert "worker_connections 2024;" in text
+    assert "worker_connections 1896;" in text
 
 
 # --- the user's options for uWSGI ------------------------------------------------------------
