@@ -13,13 +13,17 @@ from loss import Service
 from servers import CHOSEN, SERVERS, Server
 
 NEW = {"mode": "new", "rate": 1500}
+DIFFERENT = ["gunicorn-gevent", "granian"]
 KEPT = {"mode": "keepalive", "connections": 50}
 FAST = {"mode": "new", "rate": 4000}
 SETTLE = 1.5  # s of steady load before and after what is done
 
 
-# Each application server is held to all of it (`make servers`); to these by every run of the tests.
-every_server = pytest.mark.parametrize("server", SERVERS, indirect=True)
+# Each application server is held to all of it by `make servers`; the most different ones to some of
+# it in every run of the tests.
+every_server = pytest.mark.parametrize(
+    "server", [next(name for name in SERVERS if SERVERS[name] is CHOSEN), *DIFFERENT], indirect=True
+)
 
 
 @pytest.fixture
