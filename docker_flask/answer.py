@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from docker_flask import files
-from docker_flask.shared import Page
+from docker_flask.shared import Page, Pages
 
 StartResponse = Callable[..., Any]
 # Bytes of all headers, as nginx.conf and app.ini let pass. uWSGI would cut the value of one that is
@@ -28,20 +28,29 @@ class Answer:
     """One answer: gives the application a `start_response`, and the server what comes of it.
 
     prefix: of nginx's location for files, empty if workers are to send them; page: what nginx's
-    cache is told of it, None if that has no say in it; begun: the server has its status and
-    headers.
+    cache is told of it, None if that has no say in it; pages: the table of all, if there is one;
+    begun: the server has its status and headers.
     """
 
-    __slots__ = ("_body", "_environ", "_held", "_page", "_prefix", "_push", "_start", "begun")
+    __slots__ = (
+        *("_body", "_environ", "_held", "_page", "_pages", "_prefix", "_push", "_start"),
+        "begun",
+    )
 
     def __init__(
-        self, environ: dict[str, Any], start: StartResponse, prefix: str, page: Page | None = None
+        self,
+        environ: dict[str, Any],
+        start: StartResponse,
+        prefix: str,
+        page: Page | None = None,
+        pages: Pages | None = None,
     ) -> None:
         environ["wsgi.file_wrapper"] = files.File
         self._environ = environ
         self._start = start
         self._prefix = prefix
         self._page = page
+        self._pages = pages
         self._held: tuple[str, files.Headers] | None = None
         self._body: Iterable[bytes] | None = None
         self._push: Callable[[bytes], Any] | None = None
@@ -100,6 +109,8 @@ class Answer:
             headers = [pair for pair in headers if pair[0].lower() != "x-accel-expires"]
         if self._page and "cache-control" in names:
             headers = [*headers, *self._page.answered(status, headers)]
+        elif self._pages and "cache-control" in names:
+            self._pages.notice(status, headers)
         if self._prefix and "x-accel-redirect" in names:
             # One that the application got from elsewhere and passes on: nginx would obey it.
             headers = [pair for pair in headers if not self._names_a_file(*pair)]

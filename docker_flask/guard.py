@@ -104,7 +104,7 @@ class Guard:
             if page and page.known and (elsewhere := page.elsewhere()):
                 start_response("200 OK", elsewhere)
                 return
-            answer = Answer(environ, start_response, self._files, page)
+            answer = Answer(environ, start_response, self._files, page, self._pages)
             result = self._application(environ, answer.start)
             for chunk in answer.take(result):
                 if not isinstance(chunk, bytes):  # uWSGI would leave it out, with status 200

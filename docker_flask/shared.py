@@ -14,6 +14,7 @@ Standard library only, because it runs in the application's Python.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import mmap
 import os
@@ -23,6 +24,7 @@ import time
 import zlib
 from collections.abc import MutableMapping
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from docker_flask.files import Headers
@@ -31,6 +33,8 @@ Environ = dict[str, Any]
 
 # What the supervisor calls the table, which is a file in memory.
 TABLE = "docker-flask-pages"
+# The file beside nginx's folder for pages by which it knows that there are any.
+SHARING = "sharing"
 # What nginx.conf says of a request: what its cache has found, and behind a slash the status of each
 # answer that sent it here again; then what its key has of the proxies' words.
 SAID = "HTTP_X_RESPONSE_CACHE"
@@ -182,6 +186,8 @@ class Pages:
         self._folder = folder
         self._largest = largest
         self._behind_proxies = behind_proxies
+        # Whether there was a page to share; until then, nginx does not look for any.
+        self._shares = False
         # The kernel's locks are between processes; these are between threads.
         self._locked: dict[int, object] = {}
 
@@ -205,6 +211,13 @@ class Pages:
             for name in _CONDITIONS:
                 environ.pop(name, None)
         return page
+
+    def notice(self, status: str, headers: Headers) -> None:
+        """Have nginx look for pages from the first one on that could be shared."""
+        if self._shares or not share(status, headers):
+            return
+        with contextlib.suppress(OSError), open(Path(self._folder).parent / SHARING, "a"):
+            self._shares = True
 
     def find(self, key: str, environ: Environ) -> Known | None:
         """What is known of a page."""

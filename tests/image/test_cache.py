@@ -63,6 +63,8 @@ def start(session_engine: Engine) -> Iterator[Start]:
             env = {"WEB_CONCURRENCY": "2", **(env or {})}
             container = session_engine.run(env=env, volumes=volumes, **options)
             container.wait_until_serving()
+            # From the first page on that is to be shared, nginx looks for them.
+            container.get(page("Cache-Control:public, max-age=60"))
             started[key] = Service(container)
         return started[key]
 
@@ -83,6 +85,14 @@ pages = iter(range(10**6))
 def page(*lines: str, **more: str) -> str:
     """The address of a page that nobody has asked for, with these header lines."""
     return f"/page/{next(pages)}?{urlencode([('h', line) for line in lines] + [*more.items()])}"
+
+
+def test_nginx_looks_for_pages_once_there_are_any(engine: Engine) -> None:
+    container = engine.run(app=APPS / "cache", env={"WEB_CONCURRENCY": "1"})
+    container.wait_until_serving()
+    path = page("Cache-Control:public, max-age=60")
+    seen = [container.get(path).headers.get("X-Cache-Status") for _ in range(3)]
+    assert seen == [None, "MISS", "HIT"]
 
 
 # --- what is kept --------------------------------------------------------------------------------
