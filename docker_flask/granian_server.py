@@ -21,7 +21,7 @@ from granian.constants import HTTPModes, Interfaces
 from granian.log import LogLevels
 from granian.server.mp import MPServer
 
-SOCKET_FD = 3
+from docker_flask.process import FIRST_DESCRIPTOR
 
 
 class Server(MPServer):  # type: ignore[misc]
@@ -30,8 +30,8 @@ class Server(MPServer):  # type: ignore[misc]
     def _init_shared_socket(self) -> None:
         if setproctitle:
             setproctitle.setproctitle("granian master")
-        self._sso = socket.socket(fileno=SOCKET_FD)
-        self._shd = SocketHolder(SOCKET_FD, True, self.backlog)
+        self._sso = socket.socket(fileno=FIRST_DESCRIPTOR)
+        self._shd = SocketHolder(FIRST_DESCRIPTOR, True, self.backlog)
 
     def _drop_shared_socket(self) -> None:
         pass

@@ -14,6 +14,7 @@ import sys
 from typing import Any
 
 from gunicorn.app.base import Application
+from gunicorn.http.wsgi import Response
 from gunicorn.workers.base import Worker
 
 # Where the user's say nothing.
@@ -125,6 +126,40 @@ def outlive_master(worker: Any) -> None:
     worker.notify = notify
 
 
+class Held:
+    """Stands for a socket, and keeps what that is to send."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def sendall(self, data: bytes) -> None:
+        """Keep it."""
+        self.data += data
+
+
+def send_headers_with_body() -> None:
+    """Have the headers of an answer leave with the first bytes of its body.
+
+    nginx tries a request again if its worker dies before the headers, but could only cut short an
+    answer whose worker dies between these two.
+    """
+    write = Response.write
+
+    def write_at_once(response: Any, data: bytes) -> None:
+        if response.headers_sent:
+            write(response, data)
+            return
+        sock, held = response.sock, Held()
+        response.sock = held
+        try:
+            write(response, data)
+        finally:
+            response.sock = sock
+        sock.sendall(held.data)
+
+    Response.write = write_at_once
+
+
 def main() -> None:
     """Run the server, or with `--show` print what the user's files say, as JSON."""
     _, argument = sys.argv
@@ -133,6 +168,7 @@ def main() -> None:
         print(json.dumps(Server(None).told(), default=str))
         return
     os.environ |= {"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())}
+    send_headers_with_body()
     Server(json.loads(argument)).run()
 
 
