@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 import peers  # noqa: E402
 from harness import docker_client, image_with  # noqa: E402
 
-from docker_flask.servers import GEVENT_PIN, GRANIAN_PIN, GUNICORN_PIN  # noqa: E402
+from docker_flask.servers import GEVENT_PIN, GRANIAN_PIN, GUNICORN_GEVENT_PIN  # noqa: E402
 
 # What the report says of each image's parts: distributions of Python's, and two programs.
 VERSIONS = r"""
@@ -100,7 +100,7 @@ CONTESTANTS = [
         "ours, gunicorn gevent",
         "`APP_SERVER=gunicorn WORKER_CLASS=gevent WEB_CONCURRENCY=5`",
         *("1 hello", "4 block"),
-        packages=(GUNICORN_PIN.replace("==", "[gevent]=="),),
+        packages=(GUNICORN_GEVENT_PIN,),
         APP_SERVER="gunicorn",
         WORKER_CLASS="gevent",
         WEB_CONCURRENCY="5",

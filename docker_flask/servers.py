@@ -32,6 +32,7 @@ YIELDING, CPUS_TO_YIELD = ["/usr/bin/nice", "-n", "10"], 2
 GREENLETS = 1000
 # What is not in the image, as it was tested.
 GUNICORN_PIN, GRANIAN_PIN, GEVENT_PIN = "gunicorn==27.0.1", "granian==2.8.7", "gevent==26.9.0"
+GUNICORN_GEVENT_PIN = GUNICORN_PIN.replace("==", "[gevent]==")
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,7 @@ class AppServer:
     name: in the log; command: its command line, from the settings, the limits and, if there is one,
     a file with options of the user's; stop_signal: ends the whole server; retire_signal: sent to
     one worker, makes that take no more requests; via: the module of nginx that speaks with it,
-    `uwsgi`, or `proxy` for HTTP; grows: takes orders for more workers, and fewer,
-    from a FIFO.
+    `uwsgi`, or `proxy` for HTTP; grows: takes orders for more workers, and fewer, from a FIFO.
     """
 
     name: str
@@ -71,13 +71,15 @@ class AppServer:
 
 def wishes(environ: Mapping[str, str], limits: Limits) -> Wishes:
     """Read them as they are now; raises SettingError, also for what this image does not have."""
-    server = load(environ, limits).app_server
+    first = load(environ, limits)
+    server = first.app_server
     said, options, left_out = nginx_files.said(NAMED[server].via), "", list[str]()
     if server == "uwsgi":
         found = uwsgi_options.read(Path.cwd(), environ, UWSGI_PROGRAM)
         said, options, left_out = said | found.said, found.text, found.own
     elif server == "gunicorn":
-        _require("gunicorn", "APP_SERVER=gunicorn", GUNICORN_PIN)
+        pin = GUNICORN_GEVENT_PIN if first.worker_class == "gevent" else GUNICORN_PIN
+        _require("gunicorn", "APP_SERVER=gunicorn", pin)
         of_file = gunicorn_conf.read(Path.cwd(), environ, PYTHON)
         said, left_out = said | of_file.said, of_file.own
     settings = load(environ, limits, said)
@@ -97,8 +99,6 @@ def each_at_once(settings: Settings) -> int:
 
 def _check(settings: Settings) -> None:
     greenlets = settings.worker_class == "gevent"
-    if settings.app_server == "gunicorn":
-        _require("gunicorn", "APP_SERVER=gunicorn", GUNICORN_PIN)
     if settings.app_server == "granian":
         _require("granian", "APP_SERVER=granian", GRANIAN_PIN)
         if settings.worker_class in ("gevent", "sync"):
@@ -106,10 +106,9 @@ def _check(settings: Settings) -> None:
                 f"WORKER_CLASS={settings.worker_class} is not allowed with APP_SERVER=granian, "
                 "which has threads only: gthread is"
             )
-    if greenlets and settings.app_server == "gunicorn":
-        _require("gevent", "WORKER_CLASS=gevent", GUNICORN_PIN.replace("==", "[gevent]=="))
-    elif greenlets:
-        _require("gevent", "WORKER_CLASS=gevent", GEVENT_PIN)
+    if greenlets:
+        pin = GUNICORN_GEVENT_PIN if settings.app_server == "gunicorn" else GEVENT_PIN
+        _require("gevent", "WORKER_CLASS=gevent", pin)
     if greenlets and settings.threads > 1:
         raise SettingError(
             f"THREADS={settings.threads} is not allowed with WORKER_CLASS=gevent, whose requests "

@@ -11,7 +11,7 @@ ROOT = str(Path(__file__).parents[1])
 if ROOT not in sys.path:  # pytest is told this by pyproject.toml, the benchmarks are not
     sys.path.insert(0, ROOT)
 
-from docker_flask.servers import GEVENT_PIN, GRANIAN_PIN, GUNICORN_PIN  # noqa: E402
+from docker_flask.servers import GEVENT_PIN, GRANIAN_PIN, GUNICORN_GEVENT_PIN, GUNICORN_PIN  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ SERVERS = {
     "gunicorn-gevent": replace(
         GUNICORN,
         env=GUNICORN.env | {"WORKER_CLASS": "gevent"},
-        packages=(GUNICORN_PIN.replace("==", "[gevent]=="), TITLES),
+        packages=(GUNICORN_GEVENT_PIN, TITLES),
     ),
     "granian": Server(
         *("Granian", "granian master", "granian worker"),

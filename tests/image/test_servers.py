@@ -103,6 +103,11 @@ def test_gunicorn_cmd_args_and_settings(engine: Engine, app: Path) -> None:
         ("uwsgi", {"APP_SERVER": "granian"}, "add the line granian==2.8.7 to requirements.txt"),
         ("uwsgi", {"WORKER_CLASS": "gevent"}, "add the line gevent==26.9.0 to requirements.txt"),
         (
+            "uwsgi",
+            {"APP_SERVER": "gunicorn", "WORKER_CLASS": "gevent"},
+            "add the line gunicorn[gevent]==27.0.1 to requirements.txt",
+        ),
+        (
             "gunicorn-sync",
             {"WORKER_CLASS": "gevent"},
             "add the line gunicorn[gevent]==27.0.1 to requirements.txt",
