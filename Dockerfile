@@ -47,21 +47,25 @@ RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
     --mount=type=secret,id=ca \
     /sources/install-os.sh /requirements_os.txt
 COPY requirements.txt /
-# The cache keeps what was compiled, not for the image but for the next build.
+# The cache keeps what was compiled, not for the image but for the next build. uWSGI becomes a library;
+# why, and what runs it, is in docker_flask/uwsgi_program.py.
 RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
     --mount=type=secret,id=ca \
-    --mount=type=cache,target=/root/.cache/pip \
+    --mount=type=cache,id=docker-flask-pip,target=/root/.cache/pip \
     if [ -r /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi \
  && python3 -m venv /opt/venv \
- && /opt/venv/bin/pip install --disable-pip-version-check -r /requirements.txt \
- && strip /opt/venv/bin/uwsgi \
+ && printf '[uwsgi]\nmain_plugin = python,gevent\ninherit = base\nbin_name = uwsgi.so\nas_shared_library = true\n' > /library.ini \
+ && UWSGI_PROFILE=/library.ini UWSGI_PYTHON_NOLIB=1 \
+    /opt/venv/bin/pip install --disable-pip-version-check -r /requirements.txt \
+ && strip /opt/venv/bin/uwsgi.so \
  # Makes `docker_flask` importable, and the application for scripts anywhere, behind everything
  # that the application brings.
- && printf '/opt/docker-flask\n/app\n' > "$(/opt/venv/bin/python -c 'import site; print(site.getsitepackages()[0])')/docker_flask.pth" \
- # It runs, with the Python that it is for, and with regular expressions in its routes.
- && /opt/venv/bin/uwsgi --python-version \
+ && printf '/opt/docker-flask\n/app\n' > "$(/opt/venv/bin/python -c 'import site; print(site.getsitepackages()[0])')/docker_flask.pth"
+COPY --chmod=755 docker_flask/uwsgi_program.py /opt/venv/bin/uwsgi
+# It runs, with the Python that it is for, and with regular expressions in its routes.
+RUN /opt/venv/bin/uwsgi --python-version \
  && /opt/venv/bin/uwsgi --version \
- && ldd /opt/venv/bin/uwsgi | grep -q libpcre2
+ && ldd /opt/venv/bin/uwsgi.so | grep -q libpcre2
 COPY docker_flask/deaf.c /
 RUN gcc -shared -fPIC -O2 -Wall -Wextra -Werror -s -o /deaf.so /deaf.c
 
@@ -84,14 +88,13 @@ ENV PATH=/opt/venv/bin:$PATH \
     # hide those of the packages, and have to be open to every user, who could then plant code.
     PYTHONDONTWRITEBYTECODE=1
 
-# libpython (whose name has the version in it): uWSGI carries the interpreter as a library;
-# libpcre2-8-0: its routes; python3-jinja2: renders nginx.conf, apart from the application's own
+# libpcre2-8-0: for uWSGI's routes; python3-jinja2: renders nginx.conf, apart from the application's own
 # packages.
 # No program needs its setuid bit here, as nothing changes users that way.
 RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
     --mount=type=secret,id=ca \
     APT_SOURCES=/sources/apt.list /sources/install-os.sh \
-      libpcre2-8-0 nginx python3 python3-jinja2 '^libpython3\.[0-9]+(t64)?$' \
+      libpcre2-8-0 nginx python3 python3-jinja2 \
  && rm -rf /var/www/html /etc/nginx/sites-enabled/default \
  # Snippets of those who build on this image, beside Debian's conf.d.
  && mkdir /etc/nginx/server.d /etc/nginx/location.d \

@@ -180,10 +180,11 @@ def test_uwsgi_is_built_for_the_python_that_runs_it(output: Callable[..., str]) 
     built_for = output("uwsgi", "--python-version").split()[0]
     runs = output("python3", "-c", "import platform; print(platform.python_version())").strip()
     assert built_for == runs
-    linked = output("ldd", "/opt/venv/bin/uwsgi")
+    linked = output("ldd", "/opt/venv/bin/uwsgi.so")
     assert "libpcre2" in linked
-    assert "libpython" + ".".join(runs.split(".")[:2]) in linked
     assert "not found" not in linked
+    # That of python3 is faster (docker_flask/uwsgi_program.py).
+    assert "libpython" not in linked
 
 
 def test_uwsgi_has_internal_routing(engine: Engine) -> None:
