@@ -23,9 +23,9 @@ DECIDED = "decided from the "
 
 # What a Flask application takes per worker, rounded up: for as long as none was measured.
 WORKER_MEMORY = 64 << 20
-# Workers a CPU: those that there always are, and those that there are while requests wait for
-# something else than a CPU (docs/sizing.md).
-WARM, MOST = 2, 16
+# Workers a CPU: those of a server that keeps its workers, and the most of one that gets more while
+# requests wait for something else than a CPU (docs/sizing.md).
+FIXED, MOST = 2, 16
 # Addresses that no packet from the internet has: private (RFC 1918), loopback, link-local (RFC
 # 3927, as of several clouds' front ends), and the same of IPv6. Not 100.64.0.0/10 (RFC 6598): there
 # the other customers of a provider are.
@@ -258,25 +258,31 @@ def setting(
 
 
 def _first_workers(limits: Limits) -> tuple[int, str]:
+    """One worker a CPU, because more would only take turns; and never one alone, which one request
+    could keep from the others until there are more."""
+    return _workers(max(2, limits.whole_cpus), limits)
+
+
+def _fixed_workers(limits: Limits) -> tuple[int, str]:
     """Two workers a CPU, so that one that waits for a database leaves its CPU to another."""
+    return _workers(FIXED * limits.whole_cpus, limits)
+
+
+def _workers(count: int, limits: Limits) -> tuple[int, str]:
     memory = limits.memory // 2 // WORKER_MEMORY, limits.memory_source
-    return _least(_a_cpu(WARM, limits), memory, _most_workers(limits))
+    return _least((count, limits.cpus_source), memory, _most_workers(limits))
 
 
 def _most_workers(limits: Limits) -> tuple[int, str]:
     """As many as that becomes; docker_flask/growth.py measures how many the memory has room for."""
     # uWSGI's first process holds two open files for each that there may be.
     files = limits.descriptors // 8, f"limit of {limits.descriptors} open files"
-    choices = [_a_cpu(MOST, limits), files]
+    choices = [(min(1024, MOST * limits.whole_cpus), limits.cpus_source), files]
     if limits.processes:
         # A worker is two, with its guard's thread, and there are twice as many in a reload; ten are
         # nginx, the servers' first ones, the supervisor and a command.
         choices.append(((limits.processes - 10) // 4, f"limit of {limits.processes} processes"))
     return _least(*choices)
-
-
-def _a_cpu(workers: int, limits: Limits) -> tuple[int, str]:
-    return min(1024, workers * limits.whole_cpus), limits.cpus_source
 
 
 def _least(*choices: tuple[int, str]) -> tuple[int, str]:
@@ -335,8 +341,8 @@ class Settings:
     uwsgi_cheaper: int = setting(
         _whole(0, 1023),
         _first_workers,
-        "Fewest workers, kept while no request waits for one; 0 keeps all. Unset, two a CPU, or "
-        "all of `WEB_CONCURRENCY` if that is set.",
+        "Fewest workers, kept while no request waits for one; 0 keeps all. Unset, one a CPU, but "
+        "two at least, or all of `WEB_CONCURRENCY` if that is set.",
     )
     threads: int = setting(_whole(1, 256), "1", "Threads in each worker.")
     preload: bool = setting(
@@ -520,7 +526,7 @@ def _read_all(
         # Greenlets are enough for what waits; other servers keep the workers that they have.
         greenlets = found["worker_class"][0] == "gevent" and by.startswith(DECIDED)
         if fewest == 0 or greenlets or found["app_server"][0] != "uwsgi":
-            workers, reason = _first_workers(limits)
+            workers, reason = _fixed_workers(limits)
             found["web_concurrency"] = workers, f"{DECIDED}{reason}"
             found["uwsgi_cheaper"] = 0, by
         # Somebody who wants at least so many has also said how many it may be at least.

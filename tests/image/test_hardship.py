@@ -121,7 +121,7 @@ def test_a_pause_costs_no_request(engine: Engine, tmp_path: Path) -> None:
         time.sleep(3)
         result = running.finish()
     assert healthy(result), result.counts
-    assert service.processes("app worker") == workers
+    assert set(service.processes("app worker")) >= set(workers)
 
 
 def test_a_clock_that_jumps_costs_no_request(engine: Engine, tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_a_clock_that_jumps_costs_no_request(engine: Engine, tmp_path: Path) -> 
             time.sleep(2)
             result = running.finish()
         assert healthy(result), result.counts
-        assert service.processes("app worker") == workers
+        assert set(service.processes("app worker")) >= set(workers)
     finally:
         engine.remove_containers()
         client.images.remove(image.id, force=True)

@@ -40,7 +40,7 @@ class Workers:
         limits = replace(
             LIMITS, memory=memory, memory_source=f"cgroup limit of {memory // MIB} MiB"
         )
-        settings = load(environ, limits)
+        settings = load({"UWSGI_CHEAPER": "4", **environ}, limits)
         self.pool = Pool(settings, limits, lambda _: self.ran, lambda _: self.size)
         self.pool.new = size
         self.count = settings.first_workers

@@ -96,7 +96,7 @@ def test_defaults() -> None:
         "app_server": "uwsgi",
         "worker_class": None,
         "web_concurrency": 32,  # 16 for each of the CPUs that 1.5 need
-        "uwsgi_cheaper": 4,  # two for each
+        "uwsgi_cheaper": 2,  # one for each
         "threads": 1,
         "preload": False,
         "max_requests": 0,
@@ -128,16 +128,17 @@ def test_defaults() -> None:
     [
         ({"cpus": 0.5}, 2, 16),
         ({"cpus": 1.0}, 2, 16),
-        ({"cpus": 2.5}, 6, 48),
-        ({"cpus": 100.0}, 200, 1024),
+        ({"cpus": 2.5}, 3, 48),
+        ({"cpus": 100.0}, 100, 1024),
         # 256 MiB for workers that may take 64; how much they do is measured later.
         ({"cpus": 8.0, "memory": 512 << 20}, 4, 128),
         ({"cpus": 8.0, "memory": 64 << 20}, 1, 128),
         ({"cpus": 1.0, "memory": 1 << 20}, 1, 16),
-        ({"cpus": 8.0, "processes": 50}, 0, 10),
+        ({"cpus": 8.0, "processes": 50}, 8, 10),
+        ({"cpus": 16.0, "processes": 50}, 0, 10),
         ({"cpus": 1.0, "processes": 50}, 2, 10),
         ({"cpus": 8.0, "processes": 8}, 0, 1),
-        ({"descriptors": 64}, 4, 8),
+        ({"descriptors": 64}, 2, 8),
     ],
 )
 def test_workers_follow_from_the_limits(limits: dict[str, Any], fewest: int, most: int) -> None:
