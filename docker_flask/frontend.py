@@ -27,8 +27,8 @@ IDLE_CONNECTIONS = 4096
 # only wait until their clients give up, and be worked on all the same: at twice the load that a
 # container carries, 4,096 cost a third of its good answers.
 QUEUE = 1024
-# Kept pages that nginx has open; fewer where it may open few files.
-OPEN_PAGES = 256
+# Kept pages that nginx has open, and as many static files; fewer where it may open few.
+OPEN_FILES = 256
 # Descriptors that nginx has open itself: sockets, log, event queue.
 OWN_DESCRIPTORS = 24
 
@@ -149,7 +149,8 @@ def render(
         starting=starting,
         headers_in_server=headers_in_server,
         cache=cache,
-        open_pages=0 if nginx_files.opens_files() else _open_pages(descriptors),
+        open_pages=0 if nginx_files.opens_files() else _open_files(descriptors),
+        open_static=0 if static and static.may_change() else _open_files(descriptors),
     )
 
 
@@ -208,11 +209,11 @@ def _bounds(settings: Settings, limits: Limits) -> tuple[int, int]:
     """Open files and connections of each of nginx's processes."""
     descriptors = min(settings.nginx_worker_open_files, limits.descriptors)
     wanted = settings.nginx_worker_connections or 2 * limits.backlog + IDLE_CONNECTIONS
-    return descriptors, min(wanted, descriptors - OWN_DESCRIPTORS - _open_pages(descriptors))
+    return descriptors, min(wanted, descriptors - OWN_DESCRIPTORS - 2 * _open_files(descriptors))
 
 
-def _open_pages(descriptors: int) -> int:
-    return min(OPEN_PAGES, descriptors // 16)
+def _open_files(descriptors: int) -> int:
+    return min(OPEN_FILES, descriptors // 16)
 
 
 def command(configuration: Path) -> list[str]:

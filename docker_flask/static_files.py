@@ -7,9 +7,13 @@ import re
 from dataclasses import dataclass
 
 DEFAULT_URL = "/static"
+# Stands for the folder of an application that is not found yet.
+NOWHERE = "/nowhere"
 # What nginx.conf can hold as it is. Nothing else gets there: the folder is reached by a link.
 URL = re.compile(r"(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+")
 LONGEST_AGE = 315_360_000  # ten years, in seconds
+# Files and folders to look at before a start; thousands take some hundredths of a second.
+MOST_LOOKS = 10_000
 
 
 @dataclass(frozen=True)
@@ -32,3 +36,17 @@ class StaticFiles:
         age = self.max_age
         if age is not None and not (isinstance(age, int) and 0 <= age <= LONGEST_AGE):
             raise ValueError(f"{self.max_age!r} is no age for static files")
+
+    def may_change(self) -> bool:
+        """True if the container may write one of them, or if there are none yet, or too many.
+
+        An application that is not found yet is taken for one that can't, like most.
+        """
+        looks = 0
+        for place, _, names in os.walk(self.folder, followlinks=True):
+            looks += 1 + len(names)
+            if looks > MOST_LOOKS or os.access(place, os.W_OK):
+                return True
+            if any(os.access(os.path.join(place, name), os.W_OK) for name in names):
+                return True
+        return looks == 0 and self.folder != NOWHERE

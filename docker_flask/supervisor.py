@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docker_flask import connections, growth, nginx_files, process, servers
+from docker_flask import connections, growth, nginx_files, process, servers, shared
 from docker_flask.control import OK, Control
 from docker_flask.generation import Generation
 from docker_flask.limits import Limits
@@ -29,7 +29,7 @@ from docker_flask.settings import (
     ignored,
     in_bytes,
 )
-from docker_flask.static_files import DEFAULT_URL, StaticFiles
+from docker_flask.static_files import DEFAULT_URL, NOWHERE, StaticFiles
 
 if TYPE_CHECKING:
     from docker_flask.frontend import Configuration
@@ -169,7 +169,7 @@ class Supervisor:
         # As it is for most applications; this one says what it is when it is loaded.
         if self.settings.static_url != "":
             url, max_age = self.settings.static_url or DEFAULT_URL, self.settings.static_max_age
-            self.static = StaticFiles(url, "/nowhere", max_age)
+            self.static = StaticFiles(url, NOWHERE, max_age)
         assumed, configuration = self.static, self._configure_nginx(first.settings)
         patience = min(PATIENCE, self.settings.start_timeout)
         if not self.loop.wait(first.settled, patience, tick=0.1):
@@ -178,7 +178,9 @@ class Supervisor:
         if not first.ready():
             raise Failure(self._why_not_ready(first))
         self._switch_to(first)
-        if self.static and assumed != replace(self.static, folder="/nowhere"):
+        if self.static and (
+            assumed != replace(self.static, folder=NOWHERE) or self.static.may_change()
+        ):
             configuration = self._configure_nginx(first.settings)
         if self.nginx:
             self._end_nginx()
@@ -396,13 +398,12 @@ class Supervisor:
             return
         self._take_up(configuration)
         # nginx closes idle connections when it takes over: clients are told to leave them before.
-        draining = self.runtime / "draining"
-        draining.touch()
+        self._send_clients_away()
         self.loop.wait(lambda: not self._clients(), settings.drain_delay, tick=0.02)
         workers = process.states([self.nginx]).keys() - {self.nginx}
         process.signal_process(self.nginx, signal.SIGHUP)
         self.loop.wait(lambda: not any(map(process.alive, workers)), NGINX_TAKEOVER, tick=0.02)
-        draining.unlink()
+        (self.runtime / "draining").unlink()
 
     def _end_nginx(self) -> None:
         """End the nginx that says "later", and wait for it; connections queue meanwhile.
@@ -584,7 +585,7 @@ class Supervisor:
         if self.candidate:
             self.candidate.kill()
             self.candidate = None
-        (self.runtime / "draining").touch()
+        self._send_clients_away()
         drain = min(self.settings.drain_delay, left())
         self.loop.wait(lambda: not self._clients(), drain, tick=0.02)
         connections.LastCall(self.listeners, self.loop).close(
@@ -602,6 +603,15 @@ class Supervisor:
             return EXIT_CUT
         log("stopped; every request was answered")
         return 0
+
+    def _send_clients_away(self) -> None:
+        """Have nginx tell each client to connect anew for its next request.
+
+        It looks for the first of these files only where it finds the second, which stays: by then,
+        the application may have set it, too.
+        """
+        (self.runtime / "draining").touch()
+        (self.runtime / shared.SHARING).touch()
 
     def _clients(self) -> int:
         return sum(map(connections.to_port, self.ports))

@@ -654,12 +654,12 @@ def test_more_open_files_than_there_are(engine: Engine, app: Path) -> None:
     container = engine.run(app=app, env=env, ulimits=[limit])
     container.wait_until_serving()
     log = container.logs()
-    for name, value, bound in (("OPEN_FILES", 100000, 2048), ("CONNECTIONS", 9999, 1896)):
+    for name, value, bound in (("OPEN_FILES", 100000, 2048), ("CONNECTIONS", 9999, 1768)):
         said = f"NGINX_WORKER_{name}={value} is more than this container's open files allow"
         assert f"{said} (ulimit -n): it is {bound}" in log
     _, text = container.execute("cat", "/run/docker-flask/nginx.conf")
     assert "worker_rlimit_nofile 2048;" in text
-    assert "worker_connections 1896;" in text
+    assert "worker_connections 1768;" in text
 
 
 # --- the user's options for uWSGI ------------------------------------------------------------

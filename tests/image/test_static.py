@@ -17,10 +17,12 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from harness import Container, Engine
+from harness import Container, Engine, wait_for
 from judge.record import ids_in_log
 from loss import Load
 
+# Seconds after which nginx has looked again at a file that the container can't write.
+AGAIN = 3
 # What the application answers is marked; what is not, came from nginx.
 MARK = "X-Answered-By"
 APP = """
@@ -486,7 +488,7 @@ def test_a_folder_that_nobody_may_read(engine: Engine, app_folder: Path) -> None
         assert by_application(container.get("/static/f.txt"))
     finally:
         (app_folder / "static").chmod(0o755)
-    assert by_nginx(container.get("/static/f.txt"))
+    wait_for(lambda: by_nginx(container.get("/static/f.txt")), AGAIN, "nginx to look again")
 
 
 def test_a_folder_that_comes_later(engine: Engine, app_folder: Path) -> None:
@@ -554,7 +556,7 @@ def test_static_index(engine: Engine, app_folder: Path) -> None:
     assert by_nginx(container.get("/?query=1"))
     assert httpx.post(container.url(), timeout=10).text == "home"
     (app_folder / "static/index.html").unlink()
-    assert container.get().text == "home"
+    wait_for(lambda: container.get().text == "home", AGAIN, "nginx to look again")
 
 
 @pytest.mark.parametrize(
@@ -670,8 +672,10 @@ def test_a_reload_that_changes_them_loses_nothing(
             (app_folder / "app.py").write_text(VERSION.format(**version))
             code, output = container.execute("docker-flask", "reload")
             assert code == 0, output
-            answer = container.get(f"{version['url']}/f.txt")
-            assert answer.text == version["folder"]
+            url = f"{version['url']}/f.txt"
+            text = version["folder"]
+            wait_for(lambda: container.get(url).text == text, AGAIN, "nginx to look again")  # noqa: B023
+            answer = container.get(url)
             age = version["age"]
             expected = f"public, max-age={age}" if age else "no-cache"
             assert answer.headers["Cache-Control"] == expected
@@ -681,3 +685,38 @@ def test_a_reload_that_changes_them_loses_nothing(
     for result in results:
         print(f"{change}: {result.counts}, {result.idle_closes} closed when idle")
         assert result.counts["ok"] == sum(result.counts.values()) > 100
+
+
+@pytest.mark.parametrize("writable", ["static", "static/uploads", "static/uploads/f.txt"])
+def test_a_file_that_the_container_may_write_is_never_cut(
+    engine: Engine, app_folder: Path, writable: str
+) -> None:
+    """Written in place, it is sent as it stands there, not under the length that it had."""
+    file = "static/uploads/f.txt"
+    write(app_folder, {"app.py": APP, file: SAYS})
+    (app_folder / writable).chmod(0o777)
+    container = engine.run(app=app_folder)
+    container.wait_until_serving(f"/{file}")
+    for number in range(20):
+        text = f"version {number} {'x' * number}"
+        (app_folder / file).write_text(text)
+        assert container.get(f"/{file}").text == text
+
+
+def test_a_file_that_is_replaced_from_outside_is_never_cut(
+    engine: Engine, app_folder: Path
+) -> None:
+    write(app_folder, {"app.py": APP, "static/f.txt": "0"})
+    container = engine.run(app=app_folder)
+    container.wait_until_serving("/static/f.txt")
+    begun, seen = time.monotonic(), set()
+    for number in range(1, 100_000_000):
+        (app_folder / "next").write_text(text := str(10**number % 7) * (number % 50 + 1))
+        (app_folder / "next").rename(app_folder / "static/f.txt")
+        answer = container.get("/static/f.txt")
+        assert len(set(answer.text)) == 1
+        seen.add(answer.text)
+        if time.monotonic() - begun > AGAIN:
+            break
+    assert len(seen) > 1
+    wait_for(lambda: container.get("/static/f.txt").text == text, AGAIN, "nginx to look again")
