@@ -14,14 +14,14 @@ from docker_flask import process, servers
 from docker_flask.limits import Limits
 from docker_flask.settings import WORKER_MEMORY, Settings
 
-# How often (s) a pool is looked at.
-LOOK = 1.0
+# How often (s) a pool is looked at, and how often while more workers might help.
+LOOK, HASTE = 1.0, 0.25
 # With this much of the CPUs asked for by the workers, another one would only wait for a CPU.
 FULL = 0.8
-# Looks in a row at which requests had to wait, before there are more workers; and at which half of
-# the workers had nothing to do, before that half goes.
-WAITED, CALM = 2, 10
-# Looks that the server gets to do as told.
+# Looks in a row at which requests had to wait for no CPU, before there are more workers; and at
+# which half of the workers had nothing to do, before that half goes.
+WAITED, CALM = 3, 10
+# Seconds that the server gets to do as told.
 PATIENCE = 4
 
 
@@ -46,8 +46,10 @@ class Pool:
         self._ran: dict[int, float] = {}
         self._looked_at = time.monotonic()
         self._waited = self._calm = 0
-        # What was asked for last, and for how many looks that may still take.
-        self._expected = self._patience = 0
+        # What was asked for last, and until when that may take.
+        self._expected, self._patience = 0, 0.0
+        # When to look again, in seconds.
+        self.pause = LOOK
 
     @property
     def fewest(self) -> int:
@@ -77,28 +79,29 @@ class Pool:
         return f"{' to '.join(numbers)} workers ({', '.join(reasons)})"
 
     def change(self, pids: Collection[int], requests: int) -> int:
-        """How many workers there should be more, or fewer: to be asked every LOOK seconds.
+        """How many workers there should be more, or fewer: to be asked again after `pause`.
 
         pids: the workers that live; requests: how many wait or are being served.
         """
         count, each = len(pids), servers.each_at_once(self._settings)
         waits = requests > count * each
-        self._waited = self._waited + 1 if waits else 0
-        busy = self._busy(pids) if waits else 0.0
+        helps = waits and self._busy(pids) < FULL * self._limits.cpus
+        self._waited = self._waited + 1 if helps else 0
+        self.pause = HASTE if helps and count < self.most else LOOK
         # Then there are as many idle ones, whatever their number of threads.
         self._calm = self._calm + 1 if 2 * requests <= count else 0
-        if count != self._expected and self._patience:
-            self._patience -= 1
+        if count != self._expected and time.monotonic() < self._patience:
             return 0
         change = 0
-        if self._waited >= WAITED and busy < FULL * self._limits.cpus:
+        if self._waited >= WAITED:
             self._size = sum(map(self._own_memory, pids)) // max(1, count)
             wanted = min(max(2 * count, self.fewest), math.ceil(requests / each), self.most)
             change = max(0, wanted - count)
         elif self._calm >= CALM:
             self._calm = 0
             change = min(0, max(self.fewest, count // 2) - count)
-        self._expected, self._patience = count + change, PATIENCE if change else 0
+        self._expected = count + change
+        self._patience = time.monotonic() + PATIENCE if change else 0.0
         return change
 
     def _busy(self, pids: Collection[int]) -> float:

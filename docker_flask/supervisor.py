@@ -484,7 +484,7 @@ class Supervisor:
 
     def _serve(self) -> None:
         while True:
-            self.loop.wait(self._something_to_do, 0.1 if self.retiring else growth.LOOK)
+            self.loop.wait(self._something_to_do, 0.1 if self.retiring else self._pause())
             if self.current and self.current.failure:
                 raise Failure(self.current.failure)
             if self.reload_wanted:
@@ -542,9 +542,12 @@ class Supervisor:
                 self.retiring.remove(old)
                 self._forget_pages()  # also those that it made last
 
+    def _pause(self) -> float:
+        return self.current.pool.pause if self.current and self.current.pool else growth.LOOK
+
     def _resize(self) -> None:
         now = time.monotonic()
-        if self.current and now - self.resized_at >= growth.LOOK - 0.1:
+        if self.current and now - self.resized_at >= self._pause() - 0.05:
             self.resized_at = now
             self.current.resize()
 

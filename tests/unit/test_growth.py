@@ -50,8 +50,8 @@ class Workers:
         """How many workers there are after each of so many looks."""
         counts = []
         for _ in range(times):
-            self.now += growth.LOOK
-            self.ran += self.load * growth.LOOK
+            self.now += self.pool.pause
+            self.ran += self.load * self.pool.pause
             change = self.pool.change(range(self.count), requests)
             self.count += change if self.obeys else 0
             counts.append(self.count)
@@ -59,7 +59,20 @@ class Workers:
 
 
 def test_more_while_requests_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Workers(monkeypatch).look(256, 6) == [4, 8, 16, 32, 32, 32]
+    assert Workers(monkeypatch).look(256, 7) == [4, 4, 8, 16, 32, 32, 32]
+
+
+def test_it_looks_often_while_that_may_help(monkeypatch: pytest.MonkeyPatch) -> None:
+    workers = Workers(monkeypatch)
+    begun = workers.now
+    workers.look(256, 5)
+    assert (workers.count, workers.now - begun) == (32, growth.LOOK + 4 * growth.HASTE)
+    workers.look(256)
+    assert workers.pool.pause == growth.LOOK  # there are no more
+    workers = Workers(monkeypatch)
+    workers.load = 0.5
+    workers.look(256, 2)
+    assert workers.pool.pause == growth.LOOK  # the CPUs are what is short
 
 
 def test_a_moment_is_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,8 +81,8 @@ def test_a_moment_is_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_more_than_requests(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Workers(monkeypatch).look(5, 4) == [4, 5, 5, 5]
-    assert Workers(monkeypatch, THREADS="16").look(65, 4) == [4, 5, 5, 5]
+    assert Workers(monkeypatch).look(5, 5) == [4, 4, 5, 5, 5]
+    assert Workers(monkeypatch, THREADS="16").look(65, 5) == [4, 4, 5, 5, 5]
     assert Workers(monkeypatch, THREADS="16").look(64, 4) == [4, 4, 4, 4]
 
 
@@ -78,7 +91,7 @@ def test_no_more_where_the_cpus_are_what_is_short(monkeypatch: pytest.MonkeyPatc
     workers.load = 0.5  # of a CPU, each of four workers: two in all
     assert workers.look(256, 5) == [4] * 5
     workers.load = 0.1
-    assert workers.look(256, 6)[-1] == 16  # 1.6 of 2 CPUs
+    assert workers.look(256, 8)[-1] == 16  # 1.6 of 2 CPUs
 
 
 def test_no_more_where_nobody_knows_the_load(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +111,7 @@ def test_never_past_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_fewer_when_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     workers = Workers(monkeypatch)
-    workers.look(256, 4)
+    workers.look(256, 5)
     assert workers.count == 32
     assert workers.look(16, CALM)[-1] == 16
     assert workers.look(9, 2 * CALM)[-1] == 16  # more than half of them are busy
@@ -110,10 +123,10 @@ def test_an_order_has_time_to_be_carried_out(monkeypatch: pytest.MonkeyPatch) ->
     workers = Workers(monkeypatch)
     workers.obeys = False
     changes = []
-    for _ in range(WAITED + 2 * (PATIENCE + 1)):
+    for _ in range(WAITED + 2 * PATIENCE):
         workers.now += growth.LOOK
         changes.append(workers.pool.change(range(4), 256))
-    assert changes == [0, *[4, *[0] * PATIENCE] * 2, 4]
+    assert changes == [0, 0, *[4, *[0] * (PATIENCE - 1)] * 2, 4]
 
 
 @pytest.mark.parametrize(
