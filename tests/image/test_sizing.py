@@ -45,8 +45,8 @@ def test_more_workers_while_requests_wait_and_fewer_after(service: Service) -> N
     with service.load("/sleep?s=0.5", **WAITING) as waiting:
         wait_for(lambda: len(workers(service.container)) == 16, 60, "16 workers")
         slow = waiting.finish()
-    with service.load("/", mode="new", rate=100, seconds=50, method="POST") as quick:
-        wait_for(lambda: len(workers(service.container)) <= 8, 40, "half of the workers")
+    with service.load("/", mode="new", rate=100, seconds=90, method="POST") as quick:
+        wait_for(lambda: len(workers(service.container)) == 2, 80, "two workers")
         time.sleep(1)
         result = quick.finish()
     verdicts = service.verdicts(slow, result)

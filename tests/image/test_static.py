@@ -22,7 +22,7 @@ from judge.record import ids_in_log
 from loss import Load
 
 # Seconds after which nginx has looked again at a file that the container can't write.
-AGAIN = 3
+AGAIN = 2
 # What the application answers is marked; what is not, came from nginx.
 MARK = "X-Answered-By"
 APP = """
