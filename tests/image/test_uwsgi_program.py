@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
 from harness import Container, Engine, wait_for
 
 # Reads the environment before it imports what Python has not loaded anyway.
@@ -74,6 +75,25 @@ def test_own_options_reach_the_application_and_a_reload_of_its_own(
     log = container.wait_for_log("binary reloading")
     assert "Segmentation" not in log
     container.docker.stop(timeout=10)
+
+
+@pytest.mark.parametrize("safe", ["", "1"])
+def test_modules_come_from_where_the_user_says(engine: Engine, app_folder: Path, safe: str) -> None:
+    code = """if True:
+        import sys, words
+        from flask import Flask
+        app = Flask(__name__)
+
+        @app.route("/")
+        def home():
+            return f"{words.WORD} {'/opt/venv/bin' in sys.path}"
+    """
+    (app_folder / "more").mkdir()
+    (app_folder / "more/words.py").write_text("WORD = 'found'\n")
+    (app_folder / "app.py").write_text(code)
+    env = {"PYTHONPATH": "/app/more", "PYTHONSAFEPATH": safe}
+    answer = engine.run(app=app_folder, env=env).wait_until_serving()
+    assert answer.text == "found False"
 
 
 def test_a_wrong_option_ends_it(engine: Engine) -> None:
