@@ -107,7 +107,9 @@ main() {
       start debug
       ;;
     -*) fail "$EXIT_USAGE" "unknown option \"$1\": allowed are -d debug and -h" ;;
-    settings | reload | health) become_python "$1" ;;
+    # -S: it needs no packages, and is asked for ever.
+    health) exec /usr/bin/python3 -I -S "$IMAGE_FILES/docker_flask/health.py" ;;
+    settings | reload) become_python "$1" ;;
     *) exec "$@" ;;
   esac
 }

@@ -1,4 +1,4 @@
-"""The command line behind entry-point.sh: serve, debug, settings, reload, health."""
+"""The command line behind entry-point.sh: serve, debug, settings, reload."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from pathlib import Path
 
 from docker_flask import limits, runtime, settings
 from docker_flask.log import log
+from docker_flask.places import DEBUG_PORT, OK
 
-DEBUG_PORT = 5000
 EXIT_FAULT = 1
-HEALTH_TIMEOUT = 4.0  # below the Dockerfile's HEALTHCHECK --timeout
 
 
 def serve() -> int:
@@ -89,28 +88,7 @@ def reload() -> int:
     chosen = settings.load(os.environ, limits.read())
     answer = control.ask(folder, "reload", 2 * chosen.start_timeout + 10)
     log(f"reload: {answer or 'the container stopped meanwhile'}")
-    return 0 if answer == control.OK else 1
-
-
-def health() -> int:
-    """Exit 0 when requests are being served; asked by the image's HEALTHCHECK."""
-    from docker_flask import control
-
-    folder = runtime.find_folder()
-    if not folder:
-        socket.create_connection(("127.0.0.1", DEBUG_PORT), HEALTH_TIMEOUT).close()
-        return 0
-    answer = control.ask(folder, "health", HEALTH_TIMEOUT)
-    if answer == control.OK:
-        with socket.socket(socket.AF_UNIX) as nginx:
-            nginx.settimeout(HEALTH_TIMEOUT)
-            nginx.connect(str(folder / "nginx.sock"))
-            nginx.sendall(b"GET / HTTP/1.0\r\n\r\n")
-            if b" 204 " in nginx.recv(64):
-                return 0
-        answer = "nginx does not answer"
-    print(answer)
-    return 1
+    return 0 if answer == OK else 1
 
 
 COMMANDS: dict[str, Callable[[], int]] = {
@@ -118,7 +96,6 @@ COMMANDS: dict[str, Callable[[], int]] = {
     "debug": debug,
     "settings": show_settings,
     "reload": reload,
-    "health": health,
 }
 
 

@@ -8,9 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from docker_flask.loop import Loop
-from docker_flask.runtime import CONTROL_SOCKET
-
-OK = "ok"
+from docker_flask.places import CONTROL_SOCKET
 
 
 class Control:

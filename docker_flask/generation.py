@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import secrets
+import select
 import signal
 import socket
 from collections.abc import Mapping
@@ -111,7 +112,7 @@ class Generation:
 
     def resize(self) -> None:
         """Have as many workers as the work needs."""
-        if not self.pool:
+        if not self.pool or (self.pool.at_rest and not self._anyone_waits()):
             return
         # With PRELOAD=1, it is the first process that loads.
         known = (self._workers | self._loading) - {self.pid}
@@ -121,6 +122,12 @@ class Generation:
         change = self.pool.change(living, self.requests())
         if change:
             self._order(change)
+
+    def _anyone_waits(self) -> bool:
+        """True if a connection waits for a worker: what the kernel tells without a search."""
+        queue = select.poll()
+        queue.register(self._listener, select.POLLIN)
+        return bool(queue.poll(0))
 
     def _order(self, change: int) -> None:
         """Order so many workers more, or fewer; lost if the server has died."""
@@ -175,7 +182,7 @@ class Generation:
             return
         self._loading.discard(pid)
         if message["state"] == "ready":
-            self._workers.add(pid)
+            self._workers = {pid, *filter(process.alive, self._workers)}
             self.loaded = message["text"]
             if self.pool:
                 self.pool.new = max(self.pool.new, message["memory"])

@@ -48,8 +48,9 @@ class Pool:
         self._waited = self._calm = 0
         # What was asked for last, and until when that may take.
         self._expected, self._patience = 0, 0.0
-        # When to look again, in seconds.
+        # When to look again, in seconds; and whether it may be left out if nobody waits then.
         self.pause = LOOK
+        self.at_rest = False
 
     @property
     def fewest(self) -> int:
@@ -86,6 +87,8 @@ class Pool:
         count, each = len(pids), servers.each_at_once(self._settings)
         waits = requests > count * each
         helps = waits and self._busy(pids) < FULL * self._limits.cpus
+        # While nothing waits, nobody need know what the processes ran.
+        self._ran = self._ran if waits else {}
         self._waited = self._waited + 1 if helps else 0
         self.pause = HASTE if helps and count < self.most else LOOK
         # Then there are as many idle ones, whatever their number of threads.
@@ -101,14 +104,15 @@ class Pool:
             self._calm = 0
             change = min(0, max(self.fewest, count // 2) - count)
         self._expected = count + change
+        self.at_rest = not waits and self._expected <= self.fewest
         self._patience = time.monotonic() + PATIENCE if change else 0.0
         return change
 
     def _busy(self, pids: Collection[int]) -> float:
         """How many CPUs these processes would have used since they were asked about last, had they
-        got them."""
+        got them; 0 if they were not."""
         now, ran = time.monotonic(), {pid: self._ran_of(pid) for pid in pids}
         spent = sum(seconds - self._ran.get(pid, 0.0) for pid, seconds in ran.items())
         busy = spent / max(now - self._looked_at, 0.001)
-        self._ran, self._looked_at = ran, now
-        return busy
+        known, self._ran, self._looked_at = bool(self._ran), ran, now
+        return busy if known else 0.0

@@ -29,7 +29,9 @@ Wsgi = Callable[[Environ, StartResponse], Iterable[bytes]]
 # nginx answers 504 at REQUEST_TIMEOUT; the worker must not go before that, or the client would
 # get 502 instead, and a GET would be tried again.
 MARGIN = 0.7
-TICK = 0.5
+# How often (s) a worker with requests is looked at, and one without: where the timeout is long, one
+# that comes meanwhile is seen in good time.
+TICK, IDLE_TICK = 0.5, 2.0
 # What a worker that was told to end gets for that, once its requests are answered: a background
 # thread of the application may hold it.
 LINGER = 2.0
@@ -155,7 +157,7 @@ class Guard:
         # A C function that keeps the interpreter's lock keeps that thread from looking, too. It
         # burns processor time, which a timer counts: it dumps the traceback and ends the worker.
         faulthandler.register(signal.SIGVTALRM, chain=True)
-        self._wind_up()
+        self._wind_up(TICK)
         self._main = _unpatched("_thread", "get_ident")()
         # A thread of the kernel's also under gevent: a greenlet would not run while another hangs.
         _unpatched("_thread", "start_new_thread")(self._watch, ())
@@ -163,22 +165,26 @@ class Guard:
     def _watch(self) -> None:
         sleep = _unpatched("time", "sleep")
         last = busy = time.monotonic()
+        pause, retired = TICK, False
         while True:
-            sleep(TICK)
+            sleep(pause)
             now = time.monotonic()
             # A container that was paused, or a clock that jumped, is not the requests' fault.
-            jump = now - last - TICK
+            jump = now - last - pause
             last = now
             running = list(self._begun.items())
             if jump > 2 * TICK or jump < -TICK:
                 for thread, begun in running:
                     self._begun[thread] = begun + (jump if begun > 0 else -jump)
                 continue
-            self._wind_up()
-            if self._inside or not self._retired:
+            idle = not self._inside and not self._retired
+            pause = IDLE_TICK if idle and self._timeout > 4 * IDLE_TICK else TICK
+            self._wind_up(pause)
+            if self._inside or not retired:
                 busy = now
             elif now - busy > LINGER:
                 _exit(1)
+            retired = self._retired
             self._end_if_overdue(now, running)
 
     def _end_if_overdue(self, now: float, running: list[tuple[int, float]]) -> None:
@@ -200,8 +206,8 @@ class Guard:
         self._retired, self._since = True, now
         os.kill(os.getpid(), _retire_signal())
 
-    def _wind_up(self) -> None:
-        signal.setitimer(signal.ITIMER_VIRTUAL, self._timeout + MARGIN + TICK)
+    def _wind_up(self, pause: float) -> None:
+        signal.setitimer(signal.ITIMER_VIRTUAL, self._timeout + MARGIN + pause)
 
     def _report(self, thread: int) -> None:
         frames = sys._current_frames()

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from docker_flask import nginx_syntax
 from docker_flask.nginx_syntax import Directive
+from docker_flask.places import NGINX_SOCKET
 from docker_flask.runtime import point
 from docker_flask.settings import Said, SettingError
 
@@ -87,7 +88,7 @@ def adopt(file: Path, runtime: Path) -> str:
     given = {directive.name for directive in found if directive.blocks == ("http",)}
     temporary = [f"{name}_temp_path" for name in _TEMPORARY]
     added = "".join(f" {name} {runtime}/{name};" for name in temporary if name not in given)
-    health = f" server {{ listen unix:{runtime}/nginx.sock; access_log off; return 204; }}"
+    health = f" server {{ listen unix:{runtime}/{NGINX_SOCKET}; access_log off; return 204; }}"
     changes = []
     for directive in found:
         if directive.blocks:

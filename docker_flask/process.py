@@ -8,7 +8,6 @@ import math
 import os
 import signal
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 FIRST_DESCRIPTOR = 3
@@ -75,12 +74,12 @@ def alive(pid: int) -> bool:
 def states(groups: Collection[int]) -> dict[int, str]:
     """The processes of these groups: pid -> state letter of proc(5), zombies left out."""
     found = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
             # The name, in parentheses, may hold anything, so the fields are counted behind it.
-            state, _, group = (folder / "stat").read_text().rpartition(")")[2].split()[:3]
-            if int(group) in groups and state != "Z":
-                found[int(folder.name)] = state
+            state, _, group = file.read().rpartition(b")")[2].split()[:3]
+            if int(group) in groups and state != b"Z":
+                found[int(name)] = state.decode()
     return found
 
 

@@ -8,11 +8,9 @@ import pwd
 import socket
 from pathlib import Path
 
+from docker_flask.places import CONTROL_SOCKET, FOLDERS
+
 SERVICE_USER = "www-data"
-# The first is the image's own; the others are writable for any user, and the last of them even
-# where the root file system is read-only.
-_FOLDERS = (Path("/run/docker-flask"), Path("/tmp/docker-flask"), Path("/dev/shm/docker-flask"))
-CONTROL_SOCKET = "control.sock"
 
 
 def make_folder() -> Path:
@@ -20,7 +18,7 @@ def make_folder() -> Path:
     import shutil  # takes longer to load than all else here, and the port is not bound yet
 
     problem: OSError | None = None
-    for folder in _FOLDERS:
+    for folder in map(Path, FOLDERS):
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
             for leftover in folder.iterdir():
@@ -36,7 +34,7 @@ def make_folder() -> Path:
 
 def find_folder() -> Path | None:
     """The folder of the supervisor that runs in this container, None if there is none."""
-    for folder in _FOLDERS:
+    for folder in map(Path, FOLDERS):
         with contextlib.suppress(PermissionError):
             if (folder / CONTROL_SOCKET).exists():
                 return folder

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from docker_flask import connections, growth, nginx_files, process, servers, shared
-from docker_flask.control import OK, Control
+from docker_flask.control import Control
 from docker_flask.generation import Generation
 from docker_flask.limits import Limits
 from docker_flask.log import log
 from docker_flask.loop import Loop
+from docker_flask.places import NGINX_SOCKET, OK
 from docker_flask.prestart import Prestart, PrestartFailed
 from docker_flask.runtime import addresses, ports, why_not_readable
 from docker_flask.settings import (
@@ -379,7 +380,7 @@ class Supervisor:
     def _start_nginx(self) -> None:
         from docker_flask import frontend
 
-        (self.runtime / "nginx.sock").unlink(missing_ok=True)
+        (self.runtime / NGINX_SOCKET).unlink(missing_ok=True)
         inherited = range(process.FIRST_DESCRIPTOR, process.FIRST_DESCRIPTOR + len(self.listeners))
         self.nginx = process.spawn(
             frontend.command(self.runtime / "nginx.conf"),

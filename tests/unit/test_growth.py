@@ -119,6 +119,20 @@ def test_fewer_when_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     assert workers.look(0, 2 * CALM)[-1] == 4
 
 
+def test_at_rest_once_there_is_nothing_to_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    workers = Workers(monkeypatch)
+    assert not workers.pool.at_rest
+    workers.look(0)
+    assert workers.pool.at_rest
+    workers.look(256)
+    assert not workers.pool.at_rest
+    workers.look(256, 5)
+    workers.look(0)
+    assert not workers.pool.at_rest  # there are too many
+    workers.look(0, 3 * CALM)
+    assert (workers.count, workers.pool.at_rest) == (4, True)
+
+
 def test_an_order_has_time_to_be_carried_out(monkeypatch: pytest.MonkeyPatch) -> None:
     workers = Workers(monkeypatch)
     workers.obeys = False
