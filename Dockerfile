@@ -66,8 +66,11 @@ COPY --chmod=755 docker_flask/uwsgi_program.py /opt/venv/bin/uwsgi
 RUN /opt/venv/bin/uwsgi --python-version \
  && /opt/venv/bin/uwsgi --version \
  && ldd /opt/venv/bin/uwsgi.so | grep -q libpcre2
-COPY docker_flask/deaf.c /
-RUN gcc -shared -fPIC -O2 -Wall -Wextra -Werror -s -o /deaf.so /deaf.c
+COPY docker_flask/deaf.c docker_flask/threads_plugin.c /
+RUN gcc -shared -fPIC -O2 -Wall -Wextra -Werror -s -o /deaf.so /deaf.c \
+ # With the header and the flags of this very uWSGI.
+ && /opt/venv/bin/uwsgi --dot-h > /uwsgi.h \
+ && eval "gcc $(/opt/venv/bin/uwsgi --cflags) -Werror -I/ -shared -s -o /threads_plugin.so /threads_plugin.c"
 
 
 # --- What runs.
@@ -113,7 +116,7 @@ RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
     APT_SOURCES=/sources/apt.list /sources/install-os.sh /opt/docker-flask/requirements_os.txt
 
 COPY --from=build /opt/venv /opt/venv
-COPY --from=build /deaf.so /opt/docker-flask/
+COPY --from=build /deaf.so /threads_plugin.so /opt/docker-flask/
 COPY requirements.txt app.ini nginx.conf entry-point.sh /opt/docker-flask/
 COPY docker_flask /opt/docker-flask/docker_flask
 # Declares the plugin by which the `flask` command finds the application as the image does. No

@@ -119,7 +119,7 @@ class Generation:
         living = {pid for pid in known if process.alive(pid)}
         # Once one was ready, there is something to go on with, whoever fails.
         self._workers = self._workers & living or self._workers
-        change = self.pool.change(living, self.requests())
+        change = self.pool.change(living, self.requests(), self._anyone_waits())
         if change:
             self._order(change)
 

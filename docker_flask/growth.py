@@ -79,13 +79,15 @@ class Pool:
         reasons = dict.fromkeys([first, most])
         return f"{' to '.join(numbers)} workers ({', '.join(reasons)})"
 
-    def change(self, pids: Collection[int], requests: int) -> int:
+    def change(self, pids: Collection[int], requests: int, queued: bool) -> int:
         """How many workers there should be more, or fewer: to be asked again after `pause`.
 
-        pids: the workers that live; requests: how many wait or are being served.
+        pids: the workers that live; requests: how many wait or are being served; queued: True if
+        any of them waits for a worker.
         """
         count, each = len(pids), servers.each_at_once(self._settings)
-        waits = requests > count * each
+        # Workers have more threads first, where they may.
+        waits = requests > count * each and (queued or bool(self._settings.threads))
         helps = waits and self._busy(pids) < FULL * self._limits.cpus
         # While nothing waits, nobody need know what the processes ran.
         self._ran = self._ran if waits else {}

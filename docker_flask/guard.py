@@ -21,6 +21,7 @@ from typing import Any
 
 from docker_flask.answer import Answer, HeadersTooLarge
 from docker_flask.shared import Pages
+from docker_flask.threads import Threads
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -29,9 +30,10 @@ Wsgi = Callable[[Environ, StartResponse], Iterable[bytes]]
 # nginx answers 504 at REQUEST_TIMEOUT; the worker must not go before that, or the client would
 # get 502 instead, and a GET would be tried again.
 MARGIN = 0.7
-# How often (s) a worker with requests is looked at, and one without: where the timeout is long, one
-# that comes meanwhile is seen in good time.
-TICK, IDLE_TICK = 0.5, 2.0
+# How often (s) a worker with requests is looked at, and where more threads may be what it needs.
+TICK, EAGER_TICK = 0.5, 0.1
+# The part of its timeout for which one without requests may be left alone until one comes.
+REST = 1 / 8
 # What a worker that was told to end gets for that, once its requests are answered: a background
 # thread of the application may hold it.
 LINGER = 2.0
@@ -53,6 +55,7 @@ class Guard:
     most_requests, most_memory (bytes): what a worker may answer and take before it is replaced; 0
     for no limit. over_http: the server leaves it to the application to read a request's body.
     pages: what nginx's cache is told of answers, None without one.
+    threads: what makes these more or fewer, None where their number stays.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Guard:
         most_memory: int = 0,
         over_http: bool = False,
         pages: Pages | None = None,
+        threads: Callable[[], Threads] | None = None,
     ) -> None:
         self._application = application
         self._timeout = timeout
@@ -72,6 +76,11 @@ class Guard:
         self._most_memory = most_memory
         self._over_http = over_http
         self._pages = pages
+        self._new_threads = threads
+        # Held; let go when a request comes while its watcher sleeps until one does.
+        self._alarm = _unpatched("_thread", "allocate_lock")()
+        self._alarm.acquire()
+        self._asleep = False
         # Threads with a request.
         self._inside: set[int] = set()
         # When each thread's request began or went on; negative while its client is sent something.
@@ -95,6 +104,8 @@ class Guard:
             self._local.signals_pass = True
         thread, begun, now = threading.get_ident(), self._begun, time.monotonic
         self._inside.add(thread)
+        if self._asleep:
+            self._wake()
         begun[thread] = now()
         body = environ["wsgi.input"] if self._over_http and _has_body(environ) else None
         result = page = answer = None
@@ -164,10 +175,16 @@ class Guard:
 
     def _watch(self) -> None:
         sleep = _unpatched("time", "sleep")
+        threads = self._new_threads() if self._new_threads else None
+        tick, rest = EAGER_TICK if threads else TICK, max(TICK, REST * self._timeout)
         last = busy = time.monotonic()
         pause, retired = TICK, False
         while True:
-            sleep(pause)
+            if pause < rest:
+                sleep(pause)
+            elif self._rest(rest):
+                last, pause = time.monotonic(), tick
+                continue
             now = time.monotonic()
             # A container that was paused, or a clock that jumped, is not the requests' fault.
             jump = now - last - pause
@@ -177,15 +194,31 @@ class Guard:
                 for thread, begun in running:
                     self._begun[thread] = begun + (jump if begun > 0 else -jump)
                 continue
-            idle = not self._inside and not self._retired
-            pause = IDLE_TICK if idle and self._timeout > 4 * IDLE_TICK else TICK
-            self._wind_up(pause)
+            if threads:
+                threads.look(len(self._inside))
+            if self._inside:
+                pause = tick
+            else:
+                pause = TICK if self._retired or (threads and threads.number > 1) else rest
+            self._wind_up(max(TICK, pause))
             if self._inside or not retired:
                 busy = now
             elif now - busy > LINGER:
                 _exit(1)
             retired = self._retired
             self._end_if_overdue(now, running)
+
+    def _rest(self, seconds: float) -> bool:
+        """Sleep until a request comes, but no longer than that; returns whether one came."""
+        self._asleep = True
+        came = bool(self._inside) or self._alarm.acquire(timeout=seconds)
+        self._asleep = False
+        return came
+
+    def _wake(self) -> None:
+        self._asleep = False
+        with contextlib.suppress(RuntimeError):  # another request was first
+            self._alarm.release()
 
     def _end_if_overdue(self, now: float, running: list[tuple[int, float]]) -> None:
         limit = now - self._timeout - MARGIN

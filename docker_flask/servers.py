@@ -28,6 +28,10 @@ PYTHON = VENV / "bin/python"
 # told so at once, and does not wait unread in the kernel. Elsewhere it would only interrupt a
 # worker at each of its answers, which costs a quarter of the requests.
 YIELDING, CPUS_TO_YIELD = ["/usr/bin/nice", "-n", "10"], 2
+# Threads of uWSGI's workers where their number is the image's choice. Few workers of many threads,
+# and not the other way round, because pools of connections are each worker's: SQLAlchemy's are of
+# 15, a PostgreSQL takes 100. Of uWSGI's memory, one that may be takes 2 KB, also while it is not.
+MOST_THREADS = 128
 # Requests that a worker of class gevent takes at a time; Gunicorn's own default.
 GREENLETS = 1000
 # What is not in the image, as it was tested.
@@ -76,7 +80,12 @@ def wishes(environ: Mapping[str, str], limits: Limits) -> Wishes:
     said, options, left_out = nginx_files.said(NAMED[server].via), "", list[str]()
     if server == "uwsgi":
         found = uwsgi_options.read(Path.cwd(), environ, UWSGI_PROGRAM)
-        said, options, left_out = said | found.said, found.text, found.own
+        options, left_out = found.text, found.own
+        # Whoever tells uWSGI something means what uWSGI makes of it; and one that somebody has
+        # built over the image's does not know its plugin.
+        if options or UWSGI_PROGRAM.read_bytes()[:2] != b"#!":
+            said = said | {"threads": Said("uWSGI's default", "1", "")}
+        said = said | found.said
     elif server == "gunicorn":
         pin = GUNICORN_GEVENT_PIN if first.worker_class == "gevent" else GUNICORN_PIN
         _require("gunicorn", "APP_SERVER=gunicorn", pin)
@@ -94,7 +103,16 @@ def at_once(settings: Settings) -> int:
 
 def each_at_once(settings: Settings) -> int:
     """The same of one worker."""
-    return GREENLETS if settings.worker_class == "gevent" else settings.threads
+    return GREENLETS if settings.worker_class == "gevent" else settings.threads or 1
+
+
+def most_threads(settings: Settings, limits: Limits) -> int:
+    """Threads that a worker may have."""
+    if settings.threads:
+        return settings.threads
+    # Each worker has two more, and there are twice as many in a reload; ten are other processes.
+    room = (limits.processes - 10) // (2 * settings.web_concurrency) - 2
+    return max(1, min(MOST_THREADS, room)) if limits.processes else MOST_THREADS
 
 
 def _check(settings: Settings) -> None:
@@ -109,7 +127,7 @@ def _check(settings: Settings) -> None:
     if greenlets:
         pin = GUNICORN_GEVENT_PIN if settings.app_server == "gunicorn" else GEVENT_PIN
         _require("gevent", "WORKER_CLASS=gevent", pin)
-    if greenlets and settings.threads > 1:
+    if greenlets and (settings.threads or 1) > 1:
         raise SettingError(
             f"THREADS={settings.threads} is not allowed with WORKER_CLASS=gevent, whose requests "
             "run in greenlets: only 1 is"
@@ -129,7 +147,7 @@ def _uwsgi(settings: Settings, limits: Limits, options_file: Path | None) -> lis
     placeholders = {
         "worker-count": settings.web_concurrency,
         "fewest-workers": settings.uwsgi_cheaper,
-        "thread-count": settings.threads,
+        "thread-count": most_threads(settings, limits),
         "load-in-workers": int(not settings.preload),
         "load-in-master": int(settings.preload),
         "socket-fd": SOCKET_FD,
@@ -144,6 +162,8 @@ def _uwsgi(settings: Settings, limits: Limits, options_file: Path | None) -> lis
     ]
     greenlets = settings.worker_class == "gevent"
     options += ["--gevent", str(GREENLETS), "--gevent-monkey-patch"] if greenlets else []
+    if not settings.threads:
+        options += ["--plugin", str(HOME / "threads_plugin.so"), "--loop", "threads"]
     # Of an option that stands in both files, the last counts.
     users = ["--ini", str(options_file)] if options_file else []
     return [
@@ -161,14 +181,15 @@ def _yielding(limits: Limits) -> list[str]:
 
 
 def _gunicorn(settings: Settings, limits: Limits, _: Path | None) -> list[str]:
-    threaded = "gthread" if settings.threads > 1 else "sync"
+    threads = settings.threads or 1
+    threaded = "gthread" if threads > 1 else "sync"
     return _python(
         "gunicorn_server",
         limits,
         worker_class=settings.worker_class or threaded,
         workers=settings.web_concurrency,
-        threads=settings.threads,
-        worker_connections=GREENLETS if settings.worker_class == "gevent" else settings.threads,
+        threads=threads,
+        worker_connections=GREENLETS if settings.worker_class == "gevent" else threads,
         preload_app=settings.preload,
         backlog=limits.backlog,
         graceful_timeout=int(settings.request_timeout) + 5,
@@ -180,8 +201,8 @@ def _granian(settings: Settings, limits: Limits, _: Path | None) -> list[str]:
         "granian_server",
         limits,
         workers=settings.web_concurrency,
-        blocking_threads=settings.threads,
-        backpressure=settings.threads,
+        blocking_threads=settings.threads or 1,
+        backpressure=settings.threads or 1,
         backlog=limits.backlog,
     )
 

@@ -24,8 +24,9 @@ DECIDED = "decided from the "
 # What a Flask application takes per worker, rounded up: for as long as none was measured.
 WORKER_MEMORY = 64 << 20
 # Workers a CPU: those of a server that keeps its workers, and the most of one that gets more while
-# requests wait for something else than a CPU (docs/sizing.md).
-FIXED, MOST = 2, 16
+# requests wait for something else than a CPU, the same where they get more threads before that
+# (docs/sizing.md).
+FIXED, MOST, MOST_OF_THREADS = 2, 16, 4
 # Addresses that no packet from the internet has: private (RFC 1918), loopback, link-local (RFC
 # 3927, as of several clouds' front ends), and the same of IPv6. Not 100.64.0.0/10 (RFC 6598): there
 # the other customers of a provider are.
@@ -335,7 +336,8 @@ class Settings:
     web_concurrency: int = setting(
         _whole(1, 1024),
         _most_workers,
-        "Most worker processes, as the memory allows; unset, 16 a CPU that the container may use.",
+        "Most worker processes, as the memory allows; unset, 4 a CPU that the container may use, "
+        "or 16 if `THREADS` says how many threads they have.",
         ("UWSGI_PROCESSES",),
     )
     uwsgi_cheaper: int = setting(
@@ -344,7 +346,12 @@ class Settings:
         "Fewest workers, kept while no request waits for one; 0 keeps all. Unset, one a CPU, but "
         "two at least, or all of `WEB_CONCURRENCY` if that is set.",
     )
-    threads: int = setting(_whole(1, 256), "1", "Threads in each worker.")
+    threads: int | None = setting(
+        _whole(1, 256),
+        None,
+        "Threads in each worker; unset, one, and up to 128 while requests wait and CPUs do not, "
+        "where nothing is set that says how many workers there are, or which.",
+    )
     preload: bool = setting(
         _switch(),
         "0",
@@ -537,6 +544,13 @@ def _read_all(
         found["uwsgi_cheaper"] = 0, source
     elif fewest >= workers:
         raise SettingError(f"{by}={fewest} is not allowed: a whole number below {source}={workers}")
+    images_choice = source.startswith(DECIDED) and by.startswith(DECIDED) and fewest
+    threads, said_by = found["threads"]
+    if found["app_server"][0] != "uwsgi" or found["worker_class"][0] or not images_choice:
+        found["threads"] = threads or 1, said_by
+    elif not threads:
+        most = max(fewest, min(workers, MOST_OF_THREADS * limits.whole_cpus))
+        found["web_concurrency"] = most, source
     return found
 
 

@@ -245,6 +245,11 @@ class Supervisor:
             environment["DOCKER_FLASK_LOAD_LOCK"] = str(self.runtime / "load.lock")
         if settings.preload:
             environment["DOCKER_FLASK_PRELOAD"] = "1"
+        if not settings.threads:
+            most = servers.most_threads(settings, self.limits)
+            environment["DOCKER_FLASK_THREADS"] = (
+                f"{most} {self.limits.memory // 2} {servers.SOCKET_FD}"
+            )
         # Gunicorn can't read one that is set but empty.
         environment["WEB_CONCURRENCY"] = str(settings.web_concurrency)
         environment["DOCKER_FLASK_OVER_HTTP"] = self._header()
@@ -283,6 +288,9 @@ class Supervisor:
         first, most = self.sources["UWSGI_CHEAPER"], self.sources["WEB_CONCURRENCY"]
         if generation.pool:
             words = generation.pool.words(first, most)
+            if not generation.settings.threads:
+                threads = servers.most_threads(generation.settings, self.limits)
+                words += f", each of 1 to {threads} threads"
         else:
             words = f"{generation.settings.web_concurrency} workers ({most})"
         if words != self.workers:

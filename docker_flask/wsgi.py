@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from docker_flask import files, guard, locate, locate_static, notify, process, shared
+from docker_flask.threads import Threads
 
 EXIT_NOT_LOADED = 70  # EX_SOFTWARE in sysexits.h
 
@@ -62,6 +63,7 @@ def load() -> Any:
         int(os.environ.get("MAX_WORKER_MEMORY", "0")),
         bool(over_http),
         pages,
+        _threads(os.environ.pop("DOCKER_FLASK_THREADS", "")),
     )
     _let_term_end_children()
     static, words = locate_static.find(found.application, root)
@@ -92,6 +94,18 @@ def load() -> Any:
 
         return OverHttp(guarded, over_http)
     return guarded
+
+
+def _threads(words: str) -> Callable[[], Threads] | None:
+    """What makes the threads of a worker, once there is one; None where their number stays.
+
+    words: how many there may be, what memory (bytes) all workers may take, and the descriptor of
+    the socket where requests wait.
+    """
+    if not words:
+        return None
+    most, memory, queue = map(int, words.split())
+    return lambda: Threads(most, memory, queue)
 
 
 def _in_each_worker(begin: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""The number of workers by default: more under load that waits, fewer after, within the memory."""
+"""Workers and threads by default: more under load that waits, fewer after, within the memory."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def workers(container: Container) -> set[str]:
 
 @pytest.fixture
 def service(engine: Engine, tmp_path: Path) -> Service:
-    """The judge's application in a container of half a CPU."""
-    service = Service(engine, tmp_path, nano_cpus=500_000_000)
+    """The judge's application in a container of half a CPU, whose workers have one thread."""
+    service = Service(engine, tmp_path, env={"THREADS": "1"}, nano_cpus=500_000_000)
     service.container.wait_until_serving()
     wait_for(lambda: len(workers(service.container)) == 2, 10, "two workers")
     return service
@@ -70,6 +70,83 @@ def test_reload_and_stop_of_many_workers(service: Service) -> None:
     assert verdicts.lost() == []
 
 
+def threads(container: Container) -> list[int]:
+    """How many each worker has, busy or not."""
+    rows = container.docker.top(ps_args="axo pid,nlwp,args")["Processes"]
+    return [int(count) for _, count, title in rows if title.startswith("uWSGI worker")]
+
+
+@pytest.mark.timeout(300)
+def test_more_threads_while_requests_wait(engine: Engine, tmp_path: Path) -> None:
+    """Without settings: a view that waits half a second answers all clients at the same time soon,
+    and neither their coming nor a reload, a killed worker or a stop costs a request."""
+    service = Service(engine, tmp_path, nano_cpus=500_000_000)
+    service.container.wait_until_serving()
+    line = "docker-flask: 2 to 4 workers (cgroup quota of 0.5 CPUs), each of 1 to 128 threads"
+    assert line in service.container.logs().splitlines()
+    # uWSGI's and the guard's.
+    wait_for(lambda: threads(service.container) == [2, 2], 10, "two workers")
+    with service.load("/", mode="keepalive", connections=32) as quick:
+        time.sleep(3)
+        assert threads(service.container) == [2, 2]  # work alone makes no more
+        first = quick.finish()
+    with service.load("/sleep?s=0.5", mode="keepalive", connections=48) as waiting:
+        wait_for(lambda: sum(threads(service.container)) > 48, 5, "many threads")
+        slow = waiting.finish()
+    assert len(workers(service.container)) == 2
+    with service.load("/sleep?s=0.5", mode="new", rate=40) as running:
+        time.sleep(2)
+        old = workers(service.container)
+        assert service.container.execute("docker-flask", "reload")[0] == 0
+        wait_for(lambda: not old & workers(service.container), 30, "the old to go")
+        time.sleep(2)
+        assert service.container.execute("bash", "-c", f"kill -9 {_pid(service.container)}")[0] == 0
+        time.sleep(2)
+        code, _ = service.container.stop()
+        last = running.finish()
+    verdicts = service.verdicts(first, slow, last, ended_by_itself=True)
+    assert code == 0
+    assert verdicts.lost() == []
+    assert slow.counts["ok"] == sum(slow.counts.values())
+
+
+def _pid(container: Container) -> str:
+    """That of a worker, inside."""
+    _, out = container.execute("bash", "-c", "grep -lsx 'uWSGI worker 1' /proc/[0-9]*/cmdline")
+    return out.split("/")[2]
+
+
+GREEDY = """import os, time
+from flask import Flask
+app = Flask(__name__)
+@app.route("/")
+def hello():
+    return "hello"
+@app.route("/greedy")
+def greedy():
+    taken = os.urandom(8 << 20)
+    time.sleep(0.5)
+    return str(len(taken))
+"""
+
+
+@pytest.mark.timeout(200)
+def test_no_more_threads_than_the_memory_has_room_for(
+    engine: Engine, app_folder: Path, tmp_path: Path
+) -> None:
+    """48 requests of 8 MiB each would be more than there is."""
+    (app_folder / "app.py").write_text(GREEDY)
+    container = engine.run(app=app_folder, mem_limit="256m", memswap_limit="256m")
+    container.wait_until_serving()
+    many = {**WAITING, "connections": 48}
+    with Load(container, tmp_path / "load.json", "/greedy", no_echo=True, **many) as running:
+        time.sleep(6)
+        result = running.finish()
+    assert sum(threads(container)) > 6, "some more"
+    assert result.counts["ok"] == sum(result.counts.values())
+    assert "killed by" not in container.logs()
+
+
 def test_work_alone_makes_no_more_workers(service: Service) -> None:
     with service.load("/", mode="keepalive", connections=32) as running:
         for _ in range(5):
@@ -96,7 +173,9 @@ def sleep():
 @pytest.mark.timeout(200)
 def test_never_past_the_memory(engine: Engine, app_folder: Path, tmp_path: Path) -> None:
     (app_folder / "app.py").write_text(APP)
-    container = engine.run(app=app_folder, nano_cpus=1_000_000_000, mem_limit="256m")
+    container = engine.run(
+        app=app_folder, env={"THREADS": "1"}, nano_cpus=1_000_000_000, mem_limit="256m"
+    )
     container.wait_until_serving()
     _, most = limits(container)
     log = container.logs()

@@ -44,7 +44,7 @@ class Workers:
         self.pool = Pool(settings, limits, lambda _: self.ran, lambda _: self.size)
         self.pool.new = size
         self.count = settings.first_workers
-        self.obeys = True
+        self.obeys = self.queued = True
 
     def look(self, requests: int, times: int = 1) -> list[int]:
         """How many workers there are after each of so many looks."""
@@ -52,7 +52,7 @@ class Workers:
         for _ in range(times):
             self.now += self.pool.pause
             self.ran += self.load * self.pool.pause
-            change = self.pool.change(range(self.count), requests)
+            change = self.pool.change(range(self.count), requests, self.queued)
             self.count += change if self.obeys else 0
             counts.append(self.count)
         return counts
@@ -84,6 +84,18 @@ def test_no_more_than_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Workers(monkeypatch).look(5, 5) == [4, 4, 5, 5, 5]
     assert Workers(monkeypatch, THREADS="16").look(65, 5) == [4, 4, 5, 5, 5]
     assert Workers(monkeypatch, THREADS="16").look(64, 4) == [4, 4, 4, 4]
+
+
+def test_threads_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where they may: as long as no request waits for one, there are no more workers."""
+    workers = Workers(monkeypatch, UWSGI_CHEAPER="")
+    assert workers.count == 2
+    workers.queued = False
+    assert workers.look(200, 5) == [2] * 5
+    workers.queued = True
+    assert workers.look(200, 9)[-1] == 8
+    workers.queued = False
+    assert workers.look(1, 3 * CALM)[-1] == 2
 
 
 def test_no_more_where_the_cpus_are_what_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +151,7 @@ def test_an_order_has_time_to_be_carried_out(monkeypatch: pytest.MonkeyPatch) ->
     changes = []
     for _ in range(WAITED + 2 * PATIENCE):
         workers.now += growth.LOOK
-        changes.append(workers.pool.change(range(4), 256))
+        changes.append(workers.pool.change(range(4), 256, True))
     assert changes == [0, 0, *[4, *[0] * (PATIENCE - 1)] * 2, 4]
 
 

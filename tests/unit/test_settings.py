@@ -95,9 +95,9 @@ def test_defaults() -> None:
         "uwsgi_ini": None,
         "app_server": "uwsgi",
         "worker_class": None,
-        "web_concurrency": 32,  # 16 for each of the CPUs that 1.5 need
+        "web_concurrency": 8,  # 4 for each of the CPUs that 1.5 need
         "uwsgi_cheaper": 2,  # one for each
-        "threads": 1,
+        "threads": None,  # 1 to 128
         "preload": False,
         "max_requests": 0,
         "max_worker_memory": "0",
@@ -142,9 +142,35 @@ def test_defaults() -> None:
     ],
 )
 def test_workers_follow_from_the_limits(limits: dict[str, Any], fewest: int, most: int) -> None:
-    found = load({}, replace(LIMITS, **{"memory": 256 * GIB, **limits}))
+    resources = replace(LIMITS, **{"memory": 256 * GIB, **limits})
+    found = load({"THREADS": "1"}, resources)
     assert (found.uwsgi_cheaper, found.web_concurrency) == (fewest, most)
     assert found.first_workers == (fewest or most)
+    # A quarter of them where they get more threads before that.
+    found = load({}, resources)
+    assert found.uwsgi_cheaper == fewest
+    assert found.web_concurrency == min(most, max(fewest, 4 * resources.whole_cpus))
+
+
+@pytest.mark.parametrize(
+    ("environ", "threads"),
+    [
+        ({}, None),
+        ({"PRELOAD": "1"}, None),
+        ({"THREADS": "1"}, 1),
+        ({"THREADS": "8"}, 8),
+        # Who says how many workers there are, or which, has said all.
+        ({"WEB_CONCURRENCY": "4"}, 1),
+        ({"UWSGI_PROCESSES": "4"}, 1),
+        ({"UWSGI_CHEAPER": "4"}, 1),
+        ({"WORKER_CLASS": "sync"}, 1),
+        ({"WORKER_CLASS": "gevent"}, 1),
+        ({"APP_SERVER": "gunicorn"}, 1),
+        ({"APP_SERVER": "granian"}, 1),
+    ],
+)
+def test_threads(environ: dict[str, str], threads: int | None) -> None:
+    assert load(environ, LIMITS).threads == threads
 
 
 @pytest.mark.parametrize(

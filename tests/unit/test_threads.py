@@ -1,0 +1,118 @@
+"""Threads of a worker: when more take requests, when fewer, and how the memory limits them."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from docker_flask import threads
+from docker_flask.threads import CALM, Threads
+
+MIB = 1 << 20
+LOOK = 0.1
+
+
+class Worker:
+    """A worker of two whose threads do as told: what each does and takes."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, queue: int, memory: int = 1 << 40) -> None:
+        self.now, self.ran, self.load, self.size, self.have = 100.0, 0.0, 0.0, 10 * MIB, 1
+        self.can_have = 16
+        monkeypatch.setattr(threads.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(threads, "_workers", lambda: 2)
+        self.threads = Threads(
+            16, memory, queue, self._set, lambda _: self.ran, lambda _: self.size
+        )
+
+    def _set(self, number: int) -> int:
+        self.have = min(number, self.can_have)
+        return self.have
+
+    def look(self, requests: int, times: int = 1) -> list[int]:
+        """How many threads there are after each of so many looks."""
+        counts = []
+        for _ in range(times):
+            self.now += LOOK
+            self.ran += self.load * LOOK
+            self.threads.look(min(requests, self.have))
+            assert self.threads.number == self.have
+            counts.append(self.have)
+        return counts
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX) as queue:
+        queue.bind("\0docker-flask-test-threads")
+        queue.listen()
+        yield queue
+
+
+@pytest.fixture
+def queue(listener: socket.socket) -> Iterator[int]:
+    """A descriptor at which somebody waits."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(listener.getsockname())
+        yield listener.fileno()
+
+
+def test_more_while_requests_wait(monkeypatch: pytest.MonkeyPatch, queue: int) -> None:
+    worker = Worker(monkeypatch, queue)
+    assert worker.look(99, 8) == [1, 1, 1, 4, 4, 4, 16, 16]
+    assert worker.look(99, 8) == [16] * 8
+
+
+def test_no_more_while_none_waits(monkeypatch: pytest.MonkeyPatch, listener: socket.socket) -> None:
+    assert Worker(monkeypatch, listener.fileno()).look(99, 9) == [1] * 9
+
+
+def test_no_more_while_one_has_nothing_to_do(monkeypatch: pytest.MonkeyPatch, queue: int) -> None:
+    worker = Worker(monkeypatch, queue)
+    assert worker.look(3, 9) == [1, 1, 1, *[4] * 6]
+    assert Worker(monkeypatch, queue).look(0, 9) == [1] * 9
+
+
+def test_no_more_where_the_cpu_is_what_is_short(
+    monkeypatch: pytest.MonkeyPatch, queue: int
+) -> None:
+    worker = Worker(monkeypatch, queue)
+    worker.load = 0.6
+    assert worker.look(99, 9) == [1] * 9
+    worker.load = 0.4
+    assert worker.look(99, 6)[-1] == 4
+    worker.load = float("inf")  # nobody counts
+    assert worker.look(99, 9) == [4] * 9
+
+
+def test_as_many_as_the_kernel_gives(monkeypatch: pytest.MonkeyPatch, queue: int) -> None:
+    worker = Worker(monkeypatch, queue)
+    worker.can_have = 3
+    assert worker.look(99, 9) == [1] * 3 + [3] * 6
+
+
+def test_never_past_the_memory(monkeypatch: pytest.MonkeyPatch, queue: int) -> None:
+    """Half of it is this worker's; its requests take 2 MiB each."""
+    worker = Worker(monkeypatch, queue, memory=44 * MIB)
+    counts = []
+    for _ in range(12):
+        worker.size = (10 + 2 * worker.have) * MIB
+        counts += worker.look(99)
+    assert counts == [1] * 3 + [4] * 9  # 18 MiB, and with 16 it would be 42
+
+
+def test_fewer_when_it_is_over(
+    monkeypatch: pytest.MonkeyPatch, queue: int, listener: socket.socket
+) -> None:
+    worker = Worker(monkeypatch, queue)
+    calm = round(CALM / LOOK) + 1
+    worker.look(99, 7)
+    listener.accept()[0].close()
+    assert worker.look(9, 2 * calm)[-1] == 16  # more than half of them are busy
+    assert worker.look(8, 3 * calm)[-1] == 8
+    assert list(dict.fromkeys(worker.look(0, 5 * calm))) == [8, 4, 2, 1]
+
+
+def test_how_many_workers_there_are() -> None:
+    assert threads._workers() >= 1
