@@ -32,7 +32,7 @@ TABLES = {
     "megabyte": "3 An answer of 1 MB, 16 connections",
     "post": "3 A POST of 64 KB, 64 connections",
     "connections": "3 Hello on 1 to 4,096 connections: requests/s",
-    "block": "4 A view that waits for 50 ms, 256 connections",
+    "block": "4 A view that waits for 50 ms, 256 connections, after three seconds of the same",
     "static": "5 A static file of 10 KB, 64 connections",
     "page": "6 A page that everybody may keep for a minute, 64 connections",
     "file": "7 `send_file` of 100 MB, 8 clients, one of them slow (20 MB/s)",

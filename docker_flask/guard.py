@@ -178,12 +178,12 @@ class Guard:
         threads = self._new_threads() if self._new_threads else None
         tick, rest = EAGER_TICK if threads else TICK, max(TICK, REST * self._timeout)
         last = busy = time.monotonic()
-        pause, retired = TICK, False
+        pause, rests, retired = TICK, False, False
         while True:
-            if pause < rest:
+            if not rests:
                 sleep(pause)
             elif self._rest(rest):
-                last, pause = time.monotonic(), tick
+                last, pause, rests = time.monotonic(), tick, False
                 continue
             now = time.monotonic()
             # A container that was paused, or a clock that jumped, is not the requests' fault.
@@ -196,10 +196,9 @@ class Guard:
                 continue
             if threads:
                 threads.look(len(self._inside))
-            if self._inside:
-                pause = tick
-            else:
-                pause = TICK if self._retired or (threads and threads.number > 1) else rest
+            more = threads is not None and threads.number > 1
+            rests = not (self._inside or self._retired or more)
+            pause = rest if rests else tick if self._inside else TICK
             self._wind_up(max(TICK, pause))
             if self._inside or not retired:
                 busy = now

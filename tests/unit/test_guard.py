@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from docker_flask import guard
@@ -59,3 +62,30 @@ def test_when_a_worker_is_ended(
 ) -> None:
     watched._retired = retired
     assert seconds_until_the_end(watched, requests) == seconds
+
+
+@pytest.mark.parametrize("timeout", [1.0, 60.0])
+def test_it_sleeps_while_there_are_requests_and_while_there_are_none(timeout: float) -> None:
+    """Watching costs next to nothing, and a request that comes wakes who watches."""
+    program = f"""if True:
+        import threading, time
+        from docker_flask.guard import Guard
+        guard = Guard(lambda environ, start_response: time.sleep(1), {timeout})
+        threading.Thread(target=guard._watch, daemon=True).start()
+        time.sleep(1)
+        assert guard._asleep
+        begun, cpu = time.monotonic(), time.process_time()
+        for _ in guard({{}}, lambda *_: None):
+            pass
+        time.sleep(0.2)
+        assert time.monotonic() - begun < 2
+        print(time.process_time() - cpu)
+    """
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        timeout=10,
+        check=True,
+    )
+    assert float(result.stdout) < 0.1
