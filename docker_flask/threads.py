@@ -19,8 +19,9 @@ from docker_flask import process
 # With this much of a CPU asked for by the first thread, or by several, more would soon only wait
 # for it. Less for the first, because what a thread waits for its CPU is counted when it gets it,
 # which may be a period of a CPU quota (0.1 s) later than it is measured; and because another worker
-# helps as well (docker_flask/growth.py). Several wait for each other, besides.
-FULL, FULL_OF_SEVERAL = 0.5, 0.8
+# helps as well (docker_flask/growth.py). Several that only work ask for a whole one, as Python runs
+# one of them at a time; and several that wake at the same time wait for each other.
+FULL, FULL_OF_SEVERAL = 0.5, 1.0
 # For how long (s) that is measured.
 MEASURED = 0.25
 # How many times as many threads there are then.

@@ -2,6 +2,7 @@
    docker_flask/threads.py wants at the moment. uWSGI's own engine has all that there may be, always,
    and hands each request to another one of them, which costs a small answer a fifth.
    https://uwsgi-docs.readthedocs.io/en/latest/Plugins.html */
+#include <sched.h>
 #include <sys/epoll.h>
 #include <uwsgi.h>
 
@@ -15,6 +16,16 @@ static int begun = 1, wanted = 1, over;
 static int serves(void)
 {
     return uwsgi.workers[uwsgi.mywid].manage_next_request;
+}
+
+/* Let nginx send what it has connected for, instead of going to sleep for it: it does so at once, and
+   to be woken costs more. */
+static void await(int connection)
+{
+    char byte;
+
+    for (int tries = 0; tries < 8 && recv(connection, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0; tries++)
+        sched_yield();
 }
 
 /* Wait until this thread is wanted; false if that will not be any more. */
@@ -51,6 +62,7 @@ static void *run(void *number)
         wsgi_req_setup(request, core, NULL);
         if (wsgi_req_accept(queue, request))
             continue;
+        await(request->fd);
         if (wsgi_req_recv(queue, request))
             uwsgi_destroy_request(request);
         else
