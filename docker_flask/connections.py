@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import struct
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from docker_flask.loop import Loop
+if TYPE_CHECKING:  # the workers, who ask for less, need not load it
+    from docker_flask.loop import Loop
 
 _ESTABLISHED = "01"
 _LISTENING_FLAG = "00010000"  # SO_ACCEPTCON
@@ -47,6 +50,13 @@ def queued(listener: socket.socket) -> int:
     """Connections that wait in a listening TCP socket's queue."""
     info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
     return int(struct.unpack_from("I", info, _UNACKED_OFFSET)[0])
+
+
+def anyone_waits(listener: int) -> bool:
+    """True if a connection stands in this listening socket's queue: its descriptor can be read."""
+    queue = select.poll()
+    queue.register(listener, select.POLLIN)
+    return bool(queue.poll(0))
 
 
 class LastCall:

@@ -6,7 +6,6 @@ import contextlib
 import io
 import os
 import secrets
-import select
 import signal
 import socket
 from collections.abc import Mapping
@@ -112,22 +111,19 @@ class Generation:
 
     def resize(self) -> None:
         """Have as many workers as the work needs."""
-        if not self.pool or (self.pool.at_rest and not self._anyone_waits()):
+        if not self.pool or (
+            self.pool.at_rest and not connections.anyone_waits(self._listener.fileno())
+        ):
             return
         # With PRELOAD=1, it is the first process that loads.
         known = (self._workers | self._loading) - {self.pid}
         living = {pid for pid in known if process.alive(pid)}
         # Once one was ready, there is something to go on with, whoever fails.
         self._workers = self._workers & living or self._workers
-        change = self.pool.change(living, self.requests(), self._anyone_waits())
+        queued = connections.anyone_waits(self._listener.fileno())
+        change = self.pool.change(living, self.requests(), queued)
         if change:
             self._order(change)
-
-    def _anyone_waits(self) -> bool:
-        """True if a connection waits for a worker: what the kernel tells without a search."""
-        queue = select.poll()
-        queue.register(self._listener, select.POLLIN)
-        return bool(queue.poll(0))
 
     def _order(self, change: int) -> None:
         """Order so many workers more, or fewer; lost if the server has died."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import ctypes
 import os
-import select
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from docker_flask import process
+from docker_flask.connections import anyone_waits
 
 # With this much of a CPU asked for by the first thread, or by several, more would soon only wait
 # for it. Less for the first, because what a thread waits for its CPU is counted when it gets it,
@@ -66,7 +66,7 @@ class Threads:
             if 2 * self._peak <= self.number > 1:
                 self.number = self._have(max(1, self.number // 2))
             self._peak, self._since = busy, now
-        if busy < self.number or self.number == self._most or not self._anyone_waits():
+        if busy < self.number or self.number == self._most or not anyone_waits(self._queue):
             self._seen = 0.0
             return
         took = now - self._seen
@@ -77,11 +77,6 @@ class Threads:
         if self._seen and ran - self._ran < full * took and self._has_room():
             self.number = self._have(min(STEP * self.number, self._most))
         self._ran, self._seen = ran, now
-
-    def _anyone_waits(self) -> bool:
-        queue = select.poll()
-        queue.register(self._queue, select.POLLIN)
-        return bool(queue.poll(0))
 
     def _has_room(self) -> bool:
         """True if STEP times as many requests as now fit into this worker's share of the memory."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -115,4 +117,17 @@ def test_fewer_when_it_is_over(
 
 
 def test_how_many_workers_there_are() -> None:
-    assert threads._workers() >= 1
+    """Two that sleep, and the one that asks."""
+    program = """if True:
+        import subprocess, sys
+        sleeping = [subprocess.Popen(["sleep", "9"]) for _ in range(2)]
+        asks = "from docker_flask import threads; print(threads._workers())"
+        subprocess.run([sys.executable, "-c", asks], check=True)
+        for each in sleeping:
+            each.kill()
+            each.wait()
+    """
+    result = subprocess.run(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, timeout=10, check=True
+    )
+    assert result.stdout == b"3\n"
