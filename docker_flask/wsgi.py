@@ -37,6 +37,7 @@ def load() -> Any:
     # Not for the application, nor for those whom it shows its environment.
     files_location = os.environ.pop("DOCKER_FLASK_FILES", "")
     pages = shared.join(os.environ)
+    _prepare_gevent()
     notify.send("loading")
     root = Path.cwd()
     try:
@@ -141,6 +142,31 @@ def _let_term_end_children() -> None:
         release()
 
     os.register_at_fork(before=hold, after_in_parent=release, after_in_child=die)
+
+
+def _prepare_gevent() -> None:
+    """Do for uWSGI's gevent what it would do too late, and keep it from what is no good.
+
+    Once the application is loaded, it puts gevent's functions in the place of the blocking ones, so
+    that those which the application has imported by name would hold up the whole worker; and has
+    TERM drop what is in flight, in place of app.ini's handler.
+    """
+    uwsgi = sys.modules.get("uwsgi")
+    if not uwsgi or uwsgi.loop != b"gevent":
+        return
+    import gevent.monkey
+
+    if "gevent-monkey-patch" in uwsgi.opt:
+        gevent.monkey.patch_all()
+    set_handler = gevent.signal_handler
+
+    def signal_handler(number: int, handler: Callable[..., Any], *arguments: Any) -> Any:
+        name = getattr(handler, "__name__", "")
+        if number == signal.SIGTERM and name == "uwsgi_gevent_unix_signal_int_handler":
+            return None
+        return set_handler(number, handler, *arguments)
+
+    gevent.signal_handler = signal_handler
 
 
 @contextlib.contextmanager

@@ -6,6 +6,8 @@ That each of them keeps what the image promises, test_loss.py and test_http.py s
 from __future__ import annotations
 
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from harness import Container, Engine, wait_for
 from servers import SERVERS, Server
 
 APP = """import os
+from time import sleep
 from flask import Flask, request
 app = Flask(__name__)
 
@@ -23,6 +26,11 @@ def hello():
 @app.get("/hook")
 def hook():
     return os.environ.get("HOOK", "")
+
+@app.get("/slow")
+def slow():
+    sleep(1)
+    return "done"
 
 @app.get("/client")
 def client():
@@ -64,6 +72,26 @@ def test_each_serves_as_the_others_do(engine: Engine, app: Path, name: str) -> N
     code, took = container.stop()
     assert code == 0, container.logs()
     assert took < 5
+
+
+@pytest.mark.parametrize(
+    ("name", "preload"), [("uwsgi-gevent", "0"), ("uwsgi-gevent", "1"), ("gunicorn-gevent", "0")]
+)
+def test_greenlets_wait_beside_each_other(
+    engine: Engine, app: Path, name: str, preload: str
+) -> None:
+    # Also in what was imported by its name; and nobody's TERM ends them.
+    env = {"WEB_CONCURRENCY": "1", "PRELOAD": preload}
+    container = engine.run(server=SERVERS[name], app=app, env=env)
+    container.wait_until_serving()
+    begun = time.monotonic()
+    with ThreadPoolExecutor(5) as pool:
+        answers = [pool.submit(container.get, "/slow", timeout=10) for _ in range(5)]
+        time.sleep(0.5)
+        container.execute("bash", "-c", "kill -TERM -1")
+        texts = [answer.result().text for answer in answers]
+    assert texts == ["done"] * 5, container.logs()
+    assert time.monotonic() - begun < 2.5
 
 
 def test_gunicorn_conf_py_counts_where_nothing_is_set(engine: Engine, app: Path) -> None:
