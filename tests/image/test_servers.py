@@ -94,6 +94,20 @@ def test_greenlets_wait_beside_each_other(
     assert time.monotonic() - begun < 2.5
 
 
+@pytest.mark.parametrize("name", ["uwsgi", "gunicorn-gevent", "granian"])
+def test_what_is_internal_stays_so(engine: Engine, app: Path, tmp_path: Path, name: str) -> None:
+    snippet = tmp_path / "hidden.conf"
+    snippet.write_text("location /hidden/ { internal; alias /app/; }\n")
+    volumes = {str(snippet): {"bind": "/etc/nginx/server.d/hidden.conf", "mode": "ro"}}
+    container = engine.run(server=SERVERS[name], app=app, volumes=volumes)
+    container.wait_until_serving()
+    _, configuration = container.execute("cat", "/run/docker-flask/nginx.conf")
+    (files,) = re.findall(r"location \^~ (/[0-9a-f]{32})/ {", configuration)
+    for path in ("/hidden/app.py", f"{files}/app/app.py", f"{files}/as-is/app/app.py"):
+        answer = container.get(path)
+        assert (answer.status_code, "flask" in answer.text) == (404, False), path
+
+
 def test_gunicorn_conf_py_counts_where_nothing_is_set(engine: Engine, app: Path) -> None:
     (app / "gunicorn.conf.py").write_text(
         "import os\nworkers = 3\nworker_class = 'gevent'\ntimeout = 7\nbind = ':9'\nreload = True\n"

@@ -170,7 +170,7 @@ def test_over_http_nginx_says_no_less() -> None:
     lines = directives(render(over_http="X-secret"))
     said = "$realip_remote_addr $realip_remote_port $scheme $server_addr $server_port $request_uri"
     assert f'proxy_set_header X-secret "{said}";' in lines
-    assert lines.count("proxy_pass http://application;") == 2
+    assert lines.count("rewrite ^ $uri break; proxy_pass http://application;") == 2
     assert [line for line in lines if re.match("uwsgi_(?!temp_path)", line)] == []
     by_uwsgi = directives(render())
     overwritten = {line.split()[1] for line in by_uwsgi if line.startswith("uwsgi_param HTTP_X_")}
