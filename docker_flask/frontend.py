@@ -23,10 +23,10 @@ DEAF = "/opt/docker-flask/deaf.so"
 TEMPLATE = Path("/opt/docker-flask/nginx.conf")
 # Connections, for each nginx worker, of clients whose request is not read yet or answered.
 IDLE_CONNECTIONS = 4096
-# Requests that may wait for a worker: a thousand clients that come at the same moment. More would
-# only wait until their clients give up, and be worked on all the same: at twice the load that a
-# container carries, 4,096 cost a third of its good answers.
-QUEUE = 1024
+# Requests that may wait for a worker: a thousand clients that come at the same moment, or what a small
+# answer's CPUs get done in half a second. A longer queue costs good answers at too much load: on half a
+# CPU, 4,096 cost a third of them.
+QUEUE, QUEUE_OF_A_CPU = 1024, 2048
 # Kept pages that nginx has open, and as many static files; fewer where it may open few.
 OPEN_FILES = 256
 # Descriptors that nginx has open itself: sockets, log, event queue.
@@ -132,7 +132,7 @@ def render(
         # Fewer than the application's socket lets wait, because those whose clients have given up
         # keep their place there.
         requests=min(
-            servers.at_once(settings) + QUEUE,
+            servers.at_once(settings) + max(QUEUE, int(QUEUE_OF_A_CPU * limits.cpus)),
             limits.backlog,
             int(nginx_workers) * (connections - idle) // 2,
         ),

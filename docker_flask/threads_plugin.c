@@ -19,13 +19,15 @@ static int serves(void)
 }
 
 /* Let nginx send what it has connected for, instead of going to sleep for it: it does so at once, and
-   to be woken costs more. */
-static void await(int connection)
+   to be woken costs more. False if nginx has closed the connection because its client waits no more:
+   under too much load, a worker would answer only those who have given up. */
+static int await(int connection)
 {
-    char byte;
+    struct pollfd peer = {.fd = connection, .events = POLLIN};
 
-    for (int tries = 0; tries < 8 && recv(connection, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0; tries++)
+    for (int tries = 0; tries < 8 && !poll(&peer, 1, 0); tries++)
         sched_yield();
+    return !(peer.revents & POLLHUP);
 }
 
 /* Wait until this thread is wanted; false if that will not be any more. */
@@ -62,8 +64,7 @@ static void *run(void *number)
         wsgi_req_setup(request, core, NULL);
         if (wsgi_req_accept(queue, request))
             continue;
-        await(request->fd);
-        if (wsgi_req_recv(queue, request))
+        if (!await(request->fd) || wsgi_req_recv(queue, request))
             uwsgi_destroy_request(request);
         else
             uwsgi_close_request(request);

@@ -57,6 +57,20 @@ def goodput(result: Result, start: float, end: float) -> float:
     return sum(1 for _ in answered) / (end - start)
 
 
+def test_nobody_waits_for_the_answers_to_those_who_left(engine: Engine, tmp_path: Path) -> None:
+    service = Service(engine, tmp_path, nano_cpus=500_000_000)
+    service.container.wait_until_serving()
+    # Half a CPU does some fifty of these a second: for the others, it would take ten seconds more.
+    with service.load("/work", mode="new", rate=200, timeout=1) as running:
+        time.sleep(4)
+        left = running.finish(30).counts["timeout"]
+    begun = time.monotonic()
+    assert service.container.get("/", timeout=30).status_code == 200
+    print(f"{left} left; then one was answered in {time.monotonic() - begun:.1f} s")
+    assert left > 300
+    assert time.monotonic() - begun < 2
+
+
 SLOW_APP = """import time
 time.sleep({seconds})
 from flask import Flask

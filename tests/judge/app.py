@@ -115,6 +115,15 @@ def sleep() -> Response:
     return echo()
 
 
+@route("/work")
+def work() -> Response:
+    """Answers after s seconds of processor time."""
+    end = time.thread_time() + request.args.get("s", 0.01, type=float)
+    while time.thread_time() < end:
+        pass
+    return echo()
+
+
 @route("/bytes")
 def many_bytes() -> Response:
     """An answer with n bytes more than usual."""

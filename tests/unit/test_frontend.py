@@ -107,7 +107,9 @@ def test_appears(environ: dict[str, str], line: str) -> None:
     [
         ({"cpus": 16.0}, ["worker_processes 4;"]),
         # Two connections a request, and some for clients that are idle.
-        ({"backlog": 4_096}, ["worker_connections 12288;", "limit_conn requests 1028;"]),
+        ({"backlog": 4_096}, ["worker_connections 12288;", "limit_conn requests 2052;"]),
+        ({"cpus": 0.25}, ["limit_conn requests 1028;"]),
+        ({"cpus": 8.0}, ["limit_conn requests 4096;"]),
         ({"backlog": 128}, ["worker_connections 4352;", "listen 0.0.0.0:80 backlog=128;"]),
         # Never more connections than descriptors, or nginx runs out of them.
         ({"descriptors": 1_024}, ["worker_connections 872;", "limit_conn requests 327;"]),
