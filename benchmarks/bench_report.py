@@ -16,7 +16,8 @@ from contestants import CONTESTANTS
 from measure import CPU, ERRORS, MEMORY, P99, RATE, SPEED, Sample
 
 HERE = Path(__file__).parent
-OURS, NGINX, LOOP = "ours", "limit: nginx alone", "limit: Flask in a loop"
+OURS, LOOP = "ours", "limit: Flask in a loop"
+NGINX, NGINX_WITH_LOG = "limit: nginx alone", "limit: nginx with a log"
 TEAL, GREY, RED = "#0f766e", "#a3a3a3", "#b91c1c"
 ADDED = "MB on top of the base"
 # Columns of which more is better; of all others, less.
@@ -92,6 +93,18 @@ def soon_after_gunicorn(medians: Medians) -> float | None:
     return start["s"] + 0.3 if start else None
 
 
+def without_log_and_with(row: str, table: str, factor: float) -> list[Target]:
+    """Like beside like: no log on either side, and the same log on both."""
+    return [
+        Target(
+            *(row, "the same, no access log", table, RATE, factor),
+            contestant="ours, no access log",
+            rival=NGINX,
+        ),
+        Target(row, "the same, both with one", table, RATE, factor, rival=NGINX_WITH_LOG),
+    ]
+
+
 TARGETS = [
     Target("1", "hello, requests/s", "hello", RATE),
     Target("1", "hello, CPU", "hello", CPU, rival="granian"),
@@ -115,8 +128,10 @@ TARGETS = [
         for name in ("ours, gevent", "ours, gunicorn gevent")
     ),
     Target("5", "static file, requests/s", "static", RATE, 0.9, rival=NGINX),
+    *without_log_and_with("5", "static", 0.9),
     Target("5", "the same", "static", RATE, 5.0, rival="best Python server", of=best_python_server),
     Target("6", "cacheable page, requests/s", "page", RATE, 0.8, rival=NGINX),
+    *without_log_and_with("6", "page", 0.8),
     Target("6", "the same", "page", RATE, 4.0, rival="granian"),
     Target("7", "`send_file`, MB/s", "file", SPEED, 0.9, rival=NGINX),
     Target(

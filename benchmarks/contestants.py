@@ -84,6 +84,10 @@ def gunicorn(*options: str) -> dict[str, Any]:
     return {"command": ["gunicorn", *options, "-b", "0.0.0.0:80", "app:app"]}
 
 
+NGINX_WITH_LOG = (
+    "sed 's|access_log off|access_log /dev/stdout|' /app/nginx-alone.conf >/tmp/nginx.conf && "
+    "exec nginx -c /tmp/nginx.conf"
+)
 MEMORY = "8 memory"
 CONTESTANTS = [
     ours("ours", "as `docker run` starts it"),
@@ -160,6 +164,13 @@ CONTESTANTS = [
         kind="limit",
         options={"command": ["nginx", "-c", "/app/nginx-alone.conf"]},
         rows=("1 hello", "5 static", "6 page", "7 file"),
+    ),
+    Contestant(
+        "limit: nginx with a log",
+        "the same, with an access log on its standard output, as nginx's own image has it",
+        kind="limit",
+        options={"command": ["bash", "-c", NGINX_WITH_LOG]},
+        rows=("5 static", "6 page"),
     ),
     Contestant(
         "limit: Flask in a loop",
