@@ -23,9 +23,9 @@ DEAF = "/opt/docker-flask/deaf.so"
 TEMPLATE = Path("/opt/docker-flask/nginx.conf")
 # Connections, for each nginx worker, of clients whose request is not read yet or answered.
 IDLE_CONNECTIONS = 4096
-# Requests that may wait for a worker: a thousand clients that come at the same moment, or what a small
-# answer's CPUs get done in half a second. A longer queue costs good answers at too much load: on half a
-# CPU, 4,096 cost a third of them.
+# Requests that may wait for a worker: a thousand clients that come at the same moment, or as many
+# small ones as the CPUs get done in half a second. A longer queue costs good answers at too much
+# load: on half a CPU, 4,096 cost a third of them.
 QUEUE, QUEUE_OF_A_CPU = 1024, 2048
 # Kept pages that nginx has open, and as many static files; fewer where it may open few.
 OPEN_FILES = 256
