@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,13 +105,21 @@ def without_log_and_with(row: str, table: str, factor: float) -> list[Target]:
     ]
 
 
-TARGETS = [
+HELLO = [
     Target("1", "hello, requests/s", "hello", RATE),
     Target("1", "hello, CPU", "hello", CPU, rival="granian"),
     Target("1", "hello, p99", "hello", P99, 0.5, rival="granian"),
     Target("1", "hello, requests/s", "hello", RATE, 1.8, rival="gunicorn gevent"),
     Target("1", "hello, requests/s", "hello", RATE, 2.0, rival="gunicorn gthread"),
     Target("1", "hello, requests/s", "hello", RATE, 1.7, rival="tutorial"),
+]
+TARGETS = [
+    *HELLO,
+    # Gunicorn and Granian write no access log.
+    *(
+        replace(target, what=f"{target.what}, no access log", contestant="ours, no access log")
+        for target in HELLO[:4]
+    ),
     Target("2", "hello, CPU", "hello", CPU, 2.0, rival="Flask in a loop + nginx alone", of=limit),
     Target("3", "JSON, requests/s", "json", RATE),
     Target("3", "template, requests/s", "template", RATE),
