@@ -24,9 +24,9 @@ def session_engine() -> Iterator[Engine]:
 
 @pytest.fixture
 def engine(session_engine: Engine) -> Iterator[Engine]:
-    """The engine for one test, whose containers are removed after it."""
+    """The engine for one test, whose containers are removed while the next one begins."""
     yield session_engine
-    session_engine.remove_containers()
+    session_engine.begin_to_remove_containers()
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import tempfile
 import textwrap
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,8 +25,10 @@ from servers import CHOSEN, Server
 
 IMAGE = os.environ.get("IMAGE", "docker-flask")
 BASE_IMAGE = os.environ.get("BASE_IMAGE", "ubuntu:24.04")
-# A client that can build, and certificate authorities that downloads have to trust.
+# A client that can build, its environment, copied before pytest changes it under other threads, and
+# certificate authorities that downloads have to trust.
 DOCKER = os.environ.get("DOCKER", "docker")
+CLIENT_ENVIRONMENT = {**os.environ, "DOCKER_BUILDKIT": "1", "BUILDKIT_PROGRESS": "plain"}
 CA_BUNDLE = Path(os.environ.get("CA_BUNDLE", "/etc/ssl/certs/ca-certificates.crt"))
 ROOT = Path(__file__).parents[1]
 APPS = Path(__file__).parent / "apps"
@@ -145,6 +148,7 @@ class Engine:
         self.client = docker.from_env()
         self.session = session
         self.volumes: set[str] = set()
+        self._removals = ThreadPoolExecutor(1)
 
     def run(
         self,
@@ -180,7 +184,14 @@ class Engine:
 
     def remove_containers(self) -> None:
         """Remove every container of this session, with its anonymous volumes."""
-        for container in self._containers():
+        self.begin_to_remove_containers().result()
+
+    def begin_to_remove_containers(self) -> Future[None]:
+        """The same for those that there are now, beside what comes next."""
+        return self._removals.submit(self._remove, self._containers())
+
+    def _remove(self, containers: list[DockerContainer]) -> None:
+        for container in containers:
             with suppress(NotFound, APIError):
                 container.reload()
                 mounts = container.attrs["Mounts"]
@@ -230,7 +241,7 @@ def docker_client(*arguments: str, seconds: float = 60) -> subprocess.CompletedP
         text=True,
         timeout=seconds,
         check=False,
-        env={**os.environ, "DOCKER_BUILDKIT": "1", "BUILDKIT_PROGRESS": "plain"},
+        env=CLIENT_ENVIRONMENT,
     )
 
 
