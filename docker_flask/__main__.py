@@ -69,8 +69,11 @@ def show_settings() -> int:
     from docker_flask import servers
 
     resources = limits.read()
-    said = servers.wishes(os.environ, resources).said
-    rows = settings.explain(os.environ, resources, said)
+    wishes = servers.wishes(os.environ, resources)
+    rows = settings.explain(os.environ, resources, wishes.said)
+    if not wishes.settings.threads:
+        threads = f"1 to {servers.most_threads(wishes.settings, resources)}"
+        rows = [(name, threads if name == "THREADS" else text, by) for name, text, by in rows]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     for name, value, source in rows:
         print(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {source}")

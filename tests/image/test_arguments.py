@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 import time
 from collections.abc import Callable
@@ -120,6 +121,7 @@ def test_settings_follow_the_limits(
     _, out, _ = engine.run(["settings"], **limits).finish()
     row = next(line for line in out.splitlines() if line.startswith("UWSGI_CHEAPER"))
     assert row.split(maxsplit=2) == ["UWSGI_CHEAPER", workers, f"decided from the {source}"]
+    assert re.search(r"^THREADS +1 to 128 ", out, re.MULTILINE)
 
 
 @pytest.mark.parametrize("command", [["settings"], [], ["-d", "debug"]], ids=repr)
