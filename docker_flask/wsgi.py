@@ -39,6 +39,8 @@ def load() -> Any:
     pages = shared.join(os.environ)
     _prepare_gevent()
     notify.send("loading")
+    if not os.environ.get("DOCKER_FLASK_PRELOAD"):  # this is a worker: it loads, which takes memory
+        guard.offer_to_oom_killer()
     root = Path.cwd()
     try:
         with _turn():
