@@ -66,7 +66,8 @@ def test_metadata(image: dict[str, Any]) -> None:
         assert config["Labels"][f"org.opencontainers.image.{name}"]
     assert set(config["ExposedPorts"]) == {"80/tcp", "5000/tcp"}
     assert config["StopSignal"] == "SIGTERM"
-    assert config["Healthcheck"]["Test"] == ["CMD", "docker-flask", "health"]
+    check = ["/usr/bin/python3", "-I", "-S", "/opt/docker-flask/docker_flask/health.py"]
+    assert config["Healthcheck"]["Test"] == ["CMD", *check]
     assert list(config["Volumes"]) == ["/data"]
     assert config["WorkingDir"] == "/app"
     assert not config["User"], "privileges are dropped by process 1, after the port is bound"
