@@ -23,9 +23,10 @@ DEAF = "/opt/docker-flask/deaf.so"
 TEMPLATE = Path("/opt/docker-flask/nginx.conf")
 # Connections, for each nginx worker, of clients whose request is not read yet or answered.
 IDLE_CONNECTIONS = 4096
-# Requests that may wait for a worker: a thousand clients that come at the same moment, or as many
-# small ones as the CPUs get done in half a second. A longer queue costs good answers at too much
-# load: on half a CPU, 4,096 cost a third of them.
+# Requests that may wait for a worker: a thousand clients that come at the same moment. A longer
+# queue costs good answers at too much load: on half a CPU, 4,096 cost a third of them. Workers that
+# leave out those who have given up (threads_plugin.c) may have as many small ones wait as the CPUs
+# get done in half a second.
 QUEUE, QUEUE_OF_A_CPU = 1024, 2048
 # Kept pages that nginx has open, and as many static files; fewer where it may open few.
 OPEN_FILES = 256
@@ -129,10 +130,10 @@ def render(
         descriptors=descriptors,
         nginx_workers=nginx_workers,
         connections=connections,
-        # Fewer than the application's socket lets wait, because those whose clients have given up
-        # keep their place there.
+        # Fewer than the application's socket lets wait, where those whose clients gave up keep
+        # their place there.
         requests=min(
-            servers.at_once(settings) + max(QUEUE, int(QUEUE_OF_A_CPU * limits.cpus)),
+            servers.at_once(settings) + _queue(settings, limits),
             limits.backlog,
             int(nginx_workers) * (connections - idle) // 2,
         ),
@@ -203,6 +204,11 @@ def _less_than_wanted(settings: Settings, limits: Limits) -> list[str]:
         for name, value, bound in wanted
         if value > bound
     ]
+
+
+def _queue(settings: Settings, limits: Limits) -> int:
+    """Requests that may wait for a worker."""
+    return QUEUE if settings.threads else max(QUEUE, int(QUEUE_OF_A_CPU * limits.cpus))
 
 
 def _bounds(settings: Settings, limits: Limits) -> tuple[int, int]:

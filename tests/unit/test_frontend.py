@@ -120,6 +120,13 @@ def test_limits_appear(limits: dict[str, Any], lines: list[str]) -> None:
     assert [line for line in lines if line not in found] == []
 
 
+@pytest.mark.parametrize(("workers", "requests"), [("", 4096), ("4", 4 + 1024)])
+def test_as_many_wait_as_workers_leave_out_again(workers: str, requests: int) -> None:
+    limits = replace(LIMITS, cpus=2.0)
+    lines = directives(render(limits, WEB_CONCURRENCY=workers))
+    assert f"limit_conn requests {requests};" in lines
+
+
 def test_files_are_sent_from_a_location_that_no_client_can_ask_for() -> None:
     lines = directives(render(files="/secret"))
     begin = lines.index("location ^~ /secret/ {")
