@@ -30,6 +30,8 @@ IDLE_CONNECTIONS = 4096
 QUEUE, QUEUE_OF_A_CPU = 1024, 2048
 # Kept pages that nginx has open, and as many static files; fewer where it may open few.
 OPEN_FILES = 256
+# Connections to the application that nginx keeps while they are idle, each of its workers.
+KEPT_CONNECTIONS = 64
 # Descriptors that nginx has open itself: sockets, log, event queue.
 OWN_DESCRIPTORS = 24
 
@@ -57,6 +59,7 @@ def configure(
     over_http: str,
     listeners: list[int],
     cache: int = 0,
+    kept: int = 0,
 ) -> Configuration:
     """What nginx is to run with: the user's own nginx.conf, or the image's and the user's snippets.
 
@@ -78,6 +81,7 @@ def configure(
             over_http=over_http,
             headers_in_server=nginx_files.headers_in_server(),
             cache=cache,
+            kept=kept,
         )
         text, overrides = nginx_files.without(rendered, nginx_files.overrides())
         notes = _less_than_wanted(settings, limits)
@@ -105,6 +109,7 @@ def render(
     headers_in_server: bool = False,
     template: Path = TEMPLATE,
     cache: int = 0,
+    kept: int = 0,
 ) -> str:
     """The text of the image's configuration for nginx.
 
@@ -114,7 +119,7 @@ def render(
     application answers with, empty if workers are to send them; over_http: the header by which the
     application server learns what else it has no way to know (over_http.py), empty for uWSGI;
     headers_in_server: the user adds headers there; cache: bytes to keep of pages that everybody
-    may share.
+    may share; kept: the number of the generation to which connections are kept, 0 for none.
     """
     nginx_workers = settings.nginx_worker_processes
     if nginx_workers == "auto":
@@ -150,6 +155,8 @@ def render(
         starting=starting,
         headers_in_server=headers_in_server,
         cache=cache,
+        kept=kept,
+        kept_connections=min(KEPT_CONNECTIONS, idle // 4),
         open_pages=0 if nginx_files.opens_files() else _open_files(descriptors),
         open_static=0 if static and static.may_change() else _open_files(descriptors),
     )

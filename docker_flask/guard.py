@@ -85,7 +85,8 @@ class Guard:
         self._inside: set[int] = set()
         # When each thread's request began or went on; negative while its client is sent something.
         self._begun: dict[int, float] = {}
-        self._local = threading.local()
+        # Of threads, also where gevent has put greenlets in their place.
+        self._local = _unpatched("_thread", "_local")()
         # Requests that this worker still takes.
         self._left = math.inf
         # Threads whose request takes too long, and since when there are any.

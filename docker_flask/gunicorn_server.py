@@ -34,7 +34,7 @@ ITS_DEFAULT = (
 DECIDED: dict[str, Any] = {
     # Handed over as systemd does it (main): Gunicorn would remove the file of another socket.
     "bind": [],
-    # A connection serves one request (nginx.conf).
+    # Whether a connection serves more than one request is the image's decision (servers.py).
     "keepalive": 0,
     # nginx bounds what a request may be, and says where one comes from.
     "limit_request_line": 0,
@@ -160,6 +160,21 @@ def send_headers_with_body() -> None:
     Response.write = write_at_once
 
 
+def close_after_less() -> None:
+    """Have a connection closed after an answer that is shorter than its headers say.
+
+    Who reads it would wait for the rest, and take the next answer for that.
+    """
+    close = Response.close
+
+    def close_if_less(response: Any) -> None:
+        close(response)
+        if response.sent < (response.response_length or 0):
+            response.force_close()
+
+    Response.close = close_if_less
+
+
 def main() -> None:
     """Run the server, or with `--show` print what the user's files say, as JSON."""
     _, argument = sys.argv
@@ -169,6 +184,7 @@ def main() -> None:
         return
     os.environ |= {"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())}
     send_headers_with_body()
+    close_after_less()
     Server(json.loads(argument)).run()
 
 

@@ -106,6 +106,16 @@ def each_at_once(settings: Settings) -> int:
     return GREENLETS if settings.worker_class == "gevent" else settings.threads or 1
 
 
+def keeps_connections(settings: Settings) -> bool:
+    """True if the connections of nginx to the server stay open from one request to the next.
+
+    Where each gets a greenlet, which costs more than a small answer. Elsewhere it saves nothing,
+    and what is sent on a kept one waits for its worker, though another may be free.
+    """
+    greenlets = settings.app_server == "gunicorn" and settings.worker_class == "gevent"
+    return greenlets and not nginx_files.WHOLE.is_file()
+
+
 def most_threads(settings: Settings, limits: Limits) -> int:
     """Threads that a worker may have."""
     if settings.threads:
@@ -193,6 +203,8 @@ def _gunicorn(settings: Settings, limits: Limits, _: Path | None) -> list[str]:
         preload_app=settings.preload,
         backlog=limits.backlog,
         graceful_timeout=int(settings.request_timeout) + 5,
+        # For ever: it is nginx that closes them, so that none is closed when it is used again.
+        keepalive=10**6 if keeps_connections(settings) else 0,
     )
 
 

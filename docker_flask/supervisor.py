@@ -340,6 +340,7 @@ class Supervisor:
             self._header(),
             self._descriptors(),
             self._cache(settings),
+            self.number if servers.keeps_connections(settings) else 0,
         )
 
     def _say_later(self, configuration: Configuration) -> None:
@@ -402,6 +403,8 @@ class Supervisor:
             configuration = self._configure_nginx(settings)
         except (SettingError, OSError) as error:
             log(f"nginx serves on as before: {error}")
+            # Where it keeps connections, clients are sent away still: so it uses none of these, as
+            # they lead to the old generation.
             return
         if self.configuration and configuration.read == self.configuration.read:
             return
@@ -533,6 +536,9 @@ class Supervisor:
             self.candidate = None
             fresh.kill()
             return self._why_not_ready(fresh)
+        if servers.keeps_connections(self.settings):
+            # None that was kept is used on this way, so that all requests change over at once.
+            self._send_clients_away()
         self._switch_to(fresh)
         self._reload_nginx(settings)
         return ""

@@ -40,6 +40,7 @@ def render(
     over_http: str = "",
     headers_in_server: bool = False,
     cache: int = 0,
+    kept: int = 0,
     **environ: str,
 ) -> str:
     settings = load(environ, limits)
@@ -47,6 +48,7 @@ def render(
         *(settings, limits, RUNTIME, BOTH, static, starting, files, over_http, headers_in_server),
         template,
         cache=cache,
+        kept=kept,
     )
 
 
@@ -185,6 +187,17 @@ def test_over_http_nginx_says_no_less() -> None:
     overwritten = {line.split()[1] for line in by_uwsgi if line.startswith("uwsgi_param HTTP_X_")}
     headers = {line.split()[1] for line in lines if line.startswith("proxy_set_header")}
     assert overwritten <= {f"HTTP_{name.upper().replace('-', '_')}" for name in headers}
+
+
+@pytest.mark.parametrize("cache", [0, 1 << 20])
+def test_a_container_that_stops_or_reloads_uses_no_kept_connections(cache: int) -> None:
+    text = render(over_http="X-secret", kept=7, cache=cache, static=None)
+    without_ifs = re.sub(r"\bif.*?}", "", text, flags=re.DOTALL)
+    passed = dict(re.findall(r"location (\S+) \{[^}]*http://(\S+?);", without_ifs))
+    always = {"/": "$application", "@draining": "application", "@application": "application"}
+    of_cache = {"@sharing": "$application", "@stale": "nobody"} if cache else {}
+    assert passed == always | of_cache
+    assert "upstream kept7 {" in directives(text)
 
 
 def test_nobody_is_trusted_by_default() -> None:
