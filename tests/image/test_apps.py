@@ -13,6 +13,8 @@ import httpx
 import pytest
 from harness import APPS, DEBUG, DEBUG_PORT, PRODUCTION_PORT, Container, Engine
 
+pytestmark = pytest.mark.patient
+
 HTML = "text/html; charset=utf-8"
 TEXT = "text/plain"
 JSON = "application/json"

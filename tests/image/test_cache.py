@@ -16,6 +16,8 @@ import pytest
 from harness import APPS, Container, Engine, wait_for
 from servers import CHOSEN
 
+pytestmark = pytest.mark.patient
+
 PUBLIC = "Cache-Control:public, max-age=600"
 # Expires before a test is over, but not before its next request, were that to take a second.
 BRIEF = "Cache-Control:public, max-age=2"

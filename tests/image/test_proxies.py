@@ -13,6 +13,8 @@ import httpx
 import pytest
 from harness import DEBUG, DEBUG_PORT, PRODUCTION_PORT, Container, Engine
 
+pytestmark = pytest.mark.patient
+
 MODES = {"production": ([], PRODUCTION_PORT), "debug": (DEBUG, DEBUG_PORT)}
 CLIENT, STRANGER = "203.0.113.9", "198.51.100.7"
 HOST = "shop.example"

@@ -21,6 +21,8 @@ from harness import Container, Engine, wait_for
 from judge.record import ids_in_log
 from loss import Load
 
+pytestmark = pytest.mark.patient
+
 # Seconds after which nginx has looked again at a file that the container can't write.
 AGAIN = 2
 # What the application answers is marked; what is not, came from nginx.
