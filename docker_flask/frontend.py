@@ -32,6 +32,9 @@ QUEUE, QUEUE_OF_A_CPU = 1024, 2048
 OPEN_FILES = 256
 # Connections to the application that nginx keeps while they are idle, each of its workers.
 KEPT_CONNECTIONS = 64
+# Bytes of freed memory that an nginx worker keeps: the parts of large answers would be asked of the
+# kernel anew for each of them.
+KEPT_MEMORY = 4 << 20
 # Descriptors that nginx has open itself: sockets, log, event queue.
 OWN_DESCRIPTORS = 24
 
@@ -239,9 +242,13 @@ def environment(descriptors: list[int]) -> dict[str, str]:
     nobody end it but the supervisor, and tries to become no other user (deaf.c says why).
 
     The first is what nginx itself uses when its program is replaced under way:
-    https://nginx.org/en/docs/control.html#upgrade
+    https://nginx.org/en/docs/control.html#upgrade. The last is glibc's: mallopt(3).
     """
-    return {"NGINX": "".join(f"{descriptor};" for descriptor in descriptors), "LD_PRELOAD": DEAF}
+    return {
+        "NGINX": "".join(f"{descriptor};" for descriptor in descriptors),
+        "LD_PRELOAD": DEAF,
+        "MALLOC_TRIM_THRESHOLD_": str(KEPT_MEMORY),
+    }
 
 
 def _test(configuration: Path, listeners: list[int], name: Path) -> str:

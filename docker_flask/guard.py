@@ -6,12 +6,14 @@ Runs inside every worker, so it uses the standard library only, and little of it
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import faulthandler
 import gc
 import math
 import os
 import random
 import signal
+import socket
 import sys
 import threading
 import time
@@ -40,6 +42,9 @@ LINGER = 2.0
 # Of two processes that fill a limited container, the kernel kills the one with the higher number.
 OOM_SCORE = "500"
 BLOCK = 1 << 16
+# Bytes of an answer that the kernel takes from a worker whose first part of it is as long as BLOCK;
+# of others, it takes a fifth or so. Twice as much is no faster (benchmarks/TRIED.md).
+TAKEN = 1 << 19
 PAGE = os.sysconf("SC_PAGE_SIZE")
 _FAILED = b"Internal Server Error\n"
 
@@ -123,7 +128,10 @@ class Guard:
             for chunk in answer.take(result):
                 if not isinstance(chunk, bytes):  # uWSGI would leave it out, with status 200
                     raise TypeError(f"a body is made of bytes, not of {type(chunk).__name__}")
-                answer.begin()
+                if not answer.begun:
+                    answer.begin()
+                    if len(chunk) >= BLOCK:
+                        _have_much_taken(environ)
                 begun[thread] = -now()
                 yield chunk
                 begun[thread] = now()
@@ -303,6 +311,24 @@ def _begin_with_one_slash(environ: Environ) -> None:
 
 def _has_body(environ: Environ) -> bool:
     return environ.get("CONTENT_LENGTH", "0") not in ("", "0")
+
+
+def _have_much_taken(environ: Environ) -> None:
+    """Let the kernel take much of an answer at once, if the server says on which connection.
+
+    Or nginx and the worker wake each other for every piece of it. Not with Python's socket, which
+    may make the connection another for the server: it sets the application's default timeout.
+    """
+    if connection := environ.get("gunicorn.socket"):
+        descriptor = connection.fileno()
+    elif uwsgi := sys.modules.get("uwsgi"):
+        descriptor = uwsgi.connection_fd()
+    else:
+        return
+    size = ctypes.c_int(TAKEN)
+    ctypes.CDLL(None).setsockopt(
+        descriptor, socket.SOL_SOCKET, socket.SO_SNDBUF, ctypes.byref(size), ctypes.sizeof(size)
+    )
 
 
 def _read_to_end(body: Any) -> None:

@@ -19,6 +19,7 @@ from servers import SERVERS, Server
 
 APP = """import itertools
 import os
+import socket
 import weakref
 from time import sleep
 from flask import Flask, Response, request
@@ -45,6 +46,19 @@ def connection():
 @app.get("/less")
 def less():
     return Response(iter(["less"]), headers={"Content-Length": "100"})
+
+@app.get("/taken")
+def taken():
+    kept = request.environ.get("gunicorn.socket")
+    def body(first):
+        yield b"-" * first
+        if kept:
+            yield str(kept.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF))
+            return
+        import uwsgi
+        with socket.socket(fileno=os.dup(uwsgi.connection_fd())) as connection:
+            yield str(connection.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF))
+    return Response(body(request.args.get("first", type=int)))
 
 @app.get("/client")
 def client():
@@ -106,6 +120,16 @@ def test_greenlets_wait_beside_each_other(
         texts = [answer.result().text for answer in answers]
     assert texts == ["done"] * 5, container.logs()
     assert time.monotonic() - begun < 2.5
+
+
+@pytest.mark.parametrize("name", [name for name in SERVERS if name != "granian"])
+def test_a_large_answer_is_taken_at_once(engine: Engine, app: Path, name: str) -> None:
+    container = engine.run(server=SERVERS[name], app=app)
+    container.wait_until_serving()
+    small, large = (
+        int(container.get(f"/taken?first={first}").text.lstrip("-")) for first in (1000, 100_000)
+    )
+    assert large > 1.5 * small, "of what the kernel holds between server and nginx"
 
 
 def test_greenlets_answer_many_requests_on_a_connection(engine: Engine, app: Path) -> None:
