@@ -24,7 +24,8 @@ from docker_flask.connections import anyone_waits
 FULL, FULL_OF_SEVERAL = 0.5, 1.0
 # For how long (s) that is measured.
 MEASURED = 0.25
-# How many times as many threads there are then.
+# How many times as many threads there are then, or all where fewer than two such steps are left:
+# many that wake at the same time wait for each other, which asks for a CPU, too.
 STEP = 4
 # Seconds without use for half of the threads after which that half takes no more requests.
 CALM = 10.0
@@ -74,14 +75,17 @@ class Threads:
             return
         ran = self._ran_of(os.getpid())
         full = FULL if self.number == 1 else FULL_OF_SEVERAL
-        if self._seen and ran - self._ran < full * took and self._has_room():
-            self.number = self._have(min(STEP * self.number, self._most))
+        if self._seen and ran - self._ran < full * took:
+            self.number = self._have(self._more())
         self._ran, self._seen = ran, now
 
-    def _has_room(self) -> bool:
-        """True if STEP times as many requests as now fit into this worker's share of the memory."""
+    def _more(self) -> int:
+        """How many are to be next: as many as now where the memory has no room for more."""
+        step = min(STEP * self.number, self._most)
+        most = self._most if STEP * step > self._most else step
         taken = max(0, self._own_memory(os.getpid()) - self._at_first)
-        return self._at_first + STEP * taken <= self._memory // _workers()
+        room = self._memory // _workers() - self._at_first
+        return next((n for n in (most, step) if n * taken <= room * self.number), self.number)
 
 
 def _workers() -> int:

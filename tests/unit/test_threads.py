@@ -19,13 +19,19 @@ LOOK = 0.1
 class Worker:
     """A worker of two whose threads do as told: what each does and takes."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, queue: int, memory: int = 1 << 40) -> None:
+    def __init__(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        queue: int,
+        memory: int = 1 << 40,
+        most: int = 16,
+    ) -> None:
         self.now, self.ran, self.load, self.size, self.have = 100.0, 0.0, 0.0, 10 * MIB, 1
-        self.can_have = 16
+        self.can_have = most
         monkeypatch.setattr(threads.time, "monotonic", lambda: self.now)
         monkeypatch.setattr(threads, "_workers", lambda: 2)
         self.threads = Threads(
-            16, memory, queue, self._set, lambda _: self.ran, lambda _: self.size
+            most, memory, queue, self._set, lambda _: self.ran, lambda _: self.size
         )
 
     def _set(self, number: int) -> int:
@@ -64,6 +70,23 @@ def test_more_while_requests_wait(monkeypatch: pytest.MonkeyPatch, queue: int) -
     worker = Worker(monkeypatch, queue)
     assert worker.look(99, 8) == [1, 1, 1, 4, 4, 4, 16, 16]
     assert worker.look(99, 8) == [16] * 8
+
+
+def test_all_rather_than_almost_all(monkeypatch: pytest.MonkeyPatch, queue: int) -> None:
+    assert dict.fromkeys(Worker(monkeypatch, queue, most=128).look(99, 12)).keys() == {
+        1,
+        4,
+        16,
+        128,
+    }
+    assert dict.fromkeys(Worker(monkeypatch, queue, most=63).look(99, 9)).keys() == {1, 4, 63}
+    # In steps where the memory has room for these only: requests take 1 MiB each.
+    worker = Worker(monkeypatch, queue, memory=220 * MIB, most=128)
+    counts = []
+    for _ in range(15):
+        worker.size = (10 + worker.have) * MIB
+        counts += worker.look(999)
+    assert set(counts) == {1, 4, 16, 64}
 
 
 def test_no_more_while_none_waits(monkeypatch: pytest.MonkeyPatch, listener: socket.socket) -> None:
