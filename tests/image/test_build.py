@@ -333,6 +333,7 @@ def test_a_change_in_the_application_rebuilds_quickly(
     assert container.wait_until_serving("/added-2").text == FRESH
 
 
+@pytest.mark.patient
 def test_a_change_in_requirements_installs_no_packages_of_the_system_again(
     builder: Builder, context: Path, engine: Engine
 ) -> None:
@@ -351,6 +352,7 @@ def test_a_change_in_requirements_installs_no_packages_of_the_system_again(
     assert (code, out) == (0, "1.17.0\n")
 
 
+@pytest.mark.patient
 def test_both_requirements_files_take_effect(
     builder: Builder, context: Path, engine: Engine
 ) -> None:
@@ -433,6 +435,7 @@ def image_bytes(engine: Engine, tag: str, folder: Path) -> Iterator[tuple[str, b
                 yield member.name, content
 
 
+@pytest.mark.patient
 def test_nothing_of_the_build_stays_in_the_image(
     builder: Builder, context: Path, engine: Engine, tmp_path: Path
 ) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from harness import Container, Engine, wait_for
 
+pytestmark = pytest.mark.patient
+
 # Reads the environment before it imports what Python has not loaded anyway.
 APP = """\
 import os
