@@ -42,8 +42,9 @@ LINGER = 2.0
 # Of two processes that fill a limited container, the kernel kills the one with the higher number.
 OOM_SCORE = "500"
 BLOCK = 1 << 16
-# Bytes of an answer that the kernel takes from a worker whose first part of it is as long as BLOCK;
-# of others, it takes a fifth or so. Twice as much is no faster (benchmarks/TRIED.md).
+# Bytes that the kernel is asked to take at once of an answer whose first part is as long as BLOCK.
+# It doubles them, for what it needs itself (socket(7)); for other answers it has a fifth of that.
+# More is no faster (benchmarks/TRIED.md).
 TAKEN = 1 << 19
 PAGE = os.sysconf("SC_PAGE_SIZE")
 _FAILED = b"Internal Server Error\n"
@@ -316,8 +317,8 @@ def _has_body(environ: Environ) -> bool:
 def _have_much_taken(environ: Environ) -> None:
     """Let the kernel take much of an answer at once, if the server says on which connection.
 
-    Or nginx and the worker wake each other for every piece of it. Not with Python's socket, which
-    may make the connection another for the server: it sets the application's default timeout.
+    Or nginx and the worker wake each other for every piece of it. Not by a socket of Python's:
+    where the application has set a default timeout, it makes the server's connection nonblocking.
     """
     if connection := environ.get("gunicorn.socket"):
         descriptor = connection.fileno()
