@@ -65,7 +65,8 @@ COPY --chmod=755 docker_flask/uwsgi_program.py /opt/venv/bin/uwsgi
 # It runs, with the Python that it is for, and with regular expressions in its routes.
 RUN /opt/venv/bin/uwsgi --python-version \
  && /opt/venv/bin/uwsgi --version \
- && ldd /opt/venv/bin/uwsgi.so | grep -q libpcre2
+ && ldd /opt/venv/bin/uwsgi.so > /uwsgi.libraries \
+ && grep -q libpcre2 /uwsgi.libraries
 COPY docker_flask/deaf.c docker_flask/threads_plugin.c /
 RUN gcc -shared -fPIC -O2 -Wall -Wextra -Werror -s -o /deaf.so /deaf.c \
  # With the header and the flags of this very uWSGI.
