@@ -48,7 +48,7 @@ RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
     /sources/install-os.sh /requirements_os.txt
 COPY requirements.txt /
 # The cache keeps what was compiled, not for the image but for the next build. uWSGI becomes a library;
-# why, and what runs it, is in docker_flask/uwsgi_program.py.
+# why, and what runs it, is in docker_flask/worker/uwsgi_program.py.
 RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
     --mount=type=secret,id=ca \
     --mount=type=cache,id=docker-flask-pip,target=/root/.cache/pip \
@@ -61,14 +61,14 @@ RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
  # Makes `docker_flask` importable, and the application for scripts anywhere, behind everything
  # that the application brings.
  && printf '/opt/docker-flask\n/app\n' > "$(/opt/venv/bin/python -c 'import site; print(site.getsitepackages()[0])')/docker_flask.pth"
-COPY --chmod=755 docker_flask/uwsgi_program.py /opt/venv/bin/uwsgi
+COPY --chmod=755 docker_flask/worker/uwsgi_program.py /opt/venv/bin/uwsgi
 # It runs, with the Python that it is for, and with regular expressions in its routes.
 RUN /opt/venv/bin/uwsgi --python-version \
  && /opt/venv/bin/uwsgi --version \
  && ldd /opt/venv/bin/uwsgi.so > /uwsgi.libraries \
  && grep -q libpcre2 /uwsgi.libraries
-COPY docker_flask/deaf.c docker_flask/threads_plugin.c /
-RUN gcc -shared -fPIC -O2 -Wall -Wextra -Werror -s -o /deaf.so /deaf.c \
+COPY docker_flask/nginx/preload.c docker_flask/worker/threads_plugin.c /
+RUN gcc -shared -fPIC -O2 -Wall -Wextra -Werror -s -o /nginx_preload.so /preload.c \
  # With the header and the flags of this very uWSGI.
  && /opt/venv/bin/uwsgi --dot-h > /uwsgi.h \
  && eval "gcc $(/opt/venv/bin/uwsgi --cflags) -Werror -I/ -shared -s -o /threads_plugin.so /threads_plugin.c"
@@ -80,7 +80,7 @@ LABEL org.opencontainers.image.title="docker-flask" \
       org.opencontainers.image.description="Runs a Flask application: nginx and uWSGI in production, Flask's own server in development" \
       org.opencontainers.image.licenses="MIT"
 
-# All defaults that are not settings; those are in docker_flask/settings.py.
+# All defaults that are not settings; those are in docker_flask/configuration/settings.py.
 ENV PATH=/opt/venv/bin:$PATH \
     VIRTUAL_ENV=/opt/venv \
     LANG=C.UTF-8 \
@@ -117,16 +117,16 @@ RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
     APT_SOURCES=/sources/apt.list /sources/install-os.sh /opt/docker-flask/requirements_os.txt
 
 COPY --from=build /opt/venv /opt/venv
-COPY --from=build /deaf.so /threads_plugin.so /opt/docker-flask/
+COPY --from=build /nginx_preload.so /threads_plugin.so /opt/docker-flask/
 COPY requirements.txt app.ini nginx.conf entry-point.sh /opt/docker-flask/
 COPY docker_flask /opt/docker-flask/docker_flask
 # Declares the plugin by which the `flask` command finds the application as the image does. No
 # package index can offer a version with a plus, should it get from `pip freeze` into a file.
 WORKDIR /opt/docker-flask/docker_flask-1+image.dist-info
 RUN printf 'Metadata-Version: 2.1\nName: docker-flask\nVersion: 1+image\n' > METADATA \
- && printf '[flask.commands]\ndocker-flask = docker_flask.flask_cli:command\n' > entry_points.txt \
+ && printf '[flask.commands]\ndocker-flask = docker_flask.discovery.flask_command:command\n' > entry_points.txt \
  && python3 -m compileall -q /opt/docker-flask/docker_flask \
- && python3 -m docker_flask.mime_types > /opt/docker-flask/mime.types \
+ && python3 -m docker_flask.nginx.mime_types > /opt/docker-flask/mime.types \
  && ln -s /opt/docker-flask/entry-point.sh /usr/local/bin/docker-flask \
  # Under these names, what builds on other images of this kind calls their start.
  && ln -s /opt/docker-flask/entry-point.sh /entrypoint.sh \

@@ -46,28 +46,28 @@ lint: ## check the style of all code
 	@tools/lint
 
 figures: image ## measure size, start, stop and reload
-	@BASE_IMAGE=$$(tools/base-image) IMAGE=$(IMAGE) .venv/bin/python benchmarks/figures.py
+	@BASE_IMAGE=$$(tools/base-image) IMAGE=$(IMAGE) .venv/bin/python -m benchmarks.figures
 
 soak: image ## do everything of tests/image/test_loss.py a hundred times; hours
-	@BASE_IMAGE=$$(tools/base-image) IMAGE=$(IMAGE) .venv/bin/python benchmarks/soak.py
+	@BASE_IMAGE=$$(tools/base-image) IMAGE=$(IMAGE) .venv/bin/python -m benchmarks.soak
 
 bench: image ## measure it beside other ways of serving Flask; hours
 	@tools/needs python wrk
 	@BASE_IMAGE=$$(tools/base-image) IMAGE=$(IMAGE) DOCKER=$(DOCKER) \
-	  .venv/bin/python benchmarks/bench.py $(BENCH)
+	  .venv/bin/python -m benchmarks.bench $(BENCH)
 
 sizing: image ## measure what more workers and threads bring and cost; 10 minutes
 	@tools/needs python wrk
 	@BASE_IMAGE=$$(tools/base-image) IMAGE=$(IMAGE) DOCKER=$(DOCKER) \
-	  .venv/bin/python benchmarks/sizing.py
+	  .venv/bin/python -m benchmarks.sizing
 
 peers: image ## do the same to other ways of serving Flask, and compare; 20 minutes
 	@BASE_IMAGE=$$(tools/base-image) IMAGE=$(IMAGE) DOCKER=$(DOCKER) \
-	  .venv/bin/python benchmarks/loss_of_peers.py
+	  .venv/bin/python -m benchmarks.loss_of_peers
 
 pains: image ## do what users suffer from to this image and to the tutorials'; 4 minutes
 	@BASE_IMAGE=$$(tools/base-image) IMAGE=$(IMAGE) DOCKER=$(DOCKER) \
-	  .venv/bin/python benchmarks/pains.py
+	  .venv/bin/python -m benchmarks.pains
 
 pictures: image ## make the README's pictures anew
-	@.venv/bin/python tests/browser/screenshots.py
+	@.venv/bin/python -m tests.browser.screenshots

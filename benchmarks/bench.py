@@ -3,7 +3,7 @@
 Contestants take turns: one round measures each of them once, in a container of its own, before
 the next round begins. The report has medians and the spread over the rounds.
 
-    python benchmarks/bench.py --rounds 5 --seconds 5 --rows hello memory --only ours granian
+    python -m benchmarks.bench --rounds 5 --seconds 5 --rows hello memory --only ours granian
 
 A run replaces what an earlier one found in the same rows, and keeps the other rows.
 """
@@ -28,13 +28,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
-
-import bench_report  # noqa: E402
-from contestants import CONTESTANTS, Contestant, versions  # noqa: E402
-from harness import BASE_IMAGE, Engine  # noqa: E402
-from measure import (  # noqa: E402
+from benchmarks import bench_report
+from benchmarks.contestants import CONTESTANTS, Contestant, versions
+from benchmarks.measure import (
     CPUS,
     FILE_BYTES,
     MEMORY,
@@ -44,6 +40,9 @@ from measure import (  # noqa: E402
     Serving,
     serving,
 )
+from tests.support.harness import BASE_IMAGE, Engine
+
+ROOT = Path(__file__).parents[1]
 
 APP = ROOT / "benchmarks/app"
 LATENCY_RATES = (500, 2000)

@@ -1,6 +1,6 @@
 """Writes what `make bench` found: REPORT.md, its plots, and results.json, from which both follow.
 
-python benchmarks/bench_report.py      # writes the report anew, from results.json
+python -m benchmarks.bench_report      # writes the report anew, from results.json
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from contestants import CONTESTANTS
-from measure import CPU, ERRORS, MEMORY, P99, RATE, SPEED, Sample
+from benchmarks.contestants import CONTESTANTS
+from benchmarks.measure import CPU, ERRORS, MEMORY, P99, RATE, SPEED, Sample
 
 HERE = Path(__file__).parent
 OURS, LOOP = "ours", "limit: Flask in a loop"

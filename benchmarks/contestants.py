@@ -6,18 +6,15 @@ report says so, as long as the image does not have these settings.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks import peers
+from docker_flask.servers.registry import GEVENT_PIN, GRANIAN_PIN, GUNICORN_GEVENT_PIN
+from tests.support.harness import docker_client, image_with
+
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
-
-import peers  # noqa: E402
-from harness import docker_client, image_with  # noqa: E402
-
-from docker_flask.servers import GEVENT_PIN, GRANIAN_PIN, GUNICORN_GEVENT_PIN  # noqa: E402
 
 # What the report says of each image's parts: distributions of Python's, and two programs.
 VERSIONS = r"""

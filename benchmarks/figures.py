@@ -9,17 +9,15 @@ import os
 import platform
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
+from tests.support.harness import DEBUG, DEBUG_PORT, IMAGE, Engine, wait_for
 
-from harness import DEBUG, DEBUG_PORT, IMAGE, Engine, wait_for  # noqa: E402
+ROOT = Path(__file__).parents[1]
 
 TRIES = 10
 APP = """from flask import Flask

@@ -3,7 +3,7 @@
 Each thing is done to each image as its own users run it, under the load of the same client, and
 counted the same way. Writes a Markdown table.
 
-    python benchmarks/loss_of_peers.py --tries 10 --out docs/soak/peers.md
+    python -m benchmarks.loss_of_peers --tries 10 --out docs/soak/peers.md
 """
 
 from __future__ import annotations
@@ -27,16 +27,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
+from benchmarks import peers
+from benchmarks.soak import KEPT, NEW, Tally, kills, stop_under
+from tests.support.harness import BASE_IMAGE, IMAGE, Container, Engine, wait_for
+from tests.support.judge.record import Verdicts, read_record
+from tests.support.judge.result import Result, Verdict
+from tests.support.loss import Service
+from tests.support.servers import SERVERS
 
-import peers  # noqa: E402
-from harness import BASE_IMAGE, IMAGE, Container, Engine, wait_for  # noqa: E402
-from judge.record import Verdicts, read_record  # noqa: E402
-from judge.result import Result, Verdict  # noqa: E402
-from loss import Service  # noqa: E402
-from servers import SERVERS  # noqa: E402
-from soak import KEPT, NEW, Tally, kills, stop_under  # noqa: E402
+ROOT = Path(__file__).parents[1]
 
 KILLS_A_CONTAINER = 10  # of workers, one after another
 CONTROLS_A_CONTAINER = 10  # loads of a second each, under which nothing is done

@@ -19,14 +19,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "tests"))
+from benchmarks.contestants import Contestant
+from tests.support.harness import Container, Engine, wait_for
+from tests.support.judge.netns import command_in_netns
+from tests.support.judge.result import Result, Verdict, percentile
+from tests.support.loss import Load
 
-from contestants import Contestant  # noqa: E402
-from harness import Container, Engine, wait_for  # noqa: E402
-from judge.netns import command_in_netns  # noqa: E402
-from judge.result import Result, Verdict, percentile  # noqa: E402
-from loss import Load  # noqa: E402
+HERE = Path(__file__).parent
 
 # What was measured once: a column's heading and the number below it.
 Sample = dict[str, float]

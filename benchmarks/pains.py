@@ -4,7 +4,7 @@ Writes a table: each pain, what the image of the tutorials (peers/tutorial) answ
 one answers, and the test that keeps it so. A pain that can't be shown from outside within seconds
 has its test only.
 
-    python benchmarks/pains.py --out docs/pains.md
+    python -m benchmarks.pains --out docs/pains.md
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import os
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,12 +20,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
+import httpx
 
-import httpx  # noqa: E402
-from harness import APPS, BASE_IMAGE, IMAGE, Container, Engine  # noqa: E402
-from peers import build  # noqa: E402
+from benchmarks.peers import build
+from tests.support.harness import APPS, BASE_IMAGE, IMAGE, Container, Engine
+
+ROOT = Path(__file__).parents[1]
 
 PEER = "tutorial"
 NEVER = "no answer"

@@ -7,14 +7,12 @@ Each is a folder of peers/ with a Dockerfile: it takes the build argument BASE_I
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
+
+from tests.support.harness import BASE_IMAGE, CA_BUNDLE, docker_client
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "benchmarks/peers"
-sys.path.insert(0, str(ROOT / "tests"))
-
-from harness import BASE_IMAGE, CA_BUNDLE, docker_client  # noqa: E402
 
 BUILD_SECONDS = 900
 PASSED_ON = ("PIP_INDEX_URL", "http_proxy", "https_proxy", "no_proxy")

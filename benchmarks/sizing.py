@@ -1,6 +1,6 @@
 """What numbers of workers and threads bring and cost: the table of docs/sizing.md.
 
-    python benchmarks/sizing.py --rounds 3 --seconds 2 --only defaults "4 workers"
+    python -m benchmarks.sizing --rounds 3 --seconds 2 --only defaults "4 workers"
 
 All variants run at the same time, and are loaded in turns; the numbers are medians over the rounds.
 """
@@ -14,11 +14,10 @@ from collections import defaultdict
 from contextlib import ExitStack
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
+from benchmarks.contestants import CONTESTANTS, Contestant, ours
+from benchmarks.measure import CPU, ERRORS, MEMORY, P99, RATE, Sample, serving
 
-from contestants import CONTESTANTS, Contestant, ours  # noqa: E402
-from measure import CPU, ERRORS, MEMORY, P99, RATE, Sample, serving  # noqa: E402
+ROOT = Path(__file__).parents[1]
 
 # Path and number of connections.
 LOADS = {"hello": ("/", 64), "5 ms of work": ("/compute", 64), "50 ms of waiting": ("/block", 256)}

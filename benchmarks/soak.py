@@ -4,7 +4,7 @@ Writes a Markdown report: for each thing that is done, how often, under how many
 lost, and the bound below which the true share lies with 95 % confidence; then a long mixed load,
 with memory and latency over time as a plot.
 
-    python benchmarks/soak.py --tries 100 --minutes 60 --out docs/soak
+    python -m benchmarks.soak --tries 100 --minutes 60 --out docs/soak
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import platform
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,13 +21,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
+from tests.support.harness import Engine, wait_for
+from tests.support.judge.record import Verdicts, upper_bound
+from tests.support.judge.result import Result
+from tests.support.loss import Service
 
-from harness import Engine, wait_for  # noqa: E402
-from judge.record import Verdicts, upper_bound  # noqa: E402
-from judge.result import Result  # noqa: E402
-from loss import Service  # noqa: E402
+ROOT = Path(__file__).parents[1]
 
 FAST = {"mode": "new", "rate": 4000}
 NEW = {"mode": "new", "rate": 1000}

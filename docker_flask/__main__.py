@@ -9,9 +9,10 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from docker_flask import limits, runtime, settings
+from docker_flask import privileges, runtime_folder, sockets
+from docker_flask.configuration import limits, settings
 from docker_flask.log import log
-from docker_flask.places import DEBUG_PORT, OK
+from docker_flask.paths import DEBUG_PORT, OK
 
 EXIT_FAULT = 1
 
@@ -22,14 +23,14 @@ def serve() -> int:
     chosen = settings.load(os.environ, resources)
     limits.bound_descriptors(resources)
     listeners = _bind(chosen.listen_port)
-    runtime.become(*runtime.service_ids())
+    privileges.become(*privileges.service_ids())
     # After the sockets are bound: from then on no client is refused.
-    from docker_flask.relay import Relay
-    from docker_flask.supervisor import Supervisor
+    from docker_flask.supervisor.log_relay import Relay
+    from docker_flask.supervisor.supervisor import Supervisor
 
     relay = Relay()
     try:
-        return Supervisor(chosen, resources, runtime.make_folder(), listeners).run()
+        return Supervisor(chosen, resources, runtime_folder.make_folder(), listeners).run()
     except Exception:  # a fault of ours; the relay must pass it on before this process ends
         traceback.print_exc()
         return EXIT_FAULT
@@ -39,11 +40,11 @@ def serve() -> int:
 
 def _bind(port: int) -> list[socket.socket]:
     """The sockets that clients connect to: as the user's nginx.conf has them, or on a port."""
-    from docker_flask import nginx_files
+    from docker_flask.configuration import nginx_files
 
     places = nginx_files.addresses()
     try:
-        return runtime.bind(runtime.everywhere(port) if places is None else places)
+        return sockets.bind(sockets.everywhere(port) if places is None else places)
     except OSError as error:
         name = f"LISTEN_PORT={port}" if places is None else f"listen in {nginx_files.WHOLE}"
         raise settings.SettingError(
@@ -54,25 +55,25 @@ def _bind(port: int) -> list[socket.socket]:
 
 def debug() -> int:
     """Development: Flask's own server, restarted at every edit."""
-    from docker_flask.debug import DebugServer
+    from docker_flask.debug.supervisor import DebugServer
 
     resources = limits.read()
     chosen = settings.load(os.environ, resources)
     # What the application writes into the folder, uploads and databases, belongs to whom the
     # folder belongs, who can edit and delete it then; to root, if the folder is root's.
-    runtime.become(*runtime.owner_ids(Path.cwd()))
+    privileges.become(*privileges.owner_ids(Path.cwd()))
     return DebugServer(DEBUG_PORT, chosen, resources).run()
 
 
 def show_settings() -> int:
     """Print each setting, its value and where that came from."""
-    from docker_flask import servers
+    from docker_flask.servers import registry
 
     resources = limits.read()
-    wishes = servers.wishes(os.environ, resources)
+    wishes = registry.wishes(os.environ, resources)
     rows = settings.explain(os.environ, resources, wishes.said)
     if not wishes.settings.threads:
-        threads = f"1 to {servers.most_threads(wishes.settings, resources)}"
+        threads = f"1 to {registry.most_threads(wishes.settings, resources)}"
         rows = [(name, threads if name == "THREADS" else text, by) for name, text, by in rows]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     for name, value, source in rows:
@@ -82,9 +83,9 @@ def show_settings() -> int:
 
 def reload() -> int:
     """Put the code that lies in /app now into service; waits until it serves, or says why not."""
-    from docker_flask import control
+    from docker_flask.supervisor import control
 
-    folder = runtime.find_folder()
+    folder = runtime_folder.find_folder()
     if not folder:
         log("nothing to reload: no production server runs here (debug mode reloads by itself)")
         return 1

@@ -11,7 +11,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from docker_flask import places
+from docker_flask import paths
 
 TIMEOUT = 4.0  # seconds; below the Dockerfile's HEALTHCHECK --timeout
 
@@ -30,10 +30,10 @@ def ask(path: str, words: bytes) -> bytes:
 
 def production(folder: str) -> str:
     """What is wrong with the supervisor of this folder or its nginx; empty if nothing is."""
-    answer = ask(f"{folder}/{places.CONTROL_SOCKET}", b"health\n").decode().strip()
-    if answer != places.OK:
+    answer = ask(f"{folder}/{paths.CONTROL_SOCKET}", b"health\n").decode().strip()
+    if answer != paths.OK:
         return answer or "the container stopped meanwhile"
-    status = ask(f"{folder}/{places.NGINX_SOCKET}", b"GET / HTTP/1.0\r\n\r\n")
+    status = ask(f"{folder}/{paths.NGINX_SOCKET}", b"GET / HTTP/1.0\r\n\r\n")
     return "" if b" 204 " in status else "nginx does not answer"
 
 
@@ -42,7 +42,7 @@ def debug() -> str:
     connection = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
     try:
         connection.settimeout(TIMEOUT)
-        connection.connect(("127.0.0.1", places.DEBUG_PORT))
+        connection.connect(("127.0.0.1", paths.DEBUG_PORT))
     finally:
         connection.close()
     return ""
@@ -50,8 +50,8 @@ def debug() -> str:
 
 def main() -> int:
     """Ask whoever runs here."""
-    for folder in places.FOLDERS:
-        if os.path.exists(f"{folder}/{places.CONTROL_SOCKET}"):
+    for folder in paths.FOLDERS:
+        if os.path.exists(f"{folder}/{paths.CONTROL_SOCKET}"):
             problem = production(folder)
             break
     else:

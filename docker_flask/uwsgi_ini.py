@@ -26,7 +26,7 @@ def find(root: Path, environ: Mapping[str, str]) -> Path | None:
     """
     names = ("DOCKER_FLASK_UWSGI_INI", "UWSGI_INI")
     named = next((environ[name] for name in names if environ.get(name, "").strip()), "")
-    # Where it was set, docker_flask/settings.py has looked.
+    # Where it was set, docker_flask/configuration/settings.py has looked.
     files = [root / named] if named else [root / "uwsgi.ini", Path("/app/uwsgi.ini")]
     return next((file for file in files if file.is_file()), None)
 

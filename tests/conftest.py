@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness import Engine
+
+from tests.support.harness import Engine
 
 
 @pytest.fixture(scope="session")

@@ -6,10 +6,11 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
-from browser import chromium
 from browser.visit import Site, Watch
-from harness import DEBUG, DEBUG_PORT, PRODUCTION_PORT, Engine
 from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.browser import chromium
+from tests.support.harness import DEBUG, DEBUG_PORT, PRODUCTION_PORT, Engine
 
 REPORT = pytest.StashKey[pytest.TestReport]()
 

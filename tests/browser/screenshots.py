@@ -8,9 +8,8 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from browser import chromium
-from harness import DEBUG, DEBUG_PORT, Container, Engine
+from tests.browser import chromium
+from tests.support.harness import DEBUG, DEBUG_PORT, Container, Engine
 
 PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
 SIZE: ViewportSize = {"width": 1100, "height": 800}

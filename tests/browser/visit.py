@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from harness import DEBUG_PORT, Container
 from playwright.sync_api import ConsoleMessage, Dialog, Request
+
+from tests.support.harness import DEBUG_PORT, Container
 
 
 @dataclass

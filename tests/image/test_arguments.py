@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 
 import pytest
-from harness import Container, Engine
+
+from tests.support.harness import Container, Engine
 
 TRIES = 5
 IN_TIME = 0.5

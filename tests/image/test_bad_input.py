@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from harness import Container, Engine, wait_for
+
+from tests.support.harness import Container, Engine, wait_for
 
 NOT_SERVING, BAD_SETTING = 70, 78
 NOTICED = 1.0  # seconds that a start may take until the trouble shows

@@ -18,7 +18,8 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
-from harness import BASE_IMAGE, CA_BUNDLE, IMAGE, ROOT, Engine, docker_client
+
+from tests.support.harness import BASE_IMAGE, CA_BUNDLE, IMAGE, ROOT, Engine, docker_client
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -170,7 +171,7 @@ print(found > 100)
 def test_scanners_find_what_is_installed(output: Callable[..., str]) -> None:
     """A package of Debian's or of Python's, with its version, for each program and library."""
     out = output("python3", "-c", LIST_UNKNOWN)
-    own = [f"/opt/docker-flask/{name}.so" for name in ("deaf", "threads_plugin")]
+    own = [f"/opt/docker-flask/{name}.so" for name in ("nginx_preload", "threads_plugin")]
     assert sorted(out.splitlines()) == [*own, "True"]
     assert re.search(r"^nginx\t\S*\d", output("dpkg-query", "-W"), re.MULTILINE)
     lines = (ROOT / "requirements.txt").read_text().lower().splitlines()
@@ -185,7 +186,7 @@ def test_uwsgi_is_built_for_the_python_that_runs_it(output: Callable[..., str]) 
     linked = output("ldd", "/opt/venv/bin/uwsgi.so")
     assert "libpcre2" in linked
     assert "not found" not in linked
-    # That of python3 is faster (docker_flask/uwsgi_program.py).
+    # That of python3 is faster (docker_flask/worker/uwsgi_program.py).
     assert "libpython" not in linked
 
 

@@ -13,8 +13,9 @@ from urllib.parse import urlencode
 
 import httpx
 import pytest
-from harness import APPS, Container, Engine, wait_for
-from servers import CHOSEN
+
+from tests.support.harness import APPS, Container, Engine, wait_for
+from tests.support.servers import CHOSEN
 
 pytestmark = pytest.mark.patient
 

@@ -16,7 +16,8 @@ from typing import Any
 
 import httpx
 import pytest
-from harness import DEBUG, DEBUG_PORT, Container, Engine, wait_for
+
+from tests.support.harness import DEBUG, DEBUG_PORT, Container, Engine, wait_for
 
 SERVED, STOP = 2.0, 2.0  # seconds, as promised
 LIBRARY = "/srv/lib"  # in the container, beside the application

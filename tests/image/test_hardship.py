@@ -8,9 +8,10 @@ from pathlib import Path
 import httpx
 import pytest
 from docker.errors import APIError
-from harness import IMAGE, Container, Engine, wait_for
-from judge.result import Result
-from loss import Service
+
+from tests.support.harness import IMAGE, Container, Engine, wait_for
+from tests.support.judge.result import Result
+from tests.support.loss import Service
 
 # 1073741816 is what some engines hand out; what this machine's kernel allows can be tried.
 MOST_FILES = min(1073741816, int(Path("/proc/sys/fs/nr_open").read_text()))

@@ -16,8 +16,17 @@ from typing import Any
 
 import httpx
 import pytest
-from harness import APPS, DEBUG, DEBUG_PORT, PRODUCTION_PORT, Container, Engine, wait_for
-from servers import CHOSEN
+
+from tests.support.harness import (
+    APPS,
+    DEBUG,
+    DEBUG_PORT,
+    PRODUCTION_PORT,
+    Container,
+    Engine,
+    wait_for,
+)
+from tests.support.servers import CHOSEN
 
 KB, MB = 1 << 10, 1 << 20
 TEXT = b"0123456789" * 1000

@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from harness import Engine, trusting
+
+from tests.support.harness import Engine, trusting
 
 pytestmark = pytest.mark.patient
 

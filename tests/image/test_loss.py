@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Engine, wait_for
-from loss import Service
-from servers import CHOSEN, SERVERS, Server
+
+from tests.support.harness import Engine, wait_for
+from tests.support.loss import Service
+from tests.support.servers import CHOSEN, SERVERS, Server
 
 NEW = {"mode": "new", "rate": 1500}
 DIFFERENT = ["gunicorn-gevent", "granian"]

@@ -18,7 +18,9 @@ from typing import Any
 import docker.types
 import httpx
 import pytest
-from harness import (
+
+from docker_flask.configuration import nginx_syntax
+from tests.support.harness import (
     CA_BUNDLE,
     DEBUG,
     DEBUG_PORT,
@@ -28,8 +30,6 @@ from harness import (
     docker_client,
     wait_for,
 )
-
-from docker_flask import nginx_syntax
 
 BAD_SETTING = 78
 REFUSED = 3.0  # seconds from the start to the end of what can't run, as promised

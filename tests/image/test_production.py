@@ -12,7 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 from docker.errors import APIError
-from harness import DEBUG, DEBUG_PORT, Container, Engine, wait_for
+
+from tests.support.harness import DEBUG, DEBUG_PORT, Container, Engine, wait_for
 
 START, STOP, GONE = 1.0, 1.5, 1.0  # seconds, as promised
 SERVICE_USER = "33"  # www-data on Debian and Ubuntu

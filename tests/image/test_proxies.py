@@ -11,7 +11,8 @@ from typing import Any
 
 import httpx
 import pytest
-from harness import DEBUG, DEBUG_PORT, PRODUCTION_PORT, Container, Engine
+
+from tests.support.harness import DEBUG, DEBUG_PORT, PRODUCTION_PORT, Container, Engine
 
 pytestmark = pytest.mark.patient
 

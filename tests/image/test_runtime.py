@@ -20,8 +20,18 @@ from typing import Any
 
 import httpx
 import pytest
-from harness import APPS, DEBUG, DEBUG_PORT, PRODUCTION_PORT, Container, Engine, trusting, wait_for
-from loss import Service
+
+from tests.support.harness import (
+    APPS,
+    DEBUG,
+    DEBUG_PORT,
+    PRODUCTION_PORT,
+    Container,
+    Engine,
+    trusting,
+    wait_for,
+)
+from tests.support.loss import Service
 
 APP = APPS / "runtime"
 WORKERS, THREADS = 3, 3

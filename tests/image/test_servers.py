@@ -14,8 +14,9 @@ from typing import Any
 
 import httpx
 import pytest
-from harness import Container, Engine, wait_for
-from servers import SERVERS, Server
+
+from tests.support.harness import Container, Engine, wait_for
+from tests.support.servers import SERVERS, Server
 
 APP = """import itertools
 import os

@@ -7,8 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
-from harness import Container, Engine, wait_for
-from loss import Load, Service
+
+from tests.support.harness import Container, Engine, wait_for
+from tests.support.loss import Load, Service
 
 # Requests at once, more than there are workers at first.
 WAITING = {"mode": "keepalive", "connections": 24}

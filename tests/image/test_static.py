@@ -17,9 +17,10 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from harness import Container, Engine, wait_for
-from judge.record import ids_in_log
-from loss import Load
+
+from tests.support.harness import Container, Engine, wait_for
+from tests.support.judge.record import ids_in_log
+from tests.support.loss import Load
 
 pytestmark = pytest.mark.patient
 
@@ -443,7 +444,7 @@ def test_wherever_the_application_has_them(engine: Engine, app_folder: Path, kin
     container.wait_for_log(f"nginx serves {path.removesuffix('f.txt')} from ")
 
 
-# Kind: the application, a path, a word of the reason. The others are in unit/test_locate_static.py.
+# Kind: the application, a path, a word of the reason. The others are in unit/test_static_folder.py.
 LEFT: dict[str, tuple[str, str, str]] = {
     "the root": (
         "app = Flask(__name__, static_folder='.', static_url_path='/s')",

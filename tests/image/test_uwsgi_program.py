@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from harness import Container, Engine, wait_for
+
+from tests.support.harness import Container, Engine, wait_for
 
 pytestmark = pytest.mark.patient
 

@@ -18,8 +18,8 @@ from werkzeug.utils import send_file
 from werkzeug.wrappers import Response
 from werkzeug.wsgi import wrap_file
 
-from docker_flask.answer import Answer
-from docker_flask.files import without_x_sendfile
+from docker_flask.worker.answer import Answer
+from docker_flask.worker.sendfile import without_x_sendfile
 
 LOCATION = "/secret"
 TEXT = b"0123456789" * 10

@@ -11,11 +11,11 @@ from typing import Any
 import jinja2
 import pytest
 
-from docker_flask import frontend
-from docker_flask.files import PUT_BACK
-from docker_flask.limits import Limits
-from docker_flask.settings import SettingError, load
+from docker_flask.configuration.limits import Limits
+from docker_flask.configuration.settings import SettingError, load
+from docker_flask.nginx import frontend
 from docker_flask.static_files import StaticFiles
+from docker_flask.worker.sendfile import PUT_BACK
 
 TEMPLATE = Path(__file__).parents[2] / "nginx.conf"
 RUNTIME = Path("/run/somewhere")

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from docker_flask import guard
-from docker_flask.guard import TICK, Guard
+from docker_flask.worker import guard
+from docker_flask.worker.guard import TICK, Guard
 
 TIMEOUT, NOW = 10.0, 1000.0
 # Since when the application has been silent; below zero: its client has been receiving.
@@ -69,7 +69,7 @@ def test_it_sleeps_while_there_are_requests_and_while_there_are_none(timeout: fl
     """Watching costs next to nothing, and a request that comes wakes who watches."""
     program = f"""if True:
         import threading, time
-        from docker_flask.guard import Guard
+        from docker_flask.worker.guard import Guard
         guard = Guard(lambda environ, start_response: time.sleep(1), {timeout})
         threading.Thread(target=guard._watch, daemon=True).start()
         time.sleep(1)

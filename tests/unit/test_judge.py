@@ -26,14 +26,15 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import pytest
-from judge import record as judge_record
-from judge.client import TRAILER, Settings, _Load, run, run_load
-from judge.netns import command_in_netns
-from judge.record import AppRecord, Note, ids_in_log, judge, read_record, upper_bound
-from judge.response import BadResponseError, Response
-from judge.result import Record, Result, Verdict
 
-TESTS = Path(__file__).parents[1]
+from tests.support.judge import record as judge_record
+from tests.support.judge.client import TRAILER, Settings, _Load, run, run_load
+from tests.support.judge.netns import command_in_netns
+from tests.support.judge.record import AppRecord, Note, ids_in_log, judge, read_record, upper_bound
+from tests.support.judge.response import BadResponseError, Response
+from tests.support.judge.result import Record, Result, Verdict
+
+ROOT = Path(__file__).parents[2]
 PATIENCE = 10.0  # s; the bound of every wait here, reached only if something is broken
 TRIES = 20
 CONNECTIONS = 4
@@ -566,8 +567,8 @@ def test_command_line_runs_to_its_end(tmp_path: Path) -> None:
 def start_client(url: str, arguments: str) -> subprocess.Popen[str]:
     """The client as its own process, as the tests against a container run it."""
     return subprocess.Popen(
-        [sys.executable, "-m", "judge.client", "--url", url, *arguments.split()],
-        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        [sys.executable, "-m", "tests.support.judge.client", "--url", url, *arguments.split()],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -859,8 +860,8 @@ def judged_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Modul
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JUDGE_DIR", str(directory))
         patch.setenv("JUDGE_VERSION", "7")
-        yield importlib.import_module("judge.app"), directory
-    sys.modules.pop("judge.app")
+        yield importlib.import_module("tests.support.judge.app"), directory
+    sys.modules.pop("tests.support.judge.app")
 
 
 @pytest.fixture(scope="module")
@@ -943,7 +944,7 @@ def test_requests_without_an_id_are_answered_and_not_recorded(
 
 def test_version_file_beside_the_application_wins(tmp_path: Path) -> None:
     pytest.importorskip("flask")
-    shutil.copy(TESTS / "judge" / "app.py", tmp_path)  # alone, as it is mounted
+    shutil.copy(ROOT / "tests/support/judge/app.py", tmp_path)  # alone, as it is mounted
     (tmp_path / "version.txt").write_text("8\n")
     code = "import app; print(app.application.test_client().get('/').text)"
     printed = run_python(code, tmp_path, PYTHONPATH=str(tmp_path), JUDGE_VERSION="7")
@@ -954,7 +955,7 @@ def run_python(code: str, directory: Path, **environment: str) -> subprocess.Com
     """Run code in a process of its own, which it may bring to any end; record in `directory`."""
     return subprocess.run(
         [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": str(TESTS), "JUDGE_DIR": str(directory), **environment},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "JUDGE_DIR": str(directory), **environment},
         cwd=directory,
         timeout=PATIENCE,
         capture_output=True,
@@ -966,7 +967,7 @@ OTHER_THREAD = 77
 # A thread that ends the process, if it ever gets its turn; and a signal that ends it in any case.
 REQUEST_WITH_A_WITNESS = """
 import os, signal, threading
-from judge.app import app
+from tests.support.judge.app import app
 witness = threading.Timer(0.2, os._exit, [{code}])
 witness.daemon = True
 witness.start()

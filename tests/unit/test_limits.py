@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from docker_flask import limits
+from docker_flask.configuration import limits
 
 MIB = 1 << 20
 CPUS = len(os.sched_getaffinity(0))

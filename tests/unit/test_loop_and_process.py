@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import run_python as run
 
 from docker_flask import process
 from docker_flask.loop import Loop
+from tests.support.harness import run_python as run
 
 STANDARD_SIGNALS = (1 << 31) - 1
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from docker_flask import nginx_files
-from docker_flask.nginx_files import Overrides
-from docker_flask.nginx_syntax import directives
-from docker_flask.settings import SettingError
+from docker_flask.configuration import nginx_files
+from docker_flask.configuration.nginx_files import Overrides
+from docker_flask.configuration.nginx_syntax import directives
+from docker_flask.configuration.settings import SettingError
 
 RUNTIME = Path("/run/somewhere")
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "benchmarks"))
+from benchmarks.pains import PAINS, Pain
 
-from pains import PAINS, Pain  # noqa: E402
+ROOT = Path(__file__).parents[2]
 
 
 def test_all_of_them_are_there() -> None:

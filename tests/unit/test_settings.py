@@ -1,25 +1,20 @@
 """Settings: defaults, aliases, what is refused, and the table in the README.
 
-`python tests/unit/test_settings.py` prints that table.
+`python -m tests.unit.test_settings` prints that table.
 """
 
 from __future__ import annotations
 
 import re
-import sys
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-if __name__ == "__main__":  # pytest is told this by pyproject.toml
-    sys.path.insert(0, str(ROOT))
-
-from docker_flask import settings  # noqa: E402
-from docker_flask.limits import Limits  # noqa: E402
-from docker_flask.settings import (  # noqa: E402
+from docker_flask.configuration import settings
+from docker_flask.configuration.limits import Limits
+from docker_flask.configuration.settings import (
     PRIVATE,
     Said,
     SettingError,
@@ -28,6 +23,8 @@ from docker_flask.settings import (  # noqa: E402
     ignored,
     load,
 )
+
+ROOT = Path(__file__).parents[2]
 
 GIB = 1 << 30
 LIMITS = Limits(

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from docker_flask import threads
-from docker_flask.threads import CALM, Threads
+from docker_flask.worker import threads
+from docker_flask.worker.threads import CALM, Threads
 
 MIB = 1 << 20
 LOOK = 0.1
@@ -144,7 +144,7 @@ def test_how_many_workers_there_are() -> None:
     program = """if True:
         import subprocess, sys
         sleeping = [subprocess.Popen(["sleep", "9"]) for _ in range(2)]
-        asks = "from docker_flask import threads; print(threads._workers())"
+        asks = "from docker_flask.worker import threads; print(threads._workers())"
         subprocess.run([sys.executable, "-c", asks], check=True)
         for each in sleeping:
             each.kill()

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from docker_flask import uwsgi_options
-from docker_flask.settings import Said, SettingError
+from docker_flask.configuration import uwsgi_options
+from docker_flask.configuration.settings import Said, SettingError
 
 HELP = "\n".join(
     f"    --{name} meaning"

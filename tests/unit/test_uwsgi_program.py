@@ -7,13 +7,13 @@ import sys
 import textwrap
 
 import pytest
-from harness import ROOT
 
-from docker_flask import uwsgi_program
+from docker_flask.worker import uwsgi_program
+from tests.support.harness import ROOT
 
 NAMES = """
     import ctypes, os, sys
-    from docker_flask import uwsgi_program
+    from docker_flask.worker import uwsgi_program
     own = uwsgi_program.name_in_memory()
     os.environ["MORE"] = "x" * {size}
     other = uwsgi_program.name_in_memory()

@@ -1,0 +1,1 @@
+"""Measurements of the image and of its peers."""

@@ -1,0 +1,1 @@
+"""What the user wants, and what follows from it for this container."""

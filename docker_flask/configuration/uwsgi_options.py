@@ -1,0 +1,142 @@
+"""What becomes of each option in the user's uwsgi.ini, and of each in a UWSGI_* variable.
+
+Options that name the application are read by locate.py. Of the others, some decide a setting, some
+are left out because they are the image's own, and all the rest reach uWSGI behind app.ini.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from docker_flask import uwsgi_ini
+from docker_flask.configuration.settings import Said, SettingError
+
+_APPLICATION = {
+    *("callable", "chdir", "file", "module", "pp", "python-path", "pythonpath", "wsgi", "wsgi-file")
+}
+# Each decides the setting behind it, if that is not set.
+_SETTINGS = {
+    "cheaper": "uwsgi_cheaper",
+    "harakiri": "request_timeout",
+    "max-requests": "max_requests",
+    "processes": "web_concurrency",
+    "threads": "threads",
+    "workers": "web_concurrency",
+}
+_OWN = {
+    # Where it listens: the supervisor binds its socket, and nginx is in front.
+    *("buffer-size", "chmod", "listen", "max-fd", "protocol", "response-headers-limit"),
+    "socket-timeout",
+    # Who it runs as, and how it stops.
+    *("chroot", "daemonize", "daemonize2", "die-on-term", "exit-on-reload", "forkbomb-delay"),
+    *("gid", "hook-accepting", "hook-master-start", "master", "master-fifo"),
+    *("pidfile", "pidfile2", "safe-pidfile", "safe-pidfile2", "uid", "vacuum"),
+    # Which Python, and how that loads the application.
+    *("enable-threads", "home", "lazy", "lazy-apps", "plugin", "plugins", "pyhome"),
+    *("single-interpreter", "venv", "virtualenv"),
+    # The log, and that a misspelt option ends the start.
+    *("disable-logging", "log-maxsize", "logger", "logto", "logto2", "req-logger", "strict"),
+}
+_OWN_FAMILIES = re.compile(r"(.+-)?socket|http.*|emperor.*")
+_INCLUDES = re.compile(r"config|include|inherit|ini(-paste.*)?|xml|xmlconfig|yaml|yml")
+_BLOCK_BEGINS = re.compile(r"for(-.+)?|if-.+|if(dir|env|exists|plugin)")
+_BLOCK_ENDS = re.compile(r"end-?(for|if)")
+_PREFIX = "UWSGI_"
+# Variables that settings.py reads.
+_VARIABLES = ("UWSGI_CHEAPER", "UWSGI_INI", "UWSGI_PROCESSES")
+
+
+class _Option(NamedTuple):
+    """name: uWSGI's; words: the user's for it; place: the file that it stands in, if in one."""
+
+    name: str
+    value: str
+    words: str
+    place: str
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user wants of uWSGI.
+
+    said: settings, by the names of their fields; passed: what is for uWSGI itself; own: what was
+    left out because the image decides it.
+    """
+
+    said: dict[str, Said] = field(default_factory=dict)
+    passed: list[tuple[str, str]] = field(default_factory=list)
+    own: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """What is for uWSGI, as a file that it reads; empty if there is nothing."""
+        lines = [f"{name} = {value}\n" for name, value in self.passed]
+        return "".join(["[uwsgi]\n", *lines]) if lines else ""
+
+
+def read(root: Path, environ: Mapping[str, str], uwsgi: Path) -> Options:
+    """Sort the options of uwsgi.ini and, behind them, those of the environment.
+
+    root: where the application lies; uwsgi: the program, which knows its options. Raises
+    SettingError.
+    """
+    options = Options()
+    file = uwsgi_ini.find(root, environ)
+    variables = uwsgi_ini.variables(file) if file else set()
+    block = ""  # that the options stand in; only uWSGI knows which of these come to pass
+    for name, value, words, place in (*_in_file(file, environ), *_in_environment(environ)):
+        if not place and name not in _known(uwsgi):
+            continue  # a stray one, as Kubernetes sets them for a service called uwsgi
+        where = f" in {place}" if place else ""
+        ours = name in _APPLICATION or name in _SETTINGS or _is_own(name)
+        if block and ours:
+            raise SettingError(f"{words!r}{where} is not allowed between {block!r} and its end")
+        if name in _SETTINGS:
+            options.said[_SETTINGS[name]] = Said(words, value, place)
+        elif ours:
+            if place and name in _APPLICATION:
+                continue  # locate.py reads them
+            options.own.append(words)
+        elif _INCLUDES.fullmatch(name):
+            raise SettingError(
+                f"{words!r}{where} is not followed: put the options of that file here"
+            )
+        elif name in _known(uwsgi):
+            options.passed.append((name, value))
+            if _BLOCK_BEGINS.fullmatch(name):
+                block = words
+            elif _BLOCK_ENDS.fullmatch(name):
+                block = ""
+        elif name not in variables:
+            raise SettingError(f"{words!r}{where} is not allowed: uWSGI has no such option")
+    return options
+
+
+def _in_file(file: Path | None, environ: Mapping[str, str]) -> Iterator[_Option]:
+    for name, value in uwsgi_ini.read(file, environ, percent="%%") if file else ():
+        yield _Option(name, value, name, str(file))
+
+
+def _in_environment(environ: Mapping[str, str]) -> Iterator[_Option]:
+    for variable, value in environ.items():
+        value = " ".join(value.split())  # on one line, so that it stays one option
+        if variable.startswith(_PREFIX) and variable not in _VARIABLES and value:
+            name = variable.removeprefix(_PREFIX).lower().replace("_", "-")
+            yield _Option(name, value.replace("%", "%%"), variable, "")
+
+
+def _is_own(name: str) -> bool:
+    return name in _OWN or bool(_OWN_FAMILIES.fullmatch(name))
+
+
+@functools.cache
+def _known(uwsgi: Path) -> frozenset[str]:
+    """The names of uWSGI's options."""
+    text = subprocess.run([uwsgi, "--help"], capture_output=True, text=True, check=True).stdout
+    return frozenset(re.findall(r"--([\w-]+)", text))

@@ -1,0 +1,1 @@
+"""Which application there is, and which static files it has."""

@@ -1,0 +1,133 @@
+"""Where an application's static files are, and whether nginx may serve them in its stead.
+
+Runs in a worker, where the application is, so it uses the standard library only.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from docker_flask.discovery.find_app import is_flask
+from docker_flask.static_files import DEFAULT_URL, URL, StaticFiles
+
+_RULE_END = "/<path:filename>"
+
+
+class LeftToTheApplication(Exception):
+    """nginx can't answer as the application would; the message says why."""
+
+
+def find(application: Any, root: Path) -> tuple[StaticFiles | None, str]:
+    """What nginx may serve for this application, and what to write into the log about it.
+
+    root: the folder that the container was started in. The settings, which the supervisor has
+    parsed, go before what a Flask application says of itself. Never raises: the application can
+    serve its files itself.
+    """
+    url, folder, max_age = (
+        os.environ.get(name) for name in ("STATIC_URL", "STATIC_PATH", "STATIC_MAX_AGE")
+    )
+    flask: Any = application if is_flask(application) else None
+    if url == "" or not (flask or url or folder):
+        return None, ""
+    files: StaticFiles | None
+    try:
+        if not (url or folder):
+            if not flask.has_static_folder:
+                return None, ""
+            _refuse_surprises(flask, max_age is not None)
+        files = StaticFiles(
+            url or (flask and _url(flask)) or DEFAULT_URL,
+            folder or (flask and flask.static_folder) or str(root / "static"),
+            int(max_age) if max_age else (flask and _max_age(flask)),
+        )
+        _refuse_source(files.folder, root)
+        words = _words(files, flask)
+    except Exception as error:  # from whatever the application is made of, too
+        files, words = None, f"static files are left to the application: {error}"
+    return files, words if words.isprintable() else ascii(words)
+
+
+def _words(files: StaticFiles, flask: Any) -> str:
+    if not os.path.isdir(files.folder):
+        # Every Flask application has a static folder by default, though most APIs lack it.
+        return "" if flask else f"there is no folder {files.folder} for nginx to serve"
+    words = f"nginx serves {files.url}/ from {files.folder}"
+    kinds = ("before_request", "after_request")
+    passed_by = [kind for kind in kinds if flask and getattr(flask, f"{kind}_funcs").get(None)]
+    if passed_by:
+        words += f", past the {' and '.join(passed_by)} functions of the application"
+    return words
+
+
+# --- a Flask application -------------------------------------------------------------------
+
+
+def _url(flask: Any) -> str:
+    """The prefix of Flask's own route for static files; empty if there is none."""
+    rules = [str(rule) for rule in flask.url_map.iter_rules() if rule.endpoint == "static"]
+    own = len(rules) == 1 and rules[0].endswith(_RULE_END)
+    return rules[0].removesuffix(_RULE_END) if own else ""
+
+
+def _max_age(flask: Any) -> int | None:
+    """SEND_FILE_MAX_AGE_DEFAULT, which Flask allows to be a number or a timedelta."""
+    value = flask.config.get("SEND_FILE_MAX_AGE_DEFAULT")
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    return None if value is None else int(value)
+
+
+def _refuse_surprises(flask: Any, max_age_is_set: bool) -> None:
+    """Raise LeftToTheApplication if it may answer otherwise than with the file in the folder."""
+    url = _url(flask)
+    if not URL.fullmatch(url):
+        raise LeftToTheApplication(f"their prefix {url + '/'!r} is not like /static/")
+    methods = ["send_static_file", *([] if max_age_is_set else ["get_send_file_max_age"])]
+    if not (
+        _is_from_flask(flask.view_functions["static"])
+        and all(_is_from_flask(getattr(flask, method)) for method in methods)
+    ):
+        raise LeftToTheApplication("it has a view of its own for them")
+    if flask.url_map.host_matching or getattr(flask, "subdomain_matching", False):
+        raise LeftToTheApplication("its routes depend on the host")
+    wsgi = flask.wsgi_app
+    while type(wsgi).__module__ == "werkzeug.middleware.proxy_fix":  # changes no path
+        wsgi = wsgi.app
+    if os.environ.get("SCRIPT_NAME") or not _is_from_flask(wsgi):
+        raise LeftToTheApplication("a middleware or a path stands before it")
+    for rule in flask.url_map.iter_rules():
+        fixed = rule.rule.partition("<")[0]
+        is_below = rule.endpoint != "static" and fixed.startswith(f"{url}/")
+        if is_below and os.path.exists(flask.static_folder + fixed.removeprefix(url)):
+            raise LeftToTheApplication(f"{rule.rule} is a route to some of them")
+
+
+def _is_from_flask(function: Any) -> bool:
+    # Not by its __module__, which a decorator's function takes over with functools.wraps.
+    names = getattr(function, "__globals__", {})
+    return str(names.get("__name__")).partition(".")[0] == "flask"
+
+
+# --- source --------------------------------------------------------------------------------
+
+
+def _refuse_source(folder: str, root: Path) -> None:
+    """Raise LeftToTheApplication if the folder holds the application or a module in use."""
+    real = os.path.join(os.path.realpath(folder), "")
+    for place in {str(root), os.getcwd(), *_folders_of_modules()}:
+        if os.path.join(os.path.realpath(place), "").startswith(real):
+            raise LeftToTheApplication(f"{folder} holds source, too")
+
+
+def _folders_of_modules() -> Iterable[str]:
+    for module in list(sys.modules.values()):
+        # Not by getattr(): some modules answer that by importing what they lack.
+        file = getattr(module, "__dict__", {}).get("__file__")
+        if isinstance(file, str):
+            yield os.path.dirname(os.path.abspath(file))

@@ -1,0 +1,285 @@
+"""nginx: its configuration, how it starts on the sockets that the supervisor holds."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+import jinja2
+
+from docker_flask.configuration import nginx_files
+from docker_flask.configuration.limits import Limits
+from docker_flask.configuration.settings import SettingError, Settings
+from docker_flask.runtime_folder import point
+from docker_flask.servers import registry
+from docker_flask.static_files import StaticFiles
+from docker_flask.worker import sendfile
+
+NGINX = "/usr/sbin/nginx"
+PRELOAD_LIBRARY = "/opt/docker-flask/nginx_preload.so"
+TEMPLATE = Path("/opt/docker-flask/nginx.conf")
+# Connections, for each nginx worker, of clients whose request is not read yet or answered.
+IDLE_CONNECTIONS = 4096
+# Requests that may wait for a worker: a thousand clients that come at the same moment. A longer
+# queue costs good answers at too much load: on half a CPU, 4,096 cost a third of them. Workers that
+# leave out those who have given up (threads_plugin.c) may have as many small ones wait as the CPUs
+# get done in half a second.
+QUEUE, QUEUE_OF_A_CPU = 1024, 2048
+# Kept pages that nginx has open, and as many static files; fewer where it may open few.
+OPEN_FILES = 256
+# Connections to the application that nginx keeps while they are idle, each of its workers.
+KEPT_CONNECTIONS = 64
+# Bytes of freed memory that an nginx worker keeps: the parts of large answers would be asked of the
+# kernel anew for each of them.
+KEPT_MEMORY = 4 << 20
+# Descriptors that nginx has open itself: sockets, log, event queue.
+OWN_DESCRIPTORS = 24
+
+
+class Configuration(NamedTuple):
+    """A configuration that nginx has tested.
+
+    file: its own; read: all that nginx reads for it, snippets included; notes: what the user
+    should know of it; is_whole: it is all the user's.
+    """
+
+    file: Path
+    read: str
+    notes: list[str]
+    is_whole: bool
+
+
+def configure(
+    settings: Settings,
+    limits: Limits,
+    runtime: Path,
+    addresses: list[str],
+    static: StaticFiles | None,
+    files_location: str,
+    over_http: str,
+    listeners: list[int],
+    cache: int = 0,
+    kept: int = 0,
+) -> Configuration:
+    """What nginx is to run with: the user's own nginx.conf, or the image's and the user's snippets.
+
+    listeners: the descriptors of inherited sockets; the others are those of `render`. Raises
+    SettingError.
+    """
+    whole = nginx_files.WHOLE if nginx_files.WHOLE.is_file() else None
+    if whole:
+        text = nginx_files.adopt(whole, runtime)
+        notes = [f"nginx runs with {whole}; settings that are nginx's do nothing"]
+    else:
+        rendered = render(
+            settings,
+            limits,
+            runtime,
+            addresses,
+            static,
+            files_location=files_location,
+            over_http=over_http,
+            headers_in_server=nginx_files.headers_in_server(),
+            cache=cache,
+            kept=kept,
+        )
+        text, overrides = nginx_files.without(rendered, nginx_files.overrides())
+        notes = _less_than_wanted(settings, limits)
+        notes += [
+            f"{file} sets {', '.join(names)} in the image's place" for file, names in overrides
+        ]
+    file = runtime / "nginx.next.conf"
+    file.write_text(text)
+    read = _test(file, listeners, whole or runtime / "nginx.conf")
+    nginx_files.check_passing(registry.NAMED[settings.app_server].via)
+    if str(nginx_files.USUAL_SOCKET) in read:
+        nginx_files.link_socket(runtime / "app.sock")
+    return Configuration(file, read, notes, bool(whole))
+
+
+def render(
+    settings: Settings,
+    limits: Limits,
+    runtime: Path,
+    addresses: list[str],
+    static: StaticFiles | None = None,
+    starting: bool = False,
+    files_location: str = "",
+    over_http: str = "",
+    headers_in_server: bool = False,
+    template: Path = TEMPLATE,
+    cache: int = 0,
+    kept: int = 0,
+) -> str:
+    """The text of the image's configuration for nginx.
+
+    runtime: the folder for sockets and temporary files; addresses: what the inherited sockets
+    are bound to, as nginx writes it; static: the files that it serves itself, from where
+    `link_static` put them; starting: answer 503 to everything; files_location: for files that the
+    application answers with, empty if workers are to send them; over_http: the header by which the
+    application server learns what else it has no way to know (over_http.py), empty for uWSGI;
+    headers_in_server: the user adds headers there; cache: bytes to keep of pages that everybody
+    may share; kept: the number of the generation to which connections are kept, 0 for none.
+    """
+    nginx_workers = settings.nginx_worker_processes
+    if nginx_workers == "auto":
+        nginx_workers = limits.whole_cpus
+    descriptors, connections = _bounds(settings, limits)
+    idle = min(IDLE_CONNECTIONS, connections // 4)
+    return _template(template).render(
+        runtime=runtime,
+        over_http=over_http,
+        socket=runtime / "app.sock",
+        listen=addresses,
+        backlog=limits.backlog,
+        descriptors=descriptors,
+        nginx_workers=nginx_workers,
+        connections=connections,
+        # Fewer than the application's socket lets wait, where those whose clients gave up keep
+        # their place there.
+        requests=min(
+            registry.at_once(settings) + _queue(settings, limits),
+            limits.backlog,
+            int(nginx_workers) * (connections - idle) // 2,
+        ),
+        shutdown_timeout=_whole_seconds(settings.request_timeout + 5),
+        request_timeout=_whole_seconds(settings.request_timeout),
+        max_upload=settings.max_upload,
+        trusted_proxies=settings.trusted_proxies,
+        files=files_location,
+        put_back=sendfile.PUT_BACK,
+        access_log=settings.access_log,
+        static=static,
+        static_index=settings.static_index,
+        cache_control=_cache_control(static.max_age if static else None),
+        starting=starting,
+        headers_in_server=headers_in_server,
+        cache=cache,
+        kept=kept,
+        kept_connections=min(KEPT_CONNECTIONS, idle // 4),
+        open_pages=0 if nginx_files.opens_files() else _open_files(descriptors),
+        open_static=0 if static and static.may_change() else _open_files(descriptors),
+    )
+
+
+@functools.cache
+def _template(path: Path) -> jinja2.Template:
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True
+    )
+    return environment.from_string(path.read_text())
+
+
+def link_static(runtime: Path, static: StaticFiles | None, number: int) -> None:
+    """Let nginx find these static files, under their addresses below `static`, and no others.
+
+    number: that of the generation; all of its links take effect in one step.
+    """
+    current = runtime / "static"
+    before = current.resolve() if current.is_symlink() else None
+    folder = runtime / f"static{number}"
+    folder.mkdir()
+    if static:
+        link = folder / static.url.lstrip("/")
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(static.folder)
+    point(current, folder.name)
+    if before:
+        shutil.rmtree(before)
+
+
+def forget_pages(runtime: Path) -> None:
+    """Have nginx serve none of the pages that it keeps.
+
+    Files that were removed under it would be complaints in its log; those whose first bytes, the
+    version of their form, it does not know are written anew.
+    """
+    for page in (runtime / "cache").glob("*"):
+        with contextlib.suppress(OSError), page.open("r+b") as file:
+            file.write(bytes(8))
+
+
+def _less_than_wanted(settings: Settings, limits: Limits) -> list[str]:
+    """What nginx is given less of than the settings say, in words."""
+    descriptors, connections = _bounds(settings, limits)
+    wanted = [
+        ("NGINX_WORKER_OPEN_FILES", settings.nginx_worker_open_files, descriptors),
+        ("NGINX_WORKER_CONNECTIONS", settings.nginx_worker_connections or 0, connections),
+    ]
+    return [
+        f"{name}={value} is more than this container's open files allow (ulimit -n): it is {bound}"
+        for name, value, bound in wanted
+        if value > bound
+    ]
+
+
+def _queue(settings: Settings, limits: Limits) -> int:
+    """Requests that may wait for a worker."""
+    return QUEUE if settings.threads else max(QUEUE, int(QUEUE_OF_A_CPU * limits.cpus))
+
+
+def _bounds(settings: Settings, limits: Limits) -> tuple[int, int]:
+    """Open files and connections of each of nginx's processes."""
+    descriptors = min(settings.nginx_worker_open_files, limits.descriptors)
+    wanted = settings.nginx_worker_connections or 2 * limits.backlog + IDLE_CONNECTIONS
+    return descriptors, min(wanted, descriptors - OWN_DESCRIPTORS - 2 * _open_files(descriptors))
+
+
+def _open_files(descriptors: int) -> int:
+    return min(OPEN_FILES, descriptors // 16)
+
+
+def command(configuration: Path) -> list[str]:
+    """The command line that runs nginx in the foreground."""
+    return [NGINX, "-e", "stderr", "-p", str(configuration.parent), "-c", str(configuration)]
+
+
+def environment(descriptors: list[int]) -> dict[str, str]:
+    """The variables by which nginx takes over listening sockets instead of binding its own, lets
+    nobody end it but the supervisor, and tries to become no other user (preload.c says why).
+
+    The first is what nginx itself uses when its program is replaced under way:
+    https://nginx.org/en/docs/control.html#upgrade. The last is glibc's: mallopt(3).
+    """
+    return {
+        "NGINX": "".join(f"{descriptor};" for descriptor in descriptors),
+        "LD_PRELOAD": PRELOAD_LIBRARY,
+        "MALLOC_TRIM_THRESHOLD_": str(KEPT_MEMORY),
+    }
+
+
+def _test(configuration: Path, listeners: list[int], name: Path) -> str:
+    """Let nginx test a configuration; returns all that it read, included files, too.
+
+    name: what to call it in complaints. Raises SettingError with nginx's own, which says where.
+    """
+    result = subprocess.run(
+        [*command(configuration), "-T", "-q"],
+        env=environment(listeners),
+        pass_fds=listeners,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if result.returncode:
+        reason = re.search(r"\[emerg\] (?:\d+#\d+: )?(.*)", result.stderr)
+        words = reason[1] if reason else " ".join(result.stderr.split())
+        raise SettingError(f"nginx can't run so: {words.replace(str(configuration), str(name))}")
+    return result.stdout
+
+
+def _cache_control(max_age: int | None) -> str:
+    """As Flask says it."""
+    if max_age is None:
+        return "no-cache"
+    return f"public, max-age={max_age}" if max_age else "no-cache, max-age=0"
+
+
+def _whole_seconds(seconds: float) -> int:
+    return max(1, round(seconds))

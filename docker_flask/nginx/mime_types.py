@@ -1,0 +1,26 @@
+"""Prints nginx's `types` as Python knows them, because Flask takes them from there.
+
+Run when the image is built: `python3 -m docker_flask.nginx.mime_types > mime.types`.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+from collections import defaultdict
+
+
+def main() -> None:
+    """Print the block `types`."""
+    mimetypes.init()
+    extensions: dict[str, set[str]] = defaultdict(set)
+    for extension, name in sorted(mimetypes.types_map.items()):
+        if extension == extension.lower():  # nginx ignores the case
+            extensions[name].add(extension[1:])
+    print("types {")
+    for name, known in extensions.items():
+        print(f"    {name} {' '.join(sorted(known))};")
+    print("}")
+
+
+if __name__ == "__main__":
+    main()

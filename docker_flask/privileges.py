@@ -1,0 +1,53 @@
+"""As which user a container runs, and what that user can read."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+from pathlib import Path
+
+SERVICE_USER = "www-data"
+
+
+def service_ids() -> tuple[int, int]:
+    """User and group that production runs as when it is started as root."""
+    entry = pwd.getpwnam(SERVICE_USER)
+    return entry.pw_uid, entry.pw_gid
+
+
+def owner_ids(folder: Path) -> tuple[int, int]:
+    """User and group of a folder, for what is written into a bind mount."""
+    status = folder.stat()
+    return status.st_uid, status.st_gid
+
+
+def why_not_readable(folder: Path) -> str:
+    """Why this user can't read the application's folder, and what to do; empty if it can."""
+    if os.access(folder, os.R_OK | os.X_OK):
+        return ""
+    status = folder.stat()
+    or_as_owner = f", or run the container with --user {status.st_uid}" if status.st_uid else ""
+    return (
+        f"{folder} can't be read by uid {os.geteuid()}: it belongs to uid {status.st_uid} with "
+        f"mode {status.st_mode & 0o777:o}; allow others to read it (chmod -R o+rX){or_as_owner}"
+    )
+
+
+def become(uid: int, gid: int) -> None:
+    """Leave root for good; does nothing for a process that is not root.
+
+    The log is handed over first, or nginx could not open /dev/stdout again. A container that
+    may not change users (`--cap-drop ALL`) goes on as a root that has no privileges.
+    """
+    if os.geteuid() != 0:
+        return
+    for stream in (1, 2):
+        with contextlib.suppress(OSError):
+            os.fchown(stream, uid, gid)
+    # Root's own is closed to others, and libraries keep caches at home.
+    os.environ["HOME"] = "/tmp"
+    with contextlib.suppress(PermissionError):
+        os.setgroups([group for group in os.getgroups() if group != 0])
+        os.setgid(gid)
+        os.setuid(uid)

@@ -1,0 +1,1 @@
+"""The application servers: what the supervisor must know of each."""

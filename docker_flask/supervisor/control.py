@@ -1,0 +1,62 @@
+"""Asking the supervisor that runs in this container: one word in, one line out."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from docker_flask.loop import Loop
+from docker_flask.paths import CONTROL_SOCKET
+
+
+class Control:
+    """The supervisor's end. A command gets the function by which it answers, now or later."""
+
+    def __init__(
+        self, folder: Path, loop: Loop, commands: dict[str, Callable[[Callable[[str], None]], None]]
+    ) -> None:
+        self._loop = loop
+        self._commands = commands
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(folder / CONTROL_SOCKET))
+        self._listener.listen()
+        self._listener.setblocking(False)
+        loop.watch(self._listener, self._on_connection)
+
+    def _on_connection(self) -> None:
+        connection, _ = self._listener.accept()
+        connection.setblocking(False)
+        self._loop.watch(connection, lambda: self._on_word(connection))
+
+    def _on_word(self, connection: socket.socket) -> None:
+        self._loop.forget(connection)
+
+        def answer(line: str) -> None:
+            with contextlib.suppress(OSError):  # whoever asked may have gone
+                connection.sendall(line.encode() + b"\n")
+            connection.close()
+
+        try:
+            word = connection.recv(64).decode(errors="replace").strip()
+        except OSError:
+            connection.close()
+            return
+        command = self._commands.get(word)
+        if command:
+            command(answer)
+        else:
+            answer(f"no such command: {word!r}")
+
+
+def ask(folder: Path, word: str, seconds: float) -> str:
+    """Send a command and return the answer; raises OSError when there is none in time."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(seconds)
+        connection.connect(str(folder / CONTROL_SOCKET))
+        connection.sendall(word.encode() + b"\n")
+        answer = b""
+        while part := connection.recv(65536):
+            answer += part
+    return answer.decode(errors="replace").strip()

@@ -1,0 +1,1 @@
+"""Test code that tests and benchmarks share."""

@@ -1,0 +1,275 @@
+"""Containers for the tests: run one, talk to it, end it, and leave nothing behind."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import docker
+import httpx
+from docker.errors import APIError, NotFound
+from docker.models.containers import Container as DockerContainer
+
+from tests.support.servers import CHOSEN, Server
+
+IMAGE = os.environ.get("IMAGE", "docker-flask")
+BASE_IMAGE = os.environ.get("BASE_IMAGE", "ubuntu:24.04")
+# A client that can build, its environment, copied before pytest changes it under other threads, and
+# certificate authorities that downloads have to trust.
+DOCKER = os.environ.get("DOCKER", "docker")
+CLIENT_ENVIRONMENT = {**os.environ, "DOCKER_BUILDKIT": "1", "BUILDKIT_PROGRESS": "plain"}
+CA_BUNDLE = Path(os.environ.get("CA_BUNDLE", "/etc/ssl/certs/ca-certificates.crt"))
+ROOT = Path(__file__).parents[2]
+APPS = Path(__file__).parents[1] / "apps"
+LABEL = "docker-flask.test"
+PRODUCTION_PORT, DEBUG_PORT = 80, 5000
+DEBUG = ["-d", "debug"]
+
+T = TypeVar("T")
+
+
+def wait_for(look: Callable[[], T], seconds: float, what: str, every: float = 0.05) -> T:
+    """The first true value that `look()` returns; AssertionError with `what` when time is up."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = look()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds:g} s in vain for {what}")
+        time.sleep(every)
+
+
+class Container:
+    """A running (or ended) container of the image under test."""
+
+    def __init__(self, container: DockerContainer) -> None:
+        self.docker = container
+
+    @property
+    def pid(self) -> int:
+        """Process 1 of the container, as the host numbers it."""
+        self.docker.reload()
+        return int(self.docker.attrs["State"]["Pid"])
+
+    def port(self, inside: int = PRODUCTION_PORT) -> int:
+        """The port of 127.0.0.1 that the engine picked for a port of the container."""
+        self.docker.reload()
+        return int(self.docker.ports[f"{inside}/tcp"][0]["HostPort"])
+
+    def url(self, path: str = "/", inside: int = PRODUCTION_PORT) -> str:
+        """The address of a path, as the host reaches it."""
+        return f"http://127.0.0.1:{self.port(inside)}{path}"
+
+    def get(self, path: str = "/", inside: int = PRODUCTION_PORT, **options: Any) -> httpx.Response:
+        """GET a path; options are httpx's."""
+        return httpx.get(self.url(path, inside), **{"timeout": 10, **options})
+
+    def wait_until_serving(
+        self, path: str = "/", inside: int = PRODUCTION_PORT, seconds: float = 15, status: int = 200
+    ) -> httpx.Response:
+        """The first answer with this status; fails at once when the container has ended."""
+
+        def look() -> httpx.Response | None:
+            assert self.running(), f"the container ended:\n{self.logs()}"
+            with suppress(httpx.TransportError):
+                response = self.get(path, inside)
+                return response if response.status_code == status else None
+            return None
+
+        try:
+            return wait_for(look, seconds, f"status {status} of {path}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.logs()}") from None
+
+    def running(self) -> bool:
+        """True while process 1 lives."""
+        self.docker.reload()
+        return self.docker.status == "running"
+
+    def logs(self) -> str:
+        """Everything that was written to stdout and stderr."""
+        return self.docker.logs().decode(errors="replace")
+
+    def wait_for_log(self, text: str, seconds: float = 10) -> str:
+        """The log, once it holds a text."""
+
+        def look() -> str:
+            log = self.logs()
+            return log if text in log else ""
+
+        try:
+            return wait_for(look, seconds, f"{text!r} in the log")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.logs()}") from None
+
+    def wait_for_exit(self, seconds: float = 15) -> int:
+        """The exit code, once the container has ended."""
+        wait_for(lambda: not self.running(), seconds, "the container to end")
+        return int(self.docker.attrs["State"]["ExitCode"])
+
+    def finish(self, seconds: float = 15) -> tuple[int, str, str]:
+        """Exit code, stdout and stderr, once the container has ended."""
+        code = self.wait_for_exit(seconds)
+        out, err = (
+            self.docker.logs(stdout=stream == 1, stderr=stream == 2).decode(errors="replace")
+            for stream in (1, 2)
+        )
+        return code, out, err
+
+    def stop(self, seconds: int = 10) -> tuple[int, float]:
+        """`docker stop`; returns the exit code and how long it took."""
+        begun = time.monotonic()
+        self.docker.stop(timeout=seconds)
+        took = time.monotonic() - begun
+        return self.wait_for_exit(), took
+
+    def execute(self, *command: str, **options: Any) -> tuple[int, str]:
+        """`docker exec`; returns the exit code and the output."""
+        result = self.docker.exec_run(list(command), **options)
+        return result.exit_code, result.output.decode(errors="replace")
+
+
+class Engine:
+    """Starts containers with ports of 127.0.0.1 that the engine picks, and removes them all."""
+
+    def __init__(self, session: str) -> None:
+        self.client = docker.from_env()
+        self.session = session
+        self.volumes: set[str] = set()
+        self._removals = ThreadPoolExecutor(1)
+
+    def run(
+        self,
+        command: list[str] | None = None,
+        *,
+        server: Server | None = None,
+        image: str | None = None,
+        app: Path | str | None = None,
+        env: dict[str, str] | None = None,
+        volumes: dict[str, dict[str, str]] | None = None,
+        **options: Any,
+    ) -> Container:
+        """Start a container in the background.
+
+        command: what follows the image's name; app: a folder to bind-mount at /app; server: the
+        application server, in place of that which SERVER names; other options are docker SDK's.
+        """
+        server = server or CHOSEN
+        mounts = dict(volumes or {})
+        if app is not None:
+            mounts[str(app)] = {"bind": "/app", "mode": "rw"}
+        ports = {f"{port}/tcp": ("127.0.0.1", None) for port in (PRODUCTION_PORT, DEBUG_PORT)}
+        container = self.client.containers.run(
+            image or image_with(*server.packages),
+            command or [],
+            detach=True,
+            environment={**server.env, **(env or {})},
+            volumes=mounts,
+            labels={LABEL: self.session},
+            **{"ports": ports, **options},
+        )
+        return Container(container)
+
+    def remove_containers(self) -> None:
+        """Remove every container of this session, with its anonymous volumes."""
+        self.begin_to_remove_containers().result()
+
+    def begin_to_remove_containers(self) -> Future[None]:
+        """The same for those that there are now, beside what comes next."""
+        return self._removals.submit(self._remove, self._containers())
+
+    def _remove(self, containers: list[DockerContainer]) -> None:
+        for container in containers:
+            with suppress(NotFound, APIError):
+                container.reload()
+                mounts = container.attrs["Mounts"]
+                self.volumes |= {mount["Name"] for mount in mounts if mount["Type"] == "volume"}
+                container.remove(force=True, v=True)
+
+    def leftovers(self) -> list[str]:
+        """What of this session's still stands."""
+        mine = {"label": f"{LABEL}={self.session}"}
+        return [
+            *(f"container {container.name}" for container in self._containers()),
+            *(f"network {network.name}" for network in self.client.networks.list(filters=mine)),
+            *(f"volume {v.name}" for v in self.client.volumes.list() if v.name in self.volumes),
+        ]
+
+    def _containers(self) -> list[DockerContainer]:
+        return self.client.containers.list(
+            all=True, filters={"label": f"{LABEL}={self.session}"}, ignore_removed=True
+        )
+
+
+@functools.cache
+def image_with(*packages: str) -> str:
+    """The image itself, or one built on it with further packages of Python; its name."""
+    if not packages:
+        return IMAGE
+    name = re.sub(r"[^a-z0-9.]+", "-", "-".join(packages).lower()).strip("-")
+    tag = f"{IMAGE}:{name}"
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "requirements.txt").write_text("".join(f"{p}\n" for p in packages))
+        (Path(folder) / "Dockerfile").write_text(
+            f"FROM {IMAGE}\nCOPY requirements.txt /tmp/\nRUN --mount=type=secret,id=ca "
+            "if [ -r /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi "
+            "&& pip install --no-cache-dir --root-user-action=ignore -r /tmp/requirements.txt\n"
+        )
+        secret = ["--secret", f"id=ca,src={CA_BUNDLE}"] if CA_BUNDLE.is_file() else []
+        result = docker_client("build", *secret, "-t", tag, folder, seconds=300)
+    assert result.returncode == 0, result.stderr
+    return tag
+
+
+def docker_client(*arguments: str, seconds: float = 60) -> subprocess.CompletedProcess[str]:
+    """Run the docker command line, as a person would; stdout and stderr are kept apart."""
+    return subprocess.run(
+        [DOCKER, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+        env=CLIENT_ENVIRONMENT,
+    )
+
+
+def run_python(code: str, *arguments: str, env: Mapping[str, str] | None = None) -> Any:
+    """Run Python code in a fresh process; returns what it printed last, as JSON.
+
+    env: beside this process's own environment.
+    """
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), *arguments],
+        cwd=ROOT,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def trusting() -> dict[str, Any]:
+    """Options of `Engine.run` by which downloads in a container trust what this machine does."""
+    if not CA_BUNDLE.is_file():
+        return {}
+    inside = "/run/ca.crt"
+    return {
+        "env": {"PIP_CERT": inside, "SSL_CERT_FILE": inside, "CA_BUNDLE": inside},
+        "volumes": {str(CA_BUNDLE): {"bind": inside, "mode": "ro"}},
+    }

@@ -1,0 +1,138 @@
+"""A container under the judge's load: what was done to it, and what that cost."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tests.support.harness import ROOT, Container, Engine
+from tests.support.judge.netns import command_in_netns
+from tests.support.judge.record import Verdicts, ids_in_log, judge, read_record
+from tests.support.judge.result import Result
+from tests.support.servers import CHOSEN, Server
+
+JUDGE_APP = Path(__file__).parent / "judge/app.py"
+
+
+class Load:
+    """Load on a container from inside its network namespace, in a process of its own.
+
+    The client's sockets are the container's neighbours there: Docker's userland proxy, which
+    accepts before it knows whether the container does, is not in between.
+    """
+
+    def __init__(self, container: Container, out: Path, path: str = "/", **options: Any) -> None:
+        words = [
+            sys.executable,
+            "-m",
+            "tests.support.judge.client",
+            "--url",
+            f"http://127.0.0.1:80{path}",
+        ]
+        for name, value in {"seconds": 60, "mode": "new", "out": out, **options}.items():
+            words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+        self._out = out
+        self._process = subprocess.Popen(
+            command_in_netns(container.pid, words),
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.DEVNULL,
+        )
+        self.begun = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+    def finish(self, seconds: float = 30) -> Result:
+        """End the load, wait for its last answers, and return what it saw."""
+        if self._process.poll() is None:
+            self._process.terminate()
+        return self.wait(seconds)
+
+    def wait(self, seconds: float) -> Result:
+        """Wait for a load that ends by itself, and return what it saw."""
+        assert self._process.wait(seconds) == 0
+        return Result.load(self._out)
+
+
+class Service:
+    """A production container that serves the judge's application and keeps its record."""
+
+    def __init__(
+        self, engine: Engine, folder: Path, server: Server = CHOSEN, **options: Any
+    ) -> None:
+        self.server = server
+        self.titles = {
+            "app master": server.master,
+            "app worker": server.worker,
+            "nginx master": "nginx: master",
+            "nginx worker": "nginx: worker",
+        }
+        self.app = folder / "app"
+        self.record = folder / "record"
+        self.app.mkdir(mode=0o755)
+        self.record.mkdir()
+        self.record.chmod(0o1777)
+        (self.app / "app.py").write_text(JUDGE_APP.read_text())
+        self.set_version("1")
+        self._folder = folder
+        self._loads = 0
+        env = {"JUDGE_DIR": "/judge", **options.pop("env", {})}
+        volumes = {
+            str(self.app): {"bind": "/app", "mode": "ro"},
+            str(self.record): {"bind": "/judge", "mode": "rw"},
+        }
+        self.container = engine.run(server=server, env=env, volumes=volumes, **options)
+
+    def set_version(self, version: str) -> None:
+        """What the application says of itself after the next reload."""
+        (self.app / "version.txt").write_text(version)
+
+    def load(self, path: str = "/", **options: Any) -> Load:
+        """Begin a load; options are the judge's command line."""
+        self._loads += 1
+        return Load(self.container, self._folder / f"load{self._loads}.json", path, **options)
+
+    def verdicts(self, *results: Result, ended_by_itself: bool = False) -> Verdicts:
+        """Join what the clients saw with what the application noted.
+
+        ended_by_itself: nginx was not killed, so that its log has all that it accepted.
+        """
+        merged = results[0].merge(*results[1:])
+        accepted = ids_in_log(self.container.logs()) if ended_by_itself else None
+        verdicts = judge(merged, read_record(self.record), accepted)
+        # The judge itself must have had what it needs.
+        assert not verdicts.unrecorded, verdicts
+        assert not verdicts.unknown, verdicts
+        assert merged.counts["client_error"] == 0, merged.counts
+        return verdicts
+
+    def processes(self, role: str) -> list[int]:
+        """Pids inside the container of the processes of a role: a key of `titles`."""
+        script = (
+            "for p in /proc/[0-9]*; do if "
+            f"grep -qa '^{self.titles[role]}' $p/cmdline 2>/dev/null; "
+            "then echo ${p#/proc/}; fi; done"
+        )
+        _, output = self.container.execute("bash", "-c", script)
+        return sorted(int(word) for word in output.split())
+
+    def signal(self, name: str, *pids: int) -> None:
+        """Send a signal to processes inside the container."""
+        numbers = " ".join(map(str, pids))
+        code, output = self.container.execute("bash", "-c", f"kill -{name} {numbers}")
+        assert code == 0, output

@@ -1,0 +1,581 @@
+"""Which callable is found in a folder: each convention in a fresh interpreter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from docker_flask import uwsgi_ini
+from tests.support.harness import run_python
+
+FLASK = "from flask import Flask\n"
+APP = FLASK + "app = Flask(__name__)\n"
+FACTORY = FLASK + "def create_app():\n    return Flask(__name__)\n"
+# A WSGI callable without Flask, which says who it is.
+WSGI = "def {name}(environ, start_response):\n    return [b'{says}']\n"
+
+# Prints {"name", "says", "reason"} or {"error", "message"}. `says`: the body, for Flask its name.
+PROGRAM = """
+import json, os, sys
+from pathlib import Path
+from docker_flask.discovery import find_app
+
+if os.environ.get("WITHOUT_DOTENV"):
+    sys.modules["dotenv"] = None
+os.environ["FLASK_RUN_FROM_CLI"] = "true"
+os.chdir(sys.argv[1])
+try:
+    found = find_app.load(Path.cwd())
+    application = found.application
+    says = getattr(application, "import_name", None)
+    if says is None:
+        says = b"".join(application({}, print)).decode()
+    answer = {"name": found.name, "says": says, "reason": found.reason}
+except BaseException as error:
+    answer = {"error": type(error).__name__, "message": str(error)}
+print("\\n" + json.dumps(answer))
+"""
+
+
+def wsgi(name: str, says: str = "here") -> str:
+    return WSGI.format(name=name, says=says)
+
+
+def locate(
+    folder: Path, files: dict[str, str], app_module: str | None = None, **environ: str
+) -> dict[str, Any]:
+    """What is found in a folder with these files; environ: variables beside APP_MODULE."""
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    unset = dict.fromkeys(("FLASK_APP", "UWSGI_INI", "FLASK_SKIP_DOTENV"), "")
+    env = {**unset, "APP_MODULE": app_module or "", **environ}
+    return run_python(PROGRAM, str(folder), env=env)
+
+
+@pytest.mark.parametrize("file", ["app.py", "wsgi.py", "main.py"])
+@pytest.mark.parametrize(
+    ("text", "expression"),
+    [
+        (APP, "app"),
+        (FLASK + "application = Flask(__name__)\n", "application"),
+        (FLASK + "shop = Flask(__name__)\n", "shop"),
+        (FACTORY, "create_app()"),
+        (FLASK + "def make_app(config=None):\n    return Flask(__name__)\n", "make_app()"),
+        (FLASK + "def create_app(*names, **more):\n    return Flask(__name__)\n", "create_app()"),
+    ],
+    ids=lambda text: text if "\n" not in text else "",
+)
+def test_usual_names(tmp_path: Path, file: str, text: str, expression: str) -> None:
+    found = locate(tmp_path, {file: text})
+    module = file.removesuffix(".py")
+    assert found == {
+        "name": f"{module}:{expression}",
+        "says": module,
+        "reason": f"the usual names in {tmp_path}",
+    }
+
+
+@pytest.mark.parametrize("expression", ["app", "application"])
+def test_any_wsgi_callable(tmp_path: Path, expression: str) -> None:
+    assert locate(tmp_path, {"app.py": wsgi(expression)})["says"] == "here"
+
+
+@pytest.mark.parametrize(
+    ("files", "name"),
+    [
+        # app.py before wsgi.py before main.py; what is only a helper is passed over.
+        ({"app.py": wsgi("app"), "wsgi.py": wsgi("app"), "main.py": wsgi("app")}, "app:app"),
+        ({"wsgi.py": wsgi("app"), "main.py": wsgi("app")}, "wsgi:app"),
+        ({"app.py": "HELPER = 1\n", "main.py": wsgi("app")}, "main:app"),
+        # A ready application before a factory; a variable of that name is no application.
+        ({"app.py": wsgi("app") + "def create_app():\n    return None\n"}, "app:app"),
+        ({"app.py": "app = 'a name'\n" + wsgi("application")}, "app:application"),
+        # A factory that wants arguments can't be called.
+        ({"app.py": "def create_app(config): ...\n", "wsgi.py": wsgi("app")}, "wsgi:app"),
+        # A package.
+        ({"app/__init__.py": wsgi("app")}, "app:app"),
+        ({"app/__init__.py": "", "app/main.py": wsgi("app")}, "app.main:app"),
+        ({"app/__init__.py": "", "app/app.py": wsgi("app")}, "app.app:app"),
+        ({"app/main.py": wsgi("app")}, "app.main:app"),
+        ({"app/wsgi.py": wsgi("app")}, "app.wsgi:app"),
+        # The same application under two names is one.
+        ({"app.py": FLASK + "site = Flask('site')\nshop = site\n"}, "app:shop"),
+        # A package of another name, with its application under another name, or in a module.
+        ({"shop/__init__.py": FLASK + "site = Flask(__name__)\n"}, "shop:site"),
+        ({"shop/__init__.py": "", "shop/app.py": wsgi("app")}, "shop.app:app"),
+        ({"src/shop/__init__.py": "", "src/shop/wsgi.py": APP}, "shop.wsgi:app"),
+        (
+            {
+                "shop/__init__.py": "",
+                "shop/main.py": APP,
+                "tests/__init__.py": "from shop.main import app\n",
+            },
+            "shop.main:app",
+        ),
+        ({"shop/__init__.py": APP}, "shop:app"),
+        ({"shop/__init__.py": wsgi("app")}, "shop:app"),
+        ({"shop/__init__.py": FACTORY}, "shop:create_app()"),
+        (
+            {"shop/__init__.py": "from .web import app\n", "shop/web.py": wsgi("app")},
+            "shop:app",
+        ),
+        # A package beside others that are none of the application.
+        (
+            {
+                "shop/__init__.py": APP,
+                "lib/__init__.py": "",
+                "tests/__init__.py": "import os\n",
+            },
+            "shop:app",
+        ),
+        # The usual names before a package of another name.
+        ({"shop/__init__.py": APP, "wsgi.py": "from shop import app\n"}, "wsgi:app"),
+        # src layout.
+        ({"src/app.py": wsgi("app")}, "app:app"),
+        ({"src/shop/__init__.py": APP}, "shop:app"),
+        ({"src/shop/__init__.py": "", "src/app.py": "import shop\n" + wsgi("app")}, "app:app"),
+    ],
+)
+def test_order_and_packages(tmp_path: Path, files: dict[str, str], name: str) -> None:
+    found = locate(tmp_path, files)
+    assert found.get("name") == name, found
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {
+            "__init__.py": FLASK + "app = Flask(__name__)\nfrom app import views\n",
+            "views.py": "from app import app\n",
+        },
+        {
+            "__init__.py": FLASK + "app = Flask(__name__)\nfrom . import views\n",
+            "views.py": "from . import app\n",
+        },
+    ],
+    ids=["from app import app", "relative"],
+)
+def test_the_folder_is_the_package(tmp_path: Path, files: dict[str, str]) -> None:
+    found = locate(tmp_path / "app", files)
+    assert (found.get("name"), found.get("says")) == ("app:app", "app"), found
+
+
+def test_the_folder_is_the_package_with_its_application_in_a_module(tmp_path: Path) -> None:
+    files = {"__init__.py": "", "app.py": "from .words import HERE\n" + wsgi("app"), "words.py": ""}
+    files["words.py"] = "HERE = 1\n"
+    assert locate(tmp_path / "app", files)["name"] == "app.app:app"
+
+
+def test_modules_import_their_neighbours(tmp_path: Path) -> None:
+    files = {"app.py": "import words\n" + wsgi("app"), "words.py": "", "src/more.py": ""}
+    assert locate(tmp_path, files)["name"] == "app:app"
+
+
+def test_app_run_at_top_level_does_not_serve(tmp_path: Path) -> None:
+    for call in ("app.run()", "app.run(debug=True)", "app.run(host='0.0.0.0', port=5000)"):
+        text = FLASK + f"app = Flask(__name__)\n{call}\n"
+        assert locate(tmp_path, {"app.py": text})["name"] == "app:app"
+
+
+@pytest.mark.parametrize(
+    ("app_module", "says"),
+    [
+        ("shop.web:site", "site"),
+        ("shop.web", "app"),
+        ("shop.web:holder.inner", "inner"),
+        ("shop.web:make()", "made one 1"),
+        ("shop.web:make('two')", "made two 1"),
+        ("shop.web:make('two', n=2)", "made two 2"),
+        ("shop.web:make(n=[1, {'a': None}])", "made one [1, {'a': None}]"),
+        ("inner.deep:app", "deep"),
+        # A factory as Flask writes it, without a call; no application that takes anything.
+        ("shop.web:make", "made one 1"),
+        ("shop.web:decorated", "decorated"),
+    ],
+)
+def test_app_module(tmp_path: Path, app_module: str, says: str) -> None:
+    files = {
+        "app.py": wsgi("app", "not this one"),
+        "shop/web.py": (
+            wsgi("site", "site")
+            + wsgi("app", "app")
+            + "class holder:\n    inner = staticmethod(lambda e, s: [b'inner'])\n"
+            + "def make(name='one', n=1):\n"
+            + "    return lambda e, s: [f'made {name} {n}'.encode()]\n"
+            + "def decorated(*names, **more):\n    return [names and b'decorated']\n"
+        ),
+        "src/inner/deep.py": wsgi("app", "deep"),
+        "hello.py": wsgi("app", "FLASK_APP"),
+        "uwsgi.ini": "[uwsgi]\nmodule = hello\n",
+    }
+    found = locate(tmp_path, files, app_module, FLASK_APP="hello")
+    assert found.get("says") == says, found
+    assert found["reason"] == "APP_MODULE"
+
+
+@pytest.mark.parametrize(
+    ("files", "app_module", "words"),
+    [
+        ({}, None, ["`app.py`", "`wsgi.py`", "`main.py`", "APP_MODULE="]),
+        ({"README": ""}, None, ["`app.py`"]),
+        ({"app.py": "x = 1\n"}, None, ["app hold", "`create_app`", "APP_MODULE="]),
+        ({"app.py": "", "main.py": ""}, None, ["app, main hold"]),
+        (
+            {"app.py": "def create_app(config): ...\n"},
+            None,
+            ["app hold", "`create_app` in app wants arguments"],
+        ),
+        (
+            {
+                f"{name}/{file}": text
+                for name in ("one", "two")
+                for file, text in (("__init__.py", ""), ("app.py", APP))
+            },
+            None,
+            ["several", "`one`, `two`", "APP_MODULE="],
+        ),
+        ({"app.py": "async def app(scope, receive, send): ...\n"}, None, ["app:app", "environ"]),
+        (
+            {"app.py": FLASK + "one = Flask('one')\ntwo = Flask('two')\n"},
+            None,
+            ["several", "`one`, `two`", "APP_MODULE="],
+        ),
+        (
+            {"one/__init__.py": APP, "two/__init__.py": FACTORY},
+            None,
+            ["several", "`one`, `two`", "APP_MODULE="],
+        ),
+        ({"app.py": "def create_app(): ...\n"}, None, ["app:create_app()", "NoneType"]),
+        ({"shop.py": "x = 1\n"}, "shop:x", ["shop:x", "int"]),
+        ({"shop.py": "x = 1\n"}, "shop:y", ["'y'", "shop"]),
+        ({"shop.py": "x = 1\n"}, "shop", ["APP_MODULE='shop'"]),
+        ({"shop.py": "x = 1\n"}, "shop:1 x", ["'1 x' is neither a name nor a call"]),
+        ({"shop.py": FACTORY}, "shop:create_app(1)", ["'create_app(1)' can't be called", "many"]),
+        ({"shop.py": "def create_app(n): ...\n"}, "shop:create_app", ["environ"]),
+        ({}, "no_such_module:app", ["no module named 'no_such_module'", "APP_MODULE="]),
+        ({"shop/__init__.py": ""}, "shop.web:app", ["no module named 'shop.web'"]),
+    ],
+)
+def test_not_found(
+    tmp_path: Path, files: dict[str, str], app_module: str | None, words: list[str]
+) -> None:
+    answer = locate(tmp_path, files, app_module)
+    assert answer.get("error") == "NotFound", answer
+    assert [word for word in words if word not in answer["message"]] == [], answer["message"]
+    assert "\n" not in answer["message"]
+
+
+@pytest.mark.parametrize(
+    ("files", "app_module", "error", "message"),
+    [
+        ({"app.py": "raise RuntimeError('broken here')\n"}, None, "RuntimeError", "broken here"),
+        ({"app.py": "import no_such_package\n"}, None, "ModuleNotFoundError", "no_such_package"),
+        ({"app.py": "def f(:\n"}, None, "SyntaxError", "invalid syntax"),
+        ({"app.py": "import sys\nsys.exit(4)\n"}, None, "SystemExit", "4"),
+        ({"app.py": "def create_app():\n    1 / 0\n"}, None, "ZeroDivisionError", "division"),
+        # Another file is not taken in its place.
+        ({"app.py": "1 / 0\n", "main.py": wsgi("app")}, None, "ZeroDivisionError", "division"),
+        ({"shop.py": "import shop.web\n"}, "shop:app", "ModuleNotFoundError", "shop.web"),
+    ],
+)
+def test_errors_of_the_application_pass_through(
+    tmp_path: Path, files: dict[str, str], app_module: str | None, error: str, message: str
+) -> None:
+    answer = locate(tmp_path, files, app_module)
+    assert answer.get("error") == error, answer
+    assert message in answer["message"]
+
+
+def test_factory_arguments_are_literals_only(tmp_path: Path) -> None:
+    files = {"shop.py": "def make(name):\n    return lambda e, s: [name.encode()]\n"}
+    trace = tmp_path / "trace"
+    answer = locate(tmp_path, files, f"shop:make(open({str(trace)!r}, 'w'))")
+    assert answer["error"] == "NotFound"
+    assert "not all literals" in answer["message"]
+    assert not trace.exists()
+
+
+# --- FLASK_APP, .flaskenv and .env -----------------------------------------------------------
+
+MANY = wsgi("app", "app") + wsgi("app2", "app2") + "def create_app(name='factory'):\n"
+MANY += "    return lambda e, s: [name.encode()]\n"
+HELLO = {
+    "hello.py": MANY,
+    "my-hello.py": wsgi("app", "hyphen"),
+    "path/to/hello.py": wsgi("app", "path"),
+    "package/__init__.py": wsgi("app", "package"),
+    "package/module.py": "from . import app as package\n" + wsgi("app", "module"),
+    "src/inner.py": wsgi("app", "src"),
+}
+
+
+@pytest.mark.parametrize(
+    ("flask_app", "name", "says"),
+    [
+        ("hello", "hello:app", "app"),
+        ("hello.py", "hello:app", "app"),
+        (" hello.py ", "hello:app", "app"),
+        ("./hello.py", "hello:app", "app"),
+        ("my-hello.py", "my-hello:app", "hyphen"),
+        ("path/to/hello", "hello:app", "path"),
+        ("path/to/hello.py", "hello:app", "path"),
+        ("hello:app2", "hello:app2", "app2"),
+        ("hello.py:app2", "hello:app2", "app2"),
+        ("hello:create_app", "hello:create_app()", "factory"),
+        ("hello:create_app()", "hello:create_app()", "factory"),
+        ("hello:create_app('dev')", "hello:create_app('dev')", "dev"),
+        ("hello: create_app(name='dev')", "hello:create_app(name='dev')", "dev"),
+        ("package", "package:app", "package"),
+        ("package/", "package:app", "package"),
+        ("package/__init__.py", "package:app", "package"),
+        ("package.module", "package.module:app", "module"),
+        ("package/module.py", "package.module:app", "module"),
+        ("./src/inner", "inner:app", "src"),
+        ("inner", "inner:app", "src"),
+    ],
+)
+def test_flask_app(tmp_path: Path, flask_app: str, name: str, says: str) -> None:
+    files = {**HELLO, "app.py": wsgi("app", "not this one"), "uwsgi.ini": "[uwsgi]\nmodule = app\n"}
+    found = locate(tmp_path, files, FLASK_APP=flask_app)
+    assert found == {"name": name, "says": says, "reason": "FLASK_APP"}
+
+
+def test_flask_app_by_an_absolute_path(tmp_path: Path) -> None:
+    found = locate(tmp_path, HELLO, FLASK_APP=f"{tmp_path}/path/to/hello.py:app")
+    assert found.get("says") == "path", found
+
+
+@pytest.mark.parametrize(
+    ("init", "flask_app", "name"),
+    [
+        # An __init__.py that says nothing makes no package of the folder.
+        ("", "app.py", "app:app"),
+        ("", "app", "app:app"),
+        ("from flask import Flask\nshop = Flask(__name__)\n", "__init__.py", "shop:shop"),
+        ("from flask import Flask\nshop = Flask(__name__)\n", ".", "shop:shop"),
+        ("from flask import Flask\nshop = Flask(__name__)\n", "app.py", "shop.app:app"),
+        ("from flask import Flask\nshop = Flask(__name__)\n", "shop.app:app", "shop.app:app"),
+    ],
+)
+def test_flask_app_where_the_folder_is_a_package(
+    tmp_path: Path, init: str, flask_app: str, name: str
+) -> None:
+    files = {"__init__.py": init, "app.py": wsgi("app")}
+    found = locate(tmp_path / "shop", files, FLASK_APP=flask_app)
+    assert found.get("name") == name, found
+
+
+@pytest.mark.parametrize(
+    ("flask_app", "words"),
+    [
+        ("nothing", ["no module named 'nothing'"]),
+        ("nothing.py", ["no module named 'nothing'"]),
+        ("./nothing.py", ["no module named", "nothing"]),
+        ("path/nothing.py:app", ["no module named", "path/nothing"]),
+        ("hello:nothing", ["no 'nothing' in hello"]),
+        ("hello:create_app(x", ["neither a name nor a call"]),
+        ("hello:create_app(color=1)", ["can't be called", "color"]),
+        ("path", ["path holds none of `app`"]),
+    ],
+)
+def test_flask_app_that_is_wrong(tmp_path: Path, flask_app: str, words: list[str]) -> None:
+    answer = locate(tmp_path, {**HELLO, "app.py": wsgi("app")}, FLASK_APP=flask_app)
+    assert answer.get("error") == "NotFound", answer
+    message = answer["message"]
+    assert message.startswith(f"no WSGI callable by FLASK_APP={flask_app!r}: "), message
+    assert [word for word in [*words, "APP_MODULE="] if word not in message] == [], message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("files", "environ", "name", "place"),
+    [
+        ({".flaskenv": "FLASK_APP=hello\n"}, {}, "hello:app", ".flaskenv"),
+        ({".flaskenv": "FLASK_APP='hello:app2'\n"}, {"FLASK_APP": ""}, "hello:app2", ".flaskenv"),
+        ({".flaskenv": "FLASK_APP=app\n", ".env": "FLASK_APP=hello"}, {}, "hello:app", ".env"),
+        ({".flaskenv": "FLASK_APP=app\n"}, {"FLASK_APP": "hello"}, "hello:app", ""),
+        (
+            {".flaskenv": "FLASK_APP=hello\n", "uwsgi.ini": "[uwsgi]\nmodule=app\n"},
+            {},
+            "hello:app",
+            ".flaskenv",
+        ),
+        ({"../.env": "FLASK_APP=hello\n"}, {}, "hello:app", "../.env"),
+    ],
+)
+def test_flask_app_in_a_file(
+    tmp_path: Path, files: dict[str, str], environ: dict[str, str], name: str, place: str
+) -> None:
+    folder = tmp_path / "app"
+    found = locate(folder, {**HELLO, "app.py": wsgi("app"), **files}, **environ)
+    where = f" in {(folder / place).resolve()}" if place else ""
+    assert (found.get("name"), found.get("reason")) == (name, f"FLASK_APP{where}"), found
+
+
+def test_a_file_sets_what_the_environment_does_not(tmp_path: Path) -> None:
+    body = "repr([os.environ.get(name) for name in ('ONE', 'TWO', 'THREE')]).encode()"
+    files = {
+        "app.py": f"import os\nSEEN = {body}\ndef app(e, s):\n    return [SEEN]\n",
+        ".flaskenv": "ONE=flaskenv\nTWO=flaskenv\nTHREE=flaskenv\n",
+        ".env": "export TWO=env\nTHREE=env\n",
+    }
+    found = locate(tmp_path, files, THREE="environment")
+    assert found["says"] == "['flaskenv', 'env', 'environment']"
+    assert found["reason"] == f"the usual names in {tmp_path}"
+    found = locate(tmp_path, files, THREE="environment", FLASK_SKIP_DOTENV="1")
+    assert found["says"] == "[None, None, 'environment']"
+
+
+def test_a_file_without_python_dotenv_is_named(tmp_path: Path) -> None:
+    files = {".flaskenv": "FLASK_APP=hello\n", "hello.py": wsgi("app")}
+    note = f"; {tmp_path}/.flaskenv not read, for want of python-dotenv"
+    answer = locate(tmp_path, files, WITHOUT_DOTENV="1")
+    assert f"no package{note}; set APP_MODULE=" in answer["message"]
+    found = locate(tmp_path, {**files, "app.py": wsgi("app")}, WITHOUT_DOTENV="1")
+    assert found["reason"] == f"the usual names in {tmp_path}{note}"
+
+
+# --- uwsgi.ini -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ini", "name", "option"),
+    [
+        ("module = main\ncallable = app\n", "main:app", "module"),
+        ("module = main:app\n", "main:app", "module"),
+        ("module=main:app\r\n", "main:app", "module"),
+        # What uWSGI itself takes where nothing is said; failing that, the usual names.
+        ("module = main\n", "main:application", "module"),
+        ("module = hello\n", "hello:app", "module"),
+        ("wsgi = hello:app2\n", "hello:app2", "wsgi"),
+        ("module = hello:create_app()\n", "hello:create_app()", "module"),
+        ("module = hello\ncallable = create_app('x')\n", "hello:create_app('x')", "module"),
+        ("module = package.module\n", "package.module:app", "module"),
+        ("module = wrong\nmodule = hello\n", "hello:app", "module"),
+        ("; module = wrong\n# module = wrong\nmodule = hello\n", "hello:app", "module"),
+        ("wsgi-file = path/to/hello.py\n", "hello:app", "wsgi-file"),
+        ("file = package/module.py\ncallable = app\n", "package.module:app", "file"),
+        ("wsgi-file = site.wsgi\n", "site_wsgi:application", "wsgi-file"),
+        ("chdir = path/to\nmodule = hello\n", "hello:app", "module"),
+        ("chdir = %d/path\nwsgi-file = to/hello.py\n", "hello:app", "wsgi-file"),
+        ("pythonpath = lib\npp = more\nmodule = inside\n", "inside:app", "module"),
+        ("base = lib\npython-path = %(base)\nmodule = inside\n", "inside:app", "module"),
+        ("processes = 2\n[other]\nmodule = hello\n", "main:app", ""),
+        ("socket = :80\n", "main:app", ""),
+    ],
+)
+def test_uwsgi_ini(tmp_path: Path, ini: str, name: str, option: str) -> None:
+    files = {
+        **HELLO,
+        "main.py": wsgi("app", "app") + wsgi("application", "application"),
+        "site.wsgi": wsgi("application"),
+        "lib/inside.py": "import words\n" + wsgi("app"),
+        "lib/words.py": "",
+        "more/inside.py": "",
+        "uwsgi.ini": f"[uwsgi]\n{ini}",
+    }
+    found = locate(tmp_path, files)
+    reason = f"{option} in {tmp_path}/uwsgi.ini" if option else f"the usual names in {tmp_path}"
+    assert (found.get("name"), found.get("reason")) == (name, reason), found
+
+
+@pytest.mark.parametrize("variable", ["UWSGI_INI", "DOCKER_FLASK_UWSGI_INI"])
+def test_uwsgi_ini_of_another_name(tmp_path: Path, variable: str) -> None:
+    files = {
+        "uwsgi.ini": "[uwsgi]\nmodule = wrong\n",
+        "deploy/site.ini": "[uwsgi]\nmodule = hello\n",
+        "hello.py": wsgi("app"),
+    }
+    for path in ("deploy/site.ini", f"{tmp_path}/deploy/site.ini"):
+        found = locate(tmp_path, files, **{variable: path})
+        assert found.get("reason") == f"module in {tmp_path}/deploy/site.ini", found
+
+
+def test_uwsgi_ini_changes_the_folder(tmp_path: Path) -> None:
+    text = "import os\nSEEN = os.getcwd().encode()\ndef app(e, s):\n    return [SEEN]\n"
+    files = {"uwsgi.ini": "[uwsgi]\nchdir = site\nmodule = hello\n", "site/hello.py": text}
+    assert locate(tmp_path, files)["says"] == f"{tmp_path}/site"
+
+
+@pytest.mark.parametrize(
+    ("ini", "words"),
+    [
+        ("module = nothing\n", ["module='nothing' in", "no module named 'nothing'"]),
+        ("module = hello\ncallable = nothing\n", ["no 'nothing' in hello"]),
+        ("wsgi-file = nothing.py\n", ["wsgi-file='nothing.py' in", "no module named 'nothing'"]),
+        ("chdir = /nowhere\nmodule = hello\n", ["chdir='/nowhere' in", "No such file"]),
+    ],
+)
+def test_uwsgi_ini_that_is_wrong(tmp_path: Path, ini: str, words: list[str]) -> None:
+    files = {**HELLO, "app.py": wsgi("app"), "uwsgi.ini": f"[uwsgi]\n{ini}"}
+    answer = locate(tmp_path, files)
+    assert answer.get("error") == "NotFound", answer
+    words = [*words, f"{tmp_path}/uwsgi.ini", "APP_MODULE="]
+    assert [word for word in words if word not in answer["message"]] == [], answer["message"]
+
+
+def test_uwsgi_ini_is_read_as_uwsgi_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Repeated names, names without a value, whole lines as comments, placeholders."""
+    monkeypatch.setenv("SHOP", "tea")
+    path = tmp_path / "site.ini"
+    path.write_bytes(
+        b"module = outside\r\n[uwsgi]\r\n; one\r\n  # two\r\n\r\nmodule = a:b ; no comment\r\n"
+        b"env = A=1\r\nenv = B=2\r\nmaster\r\nname = $(SHOP)-%n\r\nlog = %d%(name).log %% %x\r\n"
+        b"mount = /=%(unknown)\r\n[other]\r\nmodule = outside\r\n[uwsgi]\r\nlate = \xff\r\n"
+    )
+    assert uwsgi_ini.read(path) == [
+        ("module", "a:b ; no comment"),
+        ("env", "A=1"),
+        ("env", "B=2"),
+        ("master", ""),
+        ("name", "tea-site"),
+        ("log", f"{tmp_path}/tea-site.log % %x"),
+        ("mount", "/=%(unknown)"),
+        ("late", "\ufffd"),
+    ]
+
+
+def test_python_path_is_searched(tmp_path: Path) -> None:
+    files = {"lib/words.py": "HERE = b'lib'\n", "app/app.py": "import words\n" + wsgi("app")}
+    locate(tmp_path, files)
+    found = locate(tmp_path / "app", {}, PYTHONPATH=f"{tmp_path}/lib")
+    assert found.get("name") == "app:app", found
+
+
+# --- in an image that is built on this one ---------------------------------------------------
+
+
+SAMPLE = {"app.py": (Path(__file__).parents[2] / "app/app.py").read_text()}
+
+
+@pytest.mark.parametrize(
+    ("files", "name"),
+    [
+        ({"main.py": wsgi("app")}, "main:app"),
+        ({"wsgi.py": wsgi("application")}, "wsgi:application"),
+        ({"app/__init__.py": "", "app/main.py": wsgi("app")}, "app.main:app"),
+        ({"src/app.py": wsgi("app")}, "app:app"),
+        ({"src/shop/__init__.py": wsgi("app")}, "shop:app"),
+        ({"shop/__init__.py": wsgi("app")}, "shop:app"),
+        ({"__init__.py": wsgi("app")}, "image:app"),
+        # A folder without __init__.py, which app.py hides; not named, and named.
+        ({"app/main.py": wsgi("app")}, "app.main:app"),
+        ({"uwsgi.ini": "[uwsgi]\nmodule = app.x\n", "app/x.py": wsgi("app")}, "app.x:app"),
+        # Somebody's own, in its place.
+        ({"app.py": wsgi("app"), "main.py": wsgi("app", "main")}, "app:app"),
+    ],
+)
+def test_the_sample_gives_way(tmp_path: Path, files: dict[str, str], name: str) -> None:
+    """The files of the sample lie in /app, and those of the application beside them."""
+    found = locate(tmp_path / "image", SAMPLE | files, UPLOAD_FOLDER=str(tmp_path / "uploads"))
+    assert (found.get("name"), found.get("says")) == (name, "here"), found
+
+
+@pytest.mark.parametrize("files", [{}, {"main.py": "HELPER = 1\n"}])
+def test_the_sample_stays_without_another(tmp_path: Path, files: dict[str, str]) -> None:
+    found = locate(tmp_path / "image", SAMPLE | files, UPLOAD_FOLDER=str(tmp_path / "uploads"))
+    assert (found.get("name"), found.get("says")) == ("app:app", "app"), found

@@ -1,0 +1,272 @@
+"""What becomes of X-Forwarded-*: believed from trusted proxies, dropped from everybody else."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from docker_flask.configuration.settings import PRIVATE
+from docker_flask.worker import proxy_headers
+from docker_flask.worker.proxy_headers import TrustedProxies
+
+TRUSTED = "10.0.0.0/8 192.0.2.1 2001:db8::/32"
+PROXY, CLIENT, STRANGER = "10.0.0.2", "203.0.113.9", "198.51.100.7"
+
+
+def seen(peer: str = PROXY, trusted: str = TRUSTED, **environ: str) -> dict[str, Any]:
+    """The environment as the application gets it; keywords: request headers, or what WSGI has."""
+    given = {
+        name if name in ("SCRIPT_NAME", "PATH_INFO", "wsgi.url_scheme") else f"HTTP_{name}": value
+        for name, value in environ.items()
+    }
+    basis = {"SERVER_NAME": "", "SERVER_PORT": "80", "SCRIPT_NAME": "", "PATH_INFO": "/"}
+    got: dict[str, Any] = {}
+
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        got.update(environ)
+        return [b"body"]
+
+    whole = {**basis, "wsgi.url_scheme": "http", "HTTP_HOST": "inner:8080", "REMOTE_ADDR": peer}
+    assert TrustedProxies(application, trusted)(whole | given, None) == [b"body"]
+    return got
+
+
+EVERYTHING = {
+    "X_FORWARDED_FOR": CLIENT,
+    "X_FORWARDED_PROTO": "https",
+    "X_FORWARDED_HOST": "shop.example",
+    "X_FORWARDED_PORT": "8443",
+    "X_FORWARDED_PREFIX": "/shop",
+    "X_FORWARDED_SSL": "on",
+    "X_REAL_IP": CLIENT,
+    "FORWARDED": f"for={CLIENT};proto=https",
+}
+
+
+def test_a_trusted_proxy_is_believed() -> None:
+    assert seen(**EVERYTHING) == {
+        "REMOTE_ADDR": CLIENT,
+        "wsgi.url_scheme": "https",
+        "HTTP_HOST": "shop.example:8443",
+        "SERVER_NAME": "shop.example",
+        "SERVER_PORT": "8443",
+        "SCRIPT_NAME": "/shop",
+        "PATH_INFO": "/",
+        "HTTP_X_FORWARDED_FOR": CLIENT,
+        "HTTP_X_FORWARDED_PROTO": "https",
+        "HTTP_X_FORWARDED_HOST": "shop.example:8443",
+        "HTTP_X_FORWARDED_PORT": "8443",
+        "HTTP_X_FORWARDED_PREFIX": "/shop",
+        "HTTP_X_FORWARDED_SSL": "on",
+        "HTTP_X_REAL_IP": CLIENT,
+        "HTTP_FORWARDED": f"for={CLIENT};proto=https",
+    }
+
+
+@pytest.mark.parametrize("peer", [STRANGER, "11.0.0.2", "192.0.2.2", "2001:db9::1", "::1", "", "x"])
+def test_nobody_else_is(peer: str) -> None:
+    assert seen(peer, **EVERYTHING) == {
+        "REMOTE_ADDR": peer,
+        "wsgi.url_scheme": "http",
+        "HTTP_HOST": "inner:8080",
+        "SERVER_NAME": "",
+        "SERVER_PORT": "80",
+        "SCRIPT_NAME": "",
+        "PATH_INFO": "/",
+        "HTTP_X_FORWARDED_FOR": peer,
+        "HTTP_X_FORWARDED_PROTO": "http",
+    }
+
+
+def test_without_trusted_proxies_nobody_is() -> None:
+    assert seen(PROXY, trusted="", **EVERYTHING) == {
+        **seen(STRANGER, **EVERYTHING),
+        "REMOTE_ADDR": PROXY,
+        "HTTP_X_FORWARDED_FOR": PROXY,
+    }
+
+
+@pytest.mark.parametrize("peer", ["10.0.0.2", "10.255.255.255", "192.0.2.1", "2001:db8::1"])
+def test_addresses_and_networks(peer: str) -> None:
+    assert seen(peer, X_FORWARDED_FOR=CLIENT)["REMOTE_ADDR"] == CLIENT
+
+
+@pytest.mark.parametrize(
+    ("peer", "trusted"),
+    [
+        ("10.1.2.3", True),
+        ("172.16.0.1", True),
+        ("172.31.255.255", True),
+        ("172.32.0.1", False),
+        ("192.168.1.1", True),
+        ("127.0.0.1", True),
+        ("169.254.1.1", True),
+        ("100.64.0.1", False),
+        ("8.8.8.8", False),
+        ("::1", True),
+        ("fd00::1", True),
+        ("fe80::1", True),
+        ("::ffff:10.1.2.3", True),
+        ("::ffff:8.8.8.8", False),
+        ("2001:db8::1", False),
+    ],
+)
+def test_private(peer: str, trusted: bool) -> None:
+    by_proxy = seen(peer, trusted=" ".join(PRIVATE), X_FORWARDED_PROTO="https")
+    assert by_proxy["wsgi.url_scheme"] == ("https" if trusted else "http")
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "client"),
+    [
+        ("", PROXY),
+        (CLIENT, CLIENT),
+        (f"{STRANGER}, {CLIENT}", CLIENT),  # what the client claims stands before it
+        (f"10.0.0.99, {CLIENT}", CLIENT),
+        (f"{CLIENT}, 10.0.0.3, 192.0.2.1", CLIENT),  # a chain of proxies
+        (f"{STRANGER}, {CLIENT},10.0.0.3", CLIENT),
+        (f"{CLIENT}, 11.0.0.3", "11.0.0.3"),  # a chain with one that is not trusted
+        ("10.0.0.8, 10.0.0.9", "10.0.0.8"),  # a client among the trusted
+        ("2001:db9::5", "2001:db9::5"),
+        ("2001:DB9:0::5, 2001:db8::1", "2001:db9::5"),
+        (f"{CLIENT}:4711", CLIENT),
+        ("[2001:db9::5]:4711", "2001:db9::5"),
+        ("[2001:db9::5]", "2001:db9::5"),
+        (f"::ffff:{CLIENT}, ::ffff:10.0.0.3", CLIENT),
+        (f"{CLIENT}, 10.0.0.3:1234 , [2001:db8::7]:99", CLIENT),
+        # What is no address ends it: nobody trusted vouches for those before.
+        ("unknown", PROXY),
+        (f"{CLIENT}, unknown", PROXY),
+        (f"{CLIENT}, unknown, 10.0.0.3", "10.0.0.3"),
+        ("_hidden, 10.0.0.3", "10.0.0.3"),
+        ("203.0.113.9.1", PROXY),
+        ("203.0.113.999", PROXY),
+        ("0x7f.1", PROXY),
+        ("fe80::1%<script>", PROXY),
+        ("<script>", PROXY),
+        ("localhost", PROXY),
+        ("[", PROXY),
+        (":", PROXY),
+        ("\u0661.1.1.1", PROXY),
+        (f",, ,{CLIENT},,", CLIENT),
+        (f"{STRANGER} {CLIENT}", CLIENT),  # as nginx reads it
+        ("10.0.0.3," * 5_000, "10.0.0.3"),
+    ],
+)
+def test_client(forwarded: str, client: str) -> None:
+    got = seen(X_FORWARDED_FOR=forwarded)
+    assert got["REMOTE_ADDR"] == client
+    assert got["HTTP_X_FORWARDED_FOR"] == client
+
+
+@pytest.mark.parametrize(
+    ("said", "scheme"),
+    [
+        ("https", "https"),
+        ("HTTPS", "https"),
+        ("http", "http"),
+        (" https ", "https"),
+        ("http,https", "https"),  # the nearest proxy's
+        ("https, http", "http"),
+        ("javascript", "http"),
+        ("https, javascript", "http"),
+        ("https:", "http"),
+        ("ftp", "http"),
+        ("", "http"),
+    ],
+)
+def test_scheme(said: str, scheme: str) -> None:
+    got = seen(X_FORWARDED_PROTO=said)
+    assert got["wsgi.url_scheme"] == scheme
+    assert got["HTTP_X_FORWARDED_PROTO"] == scheme
+
+
+@pytest.mark.parametrize("peer", [PROXY, STRANGER])
+def test_a_scheme_that_the_server_took_from_the_client_is_forgotten(peer: str) -> None:
+    odd = {"X_FORWARDED_PROTO": "javascript", "wsgi.url_scheme": "javascript"}
+    assert seen(peer, **odd)["wsgi.url_scheme"] == "http"
+
+
+@pytest.mark.parametrize(
+    ("headers", "host", "port"),
+    [
+        ({}, "inner:8080", "8080"),
+        ({"HOST": "shop.example"}, "shop.example", "80"),
+        ({"X_FORWARDED_HOST": "shop.example"}, "shop.example", "80"),
+        ({"X_FORWARDED_HOST": "shop.example:8443"}, "shop.example:8443", "8443"),
+        ({"X_FORWARDED_HOST": "shop.example", "X_FORWARDED_PROTO": "https"}, "shop.example", "443"),
+        ({"X_FORWARDED_HOST": "evil.example, shop.example"}, "shop.example", "80"),
+        ({"X_FORWARDED_HOST": "[2001:db8::1]"}, "[2001:db8::1]", "80"),
+        ({"X_FORWARDED_HOST": "[2001:db8::1]:81"}, "[2001:db8::1]:81", "81"),
+        ({"X_FORWARDED_HOST": "my_shop-1"}, "my_shop-1", "80"),
+        ({"X_FORWARDED_PORT": "8443"}, "inner:8443", "8443"),
+        ({"X_FORWARDED_PORT": "443", "X_FORWARDED_PROTO": "https"}, "inner", "443"),
+        # A proxy behind the one that speaks TLS tells its own port.
+        ({"X_FORWARDED_PORT": "80", "X_FORWARDED_PROTO": "https"}, "inner", "443"),
+        ({"HOST": "shop.example:80", "X_FORWARDED_PROTO": "https"}, "shop.example", "443"),
+        ({"X_FORWARDED_HOST": "a:81", "X_FORWARDED_PORT": "82"}, "a:82", "82"),
+        ({"X_FORWARDED_HOST": "a:81", "X_FORWARDED_PORT": "82, 83"}, "a:83", "83"),
+        *(
+            ({"X_FORWARDED_PORT": port}, "inner:8080", "8080")
+            for port in ("0", "65536", "-1", "x", "1 2", "80;", "\u0668", "9" * 400)
+        ),
+        *(
+            ({"X_FORWARDED_HOST": host}, "inner:8080", "8080")
+            for host in ("a/b", "a@b", "a b", "a:", "a:x", "<a>", "[::1", "a,", "\xe4", "a\nb", "?")
+        ),
+    ],
+)
+def test_host_and_port(headers: dict[str, str], host: str, port: str) -> None:
+    got = seen(**headers)
+    assert (got["HTTP_HOST"], got["SERVER_PORT"]) == (host, port)
+    assert got["SERVER_NAME"] == re.sub(r":\d+$", "", host)
+    # A valid one stays, as it was understood; any other is dropped.
+    assert got.get("HTTP_X_FORWARDED_HOST", host) == host
+    assert got.get("HTTP_X_FORWARDED_PORT", port) == port
+
+
+def test_an_invalid_host_stays_out_everywhere() -> None:
+    got = seen(HOST="a b", X_FORWARDED_HOST="c d", X_FORWARDED_PORT="81")
+    assert (got["HTTP_HOST"], got["SERVER_NAME"], got["SERVER_PORT"]) == ("a b", "", "80")
+    assert "HTTP_X_FORWARDED_HOST" not in got
+    assert "HTTP_X_FORWARDED_PORT" not in got
+
+
+@pytest.mark.parametrize(
+    ("prefix", "path", "script_name", "path_info"),
+    [
+        ("/shop", "/", "/shop", "/"),
+        ("/shop/", "/cart", "/shop", "/cart"),
+        ("/shop", "/shop/cart", "/shop", "/cart"),  # a proxy that does not cut it off
+        ("/shop", "/shop/", "/shop", "/"),
+        ("/shop", "/shop", "/shop", ""),
+        ("/shop", "/shopping", "/shop", "/shopping"),
+        ("/a/b-c/d_e.f~1", "/a/b-c/d_e.f~1/x", "/a/b-c/d_e.f~1", "/x"),
+        ("/user/me@home/proxy/http:web:80", "/x", "/user/me@home/proxy/http:web:80", "/x"),
+        ("/evil, /shop", "/x", "/shop", "/x"),
+        *(
+            (prefix, "/x", "", "/x")
+            for prefix in (
+                *("", "/", "//", "shop", "//evil.example", "/a//b", "/a b", '/"', "/<b>"),
+                *("/a?b", "/a#b", "/\xe4", "/%2e", "/a\\b", "/a\nb"),
+            )
+        ),
+    ],
+)
+def test_prefix(prefix: str, path: str, script_name: str, path_info: str) -> None:
+    got = seen(X_FORWARDED_PREFIX=prefix, PATH_INFO=path)
+    assert (got["SCRIPT_NAME"], got["PATH_INFO"]) == (script_name, path_info)
+    assert got.get("HTTP_X_FORWARDED_PREFIX", "") == script_name
+
+
+def test_nginx_drops_what_this_drops() -> None:
+    """With nobody trusted there is no such wrapper in production: nginx does the same."""
+    template = (Path(__file__).parents[2] / "nginx.conf").read_text()
+    emptied = re.findall(r'header\("((?:X-)?(?:Forw|Real)[\w-]+)"\)', template)
+    names = {f"HTTP_X_FORWARDED_{name}" for name in proxy_headers.READ[2:]} | {
+        *proxy_headers.NOT_READ
+    }
+    assert {f"HTTP_{name.upper().replace('-', '_')}" for name in emptied} == names

@@ -1,0 +1,159 @@
+"""Source files: which count, and what is an edit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from docker_flask.debug import supervisor
+from docker_flask.debug.source_watcher import Sources, look
+
+HOUR = 3600 * 10**9
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with some source in it."""
+    (tmp_path / "shop" / "parts").mkdir(parents=True)
+    for name in ("app.py", "shop/__init__.py", "shop/parts/words.py"):
+        (tmp_path / name).write_text("x = 1\n")
+    return tmp_path
+
+
+@pytest.fixture
+def sources(folder: Path) -> Sources:
+    """That folder, remembered."""
+    made = Sources(str(folder))
+    made.remember()
+    return made
+
+
+def names(folder: Path) -> set[str]:
+    """What is looked at, as paths below the folder."""
+    return {os.path.relpath(path, folder) for path in look([str(folder)])}
+
+
+def touch(folder: Path, *paths: str) -> None:
+    for path in paths:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).touch()
+
+
+def make_older(file: Path) -> None:
+    status = file.stat()
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns - HOUR))
+
+
+def write_at_the_same_time(file: Path) -> None:
+    before = file.stat()
+    file.write_text("x = 10\n")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+# --- which files -----------------------------------------------------------------------------
+
+
+def test_source_counts(folder: Path) -> None:
+    touch(folder, ".env", ".flaskenv", "uwsgi.ini", "one/two/three/four.py", "_private/x.py")
+    assert names(folder) == {
+        *("app.py", "shop/__init__.py", "shop/parts/words.py"),
+        *(".env", ".flaskenv", "uwsgi.ini", "one/two/three/four.py", "_private/x.py"),
+    }
+
+
+def test_what_others_wrote_does_not_count(folder: Path) -> None:
+    before = names(folder)
+    touch(folder, ".git/x.py", ".venv/lib/x.py", "node_modules/a/x.py", "__pycache__/x.py")
+    touch(folder, "venv/lib/python3/site-packages/x.py", "page.html", ".app.py.swp", "app.py~")
+    (folder / ".#app.py").symlink_to("somebody@host.1234")  # Emacs
+    assert names(folder) == before
+
+
+def test_links_are_followed_once(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    touch(elsewhere, "lib.py")
+    (folder / "linked").symlink_to(elsewhere)
+    (folder / "file.py").symlink_to(elsewhere / "lib.py")
+    for number in range(30):  # two would take for ever, were they followed
+        (folder / f"loop{number}").symlink_to("..")
+        (folder / "shop" / f"loop{number}").symlink_to(folder)
+    found = look([str(folder)])
+    assert str(elsewhere / "lib.py") in found
+    assert {path for path in found if path.startswith(str(folder))} == {
+        str(folder / name) for name in ("app.py", "file.py", "shop/__init__.py")
+    } | {str(folder / "shop/parts/words.py")}
+
+
+def test_what_is_not_there_is_no_error(folder: Path) -> None:
+    (folder / "nowhere.py").symlink_to("none")
+    assert look([str(folder / "none"), str(folder / "none.py"), str(folder / "nowhere.py")]) == {}
+
+
+# --- what is an edit -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda file: file.write_text("x = 2\n"),
+        lambda file: file.unlink(),
+        lambda file: file.rename(file.with_name("zoo.py")),
+        lambda file: file.chmod(0o600),
+        make_older,
+        write_at_the_same_time,
+    ],
+    ids=["written", "deleted", "renamed", "made readable", "older", "as old"],
+)
+@pytest.mark.parametrize("name", ["app.py", "shop/parts/words.py"])
+def test_edits(sources: Sources, folder: Path, name: str, edit: Callable[[Path], object]) -> None:
+    assert sources.edited() is None
+    make_older(folder / name)
+    sources.remember()
+    edit(folder / name)
+    assert sources.edited() == str(folder / name)
+    sources.remember()
+    assert sources.edited() is None
+
+
+def test_new_files_and_folders_are_edits(sources: Sources, folder: Path) -> None:
+    touch(folder, "new/package/__init__.py")
+    assert sources.edited() == str(folder / "new/package/__init__.py")
+    sources.remember()
+    (folder / "new").rename(folder / "newer")
+    assert sources.edited() == str(folder / "new/package/__init__.py")
+
+
+def test_other_files_are_none(sources: Sources, folder: Path) -> None:
+    touch(folder, "shop.db", "uploads/picture.png", "templates/page.html", "__pycache__/app.pyc")
+    assert sources.edited() is None
+
+
+# --- more places -----------------------------------------------------------------------------
+
+
+def test_a_place_that_is_added(
+    sources: Sources, folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    touch(elsewhere, "lib/x.py", "app.wsgi")
+    (folder / "app.py").write_text("edited before the place was added\n")
+    sources.add(str(elsewhere / "lib"))
+    sources.add(str(elsewhere / "app.wsgi"))
+    assert sources.edited() == str(folder / "app.py")
+    sources.remember()
+    for name in ("lib/x.py", "app.wsgi"):
+        (elsewhere / name).write_text("edited")
+        assert sources.edited() == str(elsewhere / name)
+        sources.remember()
+    (elsewhere / "lib/x.py").unlink()
+    assert sources.edited() == str(elsewhere / "lib/x.py")
+
+
+@pytest.mark.parametrize(
+    ("look_took", "pause"), [(0.0, 0.4), (0.001, 0.4), (0.02, 0.64), (0.1, 1.0), (9.0, 1.0)]
+)
+def test_the_pause_follows_from_what_a_look_takes(look_took: float, pause: float) -> None:
+    assert supervisor.pause_after(look_took) == pytest.approx(pause)

@@ -1,0 +1,265 @@
+"""Which static files nginx may serve: each kind of application in a fresh interpreter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from docker_flask.static_files import StaticFiles
+from tests.support.harness import run_python
+
+# Prints what is found, and what the log says of it.
+PROGRAM = """
+import json, os, sys
+from dataclasses import asdict
+from pathlib import Path
+from docker_flask.discovery import find_app, static_folder
+
+os.chdir(sys.argv[1])
+root = Path.cwd()
+found, words = static_folder.find(find_app.load(root).application, root)
+print("\\n" + json.dumps([found and asdict(found), words]))
+"""
+FLASK = "from datetime import timedelta\nfrom flask import Flask, Blueprint\n"
+APP = FLASK + "app = Flask(__name__)\n"
+WSGI = "def application(environ, start_response):\n    return []\n"
+
+
+def find(folder: Path, app: str, **environ: str) -> tuple[dict[str, Any] | None, str]:
+    """What is found of an application whose folders `static`, `lib` and `media` exist."""
+    for name in ("static", "media", "lib", "static/admin"):
+        (folder / name).mkdir(exist_ok=True)
+        (folder / name / "f.txt").write_text("")
+    if not (folder / "link").exists():
+        (folder / "link").symlink_to(".")
+    (folder / "lib/words.py").write_text("")
+    (folder / "app.py").write_text(app)
+    unset = dict.fromkeys(("APP_MODULE", "FLASK_APP", "UWSGI_INI"), "")
+    found, words = run_python(PROGRAM, str(folder), env=unset | environ)
+    return found, words
+
+
+@pytest.mark.parametrize(
+    ("app", "environ", "url", "folder", "max_age"),
+    [
+        (APP, {}, "/static", "static", None),
+        (FLASK + "app = Flask(__name__, static_folder='media')", {}, "/media", "media", None),
+        (
+            FLASK + "app = Flask(__name__, static_url_path='/a/b-1.2/')",
+            {},
+            "/a/b-1.2",
+            "static",
+            None,
+        ),
+        (FLASK + "def create_app():\n    return Flask(__name__)", {}, "/static", "static", None),
+        (
+            FLASK + "class Mine(Flask):\n    pass\napp = Mine(__name__)",
+            {},
+            "/static",
+            "static",
+            None,
+        ),
+        (APP + "app.static_folder = 'media'", {}, "/static", "media", None),
+        # Its own way of saying how long a file may be kept.
+        (APP + "app.config['SEND_FILE_MAX_AGE_DEFAULT'] = 7", {}, "/static", "static", 7),
+        (
+            APP + "app.config['SEND_FILE_MAX_AGE_DEFAULT'] = timedelta(minutes=1)",
+            {},
+            "/static",
+            "static",
+            60,
+        ),
+        (
+            APP + "app.config['SEND_FILE_MAX_AGE_DEFAULT'] = 7",
+            {"STATIC_MAX_AGE": "0"},
+            "/static",
+            "static",
+            0,
+        ),
+        (APP + "app.get_send_file_max_age = len", {"STATIC_MAX_AGE": "5"}, "/static", "static", 5),
+        # Middleware that changes no path; routes beside the files.
+        (
+            APP + "from werkzeug.middleware.proxy_fix import ProxyFix\n"
+            "app.wsgi_app = ProxyFix(ProxyFix(app.wsgi_app))",
+            {},
+            "/static",
+            "static",
+            None,
+        ),
+        (APP + "app.add_url_rule('/static-pages', 'x', str)", {}, "/static", "static", None),
+        (APP + "app.add_url_rule('/static/other/<x>', 'x', str)", {}, "/static", "static", None),
+        # What the settings say goes first, whatever the application is.
+        (APP, {"STATIC_URL": "/s"}, "/s", "static", None),
+        (APP, {"STATIC_PATH": "/usr/share/doc"}, "/static", "/usr/share/doc", None),
+        (
+            APP + "app.wsgi_app = lambda environ, start: []",
+            {"STATIC_URL": "/static"},
+            "/static",
+            "static",
+            None,
+        ),
+        (
+            FLASK + "app = Flask(__name__, static_folder=None)",
+            {"STATIC_URL": "/s"},
+            "/s",
+            "static",
+            None,
+        ),
+        (
+            FLASK + "app = Flask(__name__, static_folder=None)",
+            {"STATIC_PATH": "/usr/share/doc"},
+            "/static",
+            "/usr/share/doc",
+            None,
+        ),
+        (
+            FLASK + "app = Flask(__name__, static_url_path='')",
+            {"STATIC_PATH": "/usr/share/doc"},
+            "/static",
+            "/usr/share/doc",
+            None,
+        ),
+        (WSGI, {"STATIC_URL": "/s"}, "/s", "static", None),
+        (WSGI, {"STATIC_PATH": "/usr/share/doc"}, "/static", "/usr/share/doc", None),
+    ],
+)
+def test_found(
+    tmp_path: Path, app: str, environ: dict[str, str], url: str, folder: str, max_age: int | None
+) -> None:
+    found, words = find(tmp_path, app, **environ)
+    assert found == {"url": url, "folder": str(tmp_path / folder), "max_age": max_age}
+    assert words == f"nginx serves {url}/ from {tmp_path / folder}"
+
+
+VIEW = """
+import functools
+def guarded(view):
+    @functools.wraps(view)
+    def guard(**named):
+        return view(**named)
+    return guard
+"""
+
+
+@pytest.mark.parametrize(
+    ("app", "environ", "reason"),
+    [
+        # Where source is.
+        (FLASK + "app = Flask(__name__, static_folder='.', static_url_path='/s')", {}, "source"),
+        (FLASK + "app = Flask(__name__, static_folder='..', static_url_path='/s')", {}, "source"),
+        (FLASK + "app = Flask(__name__, static_folder='/', static_url_path='/s')", {}, "source"),
+        (FLASK + "app = Flask(__name__, static_folder='link')", {}, "source"),
+        (FLASK + "import lib.words\napp = Flask(__name__, static_folder='lib')", {}, "source"),
+        (APP, {"STATIC_PATH": "{root}"}, "source"),
+        (APP + "import lib.words", {"STATIC_PATH": "{root}/lib"}, "source"),
+        (WSGI, {"STATIC_PATH": "{root}/.."}, "source"),
+        # Where another answers.
+        (FLASK + "app = Flask(__name__, static_url_path='')", {}, "prefix '/'"),
+        (FLASK + "app = Flask(__name__, static_url_path='/')", {}, "prefix '/'"),
+        (FLASK + "app = Flask(__name__, static_url_path='/a b')", {}, "prefix '/a b/'"),
+        (FLASK + "app = Flask(__name__, static_url_path='/a;}')", {}, "prefix '/a;}/'"),
+        (FLASK + "app = Flask(__name__, static_url_path='/<x>')", {}, "prefix '/<x>/'"),
+        (APP + "app.view_functions['static'] = lambda filename: ''", {}, "view"),
+        (
+            VIEW + APP + "app.view_functions['static'] = guarded(app.view_functions['static'])",
+            {},
+            "view",
+        ),
+        (VIEW + APP + "app.send_static_file = guarded(app.send_static_file)", {}, "view"),
+        (APP + "app.get_send_file_max_age = lambda name: 1", {}, "view"),
+        (
+            FLASK + "class Mine(Flask):\n    def send_static_file(self, filename):\n"
+            "        return ''\napp = Mine(__name__)",
+            {},
+            "view",
+        ),
+        (
+            FLASK + "app = Flask(__name__, static_host='a.example', host_matching=True)",
+            {},
+            "depend on the host",
+        ),
+        (FLASK + "app = Flask(__name__, subdomain_matching=True)", {}, "depend on the host"),
+        (APP + "app.wsgi_app = lambda environ, start: []", {}, "middleware"),
+        (APP, {"SCRIPT_NAME": "/shop"}, "middleware or a path"),
+        (APP + "app.add_url_rule('/static/f.txt', 'x', str)", {}, "/static/f.txt is a route"),
+        (APP + "app.add_url_rule('/static/<int:x>', 'x', str)", {}, "/static/<int:x> is a route"),
+        (
+            APP + "app.register_blueprint(Blueprint('b', __name__, static_folder='media',"
+            " static_url_path='/static/admin'))",
+            {},
+            "/static/admin/<path:filename> is a route",
+        ),
+        (APP + "app.config['SEND_FILE_MAX_AGE_DEFAULT'] = 'soon'", {}, "soon"),
+        (APP + "app.config['SEND_FILE_MAX_AGE_DEFAULT'] = -1", {}, "-1"),
+    ],
+)
+def test_left_to_the_application(
+    tmp_path: Path, app: str, environ: dict[str, str], reason: str
+) -> None:
+    filled = {name: value.format(root=tmp_path) for name, value in environ.items()}
+    found, words = find(tmp_path, app, **filled)
+    assert found is None
+    assert words.startswith("static files are left to the application: ")
+    assert reason in words
+
+
+@pytest.mark.parametrize(
+    ("app", "environ"),
+    [
+        (WSGI, {}),
+        (FLASK + "app = Flask(__name__, static_folder=None)", {}),
+        (APP, {"STATIC_URL": ""}),
+        (WSGI, {"STATIC_URL": "", "STATIC_PATH": "/usr/share/doc"}),
+    ],
+)
+def test_there_are_none(tmp_path: Path, app: str, environ: dict[str, str]) -> None:
+    assert find(tmp_path, app, **environ) == (None, "")
+
+
+def test_who_is_passed_by(tmp_path: Path) -> None:
+    hooks = "app.before_request(list)\napp.after_request(str)\n"
+    _, words = find(tmp_path, APP + hooks)
+    assert words.endswith(
+        ", past the before_request and after_request functions of the application"
+    )
+    _, words = find(tmp_path, APP + "Blueprint('b', __name__).before_request(list)\n")
+    assert words.endswith("/static")
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    """May be filled later; but nobody wants to read of it at every start of an API."""
+    found, words = find(tmp_path, FLASK + "app = Flask(__name__, static_folder='none')\n")
+    assert found == {"url": "/none", "folder": f"{tmp_path}/none", "max_age": None}
+    assert words == ""
+
+
+def test_the_log_stays_a_log(tmp_path: Path) -> None:
+    (tmp_path / "a\nb").mkdir()
+    code = FLASK + "app = Flask(__name__, static_folder='a\\nb', static_url_path='/s')\n"
+    found, words = find(tmp_path, code)
+    assert found is not None
+    assert "\n" not in words
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ("static", "/app", None),
+        ("/static/", "/app", None),
+        ("/sta tic", "/app", None),
+        ("/static;", "/app", None),
+        ("/static\n", "/app", None),
+        ("", "/app", None),
+        ("/static", "app", None),
+        ("/static", "/app\0", None),
+        ("/static", "/app", -1),
+        ("/static", "/app", "1;"),
+        ("/static", "/app", " 1"),
+        ("/static", "/app", 10**12),
+    ],
+)
+def test_nothing_odd_can_be_said_of_them(values: tuple[Any, ...]) -> None:
+    with pytest.raises(ValueError, match="for static files"):
+        StaticFiles(*values)

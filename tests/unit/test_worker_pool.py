@@ -1,0 +1,201 @@
+"""Growth: when there are more workers, when fewer, and never more than the memory has room for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from docker_flask import process
+from docker_flask.configuration.limits import Limits
+from docker_flask.configuration.settings import load
+from docker_flask.supervisor import worker_pool
+from docker_flask.supervisor.worker_pool import CALM, PATIENCE, WAITED, Pool
+from tests.support.harness import wait_for
+
+MIB = 1 << 20
+LIMITS = Limits(
+    cpus=2,
+    cpus_source="cgroup quota of 2 CPUs",
+    memory=8 << 30,
+    memory_source="cgroup limit of 8192 MiB",
+    descriptors=65_536,
+    backlog=4_096,
+)
+
+
+class Workers:
+    """A pool whose workers do as told: how many there are, and what each does and takes."""
+
+    def __init__(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        memory: int = 8 << 30,
+        size: int = 10 * MIB,
+        **environ: str,
+    ) -> None:
+        self.now, self.ran, self.load, self.size = 100.0, 0.0, 0.0, size
+        monkeypatch.setattr(worker_pool.time, "monotonic", lambda: self.now)
+        limits = replace(
+            LIMITS, memory=memory, memory_source=f"cgroup limit of {memory // MIB} MiB"
+        )
+        settings = load({"UWSGI_CHEAPER": "4", **environ}, limits)
+        self.pool = Pool(settings, limits, lambda _: self.ran, lambda _: self.size)
+        self.pool.new = size
+        self.count = settings.first_workers
+        self.obeys = self.queued = True
+
+    def look(self, requests: int, times: int = 1) -> list[int]:
+        """How many workers there are after each of so many looks."""
+        counts = []
+        for _ in range(times):
+            self.now += self.pool.pause
+            self.ran += self.load * self.pool.pause
+            change = self.pool.change(range(self.count), requests, self.queued)
+            self.count += change if self.obeys else 0
+            counts.append(self.count)
+        return counts
+
+
+def test_more_while_requests_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Workers(monkeypatch).look(256, 7) == [4, 4, 8, 16, 32, 32, 32]
+
+
+def test_it_looks_often_while_that_may_help(monkeypatch: pytest.MonkeyPatch) -> None:
+    workers = Workers(monkeypatch)
+    begun = workers.now
+    workers.look(256, 5)
+    assert (workers.count, workers.now - begun) == (32, worker_pool.LOOK + 4 * worker_pool.HASTE)
+    workers.look(256)
+    assert workers.pool.pause == worker_pool.LOOK  # there are no more
+    workers = Workers(monkeypatch)
+    workers.load = 0.5
+    workers.look(256, 2)
+    assert workers.pool.pause == worker_pool.LOOK  # the CPUs are what is short
+
+
+def test_a_moment_is_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    workers = Workers(monkeypatch)
+    assert [workers.look(100 * (number % WAITED > 0))[0] for number in range(8)] == [4] * 8
+
+
+def test_no_more_than_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Workers(monkeypatch).look(5, 5) == [4, 4, 5, 5, 5]
+    assert Workers(monkeypatch, THREADS="16").look(65, 5) == [4, 4, 5, 5, 5]
+    assert Workers(monkeypatch, THREADS="16").look(64, 4) == [4, 4, 4, 4]
+
+
+def test_threads_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where they may: as long as no request waits for one, there are no more workers."""
+    workers = Workers(monkeypatch, UWSGI_CHEAPER="")
+    assert workers.count == 2
+    workers.queued = False
+    assert workers.look(200, 5) == [2] * 5
+    workers.queued = True
+    assert workers.look(200, 9)[-1] == 8
+    workers.queued = False
+    assert workers.look(1, 3 * CALM)[-1] == 2
+
+
+def test_no_more_where_the_cpus_are_what_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    workers = Workers(monkeypatch)
+    workers.load = 0.5  # of a CPU, each of four workers: two in all
+    assert workers.look(256, 5) == [4] * 5
+    workers.load = 0.1
+    assert workers.look(256, 8)[-1] == 16  # 1.6 of 2 CPUs
+
+
+def test_no_more_where_nobody_knows_the_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    workers = Workers(monkeypatch)
+    workers.load = float("inf")
+    assert workers.look(256, 5) == [4] * 5
+
+
+def test_never_past_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a worker takes more than when it was new."""
+    workers = Workers(monkeypatch, memory=256 * MIB, size=10 * MIB, UWSGI_CHEAPER="2")
+    assert workers.look(256, 6)[-1] == 12  # half of the memory
+    workers = Workers(monkeypatch, memory=256 * MIB, size=10 * MIB, UWSGI_CHEAPER="2")
+    workers.size = 20 * MIB
+    assert workers.look(256, 6)[-1] == 6
+
+
+def test_fewer_when_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    workers = Workers(monkeypatch)
+    workers.look(256, 5)
+    assert workers.count == 32
+    assert workers.look(16, CALM)[-1] == 16
+    assert workers.look(9, 2 * CALM)[-1] == 16  # more than half of them are busy
+    assert workers.look(0, 2 * CALM)[-1] == 4
+    assert workers.look(0, 2 * CALM)[-1] == 4
+
+
+def test_at_rest_once_there_is_nothing_to_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    workers = Workers(monkeypatch)
+    assert not workers.pool.at_rest
+    workers.look(0)
+    assert workers.pool.at_rest
+    workers.look(256)
+    assert not workers.pool.at_rest
+    workers.look(256, 5)
+    workers.look(0)
+    assert not workers.pool.at_rest  # there are too many
+    workers.look(0, 3 * CALM)
+    assert (workers.count, workers.pool.at_rest) == (4, True)
+
+
+def test_an_order_has_time_to_be_carried_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    workers = Workers(monkeypatch)
+    workers.obeys = False
+    changes = []
+    for _ in range(WAITED + 2 * PATIENCE):
+        workers.now += worker_pool.LOOK
+        changes.append(workers.pool.change(range(4), 256, True))
+    assert changes == [0, 0, *[4, *[0] * (PATIENCE - 1)] * 2, 4]
+
+
+@pytest.mark.parametrize(
+    ("memory", "size", "words"),
+    [
+        (8 << 30, 10 * MIB, "4 to 32 workers (cgroup quota of 2 CPUs)"),
+        (
+            512 * MIB,
+            10 * MIB + 1,
+            "4 to 25 workers (cgroup quota of 2 CPUs, half of the cgroup limit of 512 MiB at "
+            "11 MiB a worker)",
+        ),
+        (
+            512 * MIB,
+            100 * MIB,
+            "4 workers (cgroup quota of 2 CPUs, half of the cgroup limit of 512 MiB at "
+            "100 MiB a worker)",
+        ),
+    ],
+)
+def test_words(monkeypatch: pytest.MonkeyPatch, memory: int, size: int, words: str) -> None:
+    pool = Workers(monkeypatch, memory=memory, size=size).pool
+    assert pool.words("cgroup quota of 2 CPUs", "cgroup quota of 2 CPUs") == words
+
+
+# --- what it reads of processes --------------------------------------------------------------
+
+
+def test_what_a_process_ran_and_takes() -> None:
+    ballast = 40 * MIB
+    code = f"b = bytearray(b'x' * {ballast}); input(); sum(range(20_000_000)); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+    ) as child:
+        assert child.stdin
+        # Twice as much for a moment, while it is copied.
+        bounds = range(ballast, ballast + 30 * MIB)
+        wait_for(lambda: process.own_memory(child.pid) in bounds, 10, "the ballast")
+        before = process.ran(child.pid)
+        child.stdin.write(b"\n")
+        child.stdin.flush()
+        wait_for(lambda: process.ran(child.pid) > before + 0.1, 10, "some work")
+        child.stdin.close()
+    assert process.ran(child.pid) == 0.0
+    assert process.own_memory(child.pid) == 0
