@@ -138,7 +138,7 @@ COPY app /app
 
 VOLUME /data
 EXPOSE 80 5000
-# TERM drains and ends with exit code 0; what it does is in the README under "Stopping".
+# TERM drains and ends with exit code 0; docs/reliability.md says what it does.
 STOPSIGNAL SIGTERM
 # What `docker-flask health` runs, without the bash before it: most of an idle container's work is
 # this.

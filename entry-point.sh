@@ -29,7 +29,7 @@ Commands (docker run --rm docker-flask COMMAND, or docker exec CONTAINER docker-
   health      exit 0 when requests are being served (in a running container)
   anything else is run as given: docker run --rm -it docker-flask bash
 
-Settings are environment variables (docker run -e NAME=VALUE); the README explains each.
+Settings are environment variables (docker run -e NAME=VALUE); docs/settings.md explains each.
 TEXT
 }
 

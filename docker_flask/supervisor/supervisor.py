@@ -593,7 +593,7 @@ class Supervisor:
     # --- stop ------------------------------------------------------------------------------
 
     def _stop(self) -> int:
-        """Answer everything that was accepted, then end everything; the README has a picture."""
+        """Answer everything that was accepted, then end everything (docs/reliability.md)."""
         begun = time.monotonic()
 
         def left() -> float:

@@ -1,4 +1,4 @@
-"""Settings: defaults, aliases, what is refused, and the table in the README.
+"""Settings: defaults, aliases, what is refused, and the table in docs/settings.md.
 
 `python -m tests.unit.test_settings` prints that table.
 """
@@ -58,7 +58,7 @@ EVIL = [
 
 
 def settings_table() -> str:
-    """The README's table of settings, as the code has them."""
+    """The table of docs/settings.md, as the code has the settings."""
     rows = ["| Setting | Default | Meaning |", "| --- | --- | --- |"]
     for spec in fields(Settings):
         names = f"`{spec.name.upper()}`"
@@ -456,8 +456,8 @@ def test_flask_debug_that_is_off(value: str) -> None:
     assert ignored({"FLASK_DEBUG": value}) == []
 
 
-def test_table_in_the_readme() -> None:
-    text = (ROOT / "README.md").read_text()
+def test_table_in_the_documentation() -> None:
+    text = (ROOT / "docs" / "settings.md").read_text()
     tables = re.findall(r"<!-- settings -->\n+(.*?)\n+<!-- /settings -->", text, re.DOTALL)
     assert tables == [settings_table()], "python tests/unit/test_settings.py prints it"
 
