@@ -42,7 +42,7 @@ def _bind(port: int) -> list[socket.socket]:
     """The sockets that clients connect to: as the user's nginx.conf has them, or on a port."""
     from docker_flask.configuration import nginx_files
 
-    places = nginx_files.addresses()
+    places = nginx_files.NginxFiles.read().addresses()
     try:
         return sockets.bind(sockets.everywhere(port) if places is None else places)
     except OSError as error:

@@ -1,7 +1,8 @@
 """The user's own files for nginx: snippets for each level, or a whole configuration.
 
-They are made part of what the image runs (or take its place), and what they say is respected: a
-directive of theirs replaces the image's, and they may name the socket where other images have it.
+Snippets become part of the image's configuration; a whole configuration replaces it. A directive in
+a snippet replaces the image's directive, and the user's files may name the socket that other images
+use. One generation reads the files once: whatever it decides, it decides by the same text.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import contextlib
 import glob
 import re
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,23 +40,187 @@ _SECONDS = {"ms": 0.001, "": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class Overrides(NamedTuple):
-    """A snippet at http level and the directives that it sets there in place of the image's."""
+    """A snippet at http level, and the image's directives that the snippet replaces."""
 
     file: Path
     names: list[str]
 
 
-def overrides() -> list[Overrides]:
-    """What the snippets at http level set, file by file."""
-    found = []
-    for file in sorted(FOLDER.glob("conf.d/*.conf")):
-        names = [
-            directive.name
-            for directive in _read(file)
-            if not (directive.blocks or directive.is_block or directive.name in _SEVERAL)
+@dataclass(frozen=True)
+class File:
+    """One file of the user's.
+
+    directives: those of the file and of the files that it includes; unreadable: the reason if the
+    file can't be read. Such a file has no directives, and nginx reports it.
+    """
+
+    path: Path
+    text: str
+    directives: tuple[Directive, ...]
+    unreadable: str = ""
+
+    @classmethod
+    def read(cls, path: Path) -> File:
+        """The file as it is on the disk now."""
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            return cls(path, "", (), error.strerror or str(error))
+        return cls(path, text, tuple(_with_included(path, text)))
+
+
+@dataclass(frozen=True)
+class NginxFiles:
+    """The user's files for nginx as they were at one moment.
+
+    whole: /app/nginx.conf, if the user has one; http, server, location: the snippets for these
+    levels of the image's nginx.conf, in the order in which nginx includes them.
+    """
+
+    whole: File | None = None
+    http: tuple[File, ...] = ()
+    server: tuple[File, ...] = ()
+    location: tuple[File, ...] = ()
+
+    @classmethod
+    def read(cls) -> NginxFiles:
+        """The files as they are on the disk now."""
+        levels = [
+            tuple(File.read(path) for path in sorted(FOLDER.glob(f"{folder}/*.conf")))
+            for folder in ("conf.d", "server.d", "location.d")
         ]
-        found.append(Overrides(file, list(dict.fromkeys(names))))
-    return found
+        return cls(File.read(WHOLE) if WHOLE.is_file() else None, *levels)
+
+    def addresses(self) -> list[tuple[str, int]] | None:
+        """The hosts and ports on which a whole configuration listens, None without one.
+
+        The supervisor binds these for nginx. It can't bind an address of one host, nor a socket
+        that each worker has for itself.
+        """
+        if not self.whole:
+            return None
+        found: dict[tuple[str, int], None] = {}
+        for directive in self.whole.directives:
+            if directive.name != "listen" or not directive.arguments:
+                continue
+            where, *options = directive.arguments
+            match = re.fullmatch(r"(?:(\*|0\.0\.0\.0|\[::\]):)?(\d{1,5})", where)
+            own = {"quic", "udp", "reuseport", "ipv6only=off"} & set(options)
+            if match and not own and int(match[2]) < 1 << 16:
+                found["::" if match[1] == "[::]" else "0.0.0.0", int(match[2])] = None
+        return list(found)
+
+    def settings(self, app_server: str) -> dict[str, Said]:
+        """Settings that follow from the files: nginx's timeout is the request's timeout.
+
+        app_server: the value of APP_SERVER.
+        """
+        via = _via(app_server)
+        waits = [
+            (_seconds(directive.arguments[0]), f"{directive.name} {directive.arguments[0]}", file)
+            for file, directive in self._all()
+            if directive.name == f"{via}_read_timeout" and directive.arguments
+        ]
+        if not waits:
+            return {}
+        seconds, text, file = max(waits)
+        return {"request_timeout": Said(text, f"{seconds:g}", str(file))}
+
+    def check_passing(self, app_server: str) -> None:
+        """Raises SettingError if a file passes requests to the application by a protocol that the
+        application server does not speak."""
+        via = _via(app_server)
+        for file, directive in self._all():
+            if _passes(directive) and directive.name != f"{via}_pass":
+                raise SettingError(
+                    f"{directive.name} in {file} does not reach the application server that "
+                    f"APP_SERVER names: allowed is {via}_pass"
+                )
+
+    @property
+    def has_headers_in_server(self) -> bool:
+        """True if a snippet adds headers at server level, where they hide those of http level."""
+        return any(
+            directive.name == "add_header" and not directive.blocks
+            for file in self.server
+            for directive in file.directives
+        )
+
+    @property
+    def passes_requests(self) -> bool:
+        """True if a server of the user's passes requests to the application: these requests do not
+        get what the image's own server adds."""
+        return bool(self.whole) or any(
+            _passes(directive) for file in self.http for directive in file.directives
+        )
+
+    @property
+    def has_own_cache(self) -> bool:
+        """True if a snippet configures what nginx caches."""
+        return any(
+            re.match("(uwsgi|proxy)_(no_)?cache", directive.name)
+            for file in (*self.http, *self.server, *self.location)
+            for directive in file.directives
+        )
+
+    @property
+    def opens_files(self) -> bool:
+        """True if a snippet configures how nginx sends files, where it passes requests."""
+        return any(
+            directive.name in ("open_file_cache", "open_file_cache_valid", "sendfile")
+            for file in self.location
+            for directive in file.directives
+        )
+
+    def overrides(self) -> list[Overrides]:
+        """What the snippets at http level set, file by file."""
+        return [
+            Overrides(
+                file.path,
+                list(
+                    dict.fromkeys(
+                        directive.name
+                        for directive in file.directives
+                        if not (
+                            directive.blocks or directive.is_block or directive.name in _SEVERAL
+                        )
+                    )
+                ),
+            )
+            for file in self.http
+        ]
+
+    def adopt(self, runtime: Path) -> str:
+        """The text of the whole configuration, fit for a process that is not root.
+
+        The supervisor watches the process, and `docker-flask health` connects to it. The lines keep
+        their numbers, because nginx names lines in its error messages. Raises SettingError.
+        """
+        assert self.whole
+        if self.whole.unreadable:
+            raise SettingError(f"{self.whole.path} can't be read: {self.whole.unreadable}")
+        text = self.whole.text
+        found = list(nginx_syntax.directives(text))
+        given = {directive.name for directive in found if directive.blocks == ("http",)}
+        temporary = [f"{name}_temp_path" for name in _TEMPORARY]
+        added = "".join(f" {name} {runtime}/{name};" for name in temporary if name not in given)
+        health = f" server {{ listen unix:{runtime}/{NGINX_SOCKET}; access_log off; return 204; }}"
+        changes = []
+        for directive in found:
+            if directive.blocks:
+                continue
+            if directive.name in ("daemon", "pid", "user"):
+                changes.append((directive, ""))
+            elif directive.name == "http":
+                changes.append((directive, f"http {{{added}{health}"))
+        return f"daemon off; pid {runtime}/nginx.pid; {nginx_syntax.replace(text, changes)}"
+
+    def _all(self) -> Iterator[tuple[Path, Directive]]:
+        """Every directive of every file, with the file through which nginx reads it."""
+        whole = (self.whole,) if self.whole else ()
+        for file in (*whole, *self.http, *self.location, *self.server):
+            for directive in file.directives:
+                yield file.path, directive
 
 
 def without(text: str, found: list[Overrides]) -> tuple[str, list[Overrides]]:
@@ -72,119 +237,13 @@ def without(text: str, found: list[Overrides]) -> tuple[str, list[Overrides]]:
     ), [Overrides(file, sorted(gone & set(names))) for file, names in found if gone & set(names)]
 
 
-def adopt(file: Path, runtime: Path) -> str:
-    """The text of a whole nginx.conf of the user's, fit for a process that is not root.
-
-    The supervisor watches the process, and asks it for `docker-flask health`. All that is added
-    stands on a line that is there, because nginx names lines in its complaints.
-
-    Raises SettingError.
-    """
-    try:
-        text = file.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise SettingError(f"{file} can't be read: {error.strerror}") from None
-    found = list(nginx_syntax.directives(text))
-    given = {directive.name for directive in found if directive.blocks == ("http",)}
-    temporary = [f"{name}_temp_path" for name in _TEMPORARY]
-    added = "".join(f" {name} {runtime}/{name};" for name in temporary if name not in given)
-    health = f" server {{ listen unix:{runtime}/{NGINX_SOCKET}; access_log off; return 204; }}"
-    changes = []
-    for directive in found:
-        if directive.blocks:
-            continue
-        if directive.name in ("daemon", "pid", "user"):
-            changes.append((directive, ""))
-        elif directive.name == "http":
-            changes.append((directive, f"http {{{added}{health}"))
-    return f"daemon off; pid {runtime}/nginx.pid; {nginx_syntax.replace(text, changes)}"
-
-
-def addresses() -> list[tuple[str, int]] | None:
-    """The hosts and ports that a whole configuration of the user's listens on, None without one.
-
-    Only those that the supervisor can bind for it: any host's, and not each worker's own.
-    """
-    if not WHOLE.is_file():
-        return None
-    found: dict[tuple[str, int], None] = {}
-    for directive in _read(WHOLE):
-        if directive.name != "listen" or not directive.arguments:
-            continue
-        where, *options = directive.arguments
-        match = re.fullmatch(r"(?:(\*|0\.0\.0\.0|\[::\]):)?(\d{1,5})", where)
-        own = {"quic", "udp", "reuseport", "ipv6only=off"} & set(options)
-        if match and not own and int(match[2]) < 1 << 16:
-            found["::" if match[1] == "[::]" else "0.0.0.0", int(match[2])] = None
-    return list(found)
-
-
-def headers_in_server() -> bool:
-    """True if a snippet adds headers at server level, where they hide those of the level above."""
-    return any(
-        directive.name == "add_header" and not directive.blocks
-        for file in FOLDER.glob("server.d/*.conf")
-        for directive in _read(file)
-    )
-
-
-def pass_requests() -> bool:
-    """True if a server of the user's passes requests to the application, which then may not count
-    on what the image's own does for it."""
-    return WHOLE.is_file() or any(
-        _passes(directive) for file in FOLDER.glob("conf.d/*.conf") for directive in _read(file)
-    )
-
-
-def own_cache() -> bool:
-    """True if a snippet of the user's says what nginx keeps."""
-    return any(
-        re.match("(uwsgi|proxy)_(no_)?cache", directive.name)
-        for file in FOLDER.glob("*.d/*.conf")
-        for directive in _read(file)
-    )
-
-
-def opens_files() -> bool:
-    """True if a snippet says how files are sent, where requests are passed to the application."""
-    return any(
-        directive.name in ("open_file_cache", "open_file_cache_valid", "sendfile")
-        for file in FOLDER.glob("location.d/*.conf")
-        for directive in _read(file)
-    )
-
-
-def check_passing(via: str) -> None:
-    """Raises SettingError where the user's pass requests in the other of nginx's ways: via is
-    `uwsgi` or `proxy`."""
-    for file in (WHOLE, *sorted(FOLDER.glob("*.d/*.conf"))):
-        for directive in _read(file):
-            if _passes(directive) and directive.name != f"{via}_pass":
-                raise SettingError(
-                    f"{directive.name} in {file} does not reach the application server that "
-                    f"APP_SERVER names: allowed is {via}_pass"
-                )
+def _via(app_server: str) -> str:
+    """The module of nginx that speaks with an application server: proxy is HTTP."""
+    return "uwsgi" if app_server == "uwsgi" else "proxy"
 
 
 def _passes(directive: Directive) -> bool:
     return directive.name in _PASS and any(map(_APPLICATION.fullmatch, directive.arguments[:1]))
-
-
-def said(via: str) -> dict[str, Said]:
-    """Settings that follow from what the files say: a request may take as long as they wait.
-
-    via: how nginx reaches the application, `uwsgi` or `proxy`.
-    """
-    waits = [
-        (_seconds(directive.arguments[0]), f"{directive.name} {directive.arguments[0]}", file)
-        for file in (WHOLE, *sorted(FOLDER.glob("*.d/*.conf")))
-        for directive in _read(file)
-        if directive.name == f"{via}_read_timeout" and directive.arguments
-    ]
-    if not waits:
-        return {}
-    seconds, text, file = max(waits)
-    return {"request_timeout": Said(text, f"{seconds:g}", str(file))}
 
 
 def link_folder(runtime: Path) -> None:
@@ -206,21 +265,20 @@ def link_socket(target: Path) -> None:
         ) from None
 
 
-def _read(file: Path, above: tuple[Path, ...] = ()) -> Iterator[Directive]:
+def _with_included(file: Path, text: str, above: tuple[Path, ...] = ()) -> Iterator[Directive]:
     """Every directive of a file and of those that it includes; above: the files that include it.
 
-    One that can't be read has none; nginx will say so better.
+    An included file that can't be read has none: nginx reports it.
     """
-    try:
-        text = file.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return
     for directive in nginx_syntax.directives(text):
         yield directive
         if directive.name == "include" and directive.arguments and file not in above:
             for name in sorted(glob.glob(str(FOLDER / directive.arguments[0]))):
-                for included in _read(Path(name), (*above, file)):
-                    yield replace(included, blocks=directive.blocks + included.blocks)
+                with contextlib.suppress(OSError):
+                    path = Path(name)
+                    included = path.read_text(encoding="utf-8", errors="replace")
+                    for inner in _with_included(path, included, (*above, file)):
+                        yield replace(inner, blocks=directive.blocks + inner.blocks)
 
 
 def _seconds(text: str) -> float:

@@ -14,6 +14,7 @@ import jinja2
 
 from docker_flask.configuration import nginx_files
 from docker_flask.configuration.limits import Limits
+from docker_flask.configuration.nginx_files import NginxFiles
 from docker_flask.configuration.settings import SettingError, Settings
 from docker_flask.runtime_folder import point
 from docker_flask.servers import registry
@@ -57,6 +58,7 @@ class Configuration(NamedTuple):
 def configure(
     settings: Settings,
     limits: Limits,
+    files: NginxFiles,
     runtime: Path,
     addresses: list[str],
     static: StaticFiles | None,
@@ -71,9 +73,9 @@ def configure(
     listeners: the descriptors of inherited sockets; the others are those of `render`. Raises
     SettingError.
     """
-    whole = nginx_files.WHOLE if nginx_files.WHOLE.is_file() else None
+    whole = files.whole.path if files.whole else None
     if whole:
-        text = nginx_files.adopt(whole, runtime)
+        text = files.adopt(runtime)
         notes = [f"nginx runs with {whole}; settings that are nginx's do nothing"]
     else:
         rendered = render(
@@ -84,11 +86,12 @@ def configure(
             static,
             files_location=files_location,
             over_http=over_http,
-            headers_in_server=nginx_files.headers_in_server(),
+            headers_in_server=files.has_headers_in_server,
+            opens_files=files.opens_files,
             cache=cache,
             kept=kept,
         )
-        text, overrides = nginx_files.without(rendered, nginx_files.overrides())
+        text, overrides = nginx_files.without(rendered, files.overrides())
         notes = _less_than_wanted(settings, limits)
         notes += [
             f"{file} sets {', '.join(names)} in the image's place" for file, names in overrides
@@ -96,7 +99,7 @@ def configure(
     file = runtime / "nginx.next.conf"
     file.write_text(text)
     read = _test(file, listeners, whole or runtime / "nginx.conf")
-    nginx_files.check_passing(registry.NAMED[settings.app_server].via)
+    files.check_passing(settings.app_server)
     if str(nginx_files.USUAL_SOCKET) in read:
         nginx_files.link_socket(runtime / "app.sock")
     return Configuration(file, read, notes, bool(whole))
@@ -115,6 +118,7 @@ def render(
     template: Path = TEMPLATE,
     cache: int = 0,
     kept: int = 0,
+    opens_files: bool = False,
 ) -> str:
     """The text of the image's configuration for nginx.
 
@@ -123,8 +127,9 @@ def render(
     `link_static` put them; starting: answer 503 to everything; files_location: for files that the
     application answers with, empty if workers are to send them; over_http: the header by which the
     application server learns what else it has no way to know (over_http.py), empty for uWSGI;
-    headers_in_server: the user adds headers there; cache: bytes to keep of pages that everybody
-    may share; kept: the number of the generation to which connections are kept, 0 for none.
+    headers_in_server, opens_files: what the user's snippets do; cache: bytes to keep of pages that
+    everybody may share; kept: the number of the generation to which connections are kept, 0 for
+    none.
     """
     nginx_workers = settings.nginx_worker_processes
     if nginx_workers == "auto":
@@ -162,7 +167,7 @@ def render(
         cache=cache,
         kept=kept,
         kept_connections=min(KEPT_CONNECTIONS, idle // 4),
-        open_pages=0 if nginx_files.opens_files() else _open_files(descriptors),
+        open_pages=0 if opens_files else _open_files(descriptors),
         open_static=0 if static and static.may_change() else _open_files(descriptors),
     )
 

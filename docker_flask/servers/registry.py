@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from docker_flask.configuration import gunicorn_conf, nginx_files, uwsgi_options
+from docker_flask.configuration import gunicorn_conf, uwsgi_options
 from docker_flask.configuration.limits import Limits
+from docker_flask.configuration.nginx_files import NginxFiles
 from docker_flask.configuration.settings import Said, SettingError, Settings, load
 
 SOCKET_FD = 3
@@ -47,6 +48,7 @@ class Wishes:
     settings: Settings
     options: str
     said: Mapping[str, Said]
+    nginx_files: NginxFiles
     left_out: list[str]
 
 
@@ -77,7 +79,8 @@ def wishes(environ: Mapping[str, str], limits: Limits) -> Wishes:
     """Read them as they are now; raises SettingError, also for what this image does not have."""
     first = load(environ, limits)
     server = first.app_server
-    said, options, left_out = nginx_files.said(NAMED[server].via), "", list[str]()
+    nginx_files = NginxFiles.read()
+    said, options, left_out = nginx_files.settings(server), "", list[str]()
     if server == "uwsgi":
         found = uwsgi_options.read(Path.cwd(), environ, UWSGI_PROGRAM)
         options, left_out = found.text, found.own
@@ -93,7 +96,7 @@ def wishes(environ: Mapping[str, str], limits: Limits) -> Wishes:
         said, left_out = said | of_file.said, of_file.own
     settings = load(environ, limits, said)
     _check(settings)
-    return Wishes(settings, options, said, left_out)
+    return Wishes(settings, options, said, nginx_files, left_out)
 
 
 def at_once(settings: Settings) -> int:
@@ -113,7 +116,7 @@ def keeps_connections(settings: Settings) -> bool:
     and what is sent on a kept one waits for its worker, though another may be free.
     """
     greenlets = settings.app_server == "gunicorn" and settings.worker_class == "gevent"
-    return greenlets and not nginx_files.WHOLE.is_file()
+    return greenlets and not NginxFiles.read().whole
 
 
 def most_threads(settings: Settings, limits: Limits) -> int:

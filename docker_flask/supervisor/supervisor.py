@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from docker_flask import connections, process
 from docker_flask.configuration import nginx_files
 from docker_flask.configuration.limits import Limits
+from docker_flask.configuration.nginx_files import NginxFiles
 from docker_flask.configuration.settings import (
     DECIDED,
     SettingError,
@@ -103,6 +104,7 @@ class Supervisor:
         self.workers = ""
         self.loop = Loop()
         self.server = registry.UWSGI
+        self.nginx_files = NginxFiles()
         self.state = "starting"
         # The name of nginx's location for files, and of its header for a server that it reaches by
         # HTTP: what nobody can guess, nobody can ask for or send.
@@ -211,6 +213,7 @@ class Supervisor:
         """The settings, and options for the server, as the environment and the user's files have
         them now. Raises SettingError."""
         wishes = registry.wishes(self.environment, self.limits)
+        self.nginx_files = wishes.nginx_files
         self.server = registry.NAMED[wishes.settings.app_server]
         if wishes.left_out:
             left_out = ", ".join(wishes.left_out)
@@ -338,6 +341,7 @@ class Supervisor:
         return frontend.configure(
             settings,
             self.limits,
+            self.nginx_files,
             self.runtime,
             addresses(self.listeners),
             self.static,
@@ -362,7 +366,7 @@ class Supervisor:
         self._start_nginx()
 
     def _files_location(self, settings: Settings) -> str:
-        by_nginx = settings.sendfile and not nginx_files.pass_requests()
+        by_nginx = settings.sendfile and not self.nginx_files.passes_requests
         return f"/{self.secret}" if by_nginx else ""
 
     def _header(self) -> str:
@@ -370,7 +374,7 @@ class Supervisor:
 
     def _cache(self, settings: Settings) -> int:
         """Bytes of pages that nginx may keep."""
-        if nginx_files.pass_requests() or nginx_files.own_cache():
+        if self.nginx_files.passes_requests or self.nginx_files.has_own_cache:
             return 0
         size = min(in_bytes(settings.response_cache), self.cache_room)
         return size if size >= LEAST_CACHE else 0

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from docker_flask.configuration import nginx_files
-from docker_flask.configuration.nginx_files import Overrides
+from docker_flask.configuration.nginx_files import File, NginxFiles, Overrides
 from docker_flask.configuration.nginx_syntax import directives
 from docker_flask.configuration.settings import SettingError
 
@@ -68,7 +68,7 @@ def test_a_snippet_takes_the_place_of_a_line(folder: Path) -> None:
         "    server {\n        client_max_body_size 1m;\n    }\n}\n"
     )
     file = folder / "conf.d/a.conf"
-    found = nginx_files.overrides()
+    found = NginxFiles.read().overrides()
     assert found == [Overrides(file, ["client_max_body_size", "gzip"])]
     assert nginx_files.without(text, found) == (
         text.replace("gzip\n      on;", f"# gzip: {file}\n").replace(
@@ -81,12 +81,12 @@ def test_a_snippet_takes_the_place_of_a_line(folder: Path) -> None:
 def test_a_snippet_that_only_adds_is_not_named(folder: Path) -> None:
     (folder / "conf.d/a.conf").write_text("keepalive_timeout 5;\n")
     text = "http {\n    sendfile on;\n}\n"
-    assert nginx_files.without(text, nginx_files.overrides()) == (text, [])
+    assert nginx_files.without(text, NginxFiles.read().overrides()) == (text, [])
 
 
 def test_a_file_that_includes_itself_is_read_once(folder: Path) -> None:
     (folder / "conf.d/a.conf").write_text("gzip on;\ninclude conf.d/*.conf;\n")
-    assert nginx_files.overrides()[0].names == ["gzip"]
+    assert NginxFiles.read().overrides()[0].names == ["gzip"]
 
 
 def test_a_whole_configuration_is_adopted_line_by_line(folder: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_whole_configuration_is_adopted_line_by_line(folder: Path) -> None:
         "http\n{\n    proxy_temp_path /somewhere;\n    server { listen 80; }\n}\n"
     )
     nginx_files.WHOLE.write_text(text)
-    adopted = nginx_files.adopt(nginx_files.WHOLE, RUNTIME)
+    adopted = NginxFiles.read().adopt(RUNTIME)
     assert adopted.count("\n") == text.count("\n")
     lines = adopted.splitlines()
     assert lines[0] == f"daemon off; pid {RUNTIME}/nginx.pid; "
@@ -108,7 +108,17 @@ def test_a_whole_configuration_is_adopted_line_by_line(folder: Path) -> None:
 
 def test_a_whole_configuration_that_can_not_be_read() -> None:
     with pytest.raises(SettingError, match=r"whole\.conf can't be read: No such file"):
-        nginx_files.adopt(nginx_files.WHOLE, RUNTIME)
+        NginxFiles(File.read(nginx_files.WHOLE)).adopt(RUNTIME)
+
+
+def test_an_edit_changes_only_what_is_read_later(folder: Path) -> None:
+    file = folder / "conf.d/a.conf"
+    file.write_text("include more.inc;")
+    (folder / "more.inc").write_text("gzip on;")
+    before, again = NginxFiles.read(), NginxFiles.read()
+    (folder / "more.inc").write_text("tcp_nopush on;")
+    assert before == again != NginxFiles.read()
+    assert before.overrides()[0].names == ["gzip"]
 
 
 @pytest.mark.parametrize(
@@ -130,18 +140,18 @@ def test_a_whole_configuration_that_can_not_be_read() -> None:
 )
 def test_where_a_whole_configuration_listens(listen: str, found: list[tuple[str, int]]) -> None:
     nginx_files.WHOLE.write_text(f"http {{ server {{ listen {listen}; }} }}")
-    assert nginx_files.addresses() == found
+    assert NginxFiles.read().addresses() == found
 
 
 def test_where_included_files_listen(folder: Path) -> None:
     nginx_files.WHOLE.write_text("http { include conf.d/*.conf; }")
     (folder / "conf.d/a.conf").write_text("server { listen 80; listen [::]:80; }\n")
     (folder / "conf.d/b.conf").write_text("server { listen 80; listen 8080; }\n")
-    assert nginx_files.addresses() == [("0.0.0.0", 80), ("::", 80), ("0.0.0.0", 8080)]
+    assert NginxFiles.read().addresses() == [("0.0.0.0", 80), ("::", 80), ("0.0.0.0", 8080)]
 
 
 def test_without_a_whole_configuration() -> None:
-    assert nginx_files.addresses() is None
+    assert NginxFiles.read().addresses() is None
 
 
 @pytest.mark.parametrize(
@@ -152,12 +162,12 @@ def test_how_long_a_request_may_take(folder: Path, text: str, seconds: str) -> N
     (folder / "conf.d/a.conf").write_text("uwsgi_read_timeout 1s;")
     file = folder / "server.d/b.conf"
     file.write_text(f"location /slow {{ uwsgi_read_timeout {text}; }}")
-    said = nginx_files.said("uwsgi")["request_timeout"]
+    said = NginxFiles.read().settings("uwsgi")["request_timeout"]
     assert (said.text, said.place) == (seconds, str(file))
 
 
 def test_nothing_is_said_of_how_long_it_may_take() -> None:
-    assert nginx_files.said("uwsgi") == {}
+    assert NginxFiles.read().settings("uwsgi") == {}
 
 
 @pytest.mark.parametrize(
@@ -172,10 +182,10 @@ def test_nothing_is_said_of_how_long_it_may_take() -> None:
 )
 def test_a_cache_of_the_users(folder: Path, name: str, text: str, own: bool) -> None:
     (folder / name / "x.conf").write_text(text)
-    assert nginx_files.own_cache() is own
+    assert NginxFiles.read().has_own_cache is own
 
 
 def test_how_files_are_sent_is_the_users_to_say(folder: Path) -> None:
-    assert not nginx_files.opens_files()
+    assert not NginxFiles.read().opens_files
     (folder / "location.d/x.conf").write_text("sendfile on;")
-    assert nginx_files.opens_files()
+    assert NginxFiles.read().opens_files
