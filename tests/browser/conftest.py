@@ -6,10 +6,10 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
-from browser.visit import Site, Watch
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.browser import chromium
+from tests.browser.visit import Site, Watch
 from tests.support.harness import DEBUG, DEBUG_PORT, PRODUCTION_PORT, Engine
 
 REPORT = pytest.StashKey[pytest.TestReport]()

@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
-from browser.visit import Site, Watch
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser import chromium
+from tests.browser.visit import Site, Watch
 
 SCRIPT = "<script>alert(1)</script>"
 SOON = 5.0
