@@ -13,10 +13,10 @@ BENCH ?=
 DOCKER := tools/docker
 
 .DEFAULT_GOAL := help
-.PHONY: help image up debug down test servers lint figures soak sizing peers pains bench pictures
+.PHONY: help image up debug down test test-quick test-all lint figures soak sizing peers pains bench pictures
 
 help: ## show this list
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 	@echo '  with PORT=$(PORT) DEBUG_PORT=$(DEBUG_PORT) NAME=$(NAME) IMAGE=$(IMAGE) as you like'
 
 image: ## build the image
@@ -33,14 +33,14 @@ debug: image ## start development mode on app/, in this terminal
 down: ## stop it; uploads stay in the volume NAME-data
 	@$(DOCKER) stop $(NAME) >/dev/null && $(DOCKER) rm $(NAME) >/dev/null && echo 'docker-flask: stopped'
 
-test: ## prove it: unit, image and browser tests, from a bare machine
-	@tools/test $(IMAGE) $(TESTS)
+test: ## run all tests with the default server, from a bare machine; 10 minutes
+	@tools/test whole $(IMAGE) $(TESTS)
 
-servers: ## hold every application server to the tests of loss and of HTTP; 30 minutes
-	@for server in uwsgi-gevent gunicorn-sync gunicorn-gthread gunicorn-gevent granian; do \
-	  SERVER=$$server tools/test $(IMAGE) tests/image/test_loss.py tests/image/test_http.py \
-	    tests/image/test_proxies.py || failed=1; \
-	done; exit $${failed:-0}
+test-quick: ## run the unit tests, and both modes in short; 90 seconds
+	@tools/test quick $(IMAGE)
+
+test-all: ## run all tests with every server, on every base image, and a short soak; hours
+	@tools/test all $(IMAGE)
 
 lint: ## check the style of all code
 	@tools/lint

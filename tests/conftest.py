@@ -1,15 +1,53 @@
-"""Fixtures that all tests share."""
+"""Fixtures that all tests share, and the rules that all of them follow."""
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.harness import Engine
+from tests.support.servers import NOT_APPLICABLE
+from tests.support.times import Times
+
+# Set in CI: what this machine lacks is a failure there, and not a skip.
+REQUIRE_ALL = os.environ.get("REQUIRE_ALL") == "1"
+UNIT_TESTS = Path(__file__).parent / "unit"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Note the times of all tests for tools/test."""
+    file = os.environ.get("TEST_TIMES")
+    if file and not hasattr(config, "workerinput"):  # not in the processes of pytest-xdist
+        config.pluginmanager.register(Times(Path(file)))
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep tests that share a container in one process, and retry those that are marked."""
+    for item in items:
+        if "module_engine" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+        retried = item.get_closest_marker("flaky_timing")
+        if retried:
+            if not retried.args or UNIT_TESTS in item.path.parents:
+                raise pytest.UsageError(f"{item.nodeid}: flaky_timing needs a reason, no unit test")
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With REQUIRE_ALL=1, let a test fail that is skipped because something is missing."""
+    report = yield
+    if REQUIRE_ALL and report.skipped and isinstance(report.longrepr, tuple):
+        reason = report.longrepr[2].removeprefix("Skipped: ")
+        if not reason.startswith(NOT_APPLICABLE):
+            report.outcome, report.longrepr = "failed", f"REQUIRE_ALL=1 allows no skip: {reason}"
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -23,11 +61,20 @@ def session_engine() -> Iterator[Engine]:
     assert not left, f"the tests left behind: {left}"
 
 
+@pytest.fixture(scope="module")
+def module_engine(session_engine: Engine) -> Iterator[Engine]:
+    """The engine for containers that the tests of a module share."""
+    engine = session_engine.part()
+    yield engine
+    engine.begin_to_remove_containers()
+
+
 @pytest.fixture
 def engine(session_engine: Engine) -> Iterator[Engine]:
     """The engine for one test, whose containers are removed while the next one begins."""
-    yield session_engine
-    session_engine.begin_to_remove_containers()
+    engine = session_engine.part()
+    yield engine
+    engine.begin_to_remove_containers()
 
 
 @pytest.fixture

@@ -14,8 +14,6 @@ import pytest
 
 from tests.support.harness import APPS, DEBUG, DEBUG_PORT, PRODUCTION_PORT, Container, Engine
 
-pytestmark = pytest.mark.patient
-
 HTML = "text/html; charset=utf-8"
 TEXT = "text/plain"
 JSON = "application/json"
@@ -314,7 +312,7 @@ def ask(client: httpx.Client, expected: Answer) -> Answer:
 
 
 @pytest.fixture(scope="module")
-def visits(session_engine: Engine, request: pytest.FixtureRequest) -> Iterator[Visits]:
+def visits(module_engine: Engine, request: pytest.FixtureRequest) -> Iterator[Visits]:
     """What the tests of this module need, several at a time and ahead of the tests."""
     wanted = [
         (str(item.callspec.params["app"]), str(item.callspec.params["mode"]))
@@ -322,7 +320,7 @@ def visits(session_engine: Engine, request: pytest.FixtureRequest) -> Iterator[V
         if isinstance(item, pytest.Function) and item.function is test_app_answers
     ]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield {(app, mode): pool.submit(visit, session_engine, app, mode) for app, mode in wanted}
+        yield {(app, mode): pool.submit(visit, module_engine, app, mode) for app, mode in wanted}
         pool.shutdown(cancel_futures=True)
 
 

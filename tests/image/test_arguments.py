@@ -24,10 +24,9 @@ def timed(engine: Engine, command: list[str], **options: str) -> tuple[float, Co
 
 
 @pytest.fixture(scope="module")
-def bare(session_engine: Engine) -> float:
+def bare(module_engine: Engine) -> float:
     """What a container takes that does nothing at all: the engine's share of every time here."""
-    times = [timed(session_engine, [], entrypoint="/bin/true")[0] for _ in range(TRIES)]
-    session_engine.remove_containers()
+    times = [timed(module_engine, [], entrypoint="/bin/true")[0] for _ in range(TRIES)]
     return statistics.median(times)
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.alone
+
 CONTESTANTS = ["ours", "Flask's development server"]
 
 

@@ -334,7 +334,6 @@ def test_a_change_in_the_application_rebuilds_quickly(
     assert container.wait_until_serving("/added-2").text == FRESH
 
 
-@pytest.mark.patient
 def test_a_change_in_requirements_installs_no_packages_of_the_system_again(
     builder: Builder, context: Path, engine: Engine
 ) -> None:
@@ -353,7 +352,6 @@ def test_a_change_in_requirements_installs_no_packages_of_the_system_again(
     assert (code, out) == (0, "1.17.0\n")
 
 
-@pytest.mark.patient
 def test_both_requirements_files_take_effect(
     builder: Builder, context: Path, engine: Engine
 ) -> None:
@@ -436,7 +434,6 @@ def image_bytes(engine: Engine, tag: str, folder: Path) -> Iterator[tuple[str, b
                 yield member.name, content
 
 
-@pytest.mark.patient
 def test_nothing_of_the_build_stays_in_the_image(
     builder: Builder, context: Path, engine: Engine, tmp_path: Path
 ) -> None:

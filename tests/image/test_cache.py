@@ -17,8 +17,6 @@ import pytest
 from tests.support.harness import APPS, Container, Engine, wait_for
 from tests.support.servers import CHOSEN
 
-pytestmark = pytest.mark.patient
-
 PUBLIC = "Cache-Control:public, max-age=600"
 # Expires before a test is over, but not before its next request, were that to take a second.
 BRIEF = "Cache-Control:public, max-age=2"
@@ -55,7 +53,7 @@ Start = Callable[..., Service]
 
 
 @pytest.fixture(scope="module")
-def start(session_engine: Engine) -> Iterator[Start]:
+def start(module_engine: Engine) -> Iterator[Start]:
     """Start a container with settings, or return the one that was started so."""
     started: dict[str, Service] = {}
 
@@ -64,7 +62,7 @@ def start(session_engine: Engine) -> Iterator[Start]:
         if key not in started:
             volumes = {str(APPS / "cache"): {"bind": "/app", "mode": "ro"}}
             env = {"WEB_CONCURRENCY": "2", **(env or {})}
-            container = session_engine.run(env=env, volumes=volumes, **options)
+            container = module_engine.run(env=env, volumes=volumes, **options)
             container.wait_until_serving()
             # From the first page on that is to be shared, nginx looks for them.
             container.get(page("Cache-Control:public, max-age=60"))
@@ -74,7 +72,6 @@ def start(session_engine: Engine) -> Iterator[Start]:
     yield run
     for service in started.values():
         service.client.close()
-    session_engine.remove_containers()
 
 
 @pytest.fixture(scope="module")

@@ -75,6 +75,8 @@ def test_nobody_waits_for_the_answers_to_those_who_left(engine: Engine, tmp_path
 SLOW_APP = """import time
 time.sleep({seconds})
 from flask import Flask
+
+pytestmark = pytest.mark.alone
 app = Flask(__name__)
 @app.route("/")
 def hello():

@@ -67,7 +67,7 @@ Start = Callable[..., Service]
 
 @pytest.fixture(scope="module")
 def start(
-    session_engine: Engine, tmp_path_factory: pytest.TempPathFactory
+    module_engine: Engine, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., Service]]:
     """Start a container in a mode and with settings, or return the one that was started so."""
     files = tmp_path_factory.mktemp("files")
@@ -84,7 +84,7 @@ def start(
         if key not in started:
             command, inside = ([], PRODUCTION_PORT) if mode == "production" else (DEBUG, DEBUG_PORT)
             env = {"WEB_CONCURRENCY": "2", **env, "FILES": "/files"}
-            container = session_engine.run(command, env=env, volumes=volumes)
+            container = module_engine.run(command, env=env, volumes=volumes)
             container.wait_until_serving(inside=inside)
             started[key] = Service(container, inside)
         return started[key]
@@ -92,7 +92,6 @@ def start(
     yield run
     for service in started.values():
         service.client.close()
-    session_engine.remove_containers()
 
 
 def write_files(folder: Path) -> None:
@@ -159,7 +158,7 @@ def test_request_headers_of_up_to_64_kb(
     production: Service, path: str, lines: list[str], seen: dict[str, int]
 ) -> None:
     if len(lines) > 100 and CHOSEN.name == "Granian":
-        pytest.skip("Granian takes a hundred lines, and answers 431 to more")
+        CHOSEN.skip("it takes a hundred lines, and answers 431 to more")
     answer = production.exchange(message(path, *lines))
     assert status(answer) == 200, answer[:200]
     found = json.loads(body(answer))
@@ -257,7 +256,7 @@ def test_response_headers_of_any_size_are_sent_or_named(production: Service) -> 
 @pytest.mark.parametrize("path", ["/started-within", "/pushed"])
 def test_large_response_headers_of_plain_wsgi(production: Service, path: str) -> None:
     if CHOSEN.name == "Granian" and path == "/pushed":
-        pytest.skip("it has no function to push with")
+        CHOSEN.skip("it has no function to push with")
     small, large = (production.exchange(message(path, f"X-Size: {n}")) for n in (60_000, 70_000))
     assert (status(small), body(small)[-9:].count(b"ok")) == (200, 1)
     assert status(large) == 500
@@ -286,7 +285,7 @@ def test_an_answer_from_elsewhere_is_passed_on(service: Service, path: str) -> N
 def test_a_header_that_http_can_not_send(service: Service) -> None:
     """Python's server would not answer at all."""
     if CHOSEN.name == "Granian":
-        pytest.skip("it sends it, as UTF-8")
+        CHOSEN.skip("it sends the header as UTF-8")
     assert service.get("/not-latin").status_code == 500
     wait_for(
         lambda: re.search(r"latin-?1|Invalid\w*Header", service.container.logs()),
@@ -630,7 +629,7 @@ def test_a_file_does_not_hold_its_worker(
 
 def test_sendfile_can_be_turned_off(start: Start) -> None:
     if CHOSEN.has_greenlets:
-        pytest.skip("a worker with greenlets is held by none of them")
+        CHOSEN.skip("a greenlet does not hold its worker")
     assert holds_its_worker(start(WEB_CONCURRENCY="1", SENDFILE="0"), message("/files/big.bin"))
 
 
@@ -748,7 +747,7 @@ def test_a_request_that_takes_too_long_costs_its_neighbours_nothing(start: Start
     """One worker of many threads: uploads and downloads that outlast REQUEST_TIMEOUT go on."""
     timeout, pieces = 3, 10
     if CHOSEN.name == "Granian":
-        pytest.skip("Granian holds back what it sends, and is replaced before all of it is sent")
+        CHOSEN.skip("it holds back what it sends, and is replaced before all of it is sent")
     threads = "1" if CHOSEN.has_greenlets else "6"
     service = start(WEB_CONCURRENCY="1", THREADS=threads, REQUEST_TIMEOUT=str(timeout))
 

@@ -12,8 +12,6 @@ import pytest
 
 from tests.support.harness import Engine, trusting
 
-pytestmark = pytest.mark.patient
-
 # Small, and neither in the image nor needed by anything in it.
 PYTHON_PACKAGE, OS_PACKAGE, PROGRAM = "six==1.17.0", "hello", "/usr/bin/hello"
 UNKNOWN = "no-such-package-5d1f0c"

@@ -13,6 +13,8 @@ from tests.support.harness import Engine, wait_for
 from tests.support.loss import Service
 from tests.support.servers import CHOSEN, SERVERS, Server
 
+pytestmark = pytest.mark.alone
+
 NEW = {"mode": "new", "rate": 1500}
 DIFFERENT = ["gunicorn-gevent", "granian"]
 KEPT = {"mode": "keepalive", "connections": 50}
@@ -20,10 +22,13 @@ FAST = {"mode": "new", "rate": 4000}
 SETTLE = 1.5  # s of steady load before and after what is done
 
 
-# Each application server is held to all of it by `make servers`; the most different ones to some of
-# it in every run of the tests.
+# `make test-all` tries all of it with each application server, chosen by SERVER. Without SERVER,
+# some of it is tried with the most different ones, too.
 every_server = pytest.mark.parametrize(
-    "server", [next(name for name in SERVERS if SERVERS[name] is CHOSEN), *DIFFERENT], indirect=True
+    "server",
+    [next(name for name in SERVERS if SERVERS[name] is CHOSEN)]
+    + (DIFFERENT if CHOSEN is SERVERS["uwsgi"] else []),
+    indirect=True,
 )
 
 
@@ -339,7 +344,7 @@ def test_a_view_that_never_answers(
     engine: Engine, tmp_path: Path, server: Server, path: str, threads: int
 ) -> None:
     if threads > 1 and server.env.get("WORKER_CLASS") in ("sync", "gevent"):
-        pytest.skip("has no threads")
+        server.skip("its workers have no threads")
     env = {"WEB_CONCURRENCY": "3", "THREADS": str(threads), "REQUEST_TIMEOUT": "2"}
     service = Service(engine, tmp_path, server, env=env)
     service.container.wait_until_serving()

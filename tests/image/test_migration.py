@@ -183,9 +183,9 @@ COPY ./app /app
 
 
 @pytest.fixture(scope="module")
-def shop(session_engine: Engine, derive: Derive) -> Container:
+def shop(module_engine: Engine, derive: Derive) -> Container:
     """A container of an image with much of what their manual shows."""
-    container = session_engine.run(image=derive(SHOP), ports={"8080/tcp": ("127.0.0.1", None)})
+    container = module_engine.run(image=derive(SHOP), ports={"8080/tcp": ("127.0.0.1", None)})
     container.wait_until_serving(inside=8080)
     return container
 

@@ -5,7 +5,6 @@ The test itself plays the proxy; its address, as containers see it, is a private
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +12,6 @@ import httpx
 import pytest
 
 from tests.support.harness import DEBUG, DEBUG_PORT, PRODUCTION_PORT, Container, Engine
-
-pytestmark = pytest.mark.patient
 
 MODES = {"production": ([], PRODUCTION_PORT), "debug": (DEBUG, DEBUG_PORT)}
 CLIENT, STRANGER = "203.0.113.9", "198.51.100.7"
@@ -91,8 +88,8 @@ TRUSTED = {"private": "private", "default": "", "elsewhere": "203.0.113.0/24, 20
 
 @pytest.fixture(scope="module", params=MODES)
 def by_trust(
-    session_engine: Engine, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, Served]]:
+    module_engine: Engine, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Served]:
     """A container for each of TRUSTED, in one of the modes."""
     folder = tmp_path_factory.mktemp("proxies")
     for parent in (folder, folder.parent):
@@ -102,15 +99,12 @@ def by_trust(
     (folder / "static/style.css").write_text(STYLE)
     command, inside = MODES[request.param]
     served = {
-        name: Served(
-            session_engine.run(command, app=folder, env={"TRUSTED_PROXIES": value}), inside
-        )
+        name: Served(module_engine.run(command, app=folder, env={"TRUSTED_PROXIES": value}), inside)
         for name, value in TRUSTED.items()
     }
     for one in served.values():
         one.container.wait_until_serving(inside=inside)
-    yield served
-    session_engine.remove_containers()
+    return served
 
 
 @pytest.fixture
@@ -309,8 +303,8 @@ def test_the_debugger_goes_by_the_real_host(trusting: Served) -> None:
 
 
 @pytest.mark.parametrize("command", [[], DEBUG], ids=MODES)
-def test_everybody_is_not_allowed(session_engine: Engine, command: list[str]) -> None:
-    container = session_engine.run(command, env={"TRUSTED_PROXIES": "10.0.0.0/8 *"})
+def test_everybody_is_not_allowed(engine: Engine, command: list[str]) -> None:
+    container = engine.run(command, env={"TRUSTED_PROXIES": "10.0.0.0/8 *"})
     code, _, err = container.finish()
     assert code == 78
     assert err.startswith("docker-flask: TRUSTED_PROXIES='10.0.0.0/8 *' is not allowed: addresses")

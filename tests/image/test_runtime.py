@@ -11,7 +11,6 @@ import socket
 import statistics
 import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
@@ -91,31 +90,21 @@ def worker():
 
 
 @pytest.fixture(scope="module")
-def shared_engine() -> Iterator[Engine]:
-    """An engine whose containers stay for all tests of this module."""
-    engine = Engine(secrets.token_hex(4))
-    yield engine
-    engine.remove_containers()
-    assert engine.leftovers() == []
-    engine.client.close()
-
-
-@pytest.fixture(scope="module")
-def container(shared_engine: Engine) -> Container:
+def container(module_engine: Engine) -> Container:
     """The application of these tests, in production with a few settings."""
-    return start(shared_engine)
+    return start(module_engine)
 
 
 @pytest.fixture(scope="module")
-def preloaded(shared_engine: Engine) -> Container:
+def preloaded(module_engine: Engine) -> Container:
     """The same with PRELOAD=1, and with an access log in JSON."""
-    return start(shared_engine, PRELOAD="1", ACCESS_LOG="json")
+    return start(module_engine, PRELOAD="1", ACCESS_LOG="json")
 
 
 @pytest.fixture(scope="module")
-def threaded(shared_engine: Engine) -> Container:
+def threaded(module_engine: Engine) -> Container:
     """The same with one worker of several threads, in Berlin."""
-    return start(shared_engine, WEB_CONCURRENCY="1", THREADS=str(THREADS), TZ="Europe/Berlin")
+    return start(module_engine, WEB_CONCURRENCY="1", THREADS=str(THREADS), TZ="Europe/Berlin")
 
 
 def start(engine: Engine, **env: str) -> Container:
@@ -558,13 +547,13 @@ def test_variables_of_a_kubernetes_service_called_uwsgi_do_no_harm(engine: Engin
 
 
 @pytest.fixture(scope="module")
-def numpy(shared_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def numpy(module_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with numpy for the image's Python."""
     folder = tmp_path_factory.mktemp("numpy")
     options = trusting()
     mounts = {**options.pop("volumes", {}), str(folder): {"bind": "/numpy", "mode": "rw"}}
     command = ["pip", "install", "--no-cache-dir", "--target", "/numpy", "numpy"]
-    container = shared_engine.run(command, user=str(os.getuid()), volumes=mounts, **options)
+    container = module_engine.run(command, user=str(os.getuid()), volumes=mounts, **options)
     if container.wait_for_exit(100):
         pytest.skip(f"numpy can't be installed here:\n{container.logs()[-500:]}")
     folder.chmod(0o755)

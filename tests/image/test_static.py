@@ -6,11 +6,9 @@ import gzip
 import http.client
 import os
 import re
-import secrets
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -21,8 +19,6 @@ import pytest
 from tests.support.harness import Container, Engine, wait_for
 from tests.support.judge.record import ids_in_log
 from tests.support.loss import Load
-
-pytestmark = pytest.mark.patient
 
 # Seconds after which nginx has looked again at a file that the container can't write.
 AGAIN = 2
@@ -119,16 +115,6 @@ def by_application(response: httpx.Response) -> bool:
 
 
 @pytest.fixture(scope="module")
-def own_engine() -> Iterator[Engine]:
-    """The engine for containers that the tests here share, each of which removes its own."""
-    engine = Engine(secrets.token_hex(4))
-    yield engine
-    engine.remove_containers()
-    assert not engine.leftovers()
-    engine.client.close()
-
-
-@pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An application with every kind of static file, and some that should not be there."""
     folder = tmp_path_factory.mktemp("shop")
@@ -149,17 +135,17 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def nginx(own_engine: Engine, shop: Path) -> Container:
+def nginx(module_engine: Engine, shop: Path) -> Container:
     """The application as it is: nginx serves its files."""
-    container = own_engine.run(app=shop, env={"WEB_CONCURRENCY": "1"})
+    container = module_engine.run(app=shop, env={"WEB_CONCURRENCY": "1"})
     container.wait_until_serving()
     return container
 
 
 @pytest.fixture(scope="module")
-def flask(own_engine: Engine, shop: Path) -> Container:
+def flask(module_engine: Engine, shop: Path) -> Container:
     """The same, but it serves its files itself."""
-    container = own_engine.run(app=shop, env={"WEB_CONCURRENCY": "1", "STATIC_URL": ""})
+    container = module_engine.run(app=shop, env={"WEB_CONCURRENCY": "1", "STATIC_URL": ""})
     container.wait_until_serving()
     return container
 

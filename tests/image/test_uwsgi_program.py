@@ -9,8 +9,6 @@ import pytest
 
 from tests.support.harness import Container, Engine, wait_for
 
-pytestmark = pytest.mark.patient
-
 # Reads the environment before it imports what Python has not loaded anyway.
 APP = """\
 import os

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 import os
 import re
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -147,9 +149,15 @@ class Engine:
 
     def __init__(self, session: str) -> None:
         self.client = docker.from_env()
-        self.session = session
         self.volumes: set[str] = set()
+        self._labels = {LABEL: session}
         self._removals = ThreadPoolExecutor(1)
+
+    def part(self) -> Engine:
+        """The same engine, which removes only the containers that are started by this object."""
+        part = copy.copy(self)
+        part._labels = {**self._labels, f"{LABEL}.part": secrets.token_hex(4)}
+        return part
 
     def run(
         self,
@@ -178,13 +186,13 @@ class Engine:
             detach=True,
             environment={**server.env, **(env or {})},
             volumes=mounts,
-            labels={LABEL: self.session},
+            labels=self._labels,
             **{"ports": ports, **options},
         )
         return Container(container)
 
     def remove_containers(self) -> None:
-        """Remove every container of this session, with its anonymous volumes."""
+        """Remove every container of this object and its parts, with its anonymous volumes."""
         self.begin_to_remove_containers().result()
 
     def begin_to_remove_containers(self) -> Future[None]:
@@ -200,8 +208,8 @@ class Engine:
                 container.remove(force=True, v=True)
 
     def leftovers(self) -> list[str]:
-        """What of this session's still stands."""
-        mine = {"label": f"{LABEL}={self.session}"}
+        """What still stands of this object and its parts."""
+        mine = {"label": self._filter()}
         return [
             *(f"container {container.name}" for container in self._containers()),
             *(f"network {network.name}" for network in self.client.networks.list(filters=mine)),
@@ -210,8 +218,11 @@ class Engine:
 
     def _containers(self) -> list[DockerContainer]:
         return self.client.containers.list(
-            all=True, filters={"label": f"{LABEL}={self.session}"}, ignore_removed=True
+            all=True, filters={"label": self._filter()}, ignore_removed=True
         )
+
+    def _filter(self) -> list[str]:
+        return [f"{name}={value}" for name, value in self._labels.items()]
 
 
 @functools.cache

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, replace
+from typing import NoReturn
+
+import pytest
 
 from docker_flask.servers.registry import GEVENT_PIN, GRANIAN_PIN, GUNICORN_GEVENT_PIN, GUNICORN_PIN
+
+NOT_APPLICABLE = "does not apply to "
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,10 @@ class Server:
     def has_greenlets(self) -> bool:
         """True if its workers have no threads and take many requests all the same."""
         return self.env.get("WORKER_CLASS") == "gevent"
+
+    def skip(self, why: str) -> NoReturn:
+        """Skip a test that does not apply to this server; allowed where REQUIRE_ALL=1, too."""
+        pytest.skip(f"{NOT_APPLICABLE}{self.name}: {why}")
 
 
 TITLES = "setproctitle==1.3.7"
