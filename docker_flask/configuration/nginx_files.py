@@ -36,6 +36,8 @@ _SEVERAL = {
 _PASS = ("uwsgi_pass", "proxy_pass")
 _APPLICATION = re.compile(rf"(http://)?(application|unix:/*{USUAL_SOCKET}).*")
 _TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+# Bytes that are not UTF-8 stay what they are.
+_ENCODING = ("utf-8", "surrogateescape")
 _SECONDS = {"ms": 0.001, "": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -44,6 +46,17 @@ class Overrides(NamedTuple):
 
     file: Path
     names: list[str]
+
+
+class Part(NamedTuple):
+    """Lines of a written configuration that are those of a file of the user's.
+
+    first: the number of the first of these lines; lines: how many they are.
+    """
+
+    first: int
+    lines: int
+    file: Path
 
 
 @dataclass(frozen=True)
@@ -63,7 +76,7 @@ class File:
     def read(cls, path: Path) -> File:
         """The file as it is on the disk now."""
         try:
-            text = path.read_text(encoding="utf-8", errors="replace")
+            text = _read(path)
         except OSError as error:
             return cls(path, "", (), error.strerror or str(error))
         return cls(path, text, tuple(_with_included(path, text)))
@@ -86,7 +99,7 @@ class NginxFiles:
     def read(cls) -> NginxFiles:
         """The files as they are on the disk now."""
         levels = [
-            tuple(File.read(path) for path in sorted(FOLDER.glob(f"{folder}/*.conf")))
+            tuple(map(File.read, _glob(f"{folder}/*.conf")))
             for folder in ("conf.d", "server.d", "location.d")
         ]
         return cls(File.read(WHOLE) if WHOLE.is_file() else None, *levels)
@@ -119,7 +132,9 @@ class NginxFiles:
         waits = [
             (_seconds(directive.arguments[0]), f"{directive.name} {directive.arguments[0]}", file)
             for file, directive in self._all()
-            if directive.name == f"{via}_read_timeout" and directive.arguments
+            if directive.name == f"{via}_read_timeout"
+            and directive.arguments
+            and directive.arguments[0].isascii()
         ]
         if not waits:
             return {}
@@ -189,6 +204,34 @@ class NginxFiles:
             )
             for file in self.http
         ]
+
+    def inline(self, text: str) -> tuple[str, list[Part]]:
+        """A rendered nginx.conf with the texts of the snippets in the place of its includes.
+
+        So nginx can start again with what it ran with, whatever the files are then. Returns where
+        the snippets stand in the text, too. nginx itself includes a file that can't be read, or
+        that ends in the middle of a directive or block: its error message names the file.
+        """
+        levels = {
+            f"{FOLDER}/conf.d/*.conf": self.http,
+            f"{FOLDER}/server.d/*.conf": self.server,
+            f"{FOLDER}/location.d/*.conf": self.location,
+        }
+        parts, written, position = list[Part](), "", 0
+        for directive in nginx_syntax.directives(text):
+            if directive.name != "include" or directive.arguments[0] not in levels:
+                continue
+            written += text[position : directive.begin]
+            position = directive.end
+            for file in levels[directive.arguments[0]]:
+                if file.unreadable or not nginx_syntax.is_complete(file.text):
+                    written += f'include "{file.path}";\n'
+                    continue
+                written += f"# {file.path}\n"
+                first, lines = written.count("\n") + 1, file.text.count("\n") + 1
+                parts.append(Part(first, lines, file.path))
+                written += f"{file.text}\n"
+        return written + text[position:], parts
 
     def adopt(self, runtime: Path) -> str:
         """The text of the whole configuration, fit for a process that is not root.
@@ -273,12 +316,25 @@ def _with_included(file: Path, text: str, above: tuple[Path, ...] = ()) -> Itera
     for directive in nginx_syntax.directives(text):
         yield directive
         if directive.name == "include" and directive.arguments and file not in above:
-            for name in sorted(glob.glob(str(FOLDER / directive.arguments[0]))):
+            for path in _glob(directive.arguments[0]):
                 with contextlib.suppress(OSError):
-                    path = Path(name)
-                    included = path.read_text(encoding="utf-8", errors="replace")
-                    for inner in _with_included(path, included, (*above, file)):
+                    for inner in _with_included(path, _read(path), (*above, file)):
                         yield replace(inner, blocks=directive.blocks + inner.blocks)
+
+
+def _glob(pattern: str) -> list[Path]:
+    """The files that nginx finds for an include, in its order; the pattern may be a path."""
+    return [Path(name) for name in sorted(glob.glob(str(FOLDER / pattern)))]
+
+
+def _read(path: Path) -> str:
+    """The text of a file, which `encode` turns back into the same bytes; raises OSError."""
+    return path.read_bytes().decode(*_ENCODING)
+
+
+def encode(text: str) -> bytes:
+    """The bytes of a configuration with text of the user's in it."""
+    return text.encode(*_ENCODING)
 
 
 def _seconds(text: str) -> float:

@@ -57,6 +57,22 @@ def directives(text: str) -> Iterator[Directive]:
             blocks.pop()
 
 
+def is_complete(text: str) -> bool:
+    """True if the text can stand in the middle of another one: each directive, block and quote that
+    begins in the text ends there."""
+    depth, is_ended = 0, True
+    for token in _TOKEN.finditer(text):
+        if token["mark"]:
+            depth += {"{": 1, "}": -1, ";": 0}[token["mark"]]
+            is_ended = True
+        elif token["quoted"] or token["word"]:
+            is_ended = False
+        # A word that begins with a quote is a quote without an end.
+        if depth < 0 or (token["word"] or "").startswith(('"', "'")):
+            return False
+    return not depth and is_ended and not text.endswith("\\")
+
+
 def replace(text: str, found: list[tuple[Directive, str]]) -> str:
     """The text with something else in place of these directives, given in their order.
 

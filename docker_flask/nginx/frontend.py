@@ -14,7 +14,7 @@ import jinja2
 
 from docker_flask.configuration import nginx_files
 from docker_flask.configuration.limits import Limits
-from docker_flask.configuration.nginx_files import NginxFiles
+from docker_flask.configuration.nginx_files import NginxFiles, Part
 from docker_flask.configuration.settings import SettingError, Settings
 from docker_flask.runtime_folder import point
 from docker_flask.servers import registry
@@ -45,11 +45,12 @@ OWN_DESCRIPTORS = 24
 class Configuration(NamedTuple):
     """A configuration that nginx has tested.
 
-    file: its own; read: all that nginx reads for it, snippets included; notes: what the user
-    should know of it; is_whole: it is all the user's.
+    file: where it was written; text: of the file; read: the text with all files that it includes;
+    notes: what the user should know about it; is_whole: it is the user's own.
     """
 
     file: Path
+    text: str
     read: str
     notes: list[str]
     is_whole: bool
@@ -67,15 +68,18 @@ def configure(
     listeners: list[int],
     cache: int = 0,
     kept: int = 0,
+    tested: Configuration | None = None,
 ) -> Configuration:
     """What nginx is to run with: the user's own nginx.conf, or the image's and the user's snippets.
 
-    listeners: the descriptors of inherited sockets; the others are those of `render`. Raises
-    SettingError.
+    files: the user's files; listeners: the descriptors of inherited sockets; tested: what was
+    returned for the same files before, and is returned again if the text is still the same. The
+    others are those of `render`. Raises SettingError.
     """
     whole = files.whole.path if files.whole else None
     if whole:
         text = files.adopt(runtime)
+        parts = [Part(1, text.count("\n") + 1, whole)]
         notes = [f"nginx runs with {whole}; settings that are nginx's do nothing"]
     else:
         rendered = render(
@@ -91,18 +95,21 @@ def configure(
             cache=cache,
             kept=kept,
         )
-        text, overrides = nginx_files.without(rendered, files.overrides())
+        rendered, overrides = nginx_files.without(rendered, files.overrides())
+        text, parts = files.inline(rendered)
         notes = _less_than_wanted(settings, limits)
         notes += [
             f"{file} sets {', '.join(names)} in the image's place" for file, names in overrides
         ]
+    if tested and tested.text == text:
+        return tested
     file = runtime / "nginx.next.conf"
-    file.write_text(text)
-    read = _test(file, listeners, whole or runtime / "nginx.conf")
+    file.write_bytes(nginx_files.encode(text))
+    read, warnings = _test(file, listeners, parts)
     files.check_passing(settings.app_server)
     if str(nginx_files.USUAL_SOCKET) in read:
         nginx_files.link_socket(runtime / "app.sock")
-    return Configuration(file, read, notes, bool(whole))
+    return Configuration(file, text, read, notes + warnings, bool(whole))
 
 
 def render(
@@ -258,10 +265,11 @@ def environment(descriptors: list[int]) -> dict[str, str]:
     }
 
 
-def _test(configuration: Path, listeners: list[int], name: Path) -> str:
-    """Let nginx test a configuration; returns all that it read, included files, too.
+def _test(configuration: Path, listeners: list[int], parts: list[Part]) -> tuple[str, list[str]]:
+    """Let nginx test a configuration; returns all text that it read, and its warnings.
 
-    name: what to call it in complaints. Raises SettingError with nginx's own, which says where.
+    parts: the lines of the configuration that are the user's; nginx's messages name their files.
+    Raises SettingError.
     """
     result = subprocess.run(
         [*command(configuration), "-T", "-q"],
@@ -269,14 +277,30 @@ def _test(configuration: Path, listeners: list[int], name: Path) -> str:
         pass_fds=listeners,
         capture_output=True,
         text=True,
-        errors="replace",
+        errors="surrogateescape",
         check=False,
     )
+    output = _with_places(result.stderr, configuration, parts)
     if result.returncode:
-        reason = re.search(r"\[emerg\] (?:\d+#\d+: )?(.*)", result.stderr)
-        words = reason[1] if reason else " ".join(result.stderr.split())
-        raise SettingError(f"nginx can't run so: {words.replace(str(configuration), str(name))}")
-    return result.stdout
+        reason = re.search(r"\[emerg\] (?:\d+#\d+: )?(.*)", output)
+        words = reason[1] if reason else " ".join(output.split())
+        raise SettingError(f"nginx can't run so: {words}")
+    warnings = re.findall(r"\[warn\] (?:\d+#\d+: )?(.*)", output)
+    return result.stdout, [f"nginx warns: {warning}" for warning in warnings]
+
+
+def _with_places(output: str, configuration: Path, parts: list[Part]) -> str:
+    """nginx's messages, with the files of the user's in them."""
+
+    def place(match: re.Match[str]) -> str:
+        line = int(match[1])
+        for part in parts:
+            if part.first <= line < part.first + part.lines:
+                return f"{part.file}:{line - part.first + 1}"
+        return f"{configuration.with_name('nginx.conf')}:{line}"
+
+    printable = output.encode(errors="surrogateescape").decode(errors="replace")
+    return re.sub(rf"{re.escape(str(configuration))}:(\d+)", place, printable)
 
 
 def _cache_control(max_age: int | None) -> str:

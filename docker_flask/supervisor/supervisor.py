@@ -9,7 +9,7 @@ import socket
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -178,7 +178,7 @@ class Supervisor:
         if self.settings.static_url != "":
             url, max_age = self.settings.static_url or DEFAULT_URL, self.settings.static_max_age
             self.static = StaticFiles(url, NOWHERE, max_age)
-        assumed, configuration = self.static, self._configure_nginx(first.settings)
+        configuration = self._configure_nginx(first.settings)
         patience = min(PATIENCE, self.settings.start_timeout)
         if not self.loop.wait(first.settled, patience, tick=0.1):
             self._say_later(configuration)
@@ -186,10 +186,7 @@ class Supervisor:
         if not first.ready():
             raise Failure(self._why_not_ready(first))
         self._switch_to(first)
-        if self.static and (
-            assumed != replace(self.static, folder=NOWHERE) or self.static.may_change()
-        ):
-            configuration = self._configure_nginx(first.settings)
+        configuration = self._configure_nginx(first.settings, configuration)
         if self.nginx:
             self._end_nginx()
         self._take_up(configuration)
@@ -333,8 +330,11 @@ class Supervisor:
         # Without any, what nginx.conf says does no harm.
         self.static = generation.static or self.static
 
-    def _configure_nginx(self, settings: Settings) -> Configuration:
-        """What nginx is to run with now, tested. Raises SettingError."""
+    def _configure_nginx(
+        self, settings: Settings, tested: Configuration | None = None
+    ) -> Configuration:
+        """What nginx is to run with now, tested if it is not the one that was. Raises
+        SettingError."""
         from docker_flask.nginx import frontend
 
         nginx_files.link_folder(self.runtime)
@@ -350,6 +350,7 @@ class Supervisor:
             self._descriptors(),
             self._cache(settings),
             self.number if registry.keeps_connections(settings) else 0,
+            tested,
         )
 
     def _say_later(self, configuration: Configuration) -> None:
@@ -406,10 +407,10 @@ class Supervisor:
             self._descriptors(),
         )
 
-    def _reload_nginx(self, settings: Settings) -> None:
+    def _reload_nginx(self, settings: Settings, tested: Configuration) -> None:
         """Let nginx take over what a reload changed in its configuration, if anything."""
         try:
-            configuration = self._configure_nginx(settings)
+            configuration = self._configure_nginx(settings, tested)
         except (SettingError, OSError) as error:
             log(f"nginx serves on as before: {error}")
             # Where it keeps connections, clients are sent away still: so it uses none of these, as
@@ -534,7 +535,7 @@ class Supervisor:
         """Load and serve what the user's files have now; returns why not, if so."""
         try:
             wishes = self._read_wishes()
-            self._configure_nginx(wishes[0])
+            tested = self._configure_nginx(wishes[0])
             fresh = self._new_generation(*wishes)
         except (SettingError, OSError) as error:  # such as a disk that is full
             return str(error)
@@ -549,7 +550,7 @@ class Supervisor:
             # None that was kept is used on this way, so that all requests change over at once.
             self._send_clients_away()
         self._switch_to(fresh)
-        self._reload_nginx(settings)
+        self._reload_nginx(settings, tested)
         return ""
 
     def _retire_idle(self) -> None:

@@ -600,6 +600,11 @@ def test_reload_takes_changed_snippets(engine: Engine, app: Path, snippets: Path
     container.docker.kill("HUP")
     wait_for(lambda: container.logs().count("tea.conf:2") == 2, 10, "the second complaint")
     assert tea() == "green"
+    assert container.execute("sh", "-c", "kill -KILL $(cat /run/docker-flask/nginx.pid)")[0] == 0
+    container.wait_for_log("starting it again")
+    container.wait_until_serving()
+    assert tea() == "green"
+    master = processes(container, "nginx: master")[0][1]
     snippet.unlink()
     assert container.execute("docker-flask", "reload")[0] == 0
     wait_for(lambda: "X-Tea" not in container.get().headers, 5, "no such header")

@@ -8,7 +8,7 @@ import pytest
 
 from docker_flask.configuration import nginx_files
 from docker_flask.configuration.nginx_files import File, NginxFiles, Overrides
-from docker_flask.configuration.nginx_syntax import directives
+from docker_flask.configuration.nginx_syntax import directives, is_complete
 from docker_flask.configuration.settings import SettingError
 
 RUNTIME = Path("/run/somewhere")
@@ -87,6 +87,52 @@ def test_a_snippet_that_only_adds_is_not_named(folder: Path) -> None:
 def test_a_file_that_includes_itself_is_read_once(folder: Path) -> None:
     (folder / "conf.d/a.conf").write_text("gzip on;\ninclude conf.d/*.conf;\n")
     assert NginxFiles.read().overrides()[0].names == ["gzip"]
+
+
+def test_snippets_are_inlined_and_their_lines_are_known(folder: Path) -> None:
+    (folder / "conf.d/.hidden.conf").write_text("hidden on;")
+    (folder / "conf.d/a.conf").write_text("gzip on;\n\n")
+    (folder / "conf.d/b.conf").write_bytes(b"add_header A 'caf\xe9';\r\n")
+    (folder / "conf.d/half.conf").write_text("server {")
+    (folder / "conf.d/missing.conf").symlink_to("nowhere")
+    (folder / "location.d/c.conf").write_text("deny all; # nobody")
+    locations = f"location / {{ include {folder}/location.d/*.conf; }}\n"
+    text = f"http {{\n  include {folder}/conf.d/*.conf;\n  include mime.types;\n{locations * 2}}}\n"
+    inlined, parts = NginxFiles.read().inline(text)
+    assert nginx_files.encode(inlined).decode("latin-1") == (
+        f"http {{\n  # {folder}/conf.d/a.conf\ngzip on;\n\n\n"
+        f"# {folder}/conf.d/b.conf\nadd_header A 'caf\xe9';\r\n\n"
+        f'include "{folder}/conf.d/half.conf";\ninclude "{folder}/conf.d/missing.conf";\n\n'
+        "  include mime.types;\n"
+        + f"location / {{ # {folder}/location.d/c.conf\ndeny all; # nobody\n }}\n" * 2
+        + "}\n"
+    )
+    lines = inlined.splitlines()
+    assert [(part.file.name, lines[part.first - 1]) for part in parts] == [
+        ("a.conf", "gzip on;"),
+        ("b.conf", "add_header A 'caf\udce9';"),
+        ("c.conf", "deny all; # nobody"),
+        ("c.conf", "deny all; # nobody"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "complete"),
+    [
+        ("", True),
+        ("# a comment", True),
+        ("gzip on; # a comment", True),
+        ("server { listen 80; }", True),
+        ("set $a ${b}; add_header A '}';", True),
+        ("gzip on", False),
+        ("server {", False),
+        ("} http {", False),
+        ("add_header A 'b;", False),
+        ("gzip on;\\", False),
+    ],
+)
+def test_what_may_stand_inside_another_text(text: str, complete: bool) -> None:
+    assert is_complete(text) is complete
 
 
 def test_a_whole_configuration_is_adopted_line_by_line(folder: Path) -> None:
