@@ -2,7 +2,7 @@
 
 One message is one JSON object in one packet of a SEQPACKET socket pair, so that several workers
 can write at the same time. The application server needs to know nothing of it: each worker
-inherits the descriptor named in the environment. Standard library only.
+inherits the descriptor that its options name (docker_flask/worker_options.py).
 """
 
 from __future__ import annotations
@@ -13,23 +13,19 @@ import os
 import socket
 from typing import Any
 
-VARIABLE = "DOCKER_FLASK_NOTIFY_FD"
 # A packet must fit the socket's send buffer (212,992 bytes by default); no readable
 # traceback is longer than this.
 LONGEST_TEXT = 60_000
 
 
-def send(state: str, text: str = "", **more: Any) -> bool:
+def send(descriptor: int, state: str, text: str = "", **more: Any) -> bool:
     """Tell the supervisor `loading`, `ready` or `failed`; False when nobody listens.
 
-    more: what else it should know, as JSON can say it.
+    descriptor: of the worker's end; more: what else the supervisor should know, as JSON can say it.
     """
-    descriptor = os.environ.get(VARIABLE, "")
-    if not descriptor:
-        return False
     message = {"state": state, "text": text[-LONGEST_TEXT:], "pid": os.getpid(), **more}
     packet = json.dumps(message)
-    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(descriptor))) as channel:
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as channel:
         # uWSGI's own reload (py-autoreload) closes it, and its number is given to something else.
         if channel.type == socket.SOCK_SEQPACKET:
             channel.send(packet.encode())

@@ -18,16 +18,13 @@ _PLACEHOLDER = re.compile(
 )
 
 
-def find(root: Path, environ: Mapping[str, str]) -> Path | None:
-    """The file that UWSGI_INI names, or uwsgi.ini beside the application or in /app; None without.
+def find(root: Path, named: str) -> Path | None:
+    """The file that UWSGI_INI names, else uwsgi.ini beside the application or in /app; or None.
 
-    The supervisor passes that setting on by its first name, because uWSGI takes every variable
-    that begins as the second does for one of its options.
+    named: the value of UWSGI_INI, empty if not set.
     """
-    names = ("DOCKER_FLASK_UWSGI_INI", "UWSGI_INI")
-    named = next((environ[name] for name in names if environ.get(name, "").strip()), "")
-    # Where it was set, docker_flask/configuration/settings.py has looked.
-    files = [root / named] if named else [root / "uwsgi.ini", Path("/app/uwsgi.ini")]
+    # If UWSGI_INI is set, docker_flask/configuration/settings.py has checked that the file exists.
+    files = [root / named] if named.strip() else [root / "uwsgi.ini", Path("/app/uwsgi.ini")]
     return next((file for file in files if file.is_file()), None)
 
 

@@ -87,7 +87,7 @@ def read(root: Path, environ: Mapping[str, str], uwsgi: Path) -> Options:
     SettingError.
     """
     options = Options()
-    file = uwsgi_ini.find(root, environ)
+    file = uwsgi_ini.find(root, environ.get("UWSGI_INI", ""))
     variables = uwsgi_ini.variables(file) if file else set()
     block = ""  # that the options stand in; only uWSGI knows which of these come to pass
     for name, value, words, place in (*_in_file(file, environ), *_in_environment(environ)):

@@ -28,38 +28,40 @@ from docker_flask import notify
 from docker_flask.discovery import find_app
 from docker_flask.process import FIRST_DESCRIPTOR
 from docker_flask.worker import proxy_headers, sendfile
+from docker_flask.worker_options import DebugOptions
 
 Environ = dict[str, Any]
 Wsgi = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
 
-def load() -> Wsgi:
+def load(options: DebugOptions) -> Wsgi:
     """The application; one that fails to load is one that raises the same at each request."""
-    if problem := os.environ.pop("DOCKER_FLASK_PROBLEM", ""):
-        return _failed(RuntimeError(f"{problem} while it loaded the application; see its log"))
+    if options.problem:
+        problem = f"{options.problem} while it loaded the application; see its log"
+        return _failed(RuntimeError(problem), options)
     os.environ["FLASK_RUN_FROM_CLI"] = "true"  # `app.run()` at a module's top level is ignored
     try:
         found = find_app.load(Path.cwd())
     except BaseException as error:
         traceback.print_exc()
-        return _failed(error)
+        return _failed(error, options)
     finally:
         os.environ.pop("FLASK_RUN_FROM_CLI", None)
     _say(f"serving {found.name} ({found.reason})")
     sendfile.without_x_sendfile(found.application)
     if hasattr(found.application, "debug"):
         found.application.debug = True
-    return Debugger(found.application)
+    return Debugger(found.application, options)
 
 
-def _failed(error: BaseException) -> Wsgi:
+def _failed(error: BaseException, options: DebugOptions) -> Wsgi:
     # The debugger handles exceptions only, not SystemExit.
     shown = error if isinstance(error, Exception) else RuntimeError(f"at import: {error!r}")
 
     def application(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         raise shown.with_traceback(error.__traceback__)
 
-    debugger = Debugger(application)
+    debugger = Debugger(application, options)
 
     def quietly(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         # The log has shown it once.
@@ -75,10 +77,10 @@ def _say(message: str) -> None:
 class Debugger(DebuggedApplication):
     """Werkzeug's debugger, for those hosts that are trusted with it."""
 
-    def __init__(self, application: Wsgi) -> None:
+    def __init__(self, application: Wsgi, options: DebugOptions) -> None:
         # Within the debugger, which thus goes by the real host: a page that a browser was lured to
         # could name another. Also without proxies, because it drops what clients say of themselves.
-        within = proxy_headers.TrustedProxies(application, os.environ.get("TRUSTED_PROXIES", ""))
+        within = proxy_headers.TrustedProxies(application, options.trusted_proxies)
         super().__init__(
             within,
             evalex=True,
@@ -87,8 +89,7 @@ class Debugger(DebuggedApplication):
             pin_logging=False,
         )
         self.pin_logging = True  # it is printed again when a browser asks for it
-        hosts = os.environ.get("DEBUG_HOSTS", "").split()
-        self.trusted_hosts = [*getattr(self, "trusted_hosts", []), *hosts]
+        self.trusted_hosts = [*getattr(self, "trusted_hosts", []), *options.debug_hosts]
         self.told = False
 
     def debug_application(
@@ -154,7 +155,8 @@ class Places:
     PACKAGES = re.compile(r"/(site|dist)-packages(/|$)")
     INSTALLED = (sysconfig.get_path("stdlib"), str(Path(__file__).parents[2]))
 
-    def __init__(self) -> None:
+    def __init__(self, notify_fd: int) -> None:
+        self.notify_fd = notify_fd
         self.watched = [os.getcwd()]
         self.modules = 0
 
@@ -170,7 +172,7 @@ class Places:
             known = _within(self.watched, path) and (os.path.isdir(path) or path.endswith(".py"))
             if not known and not _within(self.INSTALLED, path) and not self.PACKAGES.search(path):
                 self.watched.append(path)
-                notify.send("source", path)
+                notify.send(self.notify_fd, "source", path)
 
 
 def _files(modules: Iterable[Any]) -> Iterable[str]:
@@ -188,9 +190,10 @@ def _within(folders: Iterable[str], path: str) -> bool:
 def main() -> None:
     """Serve until TERM; what was accepted before is answered."""
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # nothing is being served yet
-    places = Places()
+    options = DebugOptions.from_environment()
+    places = Places(options.notify_fd)
     places.tell()
-    application = with_request_id(load())
+    application = with_request_id(load(options))
     places.tell()
     server = make_server(
         "0.0.0.0", 0, application, threaded=True, request_handler=Connection, fd=FIRST_DESCRIPTOR
@@ -198,7 +201,7 @@ def main() -> None:
     signal.signal(
         signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown, daemon=True).start()
     )
-    notify.send("serving")
+    notify.send(options.notify_fd, "serving")
     server.service_actions = places.tell  # type: ignore[method-assign]  # at every poll
     server.serve_forever(poll_interval=0.02)
     time.sleep(0.02)

@@ -26,6 +26,7 @@ from docker_flask.loop import Loop
 from docker_flask.prestart import Prestart, PrestartFailed
 from docker_flask.privileges import why_not_readable
 from docker_flask.servers.registry import VENV
+from docker_flask.worker_options import DebugOptions
 
 # Seconds between two looks at the sources: so many times what a look takes, within these bounds.
 # Thousands of files, or slow ones, are looked at for 3 % of the time.
@@ -125,9 +126,15 @@ class DebugServer:
         )
 
     def _environment(self) -> dict[str, str]:
+        options = DebugOptions(
+            notify_fd=process.FIRST_DESCRIPTOR + 1,
+            trusted_proxies=self.settings.trusted_proxies or (),
+            debug_hosts=self.settings.debug_hosts or (),
+            problem=self.problem,
+        )
         return {
+            **options.to_environment(),
             "FLASK_DEBUG": "1",
-            "TRUSTED_PROXIES": " ".join(self.settings.trusted_proxies or ()),
             # Python takes a compiled file for up to date when size and second of its source fit:
             # of two quick edits the second would not be seen. It also keeps the source tree clean.
             "PYTHONDONTWRITEBYTECODE": "1",
@@ -136,9 +143,6 @@ class DebugServer:
             # What applications ask, to start something once under Werkzeug's own reloader.
             "WERKZEUG_RUN_MAIN": "true",
             "WERKZEUG_DEBUG_PIN": self.pin,
-            "DEBUG_HOSTS": " ".join(self.settings.debug_hosts or ()),
-            "DOCKER_FLASK_PROBLEM": self.problem,
-            notify.VARIABLE: str(process.FIRST_DESCRIPTOR + 1),
             # Where the container is read-only, one folder is not.
             "TMPDIR": self.environment.get("TMPDIR")
             or ("/tmp" if os.access("/tmp", os.W_OK) else "/dev/shm"),

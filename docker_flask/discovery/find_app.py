@@ -78,18 +78,22 @@ class Found:
     reason: str
 
 
-def load(root: Path) -> Found:
+def load(root: Path, app_module: str = "", ini: str = "") -> Found:
     """Import the application that lies in `root`.
 
     APP_MODULE says which, else FLASK_APP, else uwsgi.ini, else the usual names do. The variables
     of .flaskenv and .env are set before. Raises NotFound, or whatever importing the application
     raises.
+
+    app_module, ini: the settings APP_MODULE and UWSGI_INI, if they come from the supervisor.
     """
     for variable in ("APP_MODULE", "FLASK_APP"):
         if not os.environ.get(variable, "").strip():
             os.environ.pop(variable, None)  # set but empty counts as not set
     files = flaskenv.load(root)
-    named = _from_variables(root, files.variables) or _from_uwsgi_ini(root)
+    named = _from_variables(root, files.variables, app_module) or _from_uwsgi_ini(
+        root, ini or os.environ.get("UWSGI_INI", "")
+    )
     if named:
         return _load_named(named)
     unread = ", ".join(map(str, files.unread))
@@ -99,23 +103,23 @@ def load(root: Path) -> Found:
 # --- named by somebody ---------------------------------------------------------------------
 
 
-def _from_variables(root: Path, files: dict[str, Path]) -> Named | None:
+def _from_variables(root: Path, files: dict[str, Path], app_module: str) -> Named | None:
     """What APP_MODULE or FLASK_APP says; files: the file that a variable comes from, if any."""
-    for variable, split, find in (
-        ("APP_MODULE", ":", _by_name),
-        ("FLASK_APP", r":(?![\\/])", _by_path),
+    for variable, setting, split, find in (
+        ("APP_MODULE", app_module, ":", _by_name),
+        ("FLASK_APP", "", r":(?![\\/])", _by_path),
     ):
-        if value := os.environ.get(variable, "").strip():
-            place = f" in {files[variable]}" if variable in files else ""
+        if value := setting or os.environ.get(variable, "").strip():
+            place = f" in {files[variable]}" if variable in files and not setting else ""
             where, expression = [*re.split(split, value, maxsplit=1), ""][:2]
             words = f"{variable}={value!r}{place}"
             return Named(f"{variable}{place}", words, find(root, where), expression.strip())
     return None
 
 
-def _from_uwsgi_ini(root: Path) -> Named | None:
+def _from_uwsgi_ini(root: Path, ini: str) -> Named | None:
     """What uWSGI's options `module` or `wsgi-file` say in uwsgi.ini, and those of its folders."""
-    path = uwsgi_ini.find(root, os.environ)
+    path = uwsgi_ini.find(root, ini)
     if not path:
         return None
     options = uwsgi_ini.read(path)

@@ -19,11 +19,14 @@ from flask.cli import NoAppException, ScriptInfo
 
 from docker_flask import privileges
 from docker_flask.discovery import find_app
+from docker_flask.worker_options import WorkerOptions
 
 
 def _locate() -> find_app.Found:
+    # Set if uWSGI starts the command, as by its option attach-daemon.
+    options = WorkerOptions.from_environment()
     try:
-        return find_app.load(Path.cwd())
+        return find_app.load(Path.cwd(), options.app_module, options.uwsgi_ini)
     except find_app.NotFound as error:
         raise NoAppException(str(error)) from None
 

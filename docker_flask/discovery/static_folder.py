@@ -14,6 +14,7 @@ from typing import Any
 
 from docker_flask.discovery.find_app import is_flask
 from docker_flask.static_files import DEFAULT_URL, URL, StaticFiles
+from docker_flask.worker_options import WorkerOptions
 
 _RULE_END = "/<path:filename>"
 
@@ -22,16 +23,13 @@ class LeftToTheApplication(Exception):
     """nginx can't answer as the application would; the message says why."""
 
 
-def find(application: Any, root: Path) -> tuple[StaticFiles | None, str]:
+def find(application: Any, root: Path, options: WorkerOptions) -> tuple[StaticFiles | None, str]:
     """What nginx may serve for this application, and what to write into the log about it.
 
-    root: the folder that the container was started in. The settings, which the supervisor has
-    parsed, go before what a Flask application says of itself. Never raises: the application can
-    serve its files itself.
+    root: the folder that the container was started in. The settings in the options override what a
+    Flask application says of itself. Never raises: the application can serve its files itself.
     """
-    url, folder, max_age = (
-        os.environ.get(name) for name in ("STATIC_URL", "STATIC_PATH", "STATIC_MAX_AGE")
-    )
+    url, folder, max_age = options.static_url, options.static_path, options.static_max_age
     flask: Any = application if is_flask(application) else None
     if url == "" or not (flask or url or folder):
         return None, ""
@@ -44,7 +42,7 @@ def find(application: Any, root: Path) -> tuple[StaticFiles | None, str]:
         files = StaticFiles(
             url or (flask and _url(flask)) or DEFAULT_URL,
             folder or (flask and flask.static_folder) or str(root / "static"),
-            int(max_age) if max_age else (flask and _max_age(flask)),
+            max_age if max_age is not None else (flask and _max_age(flask)),
         )
         _refuse_source(files.folder, root)
         words = _words(files, flask)

@@ -19,8 +19,6 @@ from docker_flask.configuration.nginx_files import NginxFiles
 from docker_flask.configuration.settings import Said, SettingError, Settings, load
 
 SOCKET_FD = 3
-# The variable with the path of the FIFO for orders: a + for each worker more, a - for each fewer.
-ORDERS = "DOCKER_FLASK_ORDERS"
 VENV = Path("/opt/venv")
 HOME = Path("/opt/docker-flask")
 UWSGI_PROGRAM = VENV / "bin/uwsgi"
@@ -56,14 +54,15 @@ class Wishes:
 class AppServer:
     """One application server.
 
-    name: in the log; command: its command line, from the settings, the limits and, if there is one,
-    a file with options of the user's; stop_signal: ends the whole server; retire_signal: sent to
-    one worker, makes that take no more requests; via: the module of nginx that speaks with it,
-    `uwsgi`, or `proxy` for HTTP; grows: takes orders for more workers, and fewer, from a FIFO.
+    name: in the log; command: its command line, from the settings, the limits, a file with options
+    of the user's if there is one, and the path of the FIFO for orders; stop_signal: ends the whole
+    server; retire_signal: sent to one worker, makes that take no more requests; via: the module of
+    nginx that speaks with it, `uwsgi`, or `proxy` for HTTP; grows: takes orders from the FIFO: a +
+    for each worker more, a - for each fewer.
     """
 
     name: str
-    command: Callable[[Settings, Limits, Path | None], list[str]]
+    command: Callable[[Settings, Limits, Path | None, Path], list[str]]
     stop_signal: signal.Signals
     retire_signal: signal.Signals
     via: str
@@ -155,7 +154,9 @@ def _require(package: str, wanted_by: str, pin: str) -> None:
         )
 
 
-def _uwsgi(settings: Settings, limits: Limits, options_file: Path | None) -> list[str]:
+def _uwsgi(
+    settings: Settings, limits: Limits, options_file: Path | None, orders: Path
+) -> list[str]:
     # None may be called as one of uWSGI's own options.
     placeholders = {
         "worker-count": settings.web_concurrency,
@@ -167,6 +168,7 @@ def _uwsgi(settings: Settings, limits: Limits, options_file: Path | None) -> lis
         "socket-backlog": limits.backlog,
         "io-seconds": int(settings.request_timeout) + 5,
         "open-files": limits.descriptors,
+        "orders-fifo": orders,
     }
     options = [
         word
@@ -193,7 +195,7 @@ def _yielding(limits: Limits) -> list[str]:
     return YIELDING if limits.cpus < CPUS_TO_YIELD else []
 
 
-def _gunicorn(settings: Settings, limits: Limits, _: Path | None) -> list[str]:
+def _gunicorn(settings: Settings, limits: Limits, _: Path | None, __: Path) -> list[str]:
     threads = settings.threads or 1
     threaded = "gthread" if threads > 1 else "sync"
     return _python(
@@ -211,7 +213,7 @@ def _gunicorn(settings: Settings, limits: Limits, _: Path | None) -> list[str]:
     )
 
 
-def _granian(settings: Settings, limits: Limits, _: Path | None) -> list[str]:
+def _granian(settings: Settings, limits: Limits, _: Path | None, __: Path) -> list[str]:
     return _python(
         "granian_server",
         limits,

@@ -9,6 +9,7 @@ import secrets
 import signal
 import socket
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from docker_flask import connections, notify, process
@@ -16,9 +17,10 @@ from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.settings import Settings
 from docker_flask.loop import Loop
 from docker_flask.runtime_folder import point
-from docker_flask.servers.registry import ORDERS, AppServer
+from docker_flask.servers.registry import SOCKET_FD, AppServer
 from docker_flask.static_files import StaticFiles
 from docker_flask.supervisor.worker_pool import Pool
+from docker_flask.worker_options import WorkerOptions
 
 
 class Generation:
@@ -70,22 +72,18 @@ class Generation:
         # What its workers tell each other of pages that nginx keeps (worker/response_cache.py).
         self._pages = io.FileIO(os.memfd_create("docker-flask-pages"), "r+")
 
-    def start(self, environment: Mapping[str, str]) -> None:
+    def start(self, environment: Mapping[str, str], options: WorkerOptions) -> None:
         """Start the server, also again after one that died."""
         self._loading.clear()
         self._workers.clear()
         self.loaded = self.failure = ""
         inherited = (self._listener, self._workers_end, self._pages)
-        channel, pages = range(process.FIRST_DESCRIPTOR + 1, process.FIRST_DESCRIPTOR + 3)
+        listener, channel, pages = range(SOCKET_FD, SOCKET_FD + len(inherited))
+        options = replace(options, listener_fd=listener, notify_fd=channel, cache_table_fd=pages)
         try:
             self.pid = process.spawn(
-                self.server.command(self.settings, self._limits, self._options_file),
-                {
-                    **environment,
-                    notify.VARIABLE: str(channel),
-                    "DOCKER_FLASK_TABLE_FD": str(pages),
-                    ORDERS: str(self._orders),
-                },
+                self.server.command(self.settings, self._limits, self._options_file, self._orders),
+                {**environment, **options.to_environment()},
                 [kept.fileno() for kept in inherited],
             )
         except OSError as error:

@@ -37,6 +37,7 @@ from docker_flask.supervisor import worker_pool
 from docker_flask.supervisor.control import Control
 from docker_flask.supervisor.generation import Generation
 from docker_flask.worker import response_cache
+from docker_flask.worker_options import WorkerOptions
 
 if TYPE_CHECKING:
     from docker_flask.nginx.frontend import Configuration
@@ -236,40 +237,36 @@ class Supervisor:
         }
         # Whatever the container was told, or a .flaskenv that was written for development says.
         environment["FLASK_DEBUG"] = "0"
-        if settings.app_module:
-            environment["APP_MODULE"] = settings.app_module
-        if settings.uwsgi_ini:
-            environment["DOCKER_FLASK_UWSGI_INI"] = settings.uwsgi_ini
         if not os.access("/tmp", os.W_OK):
             environment.setdefault("TMPDIR", str(self.runtime))
-        environment["TRUSTED_PROXIES"] = " ".join(settings.trusted_proxies or ())
-        environment["REQUEST_TIMEOUT"] = f"{settings.request_timeout:g}"
-        environment["MAX_REQUESTS"] = str(settings.max_requests)
-        environment["MAX_WORKER_MEMORY"] = str(in_bytes(settings.max_worker_memory))
-        if self.current and generation is not self.current:
-            environment["DOCKER_FLASK_LOAD_LOCK"] = str(self.runtime / "load.lock")
-        if settings.preload:
-            environment["DOCKER_FLASK_PRELOAD"] = "1"
-        if not settings.threads:
-            most = registry.most_threads(settings, self.limits)
-            environment["DOCKER_FLASK_THREADS"] = (
-                f"{most} {self.limits.memory // 2} {registry.SOCKET_FD}"
-            )
         # Gunicorn can't read one that is set but empty.
         environment["WEB_CONCURRENCY"] = str(settings.web_concurrency)
-        environment["DOCKER_FLASK_OVER_HTTP"] = self._header()
-        environment["DOCKER_FLASK_FILES"] = self._files_location(settings)
-        if cache := self._cache(settings):
-            environment["DOCKER_FLASK_PAGES"] = (
-                f"{cache // SHARE_OF_A_PAGE} {self.runtime / 'cache'}"
-            )
-        environment["DOCKER_FLASK_RETIRE_SIGNAL"] = str(int(self.server.retire_signal))
-        for name in ("STATIC_URL", "STATIC_PATH", "STATIC_MAX_AGE"):
-            value = getattr(settings, name.lower())
-            environment.pop(name, None)
-            if value is not None:
-                environment[name] = str(value)
-        generation.start(environment)
+        generation.start(environment, self._worker_options(generation))
+
+    def _worker_options(self, generation: Generation) -> WorkerOptions:
+        settings = generation.settings
+        cache = self._cache(settings)
+        replaces = self.current and generation is not self.current
+        return WorkerOptions(
+            app_module=settings.app_module or "",
+            uwsgi_ini=settings.uwsgi_ini or "",
+            trusted_proxies=settings.trusted_proxies or (),
+            preload=settings.preload,
+            load_lock=str(self.runtime / "load.lock") if replaces else "",
+            request_timeout=settings.request_timeout,
+            max_requests=settings.max_requests,
+            max_worker_memory=in_bytes(settings.max_worker_memory),
+            retire_signal=int(self.server.retire_signal),
+            max_threads=0 if settings.threads else registry.most_threads(settings, self.limits),
+            max_threads_memory=self.limits.memory // 2,
+            client_header=self._header(),
+            sendfile_location=self._files_location(settings),
+            cache_folder=str(self.runtime / "cache") if cache else "",
+            max_cached_page=cache // SHARE_OF_A_PAGE,
+            static_url=settings.static_url,
+            static_path=settings.static_path,
+            static_max_age=settings.static_max_age,
+        )
 
     def _switch_to(self, fresh: Generation) -> None:
         """Let a generation that is ready serve."""

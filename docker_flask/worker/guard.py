@@ -62,6 +62,7 @@ class Guard:
     for no limit. over_http: the server leaves it to the application to read a request's body.
     pages: what nginx's cache is told of answers, None without one.
     threads: what makes these more or fewer, None where their number stays.
+    retire_signal: makes a worker take no more requests; 0, which does nothing, where there is none.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Guard:
         over_http: bool = False,
         pages: Pages | None = None,
         threads: Callable[[], Threads] | None = None,
+        retire_signal: int = 0,
     ) -> None:
         self._application = application
         self._timeout = timeout
@@ -83,6 +85,7 @@ class Guard:
         self._over_http = over_http
         self._pages = pages
         self._new_threads = threads
+        self._retire_signal = retire_signal
         # Held; let go when a request comes while its watcher sleeps until one does.
         self._alarm = _unpatched("_thread", "allocate_lock")()
         self._alarm.acquire()
@@ -246,7 +249,7 @@ class Guard:
         if self._retired:
             _exit(1)
         self._retired, self._since = True, now
-        os.kill(os.getpid(), _retire_signal())
+        os.kill(os.getpid(), self._retire_signal)
 
     def _wind_up(self, pause: float) -> None:
         signal.setitimer(signal.ITIMER_VIRTUAL, self._timeout + MARGIN + pause)
@@ -281,7 +284,7 @@ class Guard:
         else:
             return
         self._retired = True
-        signal.raise_signal(_retire_signal())  # handled in this thread, before its next request
+        signal.raise_signal(self._retire_signal)  # handled in this thread, before its next request
         print(f"docker-flask: worker {os.getpid()} {why}; it is replaced", file=sys.stderr)
 
 
@@ -341,11 +344,6 @@ def _read_to_end(body: Any) -> None:
     with contextlib.suppress(OSError, ValueError):  # the client has left, or the body is closed
         while body.read(BLOCK):
             pass
-
-
-def _retire_signal() -> int:
-    """What makes a worker take no more requests; 0, which does nothing, where there is none."""
-    return int(os.environ.get("DOCKER_FLASK_RETIRE_SIGNAL", "0"))
 
 
 def _resident_memory() -> int:

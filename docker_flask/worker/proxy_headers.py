@@ -32,11 +32,11 @@ _PREFIX = re.compile(r"(/[\w.~:@+-]+)+", re.ASCII)
 
 
 class TrustedProxies:
-    """Wraps an application; trusted: addresses and networks, with spaces between them."""
+    """Wraps an application; trusted: networks."""
 
-    def __init__(self, application: Wsgi, trusted: str) -> None:
+    def __init__(self, application: Wsgi, trusted: Iterable[str]) -> None:
         self._application = application
-        self._trusted = [ipaddress.ip_network(text) for text in trusted.split()]
+        self._trusted = [ipaddress.ip_network(text) for text in trusted]
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         __traceback_hide__ = True  # noqa: F841  # from Werkzeug's debugger: not the user's code

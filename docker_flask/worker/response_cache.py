@@ -22,12 +22,12 @@ import re
 import struct
 import time
 import zlib
-from collections.abc import MutableMapping
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from docker_flask.worker.sendfile import Headers
+from docker_flask.worker_options import WorkerOptions
 
 Environ = dict[str, Any]
 
@@ -145,19 +145,17 @@ class Known(NamedTuple):
     vary: str
 
 
-def join(variables: MutableMapping[str, str]) -> Pages | None:
-    """What this worker has to do with it, by the variables that its server was started with, which
-    are not for the application. None if nginx keeps nothing."""
-    table = variables.pop("DOCKER_FLASK_TABLE_FD", "")
-    largest, _, folder = variables.pop("DOCKER_FLASK_PAGES", "").partition(" ")
+def join(options: WorkerOptions) -> Pages | None:
+    """The table, as this worker's options describe it; None if nginx keeps nothing."""
+    table = options.cache_table_fd
     # uWSGI's own reload (py-autoreload) closes it, and its number is given to something else.
-    if not table or not folder or TABLE not in _name(int(table)):
+    if not options.cache_folder or TABLE not in _name(table):
         return None
-    os.truncate(int(table), _SLOT.size * _SLOTS)
+    os.truncate(table, _SLOT.size * _SLOTS)
     return Pages(
-        *(int(table), folder, int(largest), bool(variables.get("TRUSTED_PROXIES"))),
+        *(table, options.cache_folder, options.max_cached_page, bool(options.trusted_proxies)),
         # Servers of HTTP set one themselves.
-        dates=not variables.get("DOCKER_FLASK_OVER_HTTP"),
+        dates=not options.client_header,
     )
 
 

@@ -17,6 +17,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from docker_flask import notify, process
 from docker_flask.discovery import find_app, static_folder
 from docker_flask.worker import guard, response_cache, sendfile
 from docker_flask.worker.threads import Threads
+from docker_flask.worker_options import WorkerOptions
 
 EXIT_NOT_LOADED = 70  # EX_SOFTWARE in sysexits.h
 
@@ -36,50 +38,51 @@ def load() -> Any:
     """
     # Flask's own sign that `app.run()` at a module's top level is to be ignored.
     os.environ["FLASK_RUN_FROM_CLI"] = "true"
-    # Not for the application, nor for those whom it shows its environment.
-    files_location = os.environ.pop("DOCKER_FLASK_FILES", "")
-    pages = response_cache.join(os.environ)
+    options = WorkerOptions.from_environment()
+    tell = partial(notify.send, options.notify_fd)
+    pages = response_cache.join(options)
     _prepare_gevent()
-    notify.send("loading")
-    if not os.environ.get("DOCKER_FLASK_PRELOAD"):  # this is a worker: it loads, which takes memory
+    tell("loading")
+    if not options.preload:  # this is a worker: it loads, which takes memory
         guard.offer_to_oom_killer()
     root = Path.cwd()
     try:
-        with _turn():
-            found = find_app.load(root)
+        with _turn(options.load_lock):
+            found = find_app.load(root, options.app_module, options.uwsgi_ini)
     except find_app.NotFound as error:
-        _give_up(str(error))
+        _give_up(tell, str(error))
     except BaseException:
-        _give_up(traceback.format_exc().rstrip())
+        _give_up(tell, traceback.format_exc().rstrip())
     del os.environ["FLASK_RUN_FROM_CLI"]
     sendfile.without_x_sendfile(found.application)
     application = found.application
     # Without it, nginx drops what clients say of themselves.
-    if trusted := os.environ.get("TRUSTED_PROXIES"):
+    if options.trusted_proxies:
         from docker_flask.worker import proxy_headers
 
-        application = proxy_headers.TrustedProxies(application, trusted)
-    over_http = os.environ.pop("DOCKER_FLASK_OVER_HTTP", "")
+        application = proxy_headers.TrustedProxies(application, options.trusted_proxies)
     guarded = guard.Guard(
         application,
-        float(os.environ.get("REQUEST_TIMEOUT", "60")),
-        files_location,
-        int(os.environ.get("MAX_REQUESTS", "0")),
-        int(os.environ.get("MAX_WORKER_MEMORY", "0")),
-        bool(over_http),
+        options.request_timeout,
+        options.sendfile_location,
+        options.max_requests,
+        options.max_worker_memory,
+        bool(options.client_header),
         pages,
-        _threads(os.environ.pop("DOCKER_FLASK_THREADS", "")),
+        _threads(options),
+        options.retire_signal,
     )
     _let_term_end_children()
-    static, words = static_folder.find(found.application, root)
+    static, words = static_folder.find(found.application, root, options)
 
     def begin() -> None:
+        WorkerOptions.from_environment()
         # uWSGI's master has a handler for this signal, which the workers that it forks inherit.
         signal.signal(signal.SIGCHLD, signal.getsignal(signal.SIGCHLD))
         guarded.watch()
         guard.protect_exit()
         guard.offer_to_oom_killer()
-        notify.send(
+        tell(
             "ready",
             f"{found.name} ({found.reason})",
             static=static and asdict(static),
@@ -87,30 +90,27 @@ def load() -> Any:
             memory=process.own_memory(os.getpid()),
         )
 
-    if os.environ.get("DOCKER_FLASK_PRELOAD"):
+    if options.preload:
+        # uWSGI may start itself again (touch-reload), with the environment of this process.
+        os.environ.update(options.to_environment())
         # What stands now is never garbage; a collection that looked at it would copy its memory.
         gc.collect()
         gc.freeze()
         _in_each_worker(begin)
     else:
         begin()
-    if over_http:
+    if options.client_header:
         from docker_flask.worker.client_header import OverHttp
 
-        return OverHttp(guarded, over_http)
+        return OverHttp(guarded, options.client_header)
     return guarded
 
 
-def _threads(words: str) -> Callable[[], Threads] | None:
-    """What makes the threads of a worker, once there is one; None where their number stays.
-
-    words: how many there may be, what memory (bytes) all workers may take, and the descriptor of
-    the socket where requests wait.
-    """
-    if not words:
+def _threads(options: WorkerOptions) -> Callable[[], Threads] | None:
+    """What makes the threads of a worker, once there is one; None where their number stays."""
+    if not options.max_threads:
         return None
-    most, memory, queue = map(int, words.split())
-    return lambda: Threads(most, memory, queue)
+    return partial(Threads, options.max_threads, options.max_threads_memory, options.listener_fd)
 
 
 def _in_each_worker(begin: Callable[[], None]) -> None:
@@ -174,12 +174,11 @@ def _prepare_gevent() -> None:
 
 
 @contextlib.contextmanager
-def _turn() -> Iterator[None]:
+def _turn(path: str) -> Iterator[None]:
     """One worker at a time, where the supervisor wants that: beside a generation that serves.
 
     Loading all at once would take the CPUs away from the requests.
     """
-    path = os.environ.get("DOCKER_FLASK_LOAD_LOCK")
     if not path:
         yield
         return
@@ -188,8 +187,8 @@ def _turn() -> Iterator[None]:
         yield
 
 
-def _give_up(reason: str) -> None:
-    if not notify.send("failed", reason):
+def _give_up(tell: Callable[..., bool], reason: str) -> None:
+    if not tell("failed", reason):
         print(reason, file=sys.stderr, flush=True)
     time.sleep(1)
     os._exit(EXIT_NOT_LOADED)

@@ -752,15 +752,18 @@ def test_an_address_of_the_options_is_not_in_the_way_of_a_reload(engine: Engine,
     assert container.execute("docker-flask", "reload") == (0, "docker-flask: reload: ok\n")
 
 
-def test_an_option_by_which_uwsgi_reloads_itself(engine: Engine, app: Path) -> None:
+@pytest.mark.parametrize("preload", ["0", "1"])
+def test_an_option_by_which_uwsgi_reloads_itself(engine: Engine, app: Path, preload: str) -> None:
     """It then closes descriptors that it knows nothing of, such as the supervisor's."""
     write(app, {"uwsgi.ini": f"{INI}touch-reload = /app/again\n", "again": ""})
-    container = engine.run(app=app)
+    container = engine.run(app=app, env={"PRELOAD": preload, "REQUEST_TIMEOUT": "1"})
     container.wait_until_serving()
     write(app, {"main.py": MAIN.replace("hello from", "again from")})
     # uWSGI compares whole seconds, and all of this can happen within one.
     os.utime(app / "again", times=(time.time(), time.time() + 2))
     wait_for(lambda: container.get().text == "again from main", 15, "the new application")
+    assert container.get("/sleep/4.0").status_code == 504
+    container.wait_for_log("took longer than REQUEST_TIMEOUT=1 ")
     write(app, {"main.py": MAIN})
     assert container.execute("docker-flask", "reload")[0] == 0
     assert container.get().text == "hello from main"

@@ -35,6 +35,10 @@ def hello():
 def hook():
     return os.environ.get("HOOK", "")
 
+@app.get("/environment")
+def environment():
+    return dict(os.environ)
+
 @app.get("/slow")
 def slow():
     sleep(1)
@@ -66,6 +70,15 @@ def client():
     return f"{request.remote_addr} {request.scheme} {request.host} {request.environ['REQUEST_URI']}"
 """
 GEVENT = SERVERS["gunicorn-gevent"]
+# Settings in forms that the image understands, but would write in another way.
+AS_WRITTEN = {
+    "MAX_REQUESTS": "01000",
+    "MAX_WORKER_MEMORY": "1G",
+    "REQUEST_TIMEOUT": "30.0",
+    "STATIC_MAX_AGE": "060",
+    "STATIC_URL": "/static/",
+    "TRUSTED_PROXIES": "203.0.113.7 , 2001:DB8::/32",
+}
 
 
 @pytest.fixture
@@ -88,7 +101,8 @@ def settings(container: Container) -> dict[str, list[str]]:
 @pytest.mark.parametrize("name", SERVERS)
 def test_each_serves_as_the_others_do(engine: Engine, app: Path, name: str) -> None:
     server: Server = SERVERS[name]
-    container = engine.run(server=server, app=app, env={"WEB_CONCURRENCY": "3"})
+    env = {"WEB_CONCURRENCY": "3", **AS_WRITTEN}
+    container = engine.run(server=server, app=app, env=env)
     container.wait_until_serving()
     assert server.name.lower() in container.get().text.lower()
     wait_for(lambda: workers(container) == 3, 10, "three workers")
@@ -98,6 +112,10 @@ def test_each_serves_as_the_others_do(engine: Engine, app: Path, name: str) -> N
     assert rest == ["http me.example /client?a=%20b"], port
     assert re.fullmatch(r"\d+(\.\d+){3}", address)
     assert address != "9.9.9.9"
+    # The application sees the settings as the user wrote them, and nothing else of the image's.
+    seen = container.get("/environment").json()
+    assert {name: seen.get(name) for name in AS_WRITTEN} == AS_WRITTEN
+    assert not [name for name in seen if name.startswith("DOCKER_FLASK")]
     code, took = container.stop()
     assert code == 0, container.logs()
     assert took < 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ if os.environ.get("WITHOUT_DOTENV"):
 os.environ["FLASK_RUN_FROM_CLI"] = "true"
 os.chdir(sys.argv[1])
 try:
-    found = find_app.load(Path.cwd())
+    found = find_app.load(Path.cwd(), **json.loads(sys.argv[2]))
     application = found.application
     says = getattr(application, "import_name", None)
     if says is None:
@@ -44,16 +45,23 @@ def wsgi(name: str, says: str = "here") -> str:
 
 
 def locate(
-    folder: Path, files: dict[str, str], app_module: str | None = None, **environ: str
+    folder: Path,
+    files: dict[str, str],
+    app_module: str | None = None,
+    options: dict[str, str] | None = None,
+    **environ: str,
 ) -> dict[str, Any]:
-    """What is found in a folder with these files; environ: variables beside APP_MODULE."""
+    """What is found in a folder with these files.
+
+    options: of the supervisor; environ: variables beside APP_MODULE.
+    """
     for name, text in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     unset = dict.fromkeys(("FLASK_APP", "UWSGI_INI", "FLASK_SKIP_DOTENV"), "")
     env = {**unset, "APP_MODULE": app_module or "", **environ}
-    return run_python(PROGRAM, str(folder), env=env)
+    return run_python(PROGRAM, str(folder), json.dumps(options or {}), env=env)
 
 
 @pytest.mark.parametrize("file", ["app.py", "wsgi.py", "main.py"])
@@ -483,16 +491,27 @@ def test_uwsgi_ini(tmp_path: Path, ini: str, name: str, option: str) -> None:
     assert (found.get("name"), found.get("reason")) == (name, reason), found
 
 
-@pytest.mark.parametrize("variable", ["UWSGI_INI", "DOCKER_FLASK_UWSGI_INI"])
-def test_uwsgi_ini_of_another_name(tmp_path: Path, variable: str) -> None:
+def test_uwsgi_ini_of_another_name(tmp_path: Path) -> None:
     files = {
         "uwsgi.ini": "[uwsgi]\nmodule = wrong\n",
         "deploy/site.ini": "[uwsgi]\nmodule = hello\n",
         "hello.py": wsgi("app"),
     }
     for path in ("deploy/site.ini", f"{tmp_path}/deploy/site.ini"):
-        found = locate(tmp_path, files, **{variable: path})
-        assert found.get("reason") == f"module in {tmp_path}/deploy/site.ini", found
+        from_supervisor = locate(tmp_path, files, options={"ini": path})
+        for found in (locate(tmp_path, files, UWSGI_INI=path), from_supervisor):
+            assert found.get("reason") == f"module in {tmp_path}/deploy/site.ini", found
+
+
+def test_the_supervisor_names_the_application(tmp_path: Path) -> None:
+    """As gunicorn.conf.py does; it overrides .flaskenv."""
+    files = {
+        "one.py": wsgi("app", "one"),
+        "two.py": wsgi("app", "two"),
+        ".flaskenv": "APP_MODULE=two",
+    }
+    found = locate(tmp_path, files, options={"app_module": "one:app"})
+    assert (found["says"], found["reason"]) == ("one", "APP_MODULE")
 
 
 def test_uwsgi_ini_changes_the_folder(tmp_path: Path) -> None:

@@ -26,7 +26,6 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Guard:
     def end(status: int) -> None:
         raise Ended
 
-    monkeypatch.delenv("DOCKER_FLASK_RETIRE_SIGNAL", raising=False)
     monkeypatch.setattr(guard, "_exit", end)
     return Guard(lambda environ, start_response: [], TIMEOUT)
 

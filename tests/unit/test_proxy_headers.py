@@ -12,11 +12,11 @@ from docker_flask.configuration.settings import PRIVATE
 from docker_flask.worker import proxy_headers
 from docker_flask.worker.proxy_headers import TrustedProxies
 
-TRUSTED = "10.0.0.0/8 192.0.2.1 2001:db8::/32"
+TRUSTED = ("10.0.0.0/8", "192.0.2.1", "2001:db8::/32")
 PROXY, CLIENT, STRANGER = "10.0.0.2", "203.0.113.9", "198.51.100.7"
 
 
-def seen(peer: str = PROXY, trusted: str = TRUSTED, **environ: str) -> dict[str, Any]:
+def seen(peer: str = PROXY, trusted: tuple[str, ...] = TRUSTED, **environ: str) -> dict[str, Any]:
     """The environment as the application gets it; keywords: request headers, or what WSGI has."""
     given = {
         name if name in ("SCRIPT_NAME", "PATH_INFO", "wsgi.url_scheme") else f"HTTP_{name}": value
@@ -82,7 +82,7 @@ def test_nobody_else_is(peer: str) -> None:
 
 
 def test_without_trusted_proxies_nobody_is() -> None:
-    assert seen(PROXY, trusted="", **EVERYTHING) == {
+    assert seen(PROXY, trusted=(), **EVERYTHING) == {
         **seen(STRANGER, **EVERYTHING),
         "REMOTE_ADDR": PROXY,
         "HTTP_X_FORWARDED_FOR": PROXY,
@@ -115,7 +115,7 @@ def test_addresses_and_networks(peer: str) -> None:
     ],
 )
 def test_private(peer: str, trusted: bool) -> None:
-    by_proxy = seen(peer, trusted=" ".join(PRIVATE), X_FORWARDED_PROTO="https")
+    by_proxy = seen(peer, trusted=PRIVATE, X_FORWARDED_PROTO="https")
     assert by_proxy["wsgi.url_scheme"] == ("https" if trusted else "http")
 
 

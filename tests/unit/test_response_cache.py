@@ -13,6 +13,7 @@ import pytest
 
 from docker_flask.worker import response_cache
 from docker_flask.worker.response_cache import Page, Pages, Share, share
+from docker_flask.worker_options import WorkerOptions
 
 PUBLIC = "public, max-age=60"
 
@@ -132,9 +133,14 @@ def table() -> Iterator[int]:
     os.close(descriptor)
 
 
-def join(table: int, folder: Path, **more: str) -> Pages:
-    where = {"DOCKER_FLASK_TABLE_FD": str(table), "DOCKER_FLASK_PAGES": f"{1 << 20} {folder}"}
-    pages = response_cache.join({**where, **more})
+def options(table: int, folder: Path, **more: Any) -> WorkerOptions:
+    return WorkerOptions(
+        cache_table_fd=table, cache_folder=str(folder), max_cached_page=1 << 20, **more
+    )
+
+
+def join(table: int, folder: Path, **more: Any) -> Pages:
+    pages = response_cache.join(options(table, folder, **more))
     assert pages is not None
     return pages
 
@@ -237,7 +243,7 @@ SEEN = {"HTTP_X_FORWARDED_PROTO": "https", "HTTP_X_FORWARDED_HOST": "shop.test"}
 
 
 def test_behind_proxies_the_key_says_what_the_application_sees(table: int, tmp_path: Path) -> None:
-    pages = join(table, tmp_path, TRUSTED_PROXIES="10.0.0.0/8")
+    pages = join(table, tmp_path, trusted_proxies=("10.0.0.0/8",))
     assert pages.asked(request(PROXIED, **SEEN, HTTP_X_FORWARDED_PREFIX="/shop"))
     assert pages.asked(request("MISS/\t\t\t\t"))
     assert pages.asked(request(PROXIED, **SEEN)) is None
@@ -293,16 +299,13 @@ def test_not_without_leave(pages: Pages) -> None:
 
 
 def test_a_worker_joins_if_there_is_a_table(table: int, tmp_path: Path) -> None:
-    variables = {"DOCKER_FLASK_TABLE_FD": str(table), "DOCKER_FLASK_PAGES": f"1 {tmp_path}"}
-    assert response_cache.join({"DOCKER_FLASK_TABLE_FD": str(table)}) is None
-    assert response_cache.join({}) is None
-    assert response_cache.join(variables) is not None
-    assert variables == {}
+    assert response_cache.join(WorkerOptions(cache_table_fd=table)) is None
+    assert response_cache.join(WorkerOptions(cache_folder=str(tmp_path))) is None
+    assert response_cache.join(options(table, tmp_path)) is not None
 
 
 def test_another_file_is_no_table(tmp_path: Path) -> None:
     with (tmp_path / "other").open("wb") as other:
         for number in (other.fileno(), 99):
-            variables = {"DOCKER_FLASK_TABLE_FD": str(number), "DOCKER_FLASK_PAGES": "1 /tmp"}
-            assert response_cache.join(variables) is None
+            assert response_cache.join(options(number, tmp_path)) is None
     assert (tmp_path / "other").stat().st_size == 0

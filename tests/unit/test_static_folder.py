@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ import json, os, sys
 from dataclasses import asdict
 from pathlib import Path
 from docker_flask.discovery import find_app, static_folder
+from docker_flask.worker_options import WorkerOptions
 
 os.chdir(sys.argv[1])
 root = Path.cwd()
-found, words = static_folder.find(find_app.load(root).application, root)
+options = WorkerOptions(**json.loads(sys.argv[2]))
+found, words = static_folder.find(find_app.load(root).application, root, options)
 print("\\n" + json.dumps([found and asdict(found), words]))
 """
 FLASK = "from datetime import timedelta\nfrom flask import Flask, Blueprint\n"
@@ -27,8 +30,11 @@ APP = FLASK + "app = Flask(__name__)\n"
 WSGI = "def application(environ, start_response):\n    return []\n"
 
 
-def find(folder: Path, app: str, **environ: str) -> tuple[dict[str, Any] | None, str]:
-    """What is found of an application whose folders `static`, `lib` and `media` exist."""
+def find(folder: Path, app: str, **options: Any) -> tuple[dict[str, Any] | None, str]:
+    """What is found of an application whose folders `static`, `lib` and `media` exist.
+
+    options: of the supervisor; in capitals: variables of the environment.
+    """
     for name in ("static", "media", "lib", "static/admin"):
         (folder / name).mkdir(exist_ok=True)
         (folder / name / "f.txt").write_text("")
@@ -37,12 +43,13 @@ def find(folder: Path, app: str, **environ: str) -> tuple[dict[str, Any] | None,
     (folder / "lib/words.py").write_text("")
     (folder / "app.py").write_text(app)
     unset = dict.fromkeys(("APP_MODULE", "FLASK_APP", "UWSGI_INI"), "")
-    found, words = run_python(PROGRAM, str(folder), env=unset | environ)
+    environ = {name: options.pop(name) for name in list(options) if name.isupper()}
+    found, words = run_python(PROGRAM, str(folder), json.dumps(options), env=unset | environ)
     return found, words
 
 
 @pytest.mark.parametrize(
-    ("app", "environ", "url", "folder", "max_age"),
+    ("app", "options", "url", "folder", "max_age"),
     [
         (APP, {}, "/static", "static", None),
         (FLASK + "app = Flask(__name__, static_folder='media')", {}, "/media", "media", None),
@@ -73,12 +80,12 @@ def find(folder: Path, app: str, **environ: str) -> tuple[dict[str, Any] | None,
         ),
         (
             APP + "app.config['SEND_FILE_MAX_AGE_DEFAULT'] = 7",
-            {"STATIC_MAX_AGE": "0"},
+            {"static_max_age": 0},
             "/static",
             "static",
             0,
         ),
-        (APP + "app.get_send_file_max_age = len", {"STATIC_MAX_AGE": "5"}, "/static", "static", 5),
+        (APP + "app.get_send_file_max_age = len", {"static_max_age": 5}, "/static", "static", 5),
         # Middleware that changes no path; routes beside the files.
         (
             APP + "from werkzeug.middleware.proxy_fix import ProxyFix\n"
@@ -91,44 +98,44 @@ def find(folder: Path, app: str, **environ: str) -> tuple[dict[str, Any] | None,
         (APP + "app.add_url_rule('/static-pages', 'x', str)", {}, "/static", "static", None),
         (APP + "app.add_url_rule('/static/other/<x>', 'x', str)", {}, "/static", "static", None),
         # What the settings say goes first, whatever the application is.
-        (APP, {"STATIC_URL": "/s"}, "/s", "static", None),
-        (APP, {"STATIC_PATH": "/usr/share/doc"}, "/static", "/usr/share/doc", None),
+        (APP, {"static_url": "/s"}, "/s", "static", None),
+        (APP, {"static_path": "/usr/share/doc"}, "/static", "/usr/share/doc", None),
         (
             APP + "app.wsgi_app = lambda environ, start: []",
-            {"STATIC_URL": "/static"},
+            {"static_url": "/static"},
             "/static",
             "static",
             None,
         ),
         (
             FLASK + "app = Flask(__name__, static_folder=None)",
-            {"STATIC_URL": "/s"},
+            {"static_url": "/s"},
             "/s",
             "static",
             None,
         ),
         (
             FLASK + "app = Flask(__name__, static_folder=None)",
-            {"STATIC_PATH": "/usr/share/doc"},
+            {"static_path": "/usr/share/doc"},
             "/static",
             "/usr/share/doc",
             None,
         ),
         (
             FLASK + "app = Flask(__name__, static_url_path='')",
-            {"STATIC_PATH": "/usr/share/doc"},
+            {"static_path": "/usr/share/doc"},
             "/static",
             "/usr/share/doc",
             None,
         ),
-        (WSGI, {"STATIC_URL": "/s"}, "/s", "static", None),
-        (WSGI, {"STATIC_PATH": "/usr/share/doc"}, "/static", "/usr/share/doc", None),
+        (WSGI, {"static_url": "/s"}, "/s", "static", None),
+        (WSGI, {"static_path": "/usr/share/doc"}, "/static", "/usr/share/doc", None),
     ],
 )
 def test_found(
-    tmp_path: Path, app: str, environ: dict[str, str], url: str, folder: str, max_age: int | None
+    tmp_path: Path, app: str, options: dict[str, Any], url: str, folder: str, max_age: int | None
 ) -> None:
-    found, words = find(tmp_path, app, **environ)
+    found, words = find(tmp_path, app, **options)
     assert found == {"url": url, "folder": str(tmp_path / folder), "max_age": max_age}
     assert words == f"nginx serves {url}/ from {tmp_path / folder}"
 
@@ -144,7 +151,7 @@ def guarded(view):
 
 
 @pytest.mark.parametrize(
-    ("app", "environ", "reason"),
+    ("app", "options", "reason"),
     [
         # Where source is.
         (FLASK + "app = Flask(__name__, static_folder='.', static_url_path='/s')", {}, "source"),
@@ -152,9 +159,9 @@ def guarded(view):
         (FLASK + "app = Flask(__name__, static_folder='/', static_url_path='/s')", {}, "source"),
         (FLASK + "app = Flask(__name__, static_folder='link')", {}, "source"),
         (FLASK + "import lib.words\napp = Flask(__name__, static_folder='lib')", {}, "source"),
-        (APP, {"STATIC_PATH": "{root}"}, "source"),
-        (APP + "import lib.words", {"STATIC_PATH": "{root}/lib"}, "source"),
-        (WSGI, {"STATIC_PATH": "{root}/.."}, "source"),
+        (APP, {"static_path": "{root}"}, "source"),
+        (APP + "import lib.words", {"static_path": "{root}/lib"}, "source"),
+        (WSGI, {"static_path": "{root}/.."}, "source"),
         # Where another answers.
         (FLASK + "app = Flask(__name__, static_url_path='')", {}, "prefix '/'"),
         (FLASK + "app = Flask(__name__, static_url_path='/')", {}, "prefix '/'"),
@@ -196,9 +203,9 @@ def guarded(view):
     ],
 )
 def test_left_to_the_application(
-    tmp_path: Path, app: str, environ: dict[str, str], reason: str
+    tmp_path: Path, app: str, options: dict[str, Any], reason: str
 ) -> None:
-    filled = {name: value.format(root=tmp_path) for name, value in environ.items()}
+    filled = {name: value.format(root=tmp_path) for name, value in options.items()}
     found, words = find(tmp_path, app, **filled)
     assert found is None
     assert words.startswith("static files are left to the application: ")
@@ -206,16 +213,16 @@ def test_left_to_the_application(
 
 
 @pytest.mark.parametrize(
-    ("app", "environ"),
+    ("app", "options"),
     [
         (WSGI, {}),
         (FLASK + "app = Flask(__name__, static_folder=None)", {}),
-        (APP, {"STATIC_URL": ""}),
-        (WSGI, {"STATIC_URL": "", "STATIC_PATH": "/usr/share/doc"}),
+        (APP, {"static_url": ""}),
+        (WSGI, {"static_url": "", "static_path": "/usr/share/doc"}),
     ],
 )
-def test_there_are_none(tmp_path: Path, app: str, environ: dict[str, str]) -> None:
-    assert find(tmp_path, app, **environ) == (None, "")
+def test_there_are_none(tmp_path: Path, app: str, options: dict[str, Any]) -> None:
+    assert find(tmp_path, app, **options) == (None, "")
 
 
 def test_who_is_passed_by(tmp_path: Path) -> None:

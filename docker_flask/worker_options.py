@@ -1,0 +1,90 @@
+"""What a supervisor tells the process that runs the application, in one environment variable.
+
+The supervisor writes the variable and the application's process reads and removes it, both here.
+The settings in the environment stay as the user wrote them, and the application sees those.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+VARIABLE = "DOCKER_FLASK_WORKER"
+NO_DESCRIPTOR = -1
+
+
+@dataclass(frozen=True)
+class _Options:
+    """notify_fd: where the process sends its messages (docker_flask/notify.py)."""
+
+    notify_fd: int = NO_DESCRIPTOR
+    # From the settings: networks, as ipaddress reads them.
+    trusted_proxies: tuple[str, ...] = ()
+
+    def to_environment(self) -> dict[str, str]:
+        """The variable that holds all options."""
+        return {VARIABLE: json.dumps(asdict(self))}
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Read the options and remove the variable; returns the defaults if it is not set."""
+        values: dict[str, Any] = json.loads(os.environ.pop(VARIABLE, "{}"))
+        for name, value in values.items():
+            values[name] = tuple(value) if isinstance(value, list) else value
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class WorkerOptions(_Options):
+    """For a worker in production. The defaults mean: no limit, no nginx, no supervisor."""
+
+    # --- Which application, and how to load it.
+    app_module: str = ""
+    uwsgi_ini: str = ""
+    # The server loads the application once, before it forks the workers.
+    preload: bool = False
+    # If set, workers load one at a time: each locks this file.
+    load_lock: str = ""
+
+    # --- Limits: seconds, requests, bytes.
+    request_timeout: float = 60.0
+    max_requests: int = 0
+    max_worker_memory: int = 0
+    # The signal that makes the server send no more requests to a worker.
+    retire_signal: int = 0
+
+    # --- Threads: their maximum; 0 if the number of threads is fixed.
+    max_threads: int = 0
+    # Bytes that all workers together may take when they add threads.
+    max_threads_memory: int = 0
+    # The listening socket: requests wait in its queue.
+    listener_fd: int = NO_DESCRIPTOR
+
+    # --- What nginx and the worker tell each other.
+    # The request header with the client's address; empty if the server speaks uwsgi, not HTTP.
+    client_header: str = ""
+    # nginx's location for files of the application; empty if the worker sends files itself.
+    sendfile_location: str = ""
+    # nginx's folder of cached responses; empty if nginx caches none.
+    cache_folder: str = ""
+    max_cached_page: int = 0
+    cache_table_fd: int = NO_DESCRIPTOR
+
+    # --- The user's settings for static files; None if not set.
+    static_url: str | None = None
+    static_path: str | None = None
+    static_max_age: int | None = None
+
+
+@dataclass(frozen=True)
+class DebugOptions(_Options):
+    """For the development server.
+
+    debug_hosts: hosts that may use the debugger's consoles; problem: shown in place of the
+    application, empty to load the application.
+    """
+
+    debug_hosts: tuple[str, ...] = ()
+    problem: str = ""
