@@ -46,17 +46,30 @@ COPY requirements_os.txt /
 RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
     --mount=type=secret,id=ca \
     /sources/install-os.sh /requirements_os.txt
-COPY requirements.txt /
+COPY requirements.lock /
 # The cache keeps what was compiled, not for the image but for the next build. uWSGI becomes a library;
 # why, and what runs it, is in docker_flask/worker/uwsgi_program.py.
+ENV UWSGI_PROFILE=/library.ini UWSGI_PYTHON_NOLIB=1
 RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
     --mount=type=secret,id=ca \
     --mount=type=cache,id=docker-flask-pip,target=/root/.cache/pip \
     if [ -r /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi \
  && python3 -m venv /opt/venv \
  && printf '[uwsgi]\nmain_plugin = python,gevent\ninherit = base\nbin_name = uwsgi.so\nas_shared_library = true\n' > /library.ini \
- && UWSGI_PROFILE=/library.ini UWSGI_PYTHON_NOLIB=1 \
-    /opt/venv/bin/pip install --disable-pip-version-check -r /requirements.txt \
+ && /opt/venv/bin/pip install --disable-pip-version-check --require-hashes -r /requirements.lock
+COPY requirements.txt /
+# Changes nothing if requirements.lock was made from this requirements.txt. Otherwise pip keeps the locked
+# versions that fit.
+RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
+    --mount=type=secret,id=ca \
+    --mount=type=cache,id=docker-flask-pip,target=/root/.cache/pip \
+    if [ -r /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi \
+ && checksum=$(sha256sum < /requirements.txt) \
+ && if ! grep -q "${checksum%% *}" /requirements.lock; then \
+      echo "docker-flask: requirements.txt has changed since requirements.lock was made: installing the" \
+        "difference without checksums; \"make lock\" adds them" >&2; \
+    fi \
+ && /opt/venv/bin/pip install --disable-pip-version-check -r /requirements.txt \
  && strip /opt/venv/bin/uwsgi.so \
  # Makes `docker_flask` importable, and the application for scripts anywhere, behind everything
  # that the application brings.

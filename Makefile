@@ -13,7 +13,7 @@ BENCH ?=
 DOCKER := tools/docker
 
 .DEFAULT_GOAL := help
-.PHONY: help image up debug down test test-quick test-all lint figures soak sizing peers pains bench pictures
+.PHONY: help image up debug down test test-quick test-all lint lock figures soak sizing peers pains bench pictures
 
 help: ## show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -44,6 +44,9 @@ test-all: ## run all tests with every server, on every base image, and a short s
 
 lint: ## check the style of all code
 	@tools/lint
+
+lock: ## renew requirements.lock: the newest Python packages that requirements.txt allows
+	@tools/lock
 
 figures: image ## measure size, start, stop and reload
 	@BASE_IMAGE=$$(tools/base-image) IMAGE=$(IMAGE) .venv/bin/python -m benchmarks.figures

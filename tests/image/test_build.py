@@ -32,10 +32,13 @@ CONTEXT = [
     "docker_flask",
     "entry-point.sh",
     "nginx.conf",
+    "requirements.lock",
     "requirements.txt",
     "requirements_os.txt",
 ]
 BUILD_SECONDS = 240
+LOCKED = re.findall(r"^\S+==\S+", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+UNLOCKED = r"\d docker-flask: requirements.txt has changed since requirements.lock was made"
 # Makes a step one that no earlier run of the tests has left in the build cache.
 FRESH = secrets.token_hex(8)
 
@@ -174,9 +177,8 @@ def test_scanners_find_what_is_installed(output: Callable[..., str]) -> None:
     own = [f"/opt/docker-flask/{name}.so" for name in ("nginx_preload", "threads_plugin")]
     assert sorted(out.splitlines()) == [*own, "True"]
     assert re.search(r"^nginx\t\S*\d", output("dpkg-query", "-W"), re.MULTILINE)
-    lines = (ROOT / "requirements.txt").read_text().lower().splitlines()
-    wanted = [line for line in lines if re.match(r"[\w-]+==", line)]
-    assert set(wanted) <= set(output("pip", "freeze", "--all").lower().splitlines())
+    installed = output("pip", "freeze", "--exclude", "docker-flask")
+    assert sorted(installed.lower().splitlines()) == sorted(LOCKED)
 
 
 def test_uwsgi_is_built_for_the_python_that_runs_it(output: Callable[..., str]) -> None:
@@ -337,7 +339,8 @@ def test_a_change_in_the_application_rebuilds_quickly(
 def test_a_change_in_requirements_installs_no_packages_of_the_system_again(
     builder: Builder, context: Path, engine: Engine
 ) -> None:
-    builder.build(context)
+    before, _ = builder.build(context)
+    assert not re.search(UNLOCKED, before)
     with (context / "requirements.txt").open("a") as file:
         file.write(f"six==1.17.0  # {FRESH}\n")
     log, _ = builder.build(context)
@@ -346,10 +349,38 @@ def test_a_change_in_requirements_installs_no_packages_of_the_system_again(
     runs = {name: cached for name, cached in installs.items() if "RUN" in name}
     assert len(runs) >= 4, found
     assert all(runs.values()), runs
-    assert not all(cached for name, cached in found.items() if "pip install" in name), found
-    code, out, _ = engine.run(["python3", "-c", "import six; print(six.__version__)"],
-                              image=builder.tag).finish()  # fmt: skip
-    assert (code, out) == (0, "1.17.0\n")
+    pip = [cached for name, cached in found.items() if "pip install" in name]
+    assert pip == [True, False], "what the lock names stays, what requirements.txt adds is new"
+    assert re.search(UNLOCKED, log)
+    freeze = ["pip", "freeze", "--exclude", "docker-flask"]
+    code, out, _ = engine.run(freeze, image=builder.tag).finish()
+    assert code == 0
+    assert sorted(out.lower().splitlines()) == sorted([*LOCKED, "six==1.17.0"])
+
+
+@pytest.mark.patient
+def test_versions_that_requirements_asks_for_win_over_the_lock(
+    builder: Builder, context: Path, engine: Engine
+) -> None:
+    (context / "requirements.txt").write_text(f"flask<3.1 # {FRESH}\nuwsgi\n")
+    builder.build(context)
+    _, out, _ = engine.run(["pip", "freeze"], image=builder.tag).finish()
+    now = out.lower().splitlines()
+    assert any(line.startswith("flask==3.0.") for line in now), now
+    assert {line for line in LOCKED if not line.startswith("flask==")} <= set(now)
+    assert engine.run(image=builder.tag).wait_until_serving().status_code == 200
+
+
+@pytest.mark.patient
+def test_a_package_with_another_checksum_is_not_installed(builder: Builder, context: Path) -> None:
+    lock = context / "requirements.lock"
+    package, hashes = re.search(r"^blinker==.*((?:\n +--hash=.*)+)", lock.read_text(), re.M).group(
+        0, 1
+    )
+    other = re.sub(r"sha256:\w+", f"sha256:{'0' * 64}", hashes)
+    lock.write_text(lock.read_text().replace(package, package.replace(hashes, other)))
+    with pytest.raises(AssertionError, match="DO NOT MATCH THE HASHES"):
+        builder.build(context)
 
 
 def test_both_requirements_files_take_effect(

@@ -1,0 +1,21 @@
+"""What a maintainer has to keep in step, because no tool derives one from the other."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_lock_was_made_from_requirements() -> None:
+    """If this fails: run `make lock`."""
+    checksum = hashlib.sha256((ROOT / "requirements.txt").read_bytes()).hexdigest()
+    lock = (ROOT / "requirements.lock").read_text()
+    assert lock.startswith(f"# sha256 of requirements.txt: {checksum}\n")
+    names = re.findall(r"^(\S+)==", lock, re.MULTILINE)
+    assert {"flask", "uwsgi", "werkzeug"} <= set(names)
+    assert len(re.findall(r"^\S+==.* \\\n +--hash=sha256:\w{64}\b", lock, re.MULTILINE)) == len(
+        names
+    )
