@@ -7,6 +7,7 @@
 #   --build-arg PIP_INDEX_URL=URL                                    instead of PyPI
 #   --build-arg http_proxy=URL --build-arg https_proxy=URL
 #   --secret id=ca,src=FILE        certificate authorities to trust (private mirror, proxy)
+# Optional, and in the labels of the result: --build-arg REVISION=COMMIT
 ARG BASE_IMAGE=ubuntu:24.04
 
 
@@ -89,7 +90,9 @@ RUN gcc -shared -fPIC -O2 -Wall -Wextra -Werror -s -o /nginx_preload.so /preload
 
 # --- What runs.
 FROM ${BASE_IMAGE} AS runtime
+# The version stands in the file VERSION, too.
 LABEL org.opencontainers.image.title="docker-flask" \
+      org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.description="Runs a Flask application: nginx and uWSGI in production, Flask's own server in development" \
       org.opencontainers.image.licenses="MIT"
 
@@ -131,7 +134,7 @@ RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
 
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /nginx_preload.so /threads_plugin.so /opt/docker-flask/
-COPY requirements.txt app.ini nginx.conf entry-point.sh /opt/docker-flask/
+COPY VERSION requirements.txt app.ini nginx.conf entry-point.sh /opt/docker-flask/
 COPY docker_flask /opt/docker-flask/docker_flask
 # Declares the plugin by which the `flask` command finds the application as the image does. No
 # package index can offer a version with a plus, should it get from `pip freeze` into a file.
@@ -145,6 +148,10 @@ RUN printf 'Metadata-Version: 2.1\nName: docker-flask\nVersion: 1+image\n' > MET
  && ln -s /opt/docker-flask/entry-point.sh /entrypoint.sh \
  && ln -s /opt/docker-flask/entry-point.sh /start.sh \
  && docker-flask -h > /dev/null
+
+ARG REVISION=unknown
+LABEL org.opencontainers.image.revision="$REVISION"
+RUN echo "$REVISION" > /opt/docker-flask/REVISION
 
 WORKDIR /app
 COPY app /app

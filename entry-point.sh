@@ -22,6 +22,7 @@ docker-flask runs a Flask application, in one of two modes:
 Options:
   -d debug    development mode
   -h          this text
+  --version   the version of the image
 
 Commands (docker run --rm docker-flask COMMAND, or docker exec CONTAINER docker-flask COMMAND):
   settings    print each setting, its value and where that came from
@@ -100,13 +101,14 @@ main() {
   case "${1-}" in
     "") start serve ;;
     -h | --help) usage ;;
+    --version) printf 'docker-flask %s (%s)\n' "$(<"$IMAGE_FILES/VERSION")" "$(<"$IMAGE_FILES/REVISION")" ;;
     -d)
       [[ "${2-}" == debug ]] ||
         fail "$EXIT_USAGE" "-d ${2:-without a value} is not allowed: the only mode to name is -d debug"
       [[ $# -eq 2 ]] || fail "$EXIT_USAGE" "unexpected \"$3\" after -d debug: nothing may follow it"
       start debug
       ;;
-    -*) fail "$EXIT_USAGE" "unknown option \"$1\": allowed are -d debug and -h" ;;
+    -*) fail "$EXIT_USAGE" "unknown option \"$1\": allowed are -d debug, -h and --version" ;;
     # -S: it needs no packages, and is asked for ever.
     health) exec /usr/bin/python3 -I -S "$IMAGE_FILES/docker_flask/health.py" ;;
     settings | reload) become_python "$1" ;;

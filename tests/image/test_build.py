@@ -27,6 +27,7 @@ REBUILT, ADDED_MB = 3.0, 90  # seconds, megabytes: as promised
 CONTEXT = [
     ".dockerignore",
     "Dockerfile",
+    "VERSION",
     "app",
     "app.ini",
     "docker_flask",
@@ -66,7 +67,7 @@ def output(engine: Engine) -> Callable[..., str]:
 
 def test_metadata(image: dict[str, Any]) -> None:
     config = image["Config"]
-    for name in ("title", "description", "licenses"):
+    for name in ("title", "description", "licenses", "version", "revision"):
         assert config["Labels"][f"org.opencontainers.image.{name}"]
     assert set(config["ExposedPorts"]) == {"80/tcp", "5000/tcp"}
     assert config["StopSignal"] == "SIGTERM"
@@ -356,6 +357,23 @@ def test_a_change_in_requirements_installs_no_packages_of_the_system_again(
     code, out, _ = engine.run(freeze, image=builder.tag).finish()
     assert code == 0
     assert sorted(out.lower().splitlines()) == sorted([*LOCKED, "six==1.17.0"])
+
+
+@pytest.mark.patient
+def test_version(builder: Builder, context: Path, engine: Engine) -> None:
+    """In the labels and by `--version`, also of an image that is built on this one."""
+    version = (ROOT / "VERSION").read_text().strip()
+    (context / "derived").mkdir()
+    (context / "derived" / "Dockerfile").write_text(f"FROM {builder.tag}\nRUN echo {FRESH}\n")
+    for options, revision in (([], "unknown"), (["--build-arg", f"REVISION={FRESH}"], FRESH)):
+        builder.build(context, *options)
+        labels = engine.client.images.get(builder.tag).labels
+        assert labels["org.opencontainers.image.version"] == version
+        assert labels["org.opencontainers.image.revision"] == revision
+        ended = engine.run(["--version"], image=builder.tag).finish()
+        assert ended == (0, f"docker-flask {version} ({revision})\n", "")
+    builder.build(context / "derived")
+    assert engine.run(["--version"], image=builder.tag).finish() == ended
 
 
 @pytest.mark.patient

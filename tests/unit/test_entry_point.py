@@ -27,7 +27,16 @@ def test_help(option: str) -> None:
     result = run(option)
     assert result.returncode == 0
     assert result.stderr == ""
-    for word in ("-d debug", "-h", "production", "development", "settings", "reload", "health"):
+    for word in (
+        "-d debug",
+        "-h",
+        "--version",
+        "production",
+        "development",
+        "settings",
+        "reload",
+        "health",
+    ):
         assert word in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 100
 

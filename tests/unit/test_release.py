@@ -19,3 +19,14 @@ def test_the_lock_was_made_from_requirements() -> None:
     assert len(re.findall(r"^\S+==.* \\\n +--hash=sha256:\w{64}\b", lock, re.MULTILINE)) == len(
         names
     )
+
+
+def test_version_label_and_changelog_name_the_same_release() -> None:
+    version = (ROOT / "VERSION").read_text().strip()
+    assert re.fullmatch(r"\d+\.\d+\.\d+", version)
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert re.findall(r'image\.version="(.*)"', dockerfile) == [version]
+    headings = re.findall(
+        r"^## (\S+)(?: - \d{4}-\d\d-\d\d)?$", (ROOT / "CHANGELOG.md").read_text(), re.M
+    )
+    assert headings[:2] == ["Unreleased", version]
