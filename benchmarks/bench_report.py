@@ -168,7 +168,7 @@ def read(out: Path) -> Results:
 def write(out: Path, results: Results) -> None:
     """The report with its plots, and what both are made of."""
     (out / "plots").mkdir(parents=True, exist_ok=True)
-    (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    (out / "results.json").write_text(json.dumps(results, separators=(",", ":")) + "\n")
     (out / "REPORT.md").write_text("\n".join(report(results, plot(out, results))) + "\n")
 
 
