@@ -303,7 +303,8 @@ def serves_after(result: Result, at: float) -> bool:
 def of_a_stop(cost: Cost) -> str:
     """A cell of the table, for `docker stop`."""
     return (
-        f"n {cost.tries}, {cost.loss()}, refused {cost.refused}, {cost.ends()}, after {cost.took()}"
+        f"n {cost.tries}, {cost.loss()}, 503 {cost.turned_away}, refused {cost.refused}, "
+        f"{cost.ends()}, after {cost.took()}"
     )
 
 

@@ -34,6 +34,7 @@ STEADY = {"mode": "new", "rate": 300}
 KEPT = {"mode": "keepalive", "connections": 32}
 # Tries on one container, before the next: a container gives up after five deaths in a minute.
 DEATHS_A_CONTAINER = 5
+MOST_TURNED_AWAY = 16  # clients that one stop may answer with 503
 
 
 @dataclass
@@ -46,6 +47,7 @@ class Tally:
     lost: int = 0
     run_twice: int = 0
     never_accepted: int = 0
+    turned_away: int = 0
     failures: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -56,13 +58,14 @@ class Tally:
         self.lost += len(verdicts.lost())
         self.run_twice += len(verdicts.run_twice)
         self.never_accepted += len(verdicts.never_accepted)
+        self.turned_away += len(verdicts.turned_away)
 
     def row(self) -> str:
         """One line of the report's table."""
         bound = upper_bound(self.lost, self.requests) if self.requests else 1.0
         return (
             f"| {self.name} | {self.tries} | {self.requests} | {self.lost} | {self.run_twice} "
-            f"| {self.never_accepted} | {bound:.1e} | {len(self.failures)} |"
+            f"| {self.turned_away} | {self.never_accepted} | {bound:.1e} | {len(self.failures)} |"
         )
 
 
@@ -74,9 +77,12 @@ def stop_under(load: dict[str, object]) -> Callable[[Service, Tally], None]:
             time.sleep(1)
             code, took = service.container.stop()
             result = running.finish()
-        tally.add(1, service.verdicts(result, ended_by_itself=True))
+        verdicts = service.verdicts(result, ended_by_itself=True)
+        tally.add(1, verdicts)
         if code:
             tally.failures.append(f"exit code {code} after {took:.1f} s")
+        if (told := len(verdicts.turned_away)) > MOST_TURNED_AWAY:
+            tally.failures.append(f"{told} clients got 503 at one stop")
 
     return once
 
@@ -316,11 +322,13 @@ def report(engine: Engine, rows: list[Tally], mixed: Mixed, remark: str, picture
         f"By `make soak` on {datetime.now(UTC):%Y-%m-%d}, {platform.machine()} with "
         f"{os.cpu_count()} CPUs, base image `{base}`, engine {engine.client.version()['Version']}.",
         "`lost` are requests that the application began or nginx accepted and that got no whole",
-        "answer; the bound is that of their share, with 95 % confidence.",
+        "answer; the bound is that of their share, with 95 % confidence. `reset` are those that",
+        "nobody had accepted. `503` are those that were told to retry (Retry-After): a stop with",
+        f"more than {MOST_TURNED_AWAY} of them is a failure.",
         remark,
         "",
-        "| done | tries | requests | lost | run twice | reset unaccepted | bound | failures |",
-        "|---|---|---|---|---|---|---|---|",
+        "| done | tries | requests | lost | run twice | 503 | reset | bound | failures |",
+        "|---|---|---|---|---|---|---|---|---|",
         *(tally.row() for tally in rows),
         "",
         *(f"- {row.name}: {line}" for row in rows for line in (*row.notes, *row.failures)),

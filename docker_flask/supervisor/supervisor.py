@@ -36,6 +36,7 @@ from docker_flask.static_files import DEFAULT_URL, NOWHERE, StaticFiles
 from docker_flask.supervisor import worker_pool
 from docker_flask.supervisor.control import Control
 from docker_flask.supervisor.generation import Generation
+from docker_flask.supervisor.listener_drain import ListenerDrain
 from docker_flask.worker import response_cache
 from docker_flask.worker_options import WorkerOptions
 
@@ -613,8 +614,8 @@ class Supervisor:
         self._send_clients_away()
         drain = min(self.settings.drain_delay, left())
         self.loop.wait(lambda: not self._clients(), drain, tick=0.02)
-        connections.LastCall(self.listeners, self.loop).close(
-            lambda: process.signal_process(self.nginx, signal.SIGQUIT)
+        turned_away = ListenerDrain(self.listeners, self.loop).close(
+            lambda: process.signal_process(self.nginx, signal.SIGQUIT), left() / 2
         )
         self.loop.wait(lambda: not self.nginx, left(), tick=0.02)
         cut = self._clients() if self.nginx else 0
@@ -626,7 +627,11 @@ class Supervisor:
             timeout = self.settings.graceful_timeout
             log(f"stopped; {cut} requests were cut at GRACEFUL_TIMEOUT={timeout:g}")
             return EXIT_CUT
-        log("stopped; every request was answered")
+        log(
+            f"stopped; {turned_away} waiting connections got 503 with Retry-After"
+            if turned_away
+            else "stopped; every request was answered"
+        )
         return 0
 
     def _send_clients_away(self) -> None:
