@@ -11,6 +11,8 @@ import pytest
 
 from tests.support.harness import Container, Engine
 
+pytestmark = pytest.mark.timed
+
 TRIES = 5
 IN_TIME = 0.5
 

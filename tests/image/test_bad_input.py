@@ -21,6 +21,8 @@ IN_TIME = 2.0  # seconds from noticing to the end
 HELLO = """
 import os
 from flask import Flask
+
+pytestmark = pytest.mark.timed
 app = Flask(__name__)
 @app.get("/")
 def hello():

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.alone
-
 CONTESTANTS = ["ours", "Flask's development server"]
 
 

@@ -321,6 +321,7 @@ def steps(log: str) -> dict[str, bool]:
     return {name: number in cached for number, name in names.items()}
 
 
+@pytest.mark.timed
 def test_a_change_in_the_application_rebuilds_quickly(
     builder: Builder, context: Path, engine: Engine
 ) -> None:
@@ -359,7 +360,6 @@ def test_a_change_in_requirements_installs_no_packages_of_the_system_again(
     assert sorted(out.lower().splitlines()) == sorted([*LOCKED, "six==1.17.0"])
 
 
-@pytest.mark.patient
 def test_version(builder: Builder, context: Path, engine: Engine) -> None:
     """In the labels and by `--version`, also of an image that is built on this one."""
     version = (ROOT / "VERSION").read_text().strip()
@@ -376,7 +376,6 @@ def test_version(builder: Builder, context: Path, engine: Engine) -> None:
     assert engine.run(["--version"], image=builder.tag).finish() == ended
 
 
-@pytest.mark.patient
 def test_versions_that_requirements_asks_for_win_over_the_lock(
     builder: Builder, context: Path, engine: Engine
 ) -> None:
@@ -389,7 +388,6 @@ def test_versions_that_requirements_asks_for_win_over_the_lock(
     assert engine.run(image=builder.tag).wait_until_serving().status_code == 200
 
 
-@pytest.mark.patient
 def test_a_package_with_another_checksum_is_not_installed(builder: Builder, context: Path) -> None:
     lock = context / "requirements.lock"
     package, hashes = re.search(r"^blinker==.*((?:\n +--hash=.*)+)", lock.read_text(), re.M).group(

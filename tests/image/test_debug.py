@@ -109,6 +109,7 @@ def start(engine: Engine, app_folder: Path) -> Callable[..., Container]:
 # --- serving ---------------------------------------------------------------------------------
 
 
+@pytest.mark.smoke
 def test_serves_and_says_loudly_what_it_is(start: Callable[..., Container]) -> None:
     container = start()
     assert get(container).text == "hello"
@@ -185,6 +186,8 @@ def test_settings_of_production_do_no_harm(start: Callable[..., Container]) -> N
 # --- edits -----------------------------------------------------------------------------------
 
 
+@pytest.mark.timed
+@pytest.mark.smoke
 def test_an_edit_is_served(start: Callable[..., Container], app_folder: Path) -> None:
     container = start()
     times = []
@@ -445,6 +448,7 @@ def test_broken_and_mended(
     assert get(container).status_code == 200
 
 
+@pytest.mark.timed
 def test_what_is_mended_is_served(start: Callable[..., Container], app_folder: Path) -> None:
     container = start()
     times = []
@@ -621,12 +625,14 @@ def test_hosts_that_may_use_it(start: Callable[..., Container]) -> None:
 # --- stop ------------------------------------------------------------------------------------
 
 
+@pytest.mark.timed
 def test_stop(start: Callable[..., Container]) -> None:
     code, took = start().stop()
     assert code == 0
     assert took <= STOP
 
 
+@pytest.mark.timed
 def test_stop_during_a_long_import(engine: Engine, app_folder: Path) -> None:
     (app_folder / "app.py").write_text(
         "import time\nprint('importing')\ntime.sleep(60)\n" + APP.format(text="late")
@@ -659,6 +665,7 @@ def ask() -> Iterator[Callable[..., Future[httpx.Response]]]:
         yield run
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("ending", ["stop", "edit"])
 def test_a_hanging_request_delays_nothing(
     start: Callable[..., Container],
@@ -740,6 +747,7 @@ def test_ctrl_c_while_a_request_hangs(
     keyboard.interrupt()
 
 
+@pytest.mark.timed
 def test_a_terminal_stops(terminal: Callable[..., Terminal]) -> None:
     code, took = terminal().container.stop()
     assert code == 0
@@ -770,6 +778,7 @@ def test_breakpoint(
     keyboard.interrupt()
 
 
+@pytest.mark.timed
 def test_breakpoint_without_a_terminal(start: Callable[..., Container]) -> None:
     container = start()
     begun = time.monotonic()

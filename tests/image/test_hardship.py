@@ -25,6 +25,7 @@ def healthy(result: Result) -> bool:
     return result.counts["ok"] == sum(result.counts.values()) > 0
 
 
+@pytest.mark.alone
 def test_load_beyond_capacity(engine: Engine, tmp_path: Path) -> None:
     # Half a CPU, so that the client can offer twice what the container can carry.
     service = Service(engine, tmp_path, nano_cpus=500_000_000, env={"ACCESS_LOG": "0"})
@@ -58,6 +59,7 @@ def goodput(result: Result, start: float, end: float) -> float:
     return sum(1 for _ in answered) / (end - start)
 
 
+@pytest.mark.alone
 def test_nobody_waits_for_the_answers_to_those_who_left(engine: Engine, tmp_path: Path) -> None:
     service = Service(engine, tmp_path, nano_cpus=500_000_000)
     service.container.wait_until_serving()
@@ -75,8 +77,6 @@ def test_nobody_waits_for_the_answers_to_those_who_left(engine: Engine, tmp_path
 SLOW_APP = """import time
 time.sleep({seconds})
 from flask import Flask
-
-pytestmark = pytest.mark.alone
 app = Flask(__name__)
 @app.route("/")
 def hello():
@@ -98,6 +98,7 @@ def wait_until_bound(container: Container) -> None:
     print(f"bound {time.monotonic() - begun:.3f} s after the start")
 
 
+@pytest.mark.timed
 def test_early_clients_wait_for_a_short_start(engine: Engine, app_folder: Path) -> None:
     (app_folder / "app.py").write_text(SLOW_APP.format(seconds=2))
     container = engine.run(app=app_folder)
@@ -106,6 +107,7 @@ def test_early_clients_wait_for_a_short_start(engine: Engine, app_folder: Path) 
     assert (response.status_code, response.text) == (200, "hello")
 
 
+@pytest.mark.timed
 def test_early_clients_are_told_of_a_long_start(engine: Engine, app_folder: Path) -> None:
     (app_folder / "app.py").write_text(SLOW_APP.format(seconds=7))
     container = engine.run(app=app_folder)
@@ -126,6 +128,7 @@ def test_early_clients_are_told_of_a_long_start(engine: Engine, app_folder: Path
     assert set(statuses) == {503, 200}
 
 
+@pytest.mark.timed
 def test_a_pause_costs_no_request(engine: Engine, tmp_path: Path) -> None:
     service = Service(engine, tmp_path, env={"REQUEST_TIMEOUT": "10"})
     service.container.wait_until_serving()
@@ -172,6 +175,7 @@ def test_a_clock_that_jumps_costs_no_request(engine: Engine, tmp_path: Path) -> 
         client.images.remove(image.id, force=True)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     "reader", ["sleep 1000 </tmp/log", "true </tmp/log"], ids=["not read", "closed"]
 )
@@ -211,6 +215,7 @@ def test_a_full_disk_cuts_no_answer(engine: Engine, tmp_path: Path) -> None:
     assert httpx.post(url, content=b"x" * 1000).status_code == 200
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(
     ("options", "warning"),
     [

@@ -13,10 +13,8 @@ from tests.support.harness import Engine, wait_for
 from tests.support.loss import Load, Service
 from tests.support.servers import CHOSEN, SERVERS, Server
 
-pytestmark = pytest.mark.alone
-
 NEW = {"mode": "new", "rate": 1500}
-DIFFERENT = ["gunicorn-gevent", "granian"]
+DIFFERENT = ["gunicorn-gevent", pytest.param("granian", marks=pytest.mark.nightly)]
 KEPT = {"mode": "keepalive", "connections": 50}
 FAST = {"mode": "new", "rate": 4000}
 MOST_TURNED_AWAY = 16  # clients that a stop may answer with 503; it refuses all others
@@ -27,8 +25,10 @@ SETTLE = 1.5  # s of steady load before and after what is done
 # some of it is tried with the most different ones, too.
 every_server = pytest.mark.parametrize(
     "server",
-    [next(name for name in SERVERS if SERVERS[name] is CHOSEN)]
-    + (DIFFERENT if CHOSEN is SERVERS["uwsgi"] else []),
+    [
+        next(name for name in SERVERS if SERVERS[name] is CHOSEN),
+        *(DIFFERENT if CHOSEN is SERVERS["uwsgi"] else []),
+    ],
     indirect=True,
 )
 
@@ -55,6 +55,7 @@ def report(what: str, rows: dict[str, Any]) -> None:
     print(what, {name: count for name, count in rows.items() if count})
 
 
+@pytest.mark.alone
 @every_server
 @pytest.mark.parametrize("load", [FAST, KEPT], ids=["new", "keepalive"])
 def test_stop_under_load_loses_nothing(service: Service, load: dict[str, Any]) -> None:
@@ -72,6 +73,7 @@ def test_stop_under_load_loses_nothing(service: Service, load: dict[str, Any]) -
     assert result.counts["ok"] > 100
 
 
+@pytest.mark.alone
 def test_stop_under_12000_connections_a_second_turns_away_few(
     engine: Engine, tmp_path: Path
 ) -> None:
@@ -90,6 +92,7 @@ def test_stop_under_12000_connections_a_second_turns_away_few(
     assert counts["ok"] + counts["503_retry_after"] + counts["refused"] == sum(counts.values())
 
 
+@pytest.mark.timed
 def test_stop_waits_for_a_request_of_six_seconds(service: Service) -> None:
     with service.load("/sleep?s=6", connections=1, requests=1) as running:
         time.sleep(0.5)
@@ -101,6 +104,7 @@ def test_stop_waits_for_a_request_of_six_seconds(service: Service) -> None:
     assert 5 < took < 8
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("path", ["/hang", "/sse"])
 def test_stop_cuts_what_would_never_end(service: Service, path: str) -> None:
     with service.load(path, connections=2, requests=2):
@@ -111,6 +115,7 @@ def test_stop_cuts_what_would_never_end(service: Service, path: str) -> None:
     assert "2 requests were cut" in service.container.logs().splitlines()[-1]
 
 
+@pytest.mark.timed
 def test_told_twice_to_stop_it_stops_at_once(service: Service) -> None:
     with service.load("/hang", connections=1, requests=1):
         time.sleep(0.5)
@@ -122,6 +127,7 @@ def test_told_twice_to_stop_it_stops_at_once(service: Service) -> None:
     assert time.monotonic() - begun <= 1.0
 
 
+@pytest.mark.timed
 def test_a_term_to_everything_inside_loses_nothing(service: Service) -> None:
     with (
         service.load(mode="new", rate=300) as running,
@@ -139,6 +145,7 @@ def test_a_term_to_everything_inside_loses_nothing(service: Service) -> None:
     assert service.container.stop()[0] == 0
 
 
+@pytest.mark.timed
 @pytest.mark.service(tty=True, stdin_open=True)
 def test_ctrl_c_on_a_terminal_loses_nothing(service: Service) -> None:
     keyboard = service.container.docker.attach_socket(params={"stdin": 1, "stream": 1})
@@ -159,6 +166,7 @@ def test_ctrl_c_on_a_terminal_loses_nothing(service: Service) -> None:
     assert len(verdicts.turned_away) <= MOST_TURNED_AWAY
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("load", [{"mode": "new", "rate": 300}, KEPT], ids=["new", "keepalive"])
 def test_ten_reloads_lose_nothing(service: Service, load: dict[str, Any]) -> None:
     with service.load(**load) as running:
@@ -182,6 +190,7 @@ def test_ten_reloads_lose_nothing(service: Service, load: dict[str, Any]) -> Non
     )
 
 
+@pytest.mark.timed
 @every_server
 def test_a_reload_loses_nothing(service: Service) -> None:
     with service.load(mode="new", rate=300) as running:
@@ -196,6 +205,7 @@ def test_a_reload_loses_nothing(service: Service) -> None:
     assert verdicts.run_twice == []
 
 
+@pytest.mark.smoke
 def test_reload_by_signal_without_traffic(service: Service) -> None:
     service.set_version("2")
     service.container.docker.kill("HUP")
@@ -209,6 +219,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.timed
 @pytest.mark.service(env={"START_TIMEOUT": "3"})
 @pytest.mark.parametrize("kind", BROKEN)
 def test_reload_to_broken_code_keeps_the_old(service: Service, kind: str) -> None:
@@ -246,6 +257,7 @@ def test_reload_while_reloading_is_queued(service: Service) -> None:
     assert [first.exec_inspect(ident)["ExitCode"] for ident in ids] == [0, 0, 0]
 
 
+@pytest.mark.timed
 def test_stop_wins_over_reload(service: Service) -> None:
     (service.app / "app.py").write_text("import time\ntime.sleep(60)\n")
     service.container.docker.kill("HUP")
@@ -255,6 +267,7 @@ def test_stop_wins_over_reload(service: Service) -> None:
     assert took <= 2.5
 
 
+@pytest.mark.timed
 @every_server
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_killed_worker(service: Service, method: str) -> None:
@@ -285,6 +298,7 @@ def test_killed_worker(service: Service, method: str) -> None:
     assert verdicts.counts["refused"] == 0
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("title", ["app master", "nginx master", "nginx worker"])
 def test_killed_server(service: Service, title: str) -> None:
     name = {"app master": service.server.name, "nginx worker": "worker process"}.get(title, "nginx")
@@ -359,6 +373,7 @@ def test_a_view_that_ends_its_worker(service: Service, path: str) -> None:
     service.container.wait_until_serving(seconds=3)
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("path", ["/loop", "/gilloop", "/hang"])
 @pytest.mark.parametrize("threads", [1, 4])
 def test_a_view_that_never_answers(
@@ -414,6 +429,7 @@ def test_a_leak_costs_its_worker_only(service: Service) -> None:
     assert service.processes("app worker")
 
 
+@pytest.mark.alone
 def test_a_thousand_connections_at_once(service: Service) -> None:
     with service.load(connections=1000, requests=3000, mode="new") as running:
         result = running.wait(30)

@@ -396,6 +396,7 @@ def ended(container: Container) -> tuple[int, float, str]:
     return code, (end - begun).total_seconds(), container.logs().splitlines()[-1]
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(
     ("file", "text", "complaint"),
     [
@@ -504,6 +505,7 @@ def test_prestart_where_nothing_can_be_written(engine: Engine, app: Path) -> Non
     assert container.get("/env/GREETING", inside=DEBUG_PORT).text == "hello"
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(
     ("script", "expected", "words"),
     [
@@ -534,6 +536,7 @@ def test_a_prestart_that_may_not_be_read(engine: Engine, app: Path, mode: list[s
     assert last.startswith("docker-flask: prestart.sh exited with code 1")
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(("number", "expected"), [("TERM", 0), ("INT", 130)])
 def test_debug_mode_stops_during_prestart(
     engine: Engine, app: Path, number: str, expected: int
@@ -635,6 +638,7 @@ def test_whole_nginx_conf_decides_where_clients_are_accepted(engine: Engine, app
     assert "ConnectionRefused" in container.execute("python", "-c", connect.format(80))[1]
 
 
+@pytest.mark.timed
 def test_whole_nginx_conf_without_a_place_for_the_socket(engine: Engine, app: Path) -> None:
     write(app, {"nginx.conf": whole()})
     code, seconds, last = ended(engine.run(app=app, read_only=True))
@@ -770,6 +774,7 @@ def test_an_option_by_which_uwsgi_reloads_itself(engine: Engine, app: Path, prel
     assert "Traceback" not in container.logs()
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(
     ("lines", "complaint"),
     [
@@ -790,6 +795,7 @@ def test_bad_options(engine: Engine, app: Path, lines: str, complaint: str) -> N
     assert seconds <= REFUSED
 
 
+@pytest.mark.timed
 def test_an_option_that_uwsgi_itself_refuses(engine: Engine, app: Path) -> None:
     write(app, {"uwsgi.ini": f"{INI}cron = never\n"})
     code, seconds, last = ended(engine.run(app=app))

@@ -93,6 +93,7 @@ def kill(container: Container, name: str, pid: int) -> None:
 # --- serving ---------------------------------------------------------------------------------
 
 
+@pytest.mark.smoke
 def test_smoke_restart_smoke(engine: Engine) -> None:
     container = engine.run()
     smoke(container)
@@ -211,6 +212,7 @@ def test_health(engine: Engine, app_folder: Path) -> None:
 # --- the log ---------------------------------------------------------------------------------
 
 
+@pytest.mark.smoke
 def test_access_log(serving: Container) -> None:
     answer = serving.get("/?one=1", headers={"User-Agent": "a test"})
     log = serving.wait_for_log("/?one=1")
@@ -237,6 +239,7 @@ def test_the_log_of_a_quiet_life_has_no_complaint(serving: Container) -> None:
 # --- start -----------------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 def test_start_to_first_answer(engine: Engine) -> None:
     times = []
     for _ in range(5):
@@ -264,6 +267,7 @@ def listens(container: Container, port: int = 80) -> Callable[[], bool]:
     return lambda: container.execute("python3", "-c", program)[0] == 0
 
 
+@pytest.mark.timed
 def test_an_early_client_waits_and_is_not_refused(engine: Engine, app_folder: Path) -> None:
     container = engine.run(app=write(app_folder, SLOW_IMPORT.format(seconds=2)))
     wait_for(listens(container), 2, "the port to be bound")
@@ -285,6 +289,7 @@ def statuses(container: Container, until: int, seconds: float) -> Iterator[int]:
         time.sleep(0.02)
 
 
+@pytest.mark.timed
 def test_a_long_start_is_503_and_then_200(engine: Engine, app_folder: Path) -> None:
     container = engine.run(app=write(app_folder, SLOW_IMPORT.format(seconds=6)))
     begun = time.monotonic()
@@ -301,6 +306,7 @@ def test_a_long_start_is_503_and_then_200(engine: Engine, app_folder: Path) -> N
 # --- stop ------------------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 def test_idle_stop(serving: Container) -> None:
     times = []
     for _ in range(3):
@@ -314,6 +320,7 @@ def test_idle_stop(serving: Container) -> None:
     assert "stopped; every request was answered" in serving.logs()
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("milliseconds", [20, 30, 50, 80, 120, 200, 300])
 def test_term_right_after_the_start(engine: Engine, app_folder: Path, milliseconds: int) -> None:
     container = engine.run(app=write(app_folder))
@@ -326,6 +333,7 @@ def test_term_right_after_the_start(engine: Engine, app_folder: Path, millisecon
     assert code in (0, 143), "ended by TERM, not by force"
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("milliseconds", [0, 2, 5, 10])
 def test_term_in_the_first_instant(engine: Engine, app_folder: Path, milliseconds: int) -> None:
     """The kernel drops what is sent to a process 1 that has no handler yet; a second TERM helps."""
@@ -342,6 +350,7 @@ def test_term_in_the_first_instant(engine: Engine, app_folder: Path, millisecond
     print(f"gone after {time.monotonic() - begun:.2f} s")
 
 
+@pytest.mark.timed
 def test_stop_during_a_long_import(engine: Engine, app_folder: Path) -> None:
     container = engine.run(app=write(app_folder, SLOW_IMPORT.format(seconds=60)))
     container.wait_for_log("importing")
@@ -350,6 +359,7 @@ def test_stop_during_a_long_import(engine: Engine, app_folder: Path) -> None:
     assert took <= GONE
 
 
+@pytest.mark.timed
 def test_stop_during_prestart(engine: Engine, app_folder: Path) -> None:
     (app_folder / "prestart.sh").write_text("echo preparing\nsleep 60\n")
     container = engine.run(app=write(app_folder))
@@ -362,6 +372,7 @@ def test_stop_during_prestart(engine: Engine, app_folder: Path) -> None:
 # --- a child died ----------------------------------------------------------------------------
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(
     ("title", "words"),
     [

@@ -184,6 +184,7 @@ def service(engine: Engine, tmp_path: Path) -> Service:
     return service
 
 
+@pytest.mark.timed
 def test_preloaded_reloads_and_deaths_lose_nothing(service: Service) -> None:
     with service.load(mode="new", connections=4) as running:
         time.sleep(0.5)
@@ -229,6 +230,7 @@ def test_preloaded_broken_code_is_not_put_into_service(
     assert reason in service.container.logs().splitlines()[-1]
 
 
+@pytest.mark.timed
 def test_preloaded_workers_are_guarded(service: Service) -> None:
     for path, status in (("/hang", 504), ("/gilloop", 504), ("/exit?how=os&code=15", 502)):
         workers = all_there(service)
@@ -255,6 +257,7 @@ def all_there(service: Service) -> list[int]:
 # --- memory that grows -------------------------------------------------------------------------
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("threads", [1, 4])
 def test_workers_are_replaced_without_a_loss(engine: Engine, tmp_path: Path, threads: int) -> None:
     most = 50

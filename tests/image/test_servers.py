@@ -121,6 +121,7 @@ def test_each_serves_as_the_others_do(engine: Engine, app: Path, name: str) -> N
     assert took < 5
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(
     ("name", "preload"), [("uwsgi-gevent", "0"), ("uwsgi-gevent", "1"), ("gunicorn-gevent", "0")]
 )
@@ -171,6 +172,7 @@ def test_greenlets_answer_many_requests_on_a_connection(engine: Engine, app: Pat
             assert "gunicorn" in client.get("/").text
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("name", ["uwsgi", "gunicorn-gevent"])
 def test_all_requests_change_over_at_once(engine: Engine, app: Path, name: str) -> None:
     """Whoever has seen the new code never sees the old again, while and after it is loaded."""

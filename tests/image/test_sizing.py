@@ -159,8 +159,6 @@ def test_work_alone_makes_no_more_workers(service: Service) -> None:
 
 APP = """import os, time
 from flask import Flask
-
-pytestmark = pytest.mark.alone
 ballast = bytearray(os.urandom(1 << 20) * 12)
 app = Flask(__name__)
 @app.route("/")
