@@ -17,7 +17,7 @@ import threading
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,12 +26,11 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from docker_flask import notify
 from docker_flask.discovery import find_app
+from docker_flask.log import log
 from docker_flask.process import FIRST_DESCRIPTOR
 from docker_flask.worker import proxy_headers, sendfile
+from docker_flask.worker.wsgi_types import Environ, Headers, StartResponse, Wsgi
 from docker_flask.worker_options import DebugOptions
-
-Environ = dict[str, Any]
-Wsgi = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
 
 def load(options: DebugOptions) -> Wsgi:
@@ -47,7 +46,7 @@ def load(options: DebugOptions) -> Wsgi:
         return _failed(error, options)
     finally:
         os.environ.pop("FLASK_RUN_FROM_CLI", None)
-    _say(f"serving {found.name} ({found.reason})")
+    log(f"serving {found.name} ({found.reason})")
     sendfile.without_x_sendfile(found.application)
     if hasattr(found.application, "debug"):
         found.application.debug = True
@@ -58,20 +57,16 @@ def _failed(error: BaseException, options: DebugOptions) -> Wsgi:
     # The debugger handles exceptions only, not SystemExit.
     shown = error if isinstance(error, Exception) else RuntimeError(f"at import: {error!r}")
 
-    def application(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         raise shown.with_traceback(error.__traceback__)
 
     debugger = Debugger(application, options)
 
-    def quietly(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def quietly(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         # The log has shown it once.
         return debugger({**environ, "wsgi.errors": io.StringIO()}, start_response)
 
     return quietly
-
-
-def _say(message: str) -> None:
-    print(f"docker-flask: {message}", file=sys.stderr, flush=True)
 
 
 class Debugger(DebuggedApplication):
@@ -92,12 +87,10 @@ class Debugger(DebuggedApplication):
         self.trusted_hosts = [*getattr(self, "trusted_hosts", []), *options.debug_hosts]
         self.told = False
 
-    def debug_application(
-        self, environ: Environ, start_response: Callable[..., Any]
-    ) -> Iterator[bytes]:
+    def debug_application(self, environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
         """Let the page about an error replace an answer that failed before its first byte."""
 
-        def start(status: str, headers: sendfile.Headers, exc_info: Any = None) -> Any:
+        def start(status: str, headers: Headers, exc_info: Any = None) -> Any:
             # As in production (docker_flask/worker/answer.py).
             headers = [pair for pair in headers if pair[0].lower() != "transfer-encoding"]
             # Here it has a traceback; Werkzeug's server would not answer at all.
@@ -114,14 +107,14 @@ class Debugger(DebuggedApplication):
         if not trusted and not self.told:
             self.told = True
             host = environ.get("HTTP_HOST", "")
-            _say(f"the debugger runs no code for {host!r}; to allow that, name it in DEBUG_HOSTS")
+            log(f"the debugger runs no code for {host!r}; to allow that, name it in DEBUG_HOSTS")
         return trusted
 
 
 def with_request_id(application: Wsgi) -> Wsgi:
     """Give each request an id, as nginx does in production."""
 
-    def identified(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def identified(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         environ["HTTP_X_REQUEST_ID"] = uuid.uuid4().hex
         return application(environ, start_response)
 

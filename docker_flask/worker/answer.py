@@ -13,8 +13,8 @@ from urllib.parse import unquote
 
 from docker_flask.worker import sendfile
 from docker_flask.worker.response_cache import Page, Pages
+from docker_flask.worker.wsgi_types import Environ, Headers, StartResponse
 
-StartResponse = Callable[..., Any]
 # Bytes of all headers, as nginx.conf and app.ini let pass. uWSGI would cut the value of one that is
 # longer, and more of them would be a 502.
 MOST_HEADERS = 64 << 10
@@ -39,7 +39,7 @@ class Answer:
 
     def __init__(
         self,
-        environ: dict[str, Any],
+        environ: Environ,
         start: StartResponse,
         prefix: str,
         page: Page | None = None,
@@ -51,12 +51,12 @@ class Answer:
         self._prefix = prefix
         self._page = page
         self._pages = pages
-        self._held: tuple[str, sendfile.Headers] | None = None
+        self._held: tuple[str, Headers] | None = None
         self._body: Iterable[bytes] | None = None
         self._push: Callable[[bytes], Any] | None = None
         self.begun = False
 
-    def start(self, status: str, headers: sendfile.Headers, *exc_info: Any) -> Callable[..., Any]:
+    def start(self, status: str, headers: Headers, *exc_info: Any) -> Callable[..., Any]:
         """The application's `start_response`; the last one counts."""
         if self.begun:
             self._start(status, headers, *exc_info)  # refused by the server, in WSGI's words
@@ -98,7 +98,7 @@ class Answer:
         if self._push is not None:
             self._push(data)
 
-    def _adjust(self, status: str, headers: sendfile.Headers) -> sendfile.Headers:
+    def _adjust(self, status: str, headers: Headers) -> Headers:
         names = {name.lower() for name, _ in headers}
         if "transfer-encoding" in names:
             # Of an answer that the application got from elsewhere and passes on. How this one is
@@ -123,7 +123,7 @@ class Answer:
             headers = [*headers, ("X-Accel-Buffering", "no")]
         return self._bounded(headers)
 
-    def _bounded(self, headers: sendfile.Headers) -> sendfile.Headers:
+    def _bounded(self, headers: Headers) -> Headers:
         if sum([len(name) + len(value) + 4 for name, value in headers]) > MOST_HEADERS:
             raise HeadersTooLarge(_complaint(self._environ, headers))
         return headers
@@ -132,7 +132,7 @@ class Answer:
         return name.lower() == "x-accel-redirect" and self._prefix in unquote(value)
 
 
-def _complaint(environ: dict[str, Any], headers: sendfile.Headers) -> str:
+def _complaint(environ: Environ, headers: Headers) -> str:
     sizes = {name: 0 for name, _ in headers}
     for name, value in headers:
         sizes[name] += len(name) + len(value) + 4

@@ -1,24 +1,24 @@
-"""What an application server that nginx reaches by HTTP leaves to be said, as uWSGI has it.
+"""The client's address for an application server that speaks HTTP with nginx.
 
-Between the two is a unix socket, so the server knows neither the client's address nor how that one
-came. nginx says both, in a header whose name is made up at each start, so that no client can send
-it. Standard library only.
+nginx and the server use a unix socket, so the server knows neither the client's address nor the
+scheme and name that the client used. nginx sends these in a header. The supervisor chooses the
+header's name at random at each start, so that no client can send it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from docker_flask.worker.guard import Environ, StartResponse, Wsgi
+from docker_flask.worker.wsgi_types import Environ, StartResponse, Wsgi
 
-# What nginx.conf has in it, in this order.
-_SAID = (
+# The header's values, in the order of nginx.conf.
+_NAMES = (
     *("REMOTE_ADDR", "REMOTE_PORT", "wsgi.url_scheme"),
     *("SERVER_NAME", "SERVER_PORT", "REQUEST_URI"),
 )
 
 
-class OverHttp:
+class ClientHeader:
     """Wraps an application, and gives it the environment that it has behind uWSGI.
 
     header: the name of nginx's header.
@@ -29,8 +29,8 @@ class OverHttp:
         self._key = f"HTTP_{header.upper().replace('-', '_')}"
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        if said := environ.pop(self._key, ""):
-            environ.update(zip(_SAID, said.split(" ", len(_SAID) - 1), strict=True))
-            if environ.get("HTTP_HOST") == "":  # Granian's, for a request without one
+        if values := environ.pop(self._key, ""):
+            environ.update(zip(_NAMES, values.split(" ", len(_NAMES) - 1), strict=True))
+            if environ.get("HTTP_HOST") == "":  # Granian sets this for a request without Host
                 del environ["HTTP_HOST"]
         return self._application(environ, start_response)

@@ -42,7 +42,7 @@ DECIDED: dict[str, Any] = {
     "limit_request_field_size": 1 << 17,  # 0 would be 8 KB
     "permit_unconventional_http_method": True,
     "secure_scheme_headers": {},
-    # The guard of each worker measures and counts its requests (docker_flask/worker/guard.py).
+    # The middleware of each worker measures and counts requests.
     "timeout": 0,
     "max_requests": 0,
     # Nothing is to be written below the user's home.

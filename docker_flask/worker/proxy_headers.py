@@ -18,7 +18,7 @@ import ipaddress
 import re
 from collections.abc import Iterable
 
-from docker_flask.worker.guard import Environ, StartResponse, Wsgi
+from docker_flask.worker.wsgi_types import Environ, StartResponse, Wsgi
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 

@@ -24,12 +24,10 @@ import time
 import zlib
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from docker_flask.worker.sendfile import Headers
+from docker_flask.worker.wsgi_types import Environ, Headers
 from docker_flask.worker_options import WorkerOptions
-
-Environ = dict[str, Any]
 
 # What the supervisor calls the table, which is a file in memory.
 TABLE = "docker-flask-pages"

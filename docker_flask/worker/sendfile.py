@@ -3,7 +3,6 @@
 Werkzeug's `send_file` asks the server, by WSGI's own `wsgi.file_wrapper`, for a wrapper around the
 open file, and returns that. Where it comes back as it is, nginx is told the file's path instead.
 A worker sends what has no path: BytesIO, pipes, and files that were removed meanwhile.
-Standard library only, because it runs in the application's Python.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import os
 from typing import Any
 from urllib.parse import quote
 
-Headers = list[tuple[str, str]]
+from docker_flask.worker.wsgi_types import Environ, Headers
 
 # Headers that nginx forgets when it is told to send a file, and that nginx.conf puts back.
 PUT_BACK = (
@@ -99,7 +98,7 @@ class File:
 
 
 def handed_over(
-    prefix: str, environ: dict[str, Any], status: str, headers: Headers, body: Any
+    prefix: str, environ: Environ, status: str, headers: Headers, body: Any
 ) -> Headers | None:
     """The headers by which nginx sends the file that is the body; None if it can't.
 

@@ -1,8 +1,8 @@
 """How many threads of a uWSGI worker take requests: more while requests wait and CPUs do not.
 
-The guard of each worker asks; threads_plugin.c does as it says. A view that waits
-needs a thread for each request that waits, and costs little else; one that works gains nothing by
-them, as Python runs one at a time.
+The watchdog of each worker calls `look`; threads_plugin.c adds and removes the threads. A view that
+waits for something else needs a thread for each request, and little more. A view that computes
+gains nothing from threads, because Python runs one at a time.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The callable that every application server loads: the application, found and guarded.
+"""The callable that every application server loads: the application within the middleware.
 
-Imported once in each worker; with PRELOAD=1 in their parent, before it forks them. Standard library
-only, because it shares a Python environment with the application.
+Each worker imports this module once. With PRELOAD=1, the server's first process imports it, and
+then forks the workers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import gc
 import os
 import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -23,31 +22,34 @@ from typing import Any
 
 from docker_flask import notify, process
 from docker_flask.discovery import find_app, static_folder
-from docker_flask.worker import guard, response_cache, sendfile
+from docker_flask.worker import greenlets, response_cache, sendfile, worker_process
+from docker_flask.worker.middleware import Middleware
+from docker_flask.worker.recycling import Recycling
 from docker_flask.worker.threads import Threads
+from docker_flask.worker.watchdog import Watchdog
+from docker_flask.worker.worker_process import WorkerProcess
 from docker_flask.worker_options import WorkerOptions
 
 EXIT_NOT_LOADED = 70  # EX_SOFTWARE in sysexits.h
+# A worker that can't load the application waits for so long before it ends: the supervisor stops
+# the server meanwhile, and the server does not start the next worker.
+PAUSE_BEFORE_EXIT = 1.0
 
 
 def load() -> Any:
-    """Find and import the application, and tell the supervisor how that went.
-
-    A worker that can't load it ends, a second later: time enough for the supervisor to stop the
-    whole server before that one starts the next worker.
-    """
-    # Flask's own sign that `app.run()` at a module's top level is to be ignored.
+    """Find and import the application, and notify the supervisor of the result."""
+    # Flask's own sign that `app.run()` at a module's top level does nothing.
     os.environ["FLASK_RUN_FROM_CLI"] = "true"
     options = WorkerOptions.from_environment()
     tell = partial(notify.send, options.notify_fd)
     pages = response_cache.join(options)
-    _prepare_gevent()
+    greenlets.prepare_uwsgi()
     tell("loading")
-    if not options.preload:  # this is a worker: it loads, which takes memory
-        guard.offer_to_oom_killer()
+    if not options.preload:  # this process is a worker
+        worker_process.offer_to_oom_killer()
     root = Path.cwd()
     try:
-        with _turn(options.load_lock):
+        with _locked(options.load_lock):
             found = find_app.load(root, options.app_module, options.uwsgi_ini)
     except find_app.NotFound as error:
         _give_up(tell, str(error))
@@ -56,32 +58,28 @@ def load() -> Any:
     del os.environ["FLASK_RUN_FROM_CLI"]
     sendfile.without_x_sendfile(found.application)
     application = found.application
-    # Without it, nginx drops what clients say of themselves.
     if options.trusted_proxies:
         from docker_flask.worker import proxy_headers
 
         application = proxy_headers.TrustedProxies(application, options.trusted_proxies)
-    guarded = guard.Guard(
-        application,
-        options.request_timeout,
-        options.sendfile_location,
-        options.max_requests,
-        options.max_worker_memory,
-        bool(options.client_header),
-        pages,
-        _threads(options),
-        options.retire_signal,
+    worker = WorkerProcess(options.retire_signal)
+    watchdog = Watchdog(options.request_timeout, worker, _new_threads(options))
+    recycling = Recycling(options.max_requests, options.max_worker_memory, worker)
+    by_http = bool(options.client_header)
+    middleware = Middleware(
+        application, watchdog, recycling, options.sendfile_location, by_http, pages
     )
-    _let_term_end_children()
+    worker_process.let_term_end_children()
     static, words = static_folder.find(found.application, root, options)
 
     def begin() -> None:
         WorkerOptions.from_environment()
-        # uWSGI's master has a handler for this signal, which the workers that it forks inherit.
+        # Workers inherit the handler of this signal from uWSGI's master.
         signal.signal(signal.SIGCHLD, signal.getsignal(signal.SIGCHLD))
-        guarded.watch()
-        guard.protect_exit()
-        guard.offer_to_oom_killer()
+        recycling.start()
+        watchdog.start()
+        worker_process.protect_exit()
+        worker_process.offer_to_oom_killer()
         tell(
             "ready",
             f"{found.name} ({found.reason})",
@@ -93,91 +91,32 @@ def load() -> Any:
     if options.preload:
         # uWSGI may start itself again (touch-reload), with the environment of this process.
         os.environ.update(options.to_environment())
-        # What stands now is never garbage; a collection that looked at it would copy its memory.
+        # Objects that exist now stay. If a worker's garbage collector looked at them, the worker
+        # would copy their memory.
         gc.collect()
         gc.freeze()
-        _in_each_worker(begin)
+        worker_process.call_in_each_worker(begin)
     else:
         begin()
-    if options.client_header:
-        from docker_flask.worker.client_header import OverHttp
+    if by_http:
+        from docker_flask.worker.client_header import ClientHeader
 
-        return OverHttp(guarded, options.client_header)
-    return guarded
+        return ClientHeader(middleware, options.client_header)
+    return middleware
 
 
-def _threads(options: WorkerOptions) -> Callable[[], Threads] | None:
-    """What makes the threads of a worker, once there is one; None where their number stays."""
+def _new_threads(options: WorkerOptions) -> Callable[[], Threads] | None:
+    """What creates a worker's Threads; None if the number of threads is fixed."""
     if not options.max_threads:
         return None
     return partial(Threads, options.max_threads, options.max_threads_memory, options.listener_fd)
 
 
-def _in_each_worker(begin: Callable[[], None]) -> None:
-    """Call a function in each worker that will be forked from this process.
-
-    A server forks them from the thread that loads the application; what the application itself
-    forks comes from another thread, or from a worker.
-    """
-    server, thread = os.getpid(), threading.get_ident()
-
-    def after_fork() -> None:
-        if os.getppid() == server and threading.get_ident() == thread:
-            begin()
-
-    os.register_at_fork(after_in_child=after_fork)
-
-
-def _let_term_end_children() -> None:
-    """uWSGI ignores TERM (app.ini), but what the application forks has to end by it.
-
-    The signal is held back until the child is ready for it.
-    """
-    before = threading.local()
-
-    def hold() -> None:
-        before.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-
-    def release() -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before.mask)
-
-    def die() -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        release()
-
-    os.register_at_fork(before=hold, after_in_parent=release, after_in_child=die)
-
-
-def _prepare_gevent() -> None:
-    """Do for uWSGI's gevent what it would do too late, and keep it from what is no good.
-
-    Once the application is loaded, it puts gevent's functions in the place of the blocking ones, so
-    that those which the application has imported by name would hold up the whole worker; and has
-    TERM drop what is in flight, in place of app.ini's handler.
-    """
-    uwsgi = sys.modules.get("uwsgi")
-    if not uwsgi or uwsgi.loop != b"gevent":
-        return
-    import gevent.monkey
-
-    if "gevent-monkey-patch" in uwsgi.opt:
-        gevent.monkey.patch_all()
-    set_handler = gevent.signal_handler
-
-    def signal_handler(number: int, handler: Callable[..., Any], *arguments: Any) -> Any:
-        name = getattr(handler, "__name__", "")
-        if number == signal.SIGTERM and name == "uwsgi_gevent_unix_signal_int_handler":
-            return None
-        return set_handler(number, handler, *arguments)
-
-    gevent.signal_handler = signal_handler
-
-
 @contextlib.contextmanager
-def _turn(path: str) -> Iterator[None]:
-    """One worker at a time, where the supervisor wants that: beside a generation that serves.
+def _locked(path: str) -> Iterator[None]:
+    """Load in one worker at a time if another generation serves: its requests need the CPUs.
 
-    Loading all at once would take the CPUs away from the requests.
+    path: the lock file, empty if all workers may load at once.
     """
     if not path:
         yield
@@ -190,7 +129,7 @@ def _turn(path: str) -> Iterator[None]:
 def _give_up(tell: Callable[..., bool], reason: str) -> None:
     if not tell("failed", reason):
         print(reason, file=sys.stderr, flush=True)
-    time.sleep(1)
+    time.sleep(PAUSE_BEFORE_EXIT)
     os._exit(EXIT_NOT_LOADED)
 
 

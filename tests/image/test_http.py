@@ -780,7 +780,7 @@ def test_a_request_that_takes_too_long_costs_its_neighbours_nothing(start: Start
             assert service.get("/sleep?s=60").status_code == 504
             assert [each.result(30) for each in uploads] == [b'{"length":10485760}\n'] * 2
             assert [each.result(30) for each in downloads] == [40 * MB] * 2
-            service.container.wait_for_log("is replaced. It was here")
+            service.container.wait_for_log("The request was here:")
             time.sleep(1)
         finally:
             over.set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from docker_flask.worker.client_header import OverHttp
+from docker_flask.worker.client_header import ClientHeader
 
 SAID = "203.0.113.7 4711 http 10.0.0.2 80 /a%20b//c?q=1"
 
@@ -17,7 +17,7 @@ def environ_after(**environ: Any) -> dict[str, Any]:
         seen.update(environ)
         return []
 
-    list(OverHttp(application, "X-5ecret")({"PATH_INFO": "/", **environ}, lambda *_: None))
+    list(ClientHeader(application, "X-5ecret")({"PATH_INFO": "/", **environ}, lambda *_: None))
     return seen
 
 

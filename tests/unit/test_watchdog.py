@@ -1,4 +1,4 @@
-"""The guard: when it ends its worker for a request that takes too long."""
+"""The watchdog: when it ends its worker for a request that takes too long."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
-from docker_flask.worker import guard
-from docker_flask.worker.guard import TICK, Guard
+from docker_flask.worker import worker_process
+from docker_flask.worker.watchdog import TICK, Watchdog
+from docker_flask.worker.worker_process import WorkerProcess
 
 TIMEOUT, NOW = 10.0, 1000.0
 # Since when the application has been silent; below zero: its client has been receiving.
@@ -20,22 +21,22 @@ class Ended(BaseException):
 
 
 @pytest.fixture
-def watched(monkeypatch: pytest.MonkeyPatch) -> Guard:
-    """A guard that raises Ended in place of ending its process."""
+def worker(monkeypatch: pytest.MonkeyPatch) -> WorkerProcess:
+    """A worker that raises Ended instead of ending its process, and gets no signal."""
 
     def end(status: int) -> None:
         raise Ended
 
-    monkeypatch.setattr(guard, "_exit", end)
-    return Guard(lambda environ, start_response: [], TIMEOUT)
+    monkeypatch.setattr(worker_process, "_exit", end)
+    return WorkerProcess(retire_signal=0)
 
 
-def seconds_until_the_end(watched: Guard, requests: list[float]) -> float | None:
-    """How long the guard lets these requests run; None for ever."""
-    running = list(enumerate(requests))
+def seconds_until_the_end(worker: WorkerProcess, requests: list[float]) -> float | None:
+    """How long the watchdog lets these requests run; None for ever."""
+    watchdog, running = Watchdog(TIMEOUT, worker), list(enumerate(requests))
     for look in range(int(3 * TIMEOUT / TICK)):
         try:
-            watched._end_if_overdue(NOW + look * TICK, running)
+            watchdog._end_if_overdue(NOW + look * TICK, running)
         except Ended:
             return look * TICK
     return None
@@ -57,10 +58,10 @@ def seconds_until_the_end(watched: Guard, requests: list[float]) -> float | None
     ],
 )
 def test_when_a_worker_is_ended(
-    watched: Guard, retired: bool, requests: list[float], seconds: float | None
+    worker: WorkerProcess, retired: bool, requests: list[float], seconds: float | None
 ) -> None:
-    watched._retired = retired
-    assert seconds_until_the_end(watched, requests) == seconds
+    worker.retired = retired
+    assert seconds_until_the_end(worker, requests) == seconds
 
 
 @pytest.mark.parametrize("timeout", [1.0, 60.0])
@@ -68,13 +69,18 @@ def test_it_sleeps_while_there_are_requests_and_while_there_are_none(timeout: fl
     """Watching costs next to nothing, and a request that comes wakes who watches."""
     program = f"""if True:
         import threading, time
-        from docker_flask.worker.guard import Guard
-        guard = Guard(lambda environ, start_response: time.sleep(1), {timeout})
-        threading.Thread(target=guard._watch, daemon=True).start()
+        from docker_flask.worker.middleware import Middleware
+        from docker_flask.worker.recycling import Recycling
+        from docker_flask.worker.watchdog import Watchdog
+        from docker_flask.worker.worker_process import WorkerProcess
+        worker = WorkerProcess(0)
+        watchdog = Watchdog({timeout}, worker)
+        called = Middleware(lambda *_: time.sleep(1), watchdog, Recycling(0, 0, worker))
+        threading.Thread(target=watchdog._watch, daemon=True).start()
         time.sleep(1)
-        assert guard._asleep
+        assert watchdog.asleep
         begun, cpu = time.monotonic(), time.process_time()
-        for _ in guard({{}}, lambda *_: None):
+        for _ in called({{}}, lambda *_: None):
             pass
         time.sleep(0.2)
         assert time.monotonic() - begun < 2

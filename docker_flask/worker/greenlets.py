@@ -1,0 +1,53 @@
+"""gevent in a worker: real threads beside greenlets, and corrections of uWSGI's gevent loop."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+
+def prepare_uwsgi() -> None:
+    """If uWSGI runs greenlets: patch the standard library early, and keep uWSGI's handler of TERM.
+
+    uWSGI patches after it loads the application. Blocking functions that the application imports by
+    name would then block all requests of the worker. uWSGI's gevent loop also handles TERM, and
+    would drop the requests that the worker serves.
+    """
+    uwsgi = sys.modules.get("uwsgi")
+    if not uwsgi or uwsgi.loop != b"gevent":
+        return
+    import gevent.monkey
+
+    if "gevent-monkey-patch" in uwsgi.opt:
+        gevent.monkey.patch_all()
+    set_handler = gevent.signal_handler
+
+    def signal_handler(number: int, handler: Callable[..., Any], *arguments: Any) -> Any:
+        name = getattr(handler, "__name__", "")
+        if number == signal.SIGTERM and name == "uwsgi_gevent_unix_signal_int_handler":
+            return None
+        return set_handler(number, handler, *arguments)
+
+    gevent.signal_handler = signal_handler
+
+
+def unpatched(module: str, name: str) -> Any:
+    """A function of the standard library, even if gevent has replaced it."""
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey:
+        return monkey.get_original(module, name)
+    return getattr(sys.modules[module], name)
+
+
+def frame_of_greenlet(identity: int) -> Any:
+    """The frame of a greenlet, found by its `threading.get_ident()`; None if no greenlet has it."""
+    greenlet = sys.modules.get("greenlet")
+    if not greenlet:
+        return None
+    for found in gc.get_objects():
+        if id(found) == identity and isinstance(found, greenlet.greenlet):
+            return found.gr_frame  # None if the greenlet is running: it has the thread's frame
+    return None

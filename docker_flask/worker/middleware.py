@@ -1,0 +1,167 @@
+"""The WSGI callable between a worker's server and the application.
+
+No request may block the worker for ever, or end it. This runs at each request: every line costs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+from docker_flask.log import log
+from docker_flask.worker.answer import Answer, HeadersTooLarge
+from docker_flask.worker.greenlets import unpatched
+from docker_flask.worker.recycling import Recycling
+from docker_flask.worker.response_cache import Pages
+from docker_flask.worker.watchdog import Watchdog
+from docker_flask.worker.wsgi_types import Environ, StartResponse, Wsgi
+
+BLOCK = 1 << 16
+# The kernel's send buffer (bytes) for a response whose first part has at least BLOCK bytes. The
+# kernel doubles the number for its own needs (socket(7)), and uses a fifth of that for other
+# responses. A larger buffer is not faster (benchmarks/TRIED.md).
+SEND_BUFFER = 1 << 19
+_FAILED = b"Internal Server Error\n"
+
+
+class Middleware:
+    """Wraps an application: measures and counts its requests, and turns exceptions into a 500.
+
+    sendfile_location: of nginx, empty if workers send files; by_http: the server speaks HTTP, and
+    leaves it to the application to read a request's body; pages: what nginx caches, if anything.
+    """
+
+    def __init__(
+        self,
+        application: Wsgi,
+        watchdog: Watchdog,
+        recycling: Recycling,
+        sendfile_location: str = "",
+        by_http: bool = False,
+        pages: Pages | None = None,
+    ) -> None:
+        self._application = application
+        self._watchdog = watchdog
+        self._active = watchdog.active
+        self._silent_since = watchdog.silent_since
+        self._recycling = recycling
+        self._sendfile_location = sendfile_location
+        self._by_http = by_http
+        self._pages = pages
+        # For threads, even if gevent has replaced them with greenlets.
+        self._local = unpatched("_thread", "_local")()
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
+        if not hasattr(self._local, "signals_pass"):
+            # uWSGI blocks all signals in its threads. Programs that a thread starts inherit the
+            # blocked signals, and TERM would not end these programs.
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+            self._local.signals_pass = True
+        thread, silent_since, now = threading.get_ident(), self._silent_since, time.monotonic
+        self._active.add(thread)
+        if self._watchdog.asleep:
+            self._watchdog.wake()
+        silent_since[thread] = now()
+        body = environ["wsgi.input"] if self._by_http and _has_body(environ) else None
+        result = page = answer = None
+        complete = False
+        if environ.get("REQUEST_URI", "").startswith("//"):
+            _start_with_one_slash(environ)
+        try:
+            page = self._pages.asked(environ) if self._pages else None
+            if page and page.known and (elsewhere := page.elsewhere()):
+                start_response("200 OK", elsewhere)
+                return
+            answer = Answer(environ, start_response, self._sendfile_location, page, self._pages)
+            result = self._application(environ, answer.start)
+            for chunk in answer.take(result):
+                if not isinstance(chunk, bytes):  # uWSGI would drop the chunk, with status 200
+                    raise TypeError(f"a body is made of bytes, not of {type(chunk).__name__}")
+                if not answer.begun:
+                    answer.begin()
+                    if len(chunk) >= BLOCK:
+                        _enlarge_send_buffer(environ)
+                silent_since[thread] = -now()
+                yield chunk
+                silent_since[thread] = now()
+            answer.begin()
+            complete = True
+        except GeneratorExit:  # the client has left
+            raise
+        except BaseException as error:  # also SystemExit: a request does not end the worker
+            if answer and answer.begun:
+                # The server closes the connection in the middle of the response.
+                raise RuntimeError("the application failed within its response") from error
+            if isinstance(error, HeadersTooLarge):
+                log(str(error))
+            else:
+                traceback.print_exc()
+            plain = [("Content-Type", "text/plain"), ("Content-Length", str(len(_FAILED)))]
+            # Replaces headers that the server has refused; uWSGI replaces them in any case.
+            replace = (sys.exc_info(),) if self._by_http else ()
+            if page and page.known and (stand_in := page.stand_in("500")):
+                start_response("200 OK", stand_in, *replace)
+                return
+            start_response("500 Internal Server Error", plain, *replace)
+            yield _FAILED
+        finally:
+            silent_since.pop(thread, None)
+            try:
+                if page and (page.known or page.shared):
+                    page.end(complete)
+                close = getattr(result, "close", None)
+                if close:
+                    close()
+                if body:
+                    _read_to_end(body)
+            finally:
+                self._active.discard(thread)
+                self._recycling.count()
+
+
+def _start_with_one_slash(environ: Environ) -> None:
+    """Do what Python's own server does: a redirect to //name would lead to another host."""
+    for name in ("PATH_INFO", "REQUEST_URI"):
+        environ[name] = "/" + environ[name].lstrip("/")
+
+
+def _has_body(environ: Environ) -> bool:
+    return environ.get("CONTENT_LENGTH", "0") not in ("", "0")
+
+
+def _enlarge_send_buffer(environ: Environ) -> None:
+    """Let the kernel take a large part of a response at once, if the server shows the connection.
+
+    Otherwise nginx and the worker wake each other for each small part. This uses no socket object
+    of Python: if the application has set a default timeout, a socket object makes the connection
+    of the server nonblocking.
+    """
+    if connection := environ.get("gunicorn.socket"):
+        descriptor = connection.fileno()
+    elif uwsgi := sys.modules.get("uwsgi"):
+        descriptor = uwsgi.connection_fd()
+    else:
+        return
+    size = ctypes.c_int(SEND_BUFFER)
+    ctypes.CDLL(None).setsockopt(
+        descriptor, socket.SOL_SOCKET, socket.SO_SNDBUF, ctypes.byref(size), ctypes.sizeof(size)
+    )
+
+
+def _read_to_end(body: Any) -> None:
+    """Read the part of a request's body that the application has not read.
+
+    If a server closes a connection with unread data, the kernel resets the connection. nginx may
+    then lose the response, and respond with 502.
+    """
+    with contextlib.suppress(OSError, ValueError):  # the client has left, or the body is closed
+        while body.read(BLOCK):
+            pass

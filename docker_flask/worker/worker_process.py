@@ -1,0 +1,106 @@
+"""The worker as a process: its signals, its forks, its memory and its end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable
+
+# When a container with a memory limit is full, the kernel kills the process with the highest score.
+OOM_SCORE = "500"
+PAGE = os.sysconf("SC_PAGE_SIZE")
+_exit = os._exit
+
+
+class WorkerProcess:
+    """This worker, as its server sees it.
+
+    retire_signal: makes the server send no more requests to the worker, 0 if no server runs;
+    retired: the worker has sent that signal to itself.
+    """
+
+    def __init__(self, retire_signal: int) -> None:
+        self.retired = False
+        self._retire_signal = retire_signal
+
+    def retire(self) -> None:
+        """Take no more requests; any thread may call this."""
+        self.retired = True
+        os.kill(os.getpid(), self._retire_signal)
+
+    def retire_after_request(self) -> None:
+        """Take no more requests; the thread that serves a request calls this.
+
+        The thread handles the signal itself, before it waits for its next request. A server that
+        gets the signal while it waits for a request may drop one that it has just accepted.
+        """
+        self.retired = True
+        signal.raise_signal(self._retire_signal)
+
+
+def end() -> None:
+    """End this process immediately; the server replaces it."""
+    _exit(1)
+
+
+def protect_exit() -> None:
+    """Make `os._exit` end this worker as a crash does, whatever exit code the application uses.
+
+    Servers read some codes as orders: uWSGI does not replace a worker that exits with 15, and stops
+    when a worker exits with 22; Gunicorn stops at 3 and 4.
+    """
+    worker = os.getpid()
+
+    def exit_as_crash(status: int) -> None:
+        _exit(1 if os.getpid() == worker else status)
+
+    os._exit = exit_as_crash  # type: ignore[assignment]
+
+
+def offer_to_oom_killer() -> None:
+    """If memory runs out, let the kernel kill this worker, and not nginx or the supervisor."""
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
+        score.write(OOM_SCORE)
+
+
+def resident_memory() -> int:
+    """Bytes of memory that this process uses."""
+    with open("/proc/self/statm") as pages:
+        return int(pages.read().split()[1]) * PAGE
+
+
+def call_in_each_worker(begin: Callable[[], None]) -> None:
+    """Call a function in each worker that the server forks from this process.
+
+    The server forks workers from the thread that loads the application. The application itself
+    forks from another thread, or from a worker.
+    """
+    server, thread = os.getpid(), threading.get_ident()
+
+    def after_fork() -> None:
+        if os.getppid() == server and threading.get_ident() == thread:
+            begin()
+
+    os.register_at_fork(after_in_child=after_fork)
+
+
+def let_term_end_children() -> None:
+    """Let TERM end the processes that the application forks, though uWSGI ignores TERM (app.ini).
+
+    The signal is blocked until the child has its handler.
+    """
+    before = threading.local()
+
+    def block() -> None:
+        before.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def unblock() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before.mask)
+
+    def end_by_term() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        unblock()
+
+    os.register_at_fork(before=block, after_in_parent=unblock, after_in_child=end_by_term)
