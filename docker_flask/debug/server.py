@@ -91,7 +91,7 @@ class Debugger(DebuggedApplication):
         """Let the page about an error replace an answer that failed before its first byte."""
 
         def start(status: str, headers: Headers, exc_info: Any = None) -> Any:
-            # As in production (docker_flask/worker/answer.py).
+            # As in production (docker_flask/worker/response.py).
             headers = [pair for pair in headers if pair[0].lower() != "transfer-encoding"]
             # Here it has a traceback; Werkzeug's server would not answer at all.
             "".join(itertools.chain(*headers)).encode("latin-1")

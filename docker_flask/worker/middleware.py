@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from docker_flask.log import log
-from docker_flask.worker.answer import Answer, HeadersTooLarge
 from docker_flask.worker.greenlets import unpatched
 from docker_flask.worker.recycling import Recycling
+from docker_flask.worker.response import HeadersTooLarge, Response
 from docker_flask.worker.response_cache import Pages
 from docker_flask.worker.watchdog import Watchdog
 from docker_flask.worker.wsgi_types import Environ, StartResponse, Wsgi
@@ -71,7 +71,7 @@ class Middleware:
             self._watchdog.wake()
         silent_since[thread] = now()
         body = environ["wsgi.input"] if self._by_http and _has_body(environ) else None
-        result = page = answer = None
+        result = page = response = None
         complete = False
         if environ.get("REQUEST_URI", "").startswith("//"):
             _start_with_one_slash(environ)
@@ -80,24 +80,24 @@ class Middleware:
             if page and page.known and (elsewhere := page.elsewhere()):
                 start_response("200 OK", elsewhere)
                 return
-            answer = Answer(environ, start_response, self._sendfile_location, page, self._pages)
-            result = self._application(environ, answer.start)
-            for chunk in answer.take(result):
+            response = Response(environ, start_response, self._sendfile_location, page, self._pages)
+            result = self._application(environ, response.start)
+            for chunk in response.take(result):
                 if not isinstance(chunk, bytes):  # uWSGI would drop the chunk, with status 200
                     raise TypeError(f"a body is made of bytes, not of {type(chunk).__name__}")
-                if not answer.begun:
-                    answer.begin()
+                if not response.headers_sent:
+                    response.send_headers()
                     if len(chunk) >= BLOCK:
                         _enlarge_send_buffer(environ)
                 silent_since[thread] = -now()
                 yield chunk
                 silent_since[thread] = now()
-            answer.begin()
+            response.send_headers()
             complete = True
         except GeneratorExit:  # the client has left
             raise
         except BaseException as error:  # also SystemExit: a request does not end the worker
-            if answer and answer.begun:
+            if response and response.headers_sent:
                 # The server closes the connection in the middle of the response.
                 raise RuntimeError("the application failed within its response") from error
             if isinstance(error, HeadersTooLarge):

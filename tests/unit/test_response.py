@@ -1,4 +1,4 @@
-"""What nginx is told about an answer: its file, or that it is made bit by bit, or nothing."""
+"""What nginx learns about a response: its file, that it comes in parts, or nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from werkzeug.utils import send_file
 from werkzeug.wrappers import Response
 from werkzeug.wsgi import wrap_file
 
-from docker_flask.worker.answer import Answer
+from docker_flask.worker import response
 from docker_flask.worker.sendfile import without_x_sendfile
 
 LOCATION = "/secret"
@@ -33,12 +33,12 @@ class Server:
         self.started: list[tuple[Any, ...]] = []
         self.body = b""
         environ = create_environ(**options)
-        answer = Answer(environ, self.start, location)
-        result = application(environ, answer.start)
-        for chunk in answer.take(result):
-            answer.begin()
+        tested = response.Response(environ, self.start, location)
+        result = application(environ, tested.start)
+        for chunk in tested.take(result):
+            tested.send_headers()
             self.body += chunk
-        answer.begin()
+        tested.send_headers()
         if hasattr(result, "close"):
             result.close()
 
