@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from docker_flask.discovery.find_app import is_flask
+from docker_flask.discovery.callables import is_flask
 from docker_flask.static_files import DEFAULT_URL, URL, StaticFiles
 from docker_flask.worker_options import WorkerOptions
 

@@ -102,7 +102,7 @@ def test_any_wsgi_callable(tmp_path: Path, expression: str) -> None:
         # A ready application before a factory; a variable of that name is no application.
         ({"app.py": wsgi("app") + "def create_app():\n    return None\n"}, "app:app"),
         ({"app.py": "app = 'a name'\n" + wsgi("application")}, "app:application"),
-        # A factory that wants arguments can't be called.
+        # A factory that needs arguments can't be called.
         ({"app.py": "def create_app(config): ...\n", "wsgi.py": wsgi("app")}, "wsgi:app"),
         # A package.
         ({"app/__init__.py": wsgi("app")}, "app:app"),
@@ -235,7 +235,7 @@ def test_app_module(tmp_path: Path, app_module: str, says: str) -> None:
         (
             {"app.py": "def create_app(config): ...\n"},
             None,
-            ["app hold", "`create_app` in app wants arguments"],
+            ["app hold", "`create_app` in app needs arguments"],
         ),
         (
             {
@@ -440,7 +440,7 @@ def test_a_file_sets_what_the_environment_does_not(tmp_path: Path) -> None:
 
 def test_a_file_without_python_dotenv_is_named(tmp_path: Path) -> None:
     files = {".flaskenv": "FLASK_APP=hello\n", "hello.py": wsgi("app")}
-    note = f"; {tmp_path}/.flaskenv not read, for want of python-dotenv"
+    note = f"; {tmp_path}/.flaskenv ignored: python-dotenv is not installed"
     answer = locate(tmp_path, files, WITHOUT_DOTENV="1")
     assert f"no package{note}; set APP_MODULE=" in answer["message"]
     found = locate(tmp_path, {**files, "app.py": wsgi("app")}, WITHOUT_DOTENV="1")

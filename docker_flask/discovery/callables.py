@@ -1,0 +1,179 @@
+"""From a module to its WSGI callable."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import inspect
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from docker_flask.discovery.candidates import (
+    CALLABLES,
+    FACTORIES,
+    Candidate,
+    NotFound,
+    is_sample,
+    quoted,
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A WSGI callable, its name as `module:callable`, and the reason for the choice."""
+
+    application: Any
+    name: str
+    reason: str
+
+
+def import_module(candidate: Candidate) -> ModuleType:
+    """Import a candidate; raises NotFound if there is no such module."""
+    folders = list(dict.fromkeys(str(folder) for folder in candidate.folders))
+    sys.path[:] = [*folders, *(path for path in sys.path if path not in folders)]
+    if candidate.file:
+        return _import_file(candidate.module, candidate.file)
+    _uncover(candidate)
+    try:
+        __import__(candidate.module)  # import_module() would take ./hello for a relative import
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if f"{candidate.module}.".startswith(f"{missing}."):  # not a module that it imports
+            raise NotFound(f"no module named {missing!r} in {quoted(folders)}") from None
+        raise
+    return sys.modules[candidate.module]
+
+
+def _uncover(candidate: Candidate) -> None:
+    """Find `app.main` in a folder `app` without __init__.py: the sample app.py would hide it."""
+    package, _, submodule = candidate.module.partition(".")
+    spec = importlib.util.find_spec(package) if submodule and package else None
+    if spec and spec.origin and is_sample(Path(spec.origin)):
+        module = sys.modules[package] = ModuleType(package)
+        module.__path__ = [str(folder / package) for folder in candidate.folders]
+
+
+def _import_file(name: str, file: Path) -> ModuleType:
+    """A module whose file does not end in .py."""
+    loader = SourceFileLoader(name, str(file))
+    spec = ModuleSpec(name, loader, origin=str(file))
+    spec.has_location = True  # Flask looks for templates beside the file
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+def pick(module: ModuleType, callables: Iterable[str] = CALLABLES) -> str | None:
+    """The name of the application in a module, as an expression; None if there is none."""
+    for name in callables:
+        if callable(getattr(module, name, None)):
+            return name
+    instances = {id(value): name for name, value in vars(module).items() if is_flask(value)}
+    if len(instances) > 1:
+        names = quoted(instances.values())
+        raise NotFound(f"several Flask applications in {module.__name__}: {names}")
+    if instances:
+        return next(iter(instances.values()))
+    for name in FACTORIES:
+        factory = getattr(module, name, None)
+        if callable(factory) and _takes_nothing(factory):
+            return f"{name}()"
+    return None
+
+
+def describe_lack(modules: Iterable[ModuleType]) -> str:
+    """The names that these modules lack."""
+    wanting = ", ".join(
+        f"`{name}` in {module.__name__} needs arguments"
+        for module in modules
+        for name in FACTORIES
+        if callable(getattr(module, name, None))
+    )
+    return f"none of {quoted(CALLABLES + FACTORIES)}" + (f" ({wanting})" if wanting else "")
+
+
+def is_flask(value: Any) -> bool:
+    """True for an instance of Flask; does not import Flask, which may not be installed."""
+    return any(
+        kind.__module__ == "flask.app" and kind.__name__ == "Flask" for kind in type(value).__mro__
+    )
+
+
+def _takes_nothing(factory: Any) -> bool:
+    try:
+        inspect.signature(factory).bind()
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _is_factory(value: Any) -> bool:
+    """True for a function that returns the application when called.
+
+    A function with `*args`, as a decorator makes it, is an application, unless it has the name of
+    a factory.
+    """
+    if not inspect.isroutine(value) or not _takes_nothing(value):
+        return False
+    kinds = {parameter.kind for parameter in inspect.signature(value).parameters.values()}
+    return inspect.Parameter.VAR_POSITIONAL not in kinds or value.__name__ in FACTORIES
+
+
+def _takes_a_request(application: Any) -> bool:
+    """False for a callable that does not accept environ and start_response, as of ASGI."""
+    try:
+        signature = inspect.signature(application, follow_wrapped=False)
+    except Exception:  # not every callable has a signature
+        return True
+    try:
+        signature.bind({}, print)
+    except TypeError:
+        return False
+    return True
+
+
+def resolve(module: ModuleType, expression: str, reason: str) -> Found:
+    """The WSGI callable that an expression means in a module; a factory is called."""
+    application = _evaluate(module, expression)
+    if not expression.endswith(")") and _is_factory(application):
+        application, expression = application(), f"{expression}()"
+    name = f"{module.__name__}:{expression}"
+    if not callable(application):
+        raise NotFound(f"{name} is no WSGI callable but {type(application).__name__}")
+    if not _takes_a_request(application):
+        raise NotFound(f"{name} does not take environ and start_response, as a WSGI callable does")
+    return Found(application, name, reason)
+
+
+def _evaluate(module: ModuleType, expression: str) -> Any:
+    """The value of `name`, `name.attribute` or `factory(literal, key=literal)` in a module."""
+    try:
+        node: ast.expr = ast.parse(expression, mode="eval").body
+    except SyntaxError:
+        raise NotFound(f"{expression!r} is neither a name nor a call") from None
+    call = node if isinstance(node, ast.Call) else None
+    value: Any = module
+    for part in ast.unparse(call.func if call else node).split("."):
+        try:
+            value = getattr(value, part)
+        except AttributeError:
+            raise NotFound(f"no {part!r} in {module.__name__}") from None
+    if not call:
+        return value
+    try:
+        arguments = [ast.literal_eval(argument) for argument in call.args]
+        keywords = {str(key.arg): ast.literal_eval(key.value) for key in call.keywords}
+    except ValueError:
+        raise NotFound(f"the arguments in {expression!r} are not all literals") from None
+    try:
+        inspect.signature(value).bind(*arguments, **keywords)
+    except TypeError as error:
+        raise NotFound(f"{expression!r} can't be called: {error}") from None
+    except ValueError:
+        pass  # not every callable has a signature
+    return value(*arguments, **keywords)

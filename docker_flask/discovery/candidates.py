@@ -1,0 +1,158 @@
+"""Modules that may hold the application: those that a setting names, and the usual ones.
+
+Nothing is imported here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+MODULES = ("app", "wsgi", "main")
+CALLABLES = ("app", "application")
+FACTORIES = ("create_app", "make_app")
+# A package is a candidate if it defines one of the names above at its top level.
+_DEFINES = re.compile(
+    rf"^(?:(?:{'|'.join(CALLABLES)})\b\s*[:=]|def\s+(?:{'|'.join(CALLABLES + FACTORIES)})\b"
+    rf"|from\s.+\bimport\b.*\b(?:{'|'.join(CALLABLES + FACTORIES)})\b"
+    r"|\w+\s*=\s*(?:flask\.)?Flask\()",
+    re.MULTILINE,
+)
+_RELATIVE = re.compile(r"^\s*from\s+\.", re.MULTILINE)
+# The image's own sample application contains this text. Images that build on it inherit the sample.
+_SAMPLE = "docker-flask's sample gives way"
+# Packages that import the application, and are not the application.
+_TESTS = ("test", "tests")
+
+
+class NotFound(Exception):
+    """No callable, or several that are equally likely; the message says what was looked for."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A module that may hold the application, and the folders for its import.
+
+    file: the module's file, if the module's name does not lead to it.
+    """
+
+    module: str
+    folders: tuple[Path, ...]
+    file: Path | None = None
+
+
+def by_name(root: Path, module: str) -> Candidate:
+    """A module by its dotted name, which may start with the name of `root` itself."""
+    folders = folders_of(root)
+    return Candidate(module, (root.parent, *folders) if _is_package(root) else folders)
+
+
+def by_path(root: Path, path: str) -> Candidate:
+    """A module as Flask reads FLASK_APP: by its file, by its folder or by its dotted name."""
+    target = Path(os.path.abspath(root / path))
+    if target.is_file() and target.suffix != ".py":  # as app.wsgi
+        name = re.sub(r"\W", "_", target.name)
+        return Candidate(name, (target.parent, *folders_of(root)), target)
+    module = target.with_name(target.name.removesuffix(".py"))
+    if not (target.exists() or module.with_name(f"{module.name}.py").is_file()):
+        return by_name(root, path.removesuffix(".py"))
+    if module.name == "__init__":
+        module = module.parent
+    names, folder = [module.name], module.parent
+    while (folder / "__init__.py").is_file() and (folder != root or _is_package(root)):
+        names.insert(0, folder.name)
+        folder = folder.parent
+    return Candidate(".".join(names), (folder, *folders_of(root)))
+
+
+def usual(root: Path) -> Iterable[Candidate]:
+    """The usual modules, the most usual first."""
+    is_package = _is_package(root)
+    if is_package:
+        yield from _in_package(root.name, root, (root.parent, root))
+    for base in (root, root / "src"):
+        for name in MODULES:
+            # Python itself prefers a package to a module of the same name.
+            if (base / name / "__init__.py").is_file():
+                yield from _in_package(name, base / name, folders_of(root))
+            elif _is_module(base / f"{name}.py") and not (is_package and base == root):
+                yield Candidate(name, folders_of(root))
+            else:
+                yield from _in_folder(name, base / name, folders_of(root))
+    yield from _other_packages(root)
+    if is_sample(root / "app.py"):
+        yield Candidate("app", folders_of(root))
+
+
+def _is_module(file: Path) -> bool:
+    return file.is_file() and not is_sample(file)
+
+
+def is_sample(file: Path) -> bool:
+    return file.is_file() and _SAMPLE in file.read_text(errors="replace")
+
+
+def _is_package(root: Path) -> bool:
+    """True if the folder is a package itself, as in tutorials with `from app import app`.
+
+    With an empty __init__.py beside an app.py, the folder is no package, unless app.py has a
+    relative import.
+    """
+    init = root / "__init__.py"
+    if not init.is_file():
+        return False
+    modules = [file for name in MODULES if _is_module(file := root / f"{name}.py")]
+    return (
+        not modules
+        or bool(_DEFINES.search(init.read_text(errors="replace")))
+        or any(_RELATIVE.search(module.read_text(errors="replace")) for module in modules)
+    )
+
+
+def _in_package(name: str, folder: Path, folders: tuple[Path, ...]) -> Iterable[Candidate]:
+    yield Candidate(name, folders)
+    yield from _in_folder(name, folder, folders)
+
+
+def _in_folder(name: str, folder: Path, folders: tuple[Path, ...]) -> Iterable[Candidate]:
+    for module in MODULES:
+        if (folder / f"{module}.py").is_file():
+            yield Candidate(f"{name}.{module}", folders)
+
+
+def _other_packages(root: Path) -> Iterable[Candidate]:
+    """The package of another name that defines an application, itself or in a usual module."""
+    packages = [
+        init.parent
+        for base in (root, root / "src")
+        for init in sorted(base.glob("*/__init__.py"))
+        if init.parent.name not in (*MODULES, *_TESTS)
+    ]
+    likely = [folder for folder in packages if _defines(folder, "__init__")] or [
+        folder for folder in packages if any(_defines(folder, module) for module in MODULES)
+    ]
+    if len(likely) > 1:
+        names = quoted(folder.name for folder in likely)
+        raise NotFound(f"several packages in {root} look like the application: {names}")
+    for folder in likely:
+        yield from _in_package(folder.name, folder, folders_of(root))
+
+
+def _defines(folder: Path, module: str) -> bool:
+    file = folder / f"{module}.py"
+    return file.is_file() and bool(_DEFINES.search(file.read_text(errors="replace")))
+
+
+def folders_of(root: Path) -> tuple[Path, ...]:
+    source = root / "src"
+    if not source.is_dir():
+        return (root,)
+    return (source, root) if is_sample(root / "app.py") else (root, source)
+
+
+def quoted(names: Iterable[str]) -> str:
+    """Names in a message: `a`, `b`."""
+    return ", ".join(f"`{name}`" for name in names)
