@@ -459,7 +459,7 @@ def test_flask_debug_that_is_off(value: str) -> None:
 def test_table_in_the_documentation() -> None:
     text = (ROOT / "docs" / "settings.md").read_text()
     tables = re.findall(r"<!-- settings -->\n+(.*?)\n+<!-- /settings -->", text, re.DOTALL)
-    assert tables == [settings_table()], "python tests/unit/test_settings.py prints it"
+    assert tables == [settings_table()], "python -m tests.unit.test_settings prints it"
 
 
 if __name__ == "__main__":
