@@ -7,6 +7,7 @@ import functools
 import re
 import shutil
 import subprocess
+import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,10 @@ from docker_flask.static_files import StaticFiles
 from docker_flask.worker import sendfile
 
 NGINX = "/usr/sbin/nginx"
+# Templates, by their paths from the folder of nginx.conf: while the application loads, and parts.
+STARTING = Path("docker_flask/nginx/starting.conf")
+# A part of a template, named by its path from the folder of nginx.conf.
+_PART = re.compile(r"^( *)include (docker_flask/nginx/parts/\w+\.conf);\n", re.MULTILINE)
 PRELOAD_LIBRARY = "/opt/docker-flask/nginx_preload.so"
 TEMPLATE = Path("/opt/docker-flask/nginx.conf")
 # Connections, for each nginx worker, of clients whose request is not read yet or answered.
@@ -143,8 +148,15 @@ def render(
         nginx_workers = limits.whole_cpus
     descriptors, connections = _bounds(settings, limits)
     idle = min(IDLE_CONNECTIONS, connections // 4)
-    return _template(template).render(
+    text = _template(template.parent, STARTING if starting else Path(template.name))
+    return text.render(
         runtime=runtime,
+        via="proxy" if over_http else "uwsgi",
+        # After the rewrite nginx sends the path as it decoded it, and not as the client wrote it,
+        # with `..` or with bytes that some servers refuse. Locations would see an internal request
+        # after a rewrite, so it is the last step before the application.
+        pass_to="rewrite ^ $uri break; proxy_pass http://" if over_http else "uwsgi_pass ",
+        upstream="$application" if kept else "application",
         over_http=over_http,
         socket=runtime / "app.sock",
         listen=addresses,
@@ -169,7 +181,6 @@ def render(
         static=static,
         static_index=settings.static_index,
         cache_control=_cache_control(static.max_age if static else None),
-        starting=starting,
         headers_in_server=headers_in_server,
         cache=cache,
         kept=kept,
@@ -180,11 +191,22 @@ def render(
 
 
 @functools.cache
-def _template(path: Path) -> jinja2.Template:
+def _template(folder: Path, name: Path) -> jinja2.Template:
     environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
-    return environment.from_string(path.read_text())
+    return environment.from_string(_with_parts(folder, name))
+
+
+def _with_parts(folder: Path, name: Path) -> str:
+    """A template with the texts of its parts in it, indented as their includes are."""
+    return _PART.sub(
+        lambda match: textwrap.indent(_with_parts(folder, Path(match[2])), match[1]),
+        (folder / name).read_text(),
+    )
 
 
 def link_static(runtime: Path, static: StaticFiles | None, number: int) -> None:

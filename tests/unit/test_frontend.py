@@ -72,9 +72,31 @@ def test_nothing_of_the_template_is_left(
     assert text.endswith("}\n")
 
 
+def test_no_part_is_forgotten_and_no_include_of_one_is_left() -> None:
+    folder = TEMPLATE.parent / "docker_flask/nginx"
+    including = [TEMPLATE, folder / "starting.conf", *folder.glob("parts/*.conf")]
+    found = re.findall(r"nginx/parts/(\w+\.conf);", "".join(map(Path.read_text, including)))
+    assert set(found) == {file.name for file in folder.glob("parts/*.conf")}
+    assert "nginx/parts" not in "\n".join(directives(render()))
+
+
+def test_no_regular_expression_captures() -> None:
+    """nginx had a vulnerability with captures and a cache that updates in the background."""
+    texts = [
+        render(cache=1 << 20, files="/secret", STATIC_INDEX="1", ACCESS_LOG=log)
+        for log in ("1", "json")
+    ]
+    patterns = [word for text in texts for word in re.findall(r'"(~[^"]*)"', text)]
+    assert len(patterns) > 8
+    assert [pattern for pattern in patterns if re.search(r"\((?!\?:)", pattern)] == []
+
+
 def test_a_misspelt_name_in_the_template_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "docker_flask/nginx/parts").mkdir(parents=True)
     template = tmp_path / "nginx.conf"
-    template.write_text("worker_processes {{ nginx_wokers }};")
+    template.write_text("include docker_flask/nginx/parts/process.conf;\n")
+    part = tmp_path / "docker_flask/nginx/parts/process.conf"
+    part.write_text("worker_processes {{ nginx_wokers }};")
     with pytest.raises(jinja2.UndefinedError, match="nginx_wokers"):
         render(template=template)
 
@@ -191,13 +213,13 @@ def test_over_http_nginx_says_no_less() -> None:
 
 @pytest.mark.parametrize("cache", [0, 1 << 20])
 def test_a_container_that_stops_or_reloads_uses_no_kept_connections(cache: int) -> None:
-    text = render(over_http="X-secret", kept=7, cache=cache, static=None)
+    text = "\n".join(directives(render(over_http="X-secret", kept=7, cache=cache, static=None)))
     without_ifs = re.sub(r"\bif.*?}", "", text, flags=re.DOTALL)
     passed = dict(re.findall(r"location (\S+) \{[^}]*http://(\S+?);", without_ifs))
     always = {"/": "$application", "@draining": "application", "@application": "application"}
     of_cache = {"@sharing": "$application", "@stale": "nobody"} if cache else {}
     assert passed == always | of_cache
-    assert "upstream kept7 {" in directives(text)
+    assert "upstream kept7 {" in text.splitlines()
 
 
 def test_nobody_is_trusted_by_default() -> None:
@@ -249,7 +271,7 @@ def test_while_serving_requests_go_to_the_application() -> None:
         (
             STATIC,
             {"STATIC_INDEX": "1"},
-            ["location = / {", '"~^(GET|HEAD) /$" /static/index.html;'],
+            ["location = / {", '"~^(?:GET|HEAD) /$" /static/index.html;'],
         ),
         (STATIC, {}, [f'{RUNTIME}/static "no-cache";']),
         (replace(STATIC, max_age=0), {}, [f'{RUNTIME}/static "no-cache, max-age=0";']),

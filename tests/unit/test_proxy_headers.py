@@ -264,8 +264,9 @@ def test_prefix(prefix: str, path: str, script_name: str, path_info: str) -> Non
 
 def test_nginx_drops_what_this_drops() -> None:
     """With nobody trusted there is no such wrapper in production: nginx does the same."""
-    template = (Path(__file__).parents[2] / "nginx.conf").read_text()
-    emptied = re.findall(r'header\("((?:X-)?(?:Forw|Real)[\w-]+)"\)', template)
+    parts = Path(__file__).parents[2] / "docker_flask/nginx/parts"
+    template = (parts / "request_by_http.conf").read_text()
+    emptied = re.findall(r'proxy_set_header ((?:X-)?(?:Forw|Real)[\w-]+) "";', template)
     names = {f"HTTP_X_FORWARDED_{name}" for name in proxy_headers.READ[2:]} | {
         *proxy_headers.NOT_READ
     }
