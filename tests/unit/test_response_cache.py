@@ -1,4 +1,4 @@
-"""What is shared, and what workers tell each other of it."""
+"""The table of cached pages that the workers share, and what nginx is told about responses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from docker_flask.worker import response_cache
-from docker_flask.worker.response_cache import Page, Pages, Share, share
+from docker_flask.worker.response_cache import Page, Pages
 from docker_flask.worker_options import WorkerOptions
 
 PUBLIC = "public, max-age=60"
@@ -23,105 +23,13 @@ def headers(*cache_control: str, **others: str) -> list[tuple[str, str]]:
     return [*(("Cache-Control", value) for value in cache_control), *given.items()]
 
 
-@pytest.mark.parametrize(
-    ("given", "fresh", "stale"),
-    [
-        (headers(PUBLIC), 60, 0),
-        (headers("PUBLIC, MAX-AGE=60"), 60, 0),
-        (headers("s-maxage=5"), 5, 0),
-        (headers("max-age=60, s-maxage=5"), 5, 0),
-        (headers("public", "max-age=60"), 60, 0),
-        (headers(" public ,, max-age=60,"), 60, 0),
-        (headers('public, max-age=60, extension="private, no-store"'), 60, 0),
-        (headers("public, max-age=60, immutable, must-revalidate"), 60, 0),
-        (headers("public, max-age=1, stale-while-revalidate=5"), 1, 5),
-        (headers("public, max-age=1, stale-while-revalidate=5, stale-if-error=9"), 1, 9),
-        (headers("public, max-age=999999999"), response_cache.LONGEST, 0),
-        (headers(PUBLIC, Vary="Accept-Encoding, Cookie"), 60, 0),
-    ],
-)
-def test_is_shared(given: list[tuple[str, str]], fresh: int, stale: int) -> None:
-    found = share("200 OK", given)
-    assert found is not None
-    assert (found.fresh, found.stale) == (fresh, stale)
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        headers(),
-        headers("max-age=60"),
-        headers("public"),
-        headers("public, max-age=0"),
-        headers("public, max-age=60, s-maxage=0"),
-        headers("private, max-age=60, public"),
-        headers("public, max-age=60, Private"),
-        headers('public, max-age=60, private="x"'),
-        headers("public, max-age=60, no-store"),
-        headers("public, max-age=60, no-cache"),
-        headers('public, max-age=60, no-cache="set-cookie"'),
-        headers(PUBLIC, "private"),
-        headers(PUBLIC, "NO-STORE"),
-        # What only looks like it.
-        headers('public="x", max-age=60'),
-        headers("public=, max-age=60"),
-        headers("not-public, max-age=60"),
-        headers('x="public", max-age=60'),
-        headers("x-s-maxage=60"),
-        headers("republic, max-age=60"),
-        # What can't be read, or contradicts itself.
-        headers("public, max-age=60, max-age=5"),
-        headers("public, max-age=x"),
-        headers("public, max-age=-1"),
-        headers('public, max-age="60"'),
-        headers("public, max-age=1e3"),
-        headers("public, max-age=+60"),
-        headers("public max-age=60"),
-        headers("public; max-age=60"),
-        headers('public, max-age=60, "'),
-        headers("public, max-age=60, stale-if-error"),
-        headers("public, max-age=60, stale-if-error=x"),
-        headers("public, max-age=60, must-revalidate, stale-if-error=5"),
-        # Other headers.
-        headers(PUBLIC, Set_Cookie="a=b"),
-        headers(PUBLIC, Vary="*"),
-        headers(PUBLIC, Vary="Cookie, *"),
-        headers(PUBLIC, Vary="x" * 200),
-        # nginx knows no such header of a client's, or another one than the application.
-        headers(PUBLIC, Vary="X_User"),
-        headers(PUBLIC, Vary="X-Forwarded-For"),
-        headers(PUBLIC, Vary="Accept, x-real-ip"),
-        headers(PUBLIC, Vary="X-Request-ID"),
-        headers(PUBLIC, Vary="Authorization"),
-        [*headers(PUBLIC), ("Vary", "Cookie"), ("Vary", "Accept")],
-        [("Cache-Control", PUBLIC)],  # ends with the connection
-        headers(PUBLIC, X_Large="x" * 33000),
-    ],
-)
-def test_is_for_whoever_asked_only(given: list[tuple[str, str]]) -> None:
-    assert share("200 OK", given) is None
-
-
-@pytest.mark.parametrize("status", ["206", "304", "500", "502", "503", "401", "403", "100"])
-def test_not_every_status_is_shared(status: str) -> None:
-    assert share(f"{status} X", headers(PUBLIC)) is None
-
-
-@pytest.mark.parametrize("status", ["200", "301", "404", "410"])
-def test_other_statuses_are_shared(status: str) -> None:
-    assert share(f"{status} X", headers(PUBLIC)) == Share(60, 0, "")
-
-
-# --- the table ---------------------------------------------------------------------------------
-
-
-def request(said: str = "MISS/", path: str = "/", **more: str) -> dict[str, Any]:
+def request(found: str = "MISS/", path: str = "/", **more: str) -> dict[str, Any]:
     return {
         "REQUEST_METHOD": "GET",
         "PATH_INFO": path,
         "HTTP_HOST": "test",
         "wsgi.url_scheme": "http",
-        response_cache.SAID: said,
+        response_cache.CACHE_HEADER: found,
         **more,
     }
 
@@ -150,8 +58,8 @@ def pages(table: int, tmp_path: Path) -> Pages:
     return join(table, tmp_path)
 
 
-def asked(pages: Pages, said: str = "MISS/", **more: str) -> Page:
-    page = pages.asked(request(said, **more))
+def asked(pages: Pages, found: str = "MISS/", **more: str) -> Page:
+    page = pages.asked(request(found, **more))
     assert page is not None
     return page
 

@@ -1,0 +1,104 @@
+"""Which responses all clients may share."""
+
+from __future__ import annotations
+
+import pytest
+
+from docker_flask.worker import cache_policy
+from docker_flask.worker.cache_policy import Policy
+
+PUBLIC = "public, max-age=60"
+
+
+def headers(*cache_control: str, **others: str) -> list[tuple[str, str]]:
+    given = {"Content-Length": "2", **{n.replace("_", "-"): value for n, value in others.items()}}
+    return [*(("Cache-Control", value) for value in cache_control), *given.items()]
+
+
+@pytest.mark.parametrize(
+    ("given", "fresh", "stale"),
+    [
+        (headers(PUBLIC), 60, 0),
+        (headers("PUBLIC, MAX-AGE=60"), 60, 0),
+        (headers("s-maxage=5"), 5, 0),
+        (headers("max-age=60, s-maxage=5"), 5, 0),
+        (headers("public", "max-age=60"), 60, 0),
+        (headers(" public ,, max-age=60,"), 60, 0),
+        (headers('public, max-age=60, extension="private, no-store"'), 60, 0),
+        (headers("public, max-age=60, immutable, must-revalidate"), 60, 0),
+        (headers("public, max-age=1, stale-while-revalidate=5"), 1, 5),
+        (headers("public, max-age=1, stale-while-revalidate=5, stale-if-error=9"), 1, 9),
+        (headers("public, max-age=999999999"), cache_policy.MAX_AGE, 0),
+        (headers(PUBLIC, Vary="Accept-Encoding, Cookie"), 60, 0),
+    ],
+)
+def test_all_clients_may_share(given: list[tuple[str, str]], fresh: int, stale: int) -> None:
+    found = cache_policy.read("200 OK", given)
+    assert found is not None
+    assert (found.fresh, found.stale) == (fresh, stale)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        headers(),
+        headers("max-age=60"),
+        headers("public"),
+        headers("public, max-age=0"),
+        headers("public, max-age=60, s-maxage=0"),
+        headers("private, max-age=60, public"),
+        headers("public, max-age=60, Private"),
+        headers('public, max-age=60, private="x"'),
+        headers("public, max-age=60, no-store"),
+        headers("public, max-age=60, no-cache"),
+        headers('public, max-age=60, no-cache="set-cookie"'),
+        headers(PUBLIC, "private"),
+        headers(PUBLIC, "NO-STORE"),
+        # These only look like it.
+        headers('public="x", max-age=60'),
+        headers("public=, max-age=60"),
+        headers("not-public, max-age=60"),
+        headers('x="public", max-age=60'),
+        headers("x-s-maxage=60"),
+        headers("republic, max-age=60"),
+        # These can't be read, or contradict themselves.
+        headers("public, max-age=60, max-age=5"),
+        headers("public, max-age=x"),
+        headers("public, max-age=-1"),
+        headers('public, max-age="60"'),
+        headers("public, max-age=1e3"),
+        headers("public, max-age=+60"),
+        headers("public max-age=60"),
+        headers("public; max-age=60"),
+        headers('public, max-age=60, "'),
+        headers("public, max-age=60, stale-if-error"),
+        headers("public, max-age=60, stale-if-error=x"),
+        headers("public, max-age=60, must-revalidate, stale-if-error=5"),
+        # Other headers.
+        headers(PUBLIC, Set_Cookie="a=b"),
+        headers(PUBLIC, Vary="*"),
+        headers(PUBLIC, Vary="Cookie, *"),
+        headers(PUBLIC, Vary="x" * 200),
+        # nginx does not know such a header, or sees another value than the application.
+        headers(PUBLIC, Vary="X_User"),
+        headers(PUBLIC, Vary="X-Forwarded-For"),
+        headers(PUBLIC, Vary="Accept, x-real-ip"),
+        headers(PUBLIC, Vary="X-Request-ID"),
+        headers(PUBLIC, Vary="Authorization"),
+        [*headers(PUBLIC), ("Vary", "Cookie"), ("Vary", "Accept")],
+        [("Cache-Control", PUBLIC)],  # ends with the connection
+        headers(PUBLIC, X_Large="x" * 33000),
+    ],
+)
+def test_only_its_client_may_have(given: list[tuple[str, str]]) -> None:
+    assert cache_policy.read("200 OK", given) is None
+
+
+@pytest.mark.parametrize("status", ["206", "304", "500", "502", "503", "401", "403", "100"])
+def test_not_every_status_is_shared(status: str) -> None:
+    assert cache_policy.read(f"{status} X", headers(PUBLIC)) is None
+
+
+@pytest.mark.parametrize("status", ["200", "301", "404", "410"])
+def test_other_statuses_are_shared(status: str) -> None:
+    assert cache_policy.read(f"{status} X", headers(PUBLIC)) == Policy(60, 0, "")
