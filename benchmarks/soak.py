@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[1]
 
 FAST = {"mode": "new", "rate": 4000}
 NEW = {"mode": "new", "rate": 1000}
-STEADY = {"mode": "new", "rate": 300}
+STEADY: dict[str, Any] = {"mode": "new", "rate": 300}
 KEPT = {"mode": "keepalive", "connections": 32}
 # Tries on one container, before the next: a container gives up after five deaths in a minute.
 DEATHS_A_CONTAINER = 5
@@ -69,7 +69,7 @@ class Tally:
         )
 
 
-def stop_under(load: dict[str, object]) -> Callable[[Service, Tally], None]:
+def stop_under(load: dict[str, Any]) -> Callable[[Service, Tally], None]:
     """`docker stop` under load."""
 
     def once(service: Service, tally: Tally) -> None:
@@ -125,7 +125,7 @@ def kills(title: str, tries: int, method: str = "GET") -> Callable[[Service, Tal
     """SIGKILL of a process of this title, some times in a row, under load."""
 
     def once(service: Service, tally: Tally) -> None:
-        body = {"body_bytes": 100} if method == "POST" else {}
+        body: dict[str, Any] = {"body_bytes": 100} if method == "POST" else {}
         with service.load(mode="new", rate=500, method=method, **body) as running:
             for _ in range(tries):
                 time.sleep(0.5)

@@ -6,6 +6,7 @@ import re
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ TRIES = 5
 IN_TIME = 0.5
 
 
-def timed(engine: Engine, command: list[str], **options: str) -> tuple[float, Container]:
+def timed(engine: Engine, command: list[str], **options: Any) -> tuple[float, Container]:
     """From `docker run` until the container has ended."""
     begun = time.monotonic()
     container = engine.run(command, **options)
@@ -118,7 +119,7 @@ def test_settings(engine: Engine) -> None:
     ids=["cpus", "memory", "cpuset"],
 )
 def test_settings_follow_the_limits(
-    engine: Engine, limits: dict[str, str], workers: str, source: str
+    engine: Engine, limits: dict[str, Any], workers: str, source: str
 ) -> None:
     _, out, _ = engine.run(["settings"], **limits).finish()
     row = next(line for line in out.splitlines() if line.startswith("UWSGI_CHEAPER"))

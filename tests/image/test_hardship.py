@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -227,7 +228,7 @@ def test_a_full_disk_cuts_no_answer(engine: Engine, tmp_path: Path) -> None:
     ids=["few descriptors", "most descriptors", "short backlog", "few processes"],
 )
 def test_tight_limits(
-    engine: Engine, tmp_path: Path, options: dict[str, object], warning: str
+    engine: Engine, tmp_path: Path, options: dict[str, Any], warning: str
 ) -> None:
     try:
         service = Service(engine, tmp_path, **options)

@@ -202,7 +202,11 @@ def test_larger_request_headers_are_refused_by_nginx(
 
 def test_no_size_of_request_headers_is_a_fault_of_the_server(production: Service) -> None:
     """Around the limit, in steps smaller than what the servers add."""
-    for shape in (lambda size: [f"Cookie: {'x' * size}"], lambda size: lines_of(size // 200, 187)):
+    shapes: list[Callable[[int], list[str]]] = [
+        lambda size: [f"Cookie: {'x' * size}"],
+        lambda size: lines_of(size // 200, 187),
+    ]
+    for shape in shapes:
         seen = [
             status(production.exchange(message("/headers", *shape(size))))
             for size in range(60_000, 66_000, 200)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,7 +43,7 @@ def folder(app_folder: Path) -> Path:
     return app_folder
 
 
-def options(folder: Path, value: str = "1") -> dict[str, object]:
+def options(folder: Path, value: str = "1") -> dict[str, Any]:
     trust = trusting()
     return {**trust, "env": {**trust.get("env", {}), "INSTALL_ON_START": value}, "app": folder}
 

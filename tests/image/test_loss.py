@@ -271,7 +271,7 @@ def test_stop_wins_over_reload(service: Service) -> None:
 @every_server
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_killed_worker(service: Service, method: str) -> None:
-    body = {"body_bytes": 100} if method == "POST" else {}
+    body: dict[str, Any] = {"body_bytes": 100} if method == "POST" else {}
     kills = 5
     with service.load(mode="new", rate=500, method=method, **body) as running:
         for _ in range(kills):

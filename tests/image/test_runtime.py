@@ -265,7 +265,7 @@ def test_workers_are_replaced_without_a_loss(engine: Engine, tmp_path: Path, thr
     service = Service(engine, tmp_path, env=env)
     service.container.wait_until_serving()
     # No more at once than there are workers for, whatever this machine is fit for.
-    load = {"connections": 4, "requests": 1000}
+    load: dict[str, Any] = {"connections": 4, "requests": 1000}
     with (
         service.load(mode="new", **load) as get,
         service.load(method="POST", body_bytes=1000, mode="keepalive", **load) as post,

@@ -201,9 +201,9 @@ def test_all_requests_change_over_at_once(engine: Engine, app: Path, name: str) 
         done.set()
         for each in asking:
             each.result()
-    for version in (1, 2, 3):
-        first = min(ended for _, ended, seen_version in seen if seen_version == version)
-        late = [row for row in seen if row[0] > first and row[2] < version]
+    for number in (1, 2, 3):
+        first = min(ended for _, ended, seen_version in seen if seen_version == number)
+        late = [row for row in seen if row[0] > first and row[2] < number]
         assert late == [], f"{len(late)} of {len(seen)}"
 
 

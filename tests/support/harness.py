@@ -42,7 +42,7 @@ DEBUG = ["-d", "debug"]
 T = TypeVar("T")
 
 
-def wait_for(look: Callable[[], T], seconds: float, what: str, every: float = 0.05) -> T:
+def wait_for(look: Callable[[], T | None], seconds: float, what: str, every: float = 0.05) -> T:
     """The first true value that `look()` returns; AssertionError with `what` when time is up."""
     deadline = time.monotonic() + seconds
     while True:

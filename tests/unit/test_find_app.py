@@ -416,7 +416,7 @@ def test_flask_app_that_is_wrong(tmp_path: Path, flask_app: str, words: list[str
     ],
 )
 def test_flask_app_in_a_file(
-    tmp_path: Path, files: dict[str, str], environ: dict[str, str], name: str, place: str
+    tmp_path: Path, files: dict[str, str], environ: dict[str, Any], name: str, place: str
 ) -> None:
     folder = tmp_path / "app"
     found = locate(folder, {**HELLO, "app.py": wsgi("app"), **files}, **environ)

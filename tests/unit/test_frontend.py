@@ -64,7 +64,7 @@ def directives(text: str) -> list[str]:
     "environ", [{}, {"ACCESS_LOG": "0", "STATIC_INDEX": "1"}, {"ACCESS_LOG": "json"}]
 )
 def test_nothing_of_the_template_is_left(
-    starting: bool, static: StaticFiles | None, environ: dict[str, str]
+    starting: bool, static: StaticFiles | None, environ: dict[str, Any]
 ) -> None:
     text = render(static=static, starting=starting, cache=0 if starting else 1 << 20, **environ)
     assert not re.search(r"{{|}}|{%|%}|{#|None|Undefined", text)
@@ -122,7 +122,7 @@ def test_a_misspelt_name_in_the_template_is_an_error(tmp_path: Path) -> None:
         ({}, "access_log /dev/stdout access buffer=4k flush=1s;"),
     ],
 )
-def test_appears(environ: dict[str, str], line: str) -> None:
+def test_appears(environ: dict[str, Any], line: str) -> None:
     assert line in directives(render(**environ))
 
 
@@ -278,7 +278,7 @@ def test_while_serving_requests_go_to_the_application() -> None:
         (replace(STATIC, max_age=60), {}, [f'{RUNTIME}/static "public, max-age=60";']),
     ],
 )
-def test_static_files(static: StaticFiles, environ: dict[str, str], lines: list[str]) -> None:
+def test_static_files(static: StaticFiles, environ: dict[str, Any], lines: list[str]) -> None:
     found = directives(render(static=static, **environ))
     assert [line for line in lines if line not in found] == []
     assert static.folder not in "\n".join(found), "the folder is reached by a link"
@@ -344,8 +344,9 @@ def test_links_to_static_files(tmp_path: Path) -> None:
 def test_no_nginx_syntax_gets_in(value: str) -> None:
     names = ("MAX_UPLOAD", "REQUEST_TIMEOUT", "LISTEN_PORT", "ACCESS_LOG", "PORT")
     for name in (*names, "TRUSTED_PROXIES", "STATIC_URL"):
+        environ: dict[str, Any] = {name: value}
         with pytest.raises(SettingError):
-            render(**{name: value})
+            render(**environ)
 
 
 def test_settings_that_nginx_does_not_need_stay_out() -> None:

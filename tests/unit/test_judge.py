@@ -1016,7 +1016,7 @@ def test_command_outlives_the_process_whose_network_it_uses() -> None:
     """It runs in that network, and goes on in it after the process has gone."""
     show = "readlink /proc/self/ns/net"
     keeper = ["unshare", "--net", "sh", "-c", f"{show}; read line"]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(keeper, **pipes) as owner:
         theirs = owner.stdout.readline()
         entered = command_in_netns(owner.pid, ["sh", "-c", f"echo in; read line; {show}"])

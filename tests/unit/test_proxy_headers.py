@@ -30,11 +30,11 @@ def seen(peer: str = PROXY, trusted: tuple[str, ...] = TRUSTED, **environ: str) 
         return [b"body"]
 
     whole = {**basis, "wsgi.url_scheme": "http", "HTTP_HOST": "inner:8080", "REMOTE_ADDR": peer}
-    assert TrustedProxies(application, trusted)(whole | given, None) == [b"body"]
+    assert TrustedProxies(application, trusted)(whole | given, lambda *_: None) == [b"body"]
     return got
 
 
-EVERYTHING = {
+EVERYTHING: dict[str, Any] = {
     "X_FORWARDED_FOR": CLIENT,
     "X_FORWARDED_PROTO": "https",
     "X_FORWARDED_HOST": "shop.example",
@@ -186,7 +186,7 @@ def test_scheme(said: str, scheme: str) -> None:
 
 @pytest.mark.parametrize("peer", [PROXY, STRANGER])
 def test_a_scheme_that_the_server_took_from_the_client_is_forgotten(peer: str) -> None:
-    odd = {"X_FORWARDED_PROTO": "javascript", "wsgi.url_scheme": "javascript"}
+    odd: dict[str, Any] = {"X_FORWARDED_PROTO": "javascript", "wsgi.url_scheme": "javascript"}
     assert seen(peer, **odd)["wsgi.url_scheme"] == "http"
 
 
@@ -219,7 +219,7 @@ def test_a_scheme_that_the_server_took_from_the_client_is_forgotten(peer: str) -
         ),
     ],
 )
-def test_host_and_port(headers: dict[str, str], host: str, port: str) -> None:
+def test_host_and_port(headers: dict[str, Any], host: str, port: str) -> None:
     got = seen(**headers)
     assert (got["HTTP_HOST"], got["SERVER_PORT"]) == (host, port)
     assert got["SERVER_NAME"] == re.sub(r":\d+$", "", host)

@@ -17,12 +17,12 @@ def test_what_the_user_may_write(
     (tmp_path / "a/b").mkdir(parents=True)
     (tmp_path / "a/b/c").touch()
     writable = str(tmp_path / written) if written else ""
-    monkeypatch.setattr(static_files.os, "access", lambda path, _: path == writable)
+    monkeypatch.setattr("os.access", lambda path, _: path == writable)
     assert StaticFiles("/static", str(tmp_path)).may_change() is may_change
 
 
 def test_too_many_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(static_files.os, "access", lambda *_: False)
+    monkeypatch.setattr("os.access", lambda *_: False)
     (tmp_path / "loop").symlink_to(tmp_path)
     assert StaticFiles("/static", str(tmp_path)).may_change() is False
     monkeypatch.setattr(static_files, "MOST_LOOKS", 3)

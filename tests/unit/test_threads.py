@@ -28,7 +28,7 @@ class Worker:
     ) -> None:
         self.now, self.ran, self.load, self.size, self.have = 100.0, 0.0, 0.0, 10 * MIB, 1
         self.can_have = most
-        monkeypatch.setattr(threads.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr("time.monotonic", lambda: self.now)
         monkeypatch.setattr(threads, "_workers", lambda: 2)
         self.threads = Threads(
             most, memory, queue, self._set, lambda _: self.ran, lambda _: self.size

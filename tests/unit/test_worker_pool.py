@@ -37,7 +37,7 @@ class Workers:
         **environ: str,
     ) -> None:
         self.now, self.ran, self.load, self.size = 100.0, 0.0, 0.0, size
-        monkeypatch.setattr(worker_pool.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr("time.monotonic", lambda: self.now)
         limits = replace(
             LIMITS, memory=memory, memory_source=f"cgroup limit of {memory // MIB} MiB"
         )

@@ -81,7 +81,7 @@ def recorded(inner: WSGIApplication) -> WSGIApplication:
     return wsgi
 
 
-app.wsgi_app = recorded(app.wsgi_app)
+app.wsgi_app = recorded(app.wsgi_app)  # type: ignore[assignment,method-assign]
 
 
 def head() -> str:
