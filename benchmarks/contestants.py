@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import peers
-from docker_flask.servers.registry import GEVENT_PIN, GRANIAN_PIN, GUNICORN_GEVENT_PIN
+from docker_flask.configuration.packages import GEVENT_PIN, GRANIAN_PIN, GUNICORN_GEVENT_PIN
 from tests.support.harness import docker_client, image_with
 
 ROOT = Path(__file__).parents[1]

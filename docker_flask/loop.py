@@ -41,6 +41,11 @@ class Loop:
         """Undo `watch`."""
         self._selector.unregister(readable)
 
+    def turn(self, seconds: float) -> None:
+        """Run the callbacks of the next event, or of none within so many seconds."""
+        for key, _ in self._selector.select(seconds):
+            key.data()
+
     def wait(self, done: Callable[[], bool], seconds: float, tick: float = 1.0) -> bool:
         """Run callbacks until `done()`, for so many seconds at most; returns `done()`.
 
@@ -51,8 +56,7 @@ class Loop:
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
-            for key, _ in self._selector.select(min(left, tick)):
-                key.data()
+            self.turn(min(left, tick))
         return True
 
     def _on_signals(self) -> None:

@@ -34,7 +34,7 @@ def why_not_readable(folder: Path) -> str:
     )
 
 
-def become(uid: int, gid: int) -> None:
+def drop_privileges(uid: int, gid: int) -> None:
     """Leave root for good; does nothing for a process that is not root.
 
     The log is handed over first, or nginx could not open /dev/stdout again. A container that

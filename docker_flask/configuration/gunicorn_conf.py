@@ -1,6 +1,6 @@
-"""What the user's gunicorn.conf.py and GUNICORN_CMD_ARGS say: some of it decides a setting.
+"""The user's gunicorn.conf.py and GUNICORN_CMD_ARGS: some of their options decide a setting.
 
-Gunicorn itself reads them, in a process of the application's Python (gunicorn_server.py).
+Gunicorn itself reads them, in a process of the application's Python (worker/gunicorn_server.py).
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from docker_flask.configuration.settings import Said, SettingError
+from docker_flask.configuration.kinds import SettingError
+from docker_flask.configuration.origin import FileValue
 
 NAME = "gunicorn.conf.py"
 ARGUMENTS = "GUNICORN_CMD_ARGS"
-# Each of Gunicorn's settings decides the one behind it, if that is not set.
+# Each option of Gunicorn decides the setting at its right, if that is not set.
 _SETTINGS = {
     "wsgi_app": "app_module",
     "workers": "web_concurrency",
@@ -29,20 +30,25 @@ _SETTINGS = {
 
 
 @dataclass(frozen=True)
-class Options:
-    """said: settings, by the names of their fields; own: what the image decides itself."""
+class GunicornOptions:
+    """The user's options for Gunicorn.
 
-    said: dict[str, Said] = field(default_factory=dict)
-    own: list[str] = field(default_factory=list)
+    settings: those that decide a setting, by the name of its field; ignored: those that have no
+    effect, because the image decides them; text: of the configuration file, empty without one.
+    """
+
+    settings: dict[str, FileValue] = field(default_factory=dict)
+    ignored: list[str] = field(default_factory=list)
+    text: str = ""
 
 
-def read(root: Path, environ: Mapping[str, str], python: Path) -> Options:
-    """Let Gunicorn read what the user gives it; raises SettingError.
+def read(root: Path, environ: Mapping[str, str], python: str) -> GunicornOptions:
+    """Let Gunicorn read the user's options; raises SettingError.
 
-    root: where the application lies; python: the application's, which has Gunicorn.
+    root: the application's folder; python: the application's Python, which has Gunicorn.
     """
     if not (root / NAME).is_file() and not environ.get(ARGUMENTS):
-        return Options()
+        return GunicornOptions()
     result = subprocess.run(
         [python, "-P", "-m", "docker_flask.worker.gunicorn_server", "--show"],
         cwd=root,
@@ -58,10 +64,11 @@ def read(root: Path, environ: Mapping[str, str], python: Path) -> Options:
         reason = " ".join(result.stderr.split("\n\n")[0].splitlines()[-1:])
         raise SettingError(f"Gunicorn can't run with {':'.join([where, *line])}: {reason}")
     given = json.loads(result.stdout.splitlines()[-1])
-    said = {
-        _SETTINGS[name]: Said(name, str(value), where)
+    settings = {
+        _SETTINGS[name]: FileValue(name, str(value), where)
         for name, value in given["settings"].items()
-        # A worker may be silent for ever there, and longer than that in no request here.
+        # 0 means no limit there; here a request always has one.
         if not (name == "timeout" and not value)
     }
-    return Options(said, given["own"])
+    text = Path(given["file"]).read_text() or "\n" if given["file"] else ""
+    return GunicornOptions(settings, given["own"], text)

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from docker_flask.configuration import nginx_syntax
+from docker_flask.configuration.kinds import SettingError
 from docker_flask.configuration.nginx_syntax import Directive
-from docker_flask.configuration.settings import Said, SettingError
+from docker_flask.configuration.origin import FileValue
 from docker_flask.paths import NGINX_SOCKET
 from docker_flask.runtime_folder import point
 
@@ -123,7 +124,7 @@ class NginxFiles:
                 found["::" if match[1] == "[::]" else "0.0.0.0", int(match[2])] = None
         return list(found)
 
-    def settings(self, app_server: str) -> dict[str, Said]:
+    def settings(self, app_server: str) -> dict[str, FileValue]:
         """Settings that follow from the files: nginx's timeout is the request's timeout.
 
         app_server: the value of APP_SERVER.
@@ -139,7 +140,7 @@ class NginxFiles:
         if not waits:
             return {}
         seconds, text, file = max(waits)
-        return {"request_timeout": Said(text, f"{seconds:g}", str(file))}
+        return {"request_timeout": FileValue(text, f"{seconds:g}", str(file))}
 
     def check_passing(self, app_server: str) -> None:
         """Raises SettingError if a file passes requests to the application by a protocol that the

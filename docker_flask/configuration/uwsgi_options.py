@@ -1,7 +1,7 @@
-"""What becomes of each option in the user's uwsgi.ini, and of each in a UWSGI_* variable.
+"""The options in the user's uwsgi.ini and in UWSGI_* variables, and what becomes of each.
 
-Options that name the application are read by locate.py. Of the others, some decide a setting, some
-are left out because they are the image's own, and all the rest reach uWSGI behind app.ini.
+discovery/find_app.py reads those that name the application. Of the others, some decide a setting,
+some have no effect because the image decides them, and uWSGI gets the rest after app.ini.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from docker_flask import uwsgi_ini
-from docker_flask.configuration.settings import Said, SettingError
+from docker_flask.configuration.kinds import SettingError
+from docker_flask.configuration.origin import FileValue
 
 _APPLICATION = {
     *("callable", "chdir", "file", "module", "pp", "python-path", "pythonpath", "wsgi", "wsgi-file")
@@ -62,47 +63,47 @@ class _Option(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Options:
-    """What the user wants of uWSGI.
+class UwsgiOptions:
+    """The user's options for uWSGI.
 
-    said: settings, by the names of their fields; passed: what is for uWSGI itself; own: what was
-    left out because the image decides it.
+    settings: those that decide a setting, by the name of its field; passed: those that uWSGI gets;
+    ignored: those that have no effect, because the image decides them.
     """
 
-    said: dict[str, Said] = field(default_factory=dict)
+    settings: dict[str, FileValue] = field(default_factory=dict)
     passed: list[tuple[str, str]] = field(default_factory=list)
-    own: list[str] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
 
     @property
     def text(self) -> str:
-        """What is for uWSGI, as a file that it reads; empty if there is nothing."""
+        """The options that uWSGI gets, as a file that it reads; empty if there are none."""
         lines = [f"{name} = {value}\n" for name, value in self.passed]
         return "".join(["[uwsgi]\n", *lines]) if lines else ""
 
 
-def read(root: Path, environ: Mapping[str, str], uwsgi: Path) -> Options:
-    """Sort the options of uwsgi.ini and, behind them, those of the environment.
+def read(root: Path, environ: Mapping[str, str], uwsgi: str) -> UwsgiOptions:
+    """Sort the options of uwsgi.ini, and after them those of the environment.
 
-    root: where the application lies; uwsgi: the program, which knows its options. Raises
+    root: the application's folder; uwsgi: the program, which knows its options. Raises
     SettingError.
     """
-    options = Options()
+    options = UwsgiOptions()
     file = uwsgi_ini.find(root, environ.get("UWSGI_INI", ""))
     variables = uwsgi_ini.variables(file) if file else set()
-    block = ""  # that the options stand in; only uWSGI knows which of these come to pass
+    block = ""  # around the options; only uWSGI knows whether its condition is true
     for name, value, words, place in (*_in_file(file, environ), *_in_environment(environ)):
         if not place and name not in _known(uwsgi):
-            continue  # a stray one, as Kubernetes sets them for a service called uwsgi
+            continue  # Kubernetes sets such variables for a service called uwsgi
         where = f" in {place}" if place else ""
         ours = name in _APPLICATION or name in _SETTINGS or _is_own(name)
         if block and ours:
             raise SettingError(f"{words!r}{where} is not allowed between {block!r} and its end")
         if name in _SETTINGS:
-            options.said[_SETTINGS[name]] = Said(words, value, place)
+            options.settings[_SETTINGS[name]] = FileValue(words, value, place)
         elif ours:
             if place and name in _APPLICATION:
-                continue  # locate.py reads them
-            options.own.append(words)
+                continue  # discovery/find_app.py reads them
+            options.ignored.append(words)
         elif _INCLUDES.fullmatch(name):
             raise SettingError(
                 f"{words!r}{where} is not followed: put the options of that file here"
@@ -136,7 +137,7 @@ def _is_own(name: str) -> bool:
 
 
 @functools.cache
-def _known(uwsgi: Path) -> frozenset[str]:
+def _known(uwsgi: str) -> frozenset[str]:
     """The names of uWSGI's options."""
     text = subprocess.run([uwsgi, "--help"], capture_output=True, text=True, check=True).stdout
     return frozenset(re.findall(r"--([\w-]+)", text))

@@ -18,14 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from docker_flask import notify, process
+from docker_flask.configuration.kinds import SettingError
 from docker_flask.configuration.limits import Limits
-from docker_flask.configuration.settings import SettingError, Settings, ignored, load
+from docker_flask.configuration.settings import Settings, ignored, read, resolve
 from docker_flask.debug.source_watcher import Sources
 from docker_flask.log import log
 from docker_flask.loop import Loop
+from docker_flask.paths import PYTHON
 from docker_flask.prestart import Prestart, PrestartFailed
 from docker_flask.privileges import why_not_readable
-from docker_flask.servers.registry import VENV
 from docker_flask.worker_options import DebugOptions
 
 # Seconds between two looks at the sources: so many times what a look takes, within these bounds.
@@ -90,7 +91,7 @@ class DebugServer:
         if self._stopped():
             process.signal_group(self.prestart.pid, signal.SIGKILL)
             return
-        self.settings = load(self.environment, self.limits)
+        self.settings = resolve(read(self.environment), self.limits).settings
         for sentence in ignored(self.environment, production=False):
             log(sentence)
         log(
@@ -118,7 +119,7 @@ class DebugServer:
         """problem: to be shown instead of the application."""
         self.problem, self.serving = problem, False
         self.child = process.spawn(
-            [*DEAF_TO_CTRL_C, str(VENV / "bin/python"), "-m", "docker_flask.debug.server"],
+            [*DEAF_TO_CTRL_C, PYTHON, "-m", "docker_flask.debug.server"],
             {**self.environment, **self._environment()},
             [self.listener.fileno(), self.childs_end.fileno()],
             # The terminal's own group, or breakpoint() could not read from it.

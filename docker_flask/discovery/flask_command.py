@@ -62,7 +62,7 @@ def _take_over() -> None:
 def _leave_root() -> None:
     uid, gid = privileges.owner_ids(Path.cwd())
     if uid:
-        privileges.become(uid, gid)
+        privileges.drop_privileges(uid, gid)
 
 
 _leave_root()

@@ -13,14 +13,14 @@ from typing import NamedTuple
 
 import jinja2
 
-from docker_flask.configuration import nginx_files
+from docker_flask.configuration import nginx_files, sizing, timeouts
+from docker_flask.configuration.kinds import SettingError
 from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.nginx_files import NginxFiles, Part
-from docker_flask.configuration.settings import SettingError, Settings
+from docker_flask.configuration.settings import Settings
 from docker_flask.runtime_folder import point
-from docker_flask.servers import registry
+from docker_flask.sendfile_headers import PUT_BACK
 from docker_flask.static_files import StaticFiles
-from docker_flask.worker import sendfile
 
 NGINX = "/usr/sbin/nginx"
 # Templates, by their paths from the folder of nginx.conf: while the application loads, and parts.
@@ -29,22 +29,9 @@ STARTING = Path("docker_flask/nginx/starting.conf")
 _PART = re.compile(r"^( *)include (docker_flask/nginx/parts/\w+\.conf);\n", re.MULTILINE)
 PRELOAD_LIBRARY = "/opt/docker-flask/nginx_preload.so"
 TEMPLATE = Path("/opt/docker-flask/nginx.conf")
-# Connections, for each nginx worker, of clients whose request is not read yet or answered.
-IDLE_CONNECTIONS = 4096
-# Requests that may wait for a worker: a thousand clients that come at the same moment. A longer
-# queue costs good answers at too much load: on half a CPU, 4,096 cost a third of them. Workers that
-# leave out those who have given up (threads_plugin.c) may have as many small ones wait as the CPUs
-# get done in half a second.
-QUEUE, QUEUE_OF_A_CPU = 1024, 2048
-# Kept pages that nginx has open, and as many static files; fewer where it may open few.
-OPEN_FILES = 256
-# Connections to the application that nginx keeps while they are idle, each of its workers.
-KEPT_CONNECTIONS = 64
 # Bytes of freed memory that an nginx worker keeps: the parts of large answers would be asked of the
 # kernel anew for each of them.
 KEPT_MEMORY = 4 << 20
-# Descriptors that nginx has open itself: sockets, log, event queue.
-OWN_DESCRIPTORS = 24
 
 
 class Configuration(NamedTuple):
@@ -143,11 +130,7 @@ def render(
     everybody may share; kept: the number of the generation to which connections are kept, 0 for
     none.
     """
-    nginx_workers = settings.nginx_worker_processes
-    if nginx_workers == "auto":
-        nginx_workers = limits.whole_cpus
-    descriptors, connections = _bounds(settings, limits)
-    idle = min(IDLE_CONNECTIONS, connections // 4)
+    sizes, limit = sizing.compute(settings, limits), timeouts.compute(settings)
     text = _template(template.parent, STARTING if starting else Path(template.name))
     return text.render(
         runtime=runtime,
@@ -161,22 +144,16 @@ def render(
         socket=runtime / "app.sock",
         listen=addresses,
         backlog=limits.backlog,
-        descriptors=descriptors,
-        nginx_workers=nginx_workers,
-        connections=connections,
-        # Fewer than the application's socket lets wait, where those whose clients gave up keep
-        # their place there.
-        requests=min(
-            registry.at_once(settings) + _queue(settings, limits),
-            limits.backlog,
-            int(nginx_workers) * (connections - idle) // 2,
-        ),
-        shutdown_timeout=_whole_seconds(settings.request_timeout + 5),
-        request_timeout=_whole_seconds(settings.request_timeout),
+        descriptors=sizes.nginx_descriptors,
+        nginx_workers=sizes.nginx_workers,
+        connections=sizes.nginx_connections,
+        requests=sizes.admitted_requests,
+        shutdown_timeout=limit.whole_release,
+        request_timeout=limit.whole_request,
         max_upload=settings.max_upload,
         trusted_proxies=settings.trusted_proxies,
         files=files_location,
-        put_back=sendfile.PUT_BACK,
+        put_back=PUT_BACK,
         access_log=settings.access_log,
         static=static,
         static_index=settings.static_index,
@@ -184,9 +161,9 @@ def render(
         headers_in_server=headers_in_server,
         cache=cache,
         kept=kept,
-        kept_connections=min(KEPT_CONNECTIONS, idle // 4),
-        open_pages=0 if opens_files else _open_files(descriptors),
-        open_static=0 if static and static.may_change() else _open_files(descriptors),
+        kept_connections=sizes.kept_connections,
+        open_pages=0 if opens_files else sizes.open_files,
+        open_static=0 if static and static.may_change() else sizes.open_files,
     )
 
 
@@ -240,32 +217,17 @@ def forget_pages(runtime: Path) -> None:
 
 def _less_than_wanted(settings: Settings, limits: Limits) -> list[str]:
     """What nginx is given less of than the settings say, in words."""
-    descriptors, connections = _bounds(settings, limits)
+    sizes = sizing.compute(settings, limits)
+    files, connections = settings.nginx_worker_open_files, settings.nginx_worker_connections or 0
     wanted = [
-        ("NGINX_WORKER_OPEN_FILES", settings.nginx_worker_open_files, descriptors),
-        ("NGINX_WORKER_CONNECTIONS", settings.nginx_worker_connections or 0, connections),
+        ("NGINX_WORKER_OPEN_FILES", files, sizes.nginx_descriptors),
+        ("NGINX_WORKER_CONNECTIONS", connections, sizes.nginx_connections),
     ]
     return [
         f"{name}={value} is more than this container's open files allow (ulimit -n): it is {bound}"
         for name, value, bound in wanted
         if value > bound
     ]
-
-
-def _queue(settings: Settings, limits: Limits) -> int:
-    """Requests that may wait for a worker."""
-    return QUEUE if settings.threads else max(QUEUE, int(QUEUE_OF_A_CPU * limits.cpus))
-
-
-def _bounds(settings: Settings, limits: Limits) -> tuple[int, int]:
-    """Open files and connections of each of nginx's processes."""
-    descriptors = min(settings.nginx_worker_open_files, limits.descriptors)
-    wanted = settings.nginx_worker_connections or 2 * limits.backlog + IDLE_CONNECTIONS
-    return descriptors, min(wanted, descriptors - OWN_DESCRIPTORS - 2 * _open_files(descriptors))
-
-
-def _open_files(descriptors: int) -> int:
-    return min(OPEN_FILES, descriptors // 16)
 
 
 def command(configuration: Path) -> list[str]:
@@ -330,7 +292,3 @@ def _cache_control(max_age: int | None) -> str:
     if max_age is None:
         return "no-cache"
     return f"public, max-age={max_age}" if max_age else "no-cache, max-age=0"
-
-
-def _whole_seconds(seconds: float) -> int:
-    return max(1, round(seconds))

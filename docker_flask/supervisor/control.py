@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from docker_flask.loop import Loop
@@ -15,7 +15,10 @@ class Control:
     """The supervisor's end. A command gets the function by which it answers, now or later."""
 
     def __init__(
-        self, folder: Path, loop: Loop, commands: dict[str, Callable[[Callable[[str], None]], None]]
+        self,
+        folder: Path,
+        loop: Loop,
+        commands: Mapping[str, Callable[[Callable[[str], None]], None]],
     ) -> None:
         self._loop = loop
         self._commands = commands

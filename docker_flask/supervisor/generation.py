@@ -1,4 +1,4 @@
-"""A generation: one application server on one socket that the supervisor bound and keeps."""
+"""A generation: one application server, started from one plan, on a socket that PID 1 keeps."""
 
 from __future__ import annotations
 
@@ -8,88 +8,131 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from docker_flask import connections, notify, process
-from docker_flask.configuration.limits import Limits
-from docker_flask.configuration.settings import Settings
+from docker_flask.configuration import sizing
+from docker_flask.configuration.kinds import in_bytes
+from docker_flask.configuration.plan import Plan
 from docker_flask.loop import Loop
 from docker_flask.runtime_folder import point
-from docker_flask.servers.registry import SOCKET_FD, AppServer
+from docker_flask.servers.app_server import SOCKET_FD, AppServer
 from docker_flask.static_files import StaticFiles
-from docker_flask.supervisor.worker_pool import Pool
+from docker_flask.supervisor.worker_pool import WorkerPool
+from docker_flask.task import Steps, Until
 from docker_flask.worker_options import WorkerOptions
+
+# One cached page takes at most this part of the cache.
+PAGE_SHARE = 8
 
 
 class Generation:
-    """The socket outlives the server: when that one dies, connections queue for the next."""
+    """The socket outlives the server: when the server dies, connections queue for the next one."""
 
     def __init__(
-        self,
-        number: int,
-        runtime: Path,
-        server: AppServer,
-        loop: Loop,
-        settings: Settings,
-        limits: Limits,
-        options: str,
+        self, number: int, runtime: Path, server: AppServer, loop: Loop, plan: Plan
     ) -> None:
-        """options: what the user's files have for the server, as a file that it reads."""
         # The kernel lists sockets by path, and containers may share its list.
         self.path = runtime / f"app{number}-{secrets.token_hex(4)}.sock"
         self.number = number
         self.server = server
-        self.settings = settings
-        # What may be the reason that the server does not start.
-        self.hint = options and "; the lines above may say which option in uwsgi.ini it is"
+        self.plan = plan
         self.pid = 0
-        # Of this server and of those before it on this socket, whose workers may live on.
+        # Process groups of this server, and of those before it on this socket: their workers may
+        # still live.
         self.groups: list[int] = []
-        self.loaded = ""
-        self.failure = ""
-        # What nginx may serve for it, and what to say about that.
+        # Which application a worker has loaded, or why none could.
+        self.loaded = self.failure = ""
+        # What nginx may serve for the application, and a line for the log about it.
         self.static: StaticFiles | None = None
         self.static_words = ""
-        # How many workers there should be, where that changes and the user leaves it to the image.
-        grows = server.grows and settings.uwsgi_cheaper and "\ncheaper-algo " not in options
-        self.pool = Pool(settings, limits) if grows else None
+        # None where the number of workers is fixed, or where uWSGI's `cheaper-algo` decides it.
+        resizes = server.resizes and plan.settings.uwsgi_cheaper
+        is_users = "\ncheaper-algo " in plan.server_options
+        self.pool = WorkerPool(plan) if resizes and not is_users else None
+        self._runtime = runtime
         self._loading: set[int] = set()
         self._workers: set[int] = set()
         self._loop = loop
-        self._limits = limits
-        self._options_file = self.path.with_suffix(".ini") if options else None
+        self._options_file = self.path.with_suffix(".options") if plan.server_options else None
         if self._options_file:
-            self._options_file.write_text(options)
+            self._options_file.write_text(plan.server_options)
+        # A FIFO: a plus for each worker more, a minus for each worker less.
         self._orders = self.path.with_suffix(".orders")
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(self.path))
-        self._listener.listen(limits.backlog)
+        self._listener.listen(plan.limits.backlog)
         self._channel, self._workers_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._channel.setblocking(False)
         loop.watch(self._channel, self._on_message)
-        # What its workers tell each other of pages that nginx keeps (worker/response_cache.py).
-        self._pages = io.FileIO(os.memfd_create("docker-flask-pages"), "r+")
+        # What its workers tell each other of cached pages (worker/response_cache.py).
+        self._cache_table = io.FileIO(os.memfd_create("docker-flask-pages"), "r+")
 
-    def start(self, environment: Mapping[str, str], options: WorkerOptions) -> None:
-        """Start the server, also again after one that died."""
+    def start(
+        self, client_header: str, sendfile_location: str, cache_size: int, load_one_by_one: bool
+    ) -> None:
+        """Start the server, also again after one that died.
+
+        client_header, sendfile_location, cache_size: of nginx. load_one_by_one: its workers load
+        one after another, because another generation needs the CPUs.
+        """
         self._loading.clear()
         self._workers.clear()
         self.loaded = self.failure = ""
-        inherited = (self._listener, self._workers_end, self._pages)
-        listener, channel, pages = range(SOCKET_FD, SOCKET_FD + len(inherited))
-        options = replace(options, listener_fd=listener, notify_fd=channel, cache_table_fd=pages)
+        inherited = (self._listener, self._workers_end, self._cache_table)
+        listener, channel, table = range(SOCKET_FD, SOCKET_FD + len(inherited))
+        settings = self.plan.settings
+        options = WorkerOptions(
+            notify_fd=channel,
+            trusted_proxies=settings.trusted_proxies or (),
+            app_module=settings.app_module or "",
+            uwsgi_ini=settings.uwsgi_ini or "",
+            preload=settings.preload,
+            load_lock=str(self._runtime / "load.lock") if load_one_by_one else "",
+            request_timeout=self.plan.timeouts.request,
+            max_requests=settings.max_requests,
+            max_worker_memory=in_bytes(settings.max_worker_memory),
+            retire_signal=int(self.server.retire_signal),
+            max_threads=0 if settings.threads else self.plan.sizing.max_threads,
+            max_threads_memory=sizing.worker_memory(self.plan.limits),
+            listener_fd=listener,
+            client_header=client_header,
+            sendfile_location=sendfile_location,
+            cache_folder=str(self._runtime / "cache") if cache_size else "",
+            max_cached_page=cache_size // PAGE_SHARE,
+            cache_table_fd=table,
+            static_url=settings.static_url,
+            static_path=settings.static_path,
+            static_max_age=settings.static_max_age,
+        )
         try:
             self.pid = process.spawn(
-                self.server.command(self.settings, self._limits, self._options_file, self._orders),
-                {**environment, **options.to_environment()},
+                self.server.command(self.plan, self._options_file, self._orders),
+                {**self._environment(), **options.to_environment()},
                 [kept.fileno() for kept in inherited],
             )
         except OSError as error:
             self.failure = f"{self.server.name} can't be started: {error.strerror}"
             return
         self.groups.append(self.pid)
+
+    def _environment(self) -> dict[str, str]:
+        """The environment of the server and the application."""
+        # uWSGI takes every UWSGI_* variable for an option, and ends if it does not know one; and
+        # Kubernetes sets such variables for a service called uwsgi.
+        environment = {
+            name: value
+            for name, value in self.plan.environment.items()
+            if not name.startswith("UWSGI_")
+        }
+        # Also if the container was told otherwise, or a .flaskenv was written for development.
+        environment["FLASK_DEBUG"] = "0"
+        if not os.access("/tmp", os.W_OK):
+            environment.setdefault("TMPDIR", str(self._runtime))
+        # Gunicorn can't read one that is set but empty.
+        if not environment.get("WEB_CONCURRENCY", "").strip():
+            environment.pop("WEB_CONCURRENCY", None)
+        return environment
 
     def ready(self, workers: int = 1) -> bool:
         """True once so many workers have loaded the application."""
@@ -106,6 +149,23 @@ class Generation:
                     "the lines above may say why"
                 )
         return self.ready(workers) or bool(self.failure)
+
+    def why_not_ready(self) -> str:
+        """Why the application does not serve, in words."""
+        seconds = self.plan.settings.start_timeout
+        return self.failure or (
+            f"the application did not load within START_TIMEOUT={seconds:g} seconds"
+        )
+
+    def describe_workers(self) -> str:
+        """How many workers there are, or may be, and why."""
+        origins, settings = self.plan.origins, self.plan.settings
+        if not self.pool:
+            return f"{settings.web_concurrency} workers ({origins['web_concurrency'].brief})"
+        words = self.pool.describe()
+        if not settings.threads:
+            words += f", each of 1 to {self.plan.sizing.max_threads} threads"
+        return words
 
     def resize(self) -> None:
         """Have as many workers as the work needs."""
@@ -146,12 +206,19 @@ class Generation:
         self.pid = 0
         return words
 
-    def stop(self, seconds: float) -> None:
-        """End the server: politely, and after so many seconds by force."""
+    def fail(self, reason: str) -> None:
+        """Note why the application will not be loaded, unless a worker has said it."""
+        # uWSGI refuses a user's option in words of its own.
+        has_options = self.plan.server_options and self.plan.settings.app_server == "uwsgi"
+        hint = "; the lines above may say which option in uwsgi.ini it is" if has_options else ""
+        self.failure = self.failure or f"{reason} before it had loaded the application{hint}"
+
+    def stop(self, seconds: float) -> Steps[None]:
+        """End the server, by force if that takes longer than so many seconds."""
         if self.pid:
             process.signal_process(self.pid, self.server.stop_signal)
-            # A master without workers has nothing left to do but to notice that.
-            self._loop.wait(lambda: len(process.states(self.groups)) <= 1, seconds, tick=0.02)
+            # The first process has nothing left to do once its workers have ended.
+            yield Until(lambda: len(process.states(self.groups)) <= 1, seconds)
         self.kill()
 
     def kill(self) -> None:
@@ -159,7 +226,7 @@ class Generation:
         for group in self.groups:
             process.signal_group(group, signal.SIGKILL)
         self._loop.forget(self._channel)
-        for kept in (self._channel, self._workers_end, self._listener, self._pages):
+        for kept in (self._channel, self._workers_end, self._listener, self._cache_table):
             kept.close()
         self.path.unlink(missing_ok=True)
         self._orders.unlink(missing_ok=True)
@@ -179,7 +246,7 @@ class Generation:
             self._workers = {pid, *filter(process.alive, self._workers)}
             self.loaded = message["text"]
             if self.pool:
-                self.pool.new = max(self.pool.new, message["memory"])
+                self.pool.new_memory = max(self.pool.new_memory, message["memory"])
             self.static = StaticFiles(**message["static"]) if message["static"] else None
             self.static_words = message["static_words"]
         elif not self._workers:

@@ -16,7 +16,7 @@ _BLOCK = 65536
 _KEPT = 1 << 20
 
 
-class Relay:
+class LogRelay:
     """Puts itself between descriptors 1 and 2 and what they led to."""
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
-"""How many workers serve: more while requests wait and CPUs do not, fewer when that is over.
+"""How many workers serve: more while requests wait and the CPUs have room, fewer afterwards.
 
-uWSGI's own ways to decide it (`cheaper-algo`) add workers also where the CPUs are what is short,
-which another worker can't help, and know no memory but what they measure in each request.
+uWSGI's own ways to decide this (`cheaper-algo`) add workers also where the CPUs are full, which
+makes nothing faster, and know of memory only what they measure in each request.
 """
 
 from __future__ import annotations
@@ -11,111 +11,107 @@ import time
 from collections.abc import Callable, Collection
 
 from docker_flask import process
-from docker_flask.configuration.limits import Limits
-from docker_flask.configuration.settings import WORKER_MEMORY, Settings
-from docker_flask.servers import registry
+from docker_flask.configuration import sizing
+from docker_flask.configuration.plan import Plan
 
-# How often (s) a pool is looked at, and how often while more workers might help.
-LOOK, HASTE = 1.0, 0.25
-# With this much of the CPUs asked for by the workers, another one would only wait for a CPU.
+# Seconds between two looks at a pool, and between two while more workers might help.
+LOOK, QUICK_LOOK = 1.0, 0.25
+# The part of the CPUs that the workers use or wait for; above it, one more would only wait, too.
 FULL = 0.8
-# Looks in a row at which requests had to wait for no CPU, before there are more workers; and at
-# which half of the workers had nothing to do, before that half goes.
-WAITED, CALM = 3, 10
-# Seconds that the server gets to do as told.
-PATIENCE = 4
+# Looks in a row at which requests waited and a CPU was free, before workers are added; and at which
+# half of the workers had nothing to do, before that half goes.
+WAITING_LOOKS, IDLE_LOOKS = 3, 10
+# Seconds that the server gets to follow an order.
+ORDER_PATIENCE = 4
 
 
-class Pool:
+class WorkerPool:
     """The workers of one generation.
 
-    new: memory (bytes) that a worker had for itself when it was new, 0 until one is loaded.
+    new_memory: bytes that a worker had for itself when it was new, 0 until one is loaded.
+    pause: seconds until the next look. at_rest: that look is needed only if a request waits then.
     """
 
     def __init__(
         self,
-        settings: Settings,
-        limits: Limits,
+        plan: Plan,
         ran: Callable[[int], float] = process.ran,
         own_memory: Callable[[int], int] = process.own_memory,
     ) -> None:
-        """ran, own_memory: of a process, by its pid."""
-        self.new = self._size = 0
-        self._settings = settings
-        self._limits = limits
+        """ran: seconds that a process ran or waited for a CPU; own_memory: its bytes."""
+        self.new_memory = self._memory = 0
+        self.pause = LOOK
+        self.at_rest = False
+        self._plan = plan
         self._ran_of, self._own_memory = ran, own_memory
         self._ran: dict[int, float] = {}
         self._looked_at = time.monotonic()
-        self._waited = self._calm = 0
-        # What was asked for last, and until when that may take.
-        self._expected, self._patience = 0, 0.0
-        # When to look again, in seconds; and whether it may be left out if nobody waits then.
-        self.pause = LOOK
-        self.at_rest = False
+        self._waiting_looks = self._idle_looks = 0
+        # How many workers the last order asked for, and until when the server may take for it.
+        self._ordered, self._ordered_until = 0, 0.0
 
     @property
-    def fewest(self) -> int:
+    def minimum(self) -> int:
         """Workers that there are at least."""
-        return self._settings.first_workers
+        return self._plan.settings.first_workers
 
     @property
-    def most(self) -> int:
+    def maximum(self) -> int:
         """Workers that there may be."""
-        return max(self.fewest, min(self._settings.web_concurrency, self._room))
+        return max(self.minimum, min(self._plan.settings.web_concurrency, self._room))
 
     @property
     def _room(self) -> int:
-        """Workers that the memory has room for; its other half is for a reload."""
-        return self._limits.memory // 2 // (max(self.new, self._size) or WORKER_MEMORY)
+        """Workers that the memory has room for."""
+        each = max(self.new_memory, self._memory) or sizing.WORKER_MEMORY
+        return sizing.worker_memory(self._plan.limits) // each
 
-    def words(self, first: str, most: str) -> str:
-        """How many there may be, and why.
-
-        first, most: what decided how many there are to be at first, and at most.
-        """
-        if self._room < self._settings.web_concurrency:
-            size = math.ceil((self.new or WORKER_MEMORY) / (1 << 20))
-            most = f"half of the {self._limits.memory_source} at {size} MiB a worker"
-        numbers = dict.fromkeys([f"{self.fewest}", f"{self.most}"])
-        reasons = dict.fromkeys([first, most])
+    def describe(self) -> str:
+        """How many workers there may be, and why, for the log."""
+        origins, limits = self._plan.origins, self._plan.limits
+        reason = origins["web_concurrency"].brief
+        if self._room < self._plan.settings.web_concurrency:
+            size = math.ceil((self.new_memory or sizing.WORKER_MEMORY) / (1 << 20))
+            reason = f"half of the {limits.memory_source} at {size} MiB a worker"
+        numbers = dict.fromkeys([f"{self.minimum}", f"{self.maximum}"])
+        reasons = dict.fromkeys([origins["uwsgi_cheaper"].brief, reason])
         return f"{' to '.join(numbers)} workers ({', '.join(reasons)})"
 
     def change(self, pids: Collection[int], requests: int, queued: bool) -> int:
-        """How many workers there should be more, or fewer: to be asked again after `pause`.
+        """How many workers to add, or to take away if negative; to be asked again after `pause`.
 
-        pids: the workers that live; requests: how many wait or are being served; queued: True if
+        pids: the workers that live. requests: how many wait or are being answered. queued: True if
         any of them waits for a worker.
         """
-        count, each = len(pids), registry.each_at_once(self._settings)
-        # Workers have more threads first, where they may.
-        waits = requests > count * each and (queued or bool(self._settings.threads))
-        helps = waits and self._busy(pids) < FULL * self._limits.cpus
-        # While nothing waits, nobody need know what the processes ran.
+        count, each = len(pids), self._plan.sizing.requests_per_worker
+        # Where threads may be added, they are, before a request that is not queued needs a worker.
+        waits = requests > count * each and (queued or bool(self._plan.settings.threads))
+        helps = waits and self._busy_cpus(pids) < FULL * self._plan.limits.cpus
+        # While no request waits, nobody needs to know how long the processes ran.
         self._ran = self._ran if waits else {}
-        self._waited = self._waited + 1 if helps else 0
-        self.pause = HASTE if helps and count < self.most else LOOK
-        # Then there are as many idle ones, whatever their number of threads.
-        self._calm = self._calm + 1 if 2 * requests <= count else 0
-        if count != self._expected and time.monotonic() < self._patience:
+        self._waiting_looks = self._waiting_looks + 1 if helps else 0
+        self.pause = QUICK_LOOK if helps and count < self.maximum else LOOK
+        # Half of the workers are idle then, however many threads they have.
+        self._idle_looks = self._idle_looks + 1 if 2 * requests <= count else 0
+        if count != self._ordered and time.monotonic() < self._ordered_until:
             return 0
         change = 0
-        if self._waited >= WAITED:
-            self._size = sum(map(self._own_memory, pids)) // max(1, count)
-            wanted = min(max(2 * count, self.fewest), math.ceil(requests / each), self.most)
-            change = max(0, wanted - count)
-        elif self._calm >= CALM:
-            self._calm = 0
-            change = min(0, max(self.fewest, count // 2) - count)
-        self._expected = count + change
-        self.at_rest = not waits and self._expected <= self.fewest
-        self._patience = time.monotonic() + PATIENCE if change else 0.0
+        if self._waiting_looks >= WAITING_LOOKS:
+            self._memory = sum(map(self._own_memory, pids)) // max(1, count)
+            wanted = max(2 * count, self.minimum)
+            change = max(0, min(wanted, math.ceil(requests / each), self.maximum) - count)
+        elif self._idle_looks >= IDLE_LOOKS:
+            self._idle_looks = 0
+            change = min(0, max(self.minimum, count // 2) - count)
+        self._ordered = count + change
+        self._ordered_until = time.monotonic() + ORDER_PATIENCE if change else 0.0
+        self.at_rest = not waits and self._ordered <= self.minimum
         return change
 
-    def _busy(self, pids: Collection[int]) -> float:
-        """How many CPUs these processes would have used since they were asked about last, had they
-        got them; 0 if they were not."""
+    def _busy_cpus(self, pids: Collection[int]) -> float:
+        """CPUs that these processes have asked for since the last look; 0 if that was none."""
         now, ran = time.monotonic(), {pid: self._ran_of(pid) for pid in pids}
-        spent = sum(seconds - self._ran.get(pid, 0.0) for pid, seconds in ran.items())
-        busy = spent / max(now - self._looked_at, 0.001)
-        known, self._ran, self._looked_at = bool(self._ran), ran, now
-        return busy if known else 0.0
+        asked_for = sum(seconds - self._ran.get(pid, 0.0) for pid, seconds in ran.items())
+        busy = asked_for / max(now - self._looked_at, 0.001)
+        is_known, self._ran, self._looked_at = bool(self._ran), ran, now
+        return busy if is_known else 0.0

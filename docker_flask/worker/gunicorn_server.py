@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+from types import ModuleType
 from typing import Any
 
 from gunicorn.app.base import Application
@@ -58,6 +59,8 @@ class Server(Application):  # type: ignore[misc]
     def __init__(self, options: dict[str, Any] | None) -> None:
         self._options = options
         self._given: set[str] = set()
+        self._file = ""
+        self._snapshot = options.pop("config") if options else None
         super().__init__(prog="gunicorn")
 
     def init(self, parser: Any, opts: Any, args: Any) -> None:
@@ -93,6 +96,19 @@ class Server(Application):  # type: ignore[misc]
 
         self.cfg.set(name, both)
 
+    def get_config_from_filename(self, filename: str) -> Any:
+        """The variables of a configuration file: as it was when the supervisor made its plan."""
+        if self._options is None:
+            self._file = os.path.abspath(filename)
+            return super().get_config_from_filename(filename)
+        module = ModuleType("__config__")
+        module.__file__ = filename
+        sys.modules[module.__name__] = module
+        if self._snapshot:
+            with open(self._snapshot) as file:
+                exec(compile(file.read(), filename, "exec"), vars(module))
+        return vars(module)
+
     def load_config_from_module_name_or_filename(self, location: str) -> Any:
         """Gunicorn's own way to read a file; notes what it sets."""
         found = super().load_config_from_module_name_or_filename(location)
@@ -107,6 +123,7 @@ class Server(Application):  # type: ignore[misc]
         return {
             "settings": {name: self.cfg.settings[name].get() for name in ASKED if name in given},
             "own": sorted(given & own),
+            "file": self._file,
         }
 
 

@@ -32,6 +32,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
+from docker_flask import paths
 from docker_flask.worker import cache_policy
 from docker_flask.worker.cache_policy import Policy
 from docker_flask.worker.wsgi_types import Environ, Headers
@@ -39,8 +40,6 @@ from docker_flask.worker_options import WorkerOptions
 
 # The supervisor's name for the table, which is a file in memory.
 TABLE = "docker-flask-pages"
-# nginx looks into its cache if this file exists, beside the cache's folder.
-SHARING = "sharing"
 # nginx's header for this module: `CACHE STATUS/STATUSES`, and behind a tab what the cache key has
 # of the proxies' headers. STATUSES are those of the responses that made nginx look again.
 CACHE_HEADER = "HTTP_X_RESPONSE_CACHE"
@@ -198,7 +197,7 @@ class Pages:
         """Make nginx look into its cache, from the first response on that can be shared."""
         if self._has_told_nginx or not cache_policy.read(status, headers):
             return
-        with contextlib.suppress(OSError), open(Path(self._folder).parent / SHARING, "a"):
+        with contextlib.suppress(OSError), open(Path(self._folder).parent / paths.SHARING, "a"):
             self._has_told_nginx = True
 
     def has_room(self, size: int) -> bool:

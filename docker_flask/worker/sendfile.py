@@ -12,34 +12,9 @@ import os
 from typing import Any
 from urllib.parse import quote
 
+from docker_flask.sendfile_headers import PUT_BACK
 from docker_flask.worker.wsgi_types import Environ, Headers
 
-# Headers that nginx forgets when it is told to send a file, and that nginx.conf puts back.
-PUT_BACK = (
-    "Access-Control-Allow-Credentials",
-    "Access-Control-Allow-Origin",
-    "Access-Control-Expose-Headers",
-    "Content-Encoding",
-    "Content-Language",
-    "Content-Security-Policy",
-    "Content-Security-Policy-Report-Only",
-    "Cross-Origin-Embedder-Policy",
-    "Cross-Origin-Opener-Policy",
-    "Cross-Origin-Resource-Policy",
-    "ETag",
-    "Last-Modified",
-    "Link",
-    "Permissions-Policy",
-    "Pragma",
-    "Referrer-Policy",
-    "Strict-Transport-Security",
-    "Timing-Allow-Origin",
-    "Vary",
-    "X-Content-Type-Options",
-    "X-Frame-Options",
-    "X-Robots-Tag",
-    "X-XSS-Protection",
-)
 # Those that it keeps, and those that it makes itself.
 _KEPT = ("cache-control", "content-disposition", "content-type", "expires")
 _MADE = ("accept-ranges", "content-length", "content-range", "date")

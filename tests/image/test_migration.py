@@ -599,7 +599,7 @@ def test_reload_takes_changed_snippets(engine: Engine, app: Path, snippets: Path
     snippet.write_text("add_header X-Tea white;\nclient_max_body_size much;\n")
     code, out = container.execute("docker-flask", "reload")
     assert (code, "in /etc/nginx/conf.d/tea.conf:2" in out) == (1, True), out
-    assert "the old generation serves on" in out
+    assert "keeping the previous generation" in out
     container.docker.kill("HUP")
     wait_for(lambda: container.logs().count("tea.conf:2") == 2, 10, "the second complaint")
     assert tea() == "green"
@@ -718,7 +718,7 @@ def test_options_of_uwsgi_ini(engine: Engine, app: Path) -> None:
     assert found["THREADS"] == ["2", "threads in /app/uwsgi.ini"]
     assert found["REQUEST_TIMEOUT"] == ["1", "harakiri in /app/uwsgi.ini"]
     wait_for(lambda: len(processes(container, "uWSGI worker")) == 3, 10, "three workers")
-    said = "left out, because the image decides: master, socket, chmod-socket, uid, "
+    said = "without effect, because the image decides: master, socket, chmod-socket, uid, "
     assert container.logs().count(f"{said}die-on-term, vacuum") == 1
 
 

@@ -8,7 +8,12 @@ from typing import NoReturn
 
 import pytest
 
-from docker_flask.servers.registry import GEVENT_PIN, GRANIAN_PIN, GUNICORN_GEVENT_PIN, GUNICORN_PIN
+from docker_flask.configuration.packages import (
+    GEVENT_PIN,
+    GRANIAN_PIN,
+    GUNICORN_GEVENT_PIN,
+    GUNICORN_PIN,
+)
 
 NOT_APPLICABLE = "does not apply to "
 

@@ -11,11 +11,12 @@ from typing import Any
 import jinja2
 import pytest
 
+from docker_flask.configuration.kinds import SettingError
 from docker_flask.configuration.limits import Limits
-from docker_flask.configuration.settings import SettingError, load
+from docker_flask.configuration.settings import read, resolve
 from docker_flask.nginx import frontend
+from docker_flask.sendfile_headers import PUT_BACK
 from docker_flask.static_files import StaticFiles
-from docker_flask.worker.sendfile import PUT_BACK
 
 TEMPLATE = Path(__file__).parents[2] / "nginx.conf"
 RUNTIME = Path("/run/somewhere")
@@ -43,7 +44,7 @@ def render(
     kept: int = 0,
     **environ: str,
 ) -> str:
-    settings = load(environ, limits)
+    settings = resolve(read(environ), limits).settings
     return frontend.render(
         *(settings, limits, RUNTIME, BOTH, static, starting, files, over_http, headers_in_server),
         template,

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,10 @@ from typing import Any
 import pytest
 
 from docker_flask.configuration import settings
+from docker_flask.configuration.kinds import PRIVATE, SettingError
 from docker_flask.configuration.limits import Limits
-from docker_flask.configuration.settings import (
-    PRIVATE,
-    Said,
-    SettingError,
-    Settings,
-    explain,
-    ignored,
-    load,
-)
+from docker_flask.configuration.origin import FileValue
+from docker_flask.configuration.settings import Settings, ignored
 
 ROOT = Path(__file__).parents[2]
 
@@ -71,6 +66,18 @@ def settings_table() -> str:
             default = "from the limits"
         rows.append(f"| {names} | {default} | {spec.metadata['meaning']} |")
     return "\n".join(rows)
+
+
+def load(
+    environ: Mapping[str, str], limits: Limits, of_files: Mapping[str, FileValue] | None = None
+) -> Settings:
+    return settings.resolve(settings.read(environ), limits, of_files).settings
+
+
+def explain(
+    environ: Mapping[str, str], limits: Limits, of_files: Mapping[str, FileValue] | None = None
+) -> list[tuple[str, str, str]]:
+    return settings.rows(*settings.resolve(settings.read(environ), limits, of_files))
 
 
 def read(**environ: str) -> Settings:
@@ -378,12 +385,12 @@ def test_fewest_workers_and_most() -> None:
 
 
 def test_what_files_say_counts_where_the_environment_says_nothing() -> None:
-    said = {"threads": Said("threads", "8", "/app/uwsgi.ini")}
+    said = {"threads": FileValue("threads", "8", "/app/uwsgi.ini")}
     assert load({}, LIMITS, said).threads == 8
     assert load({"THREADS": ""}, LIMITS, said).threads == 8
     assert load({"THREADS": "2"}, LIMITS, said).threads == 2
     assert ("THREADS", "8", "threads in /app/uwsgi.ini") in explain({}, LIMITS, said)
-    said = {"threads": Said("threads", "many", "/app/uwsgi.ini")}
+    said = {"threads": FileValue("threads", "many", "/app/uwsgi.ini")}
     with pytest.raises(SettingError, match=r"^threads='many' in /app/uwsgi.ini is .* 1 to 256$"):
         load({}, LIMITS, said)
 

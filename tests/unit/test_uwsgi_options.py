@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from docker_flask.configuration import uwsgi_options
-from docker_flask.configuration.settings import Said, SettingError
+from docker_flask.configuration.kinds import SettingError
+from docker_flask.configuration.origin import FileValue
 
 HELP = "\n".join(
     f"    --{name} meaning"
@@ -27,15 +28,15 @@ def uwsgi(tmp_path: Path) -> Path:
     return program
 
 
-def sort(uwsgi: Path, lines: str, **environ: str) -> uwsgi_options.Options:
+def sort(uwsgi: Path, lines: str, **environ: str) -> uwsgi_options.UwsgiOptions:
     (uwsgi.parent / "uwsgi.ini").write_text(f"[uwsgi]\n{lines}\n")
-    return uwsgi_options.read(uwsgi.parent, environ, uwsgi)
+    return uwsgi_options.read(uwsgi.parent, environ, str(uwsgi))
 
 
 def test_nothing_to_sort(tmp_path: Path) -> None:
     """The program is not even asked."""
-    options = uwsgi_options.read(tmp_path, {}, tmp_path / "none")
-    assert (options.said, options.text, options.own) == ({}, "", [])
+    options = uwsgi_options.read(tmp_path, {}, str(tmp_path / "none"))
+    assert (options.settings, options.text, options.ignored) == ({}, "", [])
     assert sort(tmp_path / "none", "wsgi-file = main.py\ncallable = app\nsocket = :1").text == ""
 
 
@@ -45,8 +46,8 @@ def test_each_kind(uwsgi: Path) -> None:
         "wsgi-file = a.py\nsocket = /tmp/s\nhttp-socket = :80\nprocesses = 4\ncron = 0\nmule =",
     )
     file = str(uwsgi.parent / "uwsgi.ini")
-    assert options.said == {"web_concurrency": Said("processes", "4", file)}
-    assert options.own == ["socket", "http-socket"]
+    assert options.settings == {"web_concurrency": FileValue("processes", "4", file)}
+    assert options.ignored == ["socket", "http-socket"]
     assert options.text == "[uwsgi]\ncron = 0\nmule = \n"
 
 
@@ -64,10 +65,10 @@ def test_variables_come_behind_the_file(uwsgi: Path) -> None:
         UWSGI_HTTP_PORT="tcp://10.0.0.1:80",
         UWSGI_ENV="",
     )
-    assert options.said["request_timeout"] == Said("UWSGI_HARAKIRI", "9", "")
-    assert options.said["web_concurrency"].text == "4"
+    assert options.settings["request_timeout"] == FileValue("UWSGI_HARAKIRI", "9", "")
+    assert options.settings["web_concurrency"].text == "4"
     assert options.passed == [("stats", ":1"), ("stats", ":2")]
-    assert options.own == ["UWSGI_LISTEN", "UWSGI_CALLABLE"]
+    assert options.ignored == ["UWSGI_LISTEN", "UWSGI_CALLABLE"]
 
 
 def test_a_variable_is_one_option(uwsgi: Path) -> None:
@@ -84,7 +85,7 @@ def test_placeholders(uwsgi: Path) -> None:
 def test_blocks_are_passed_on(uwsgi: Path) -> None:
     options = sort(uwsgi, "if-env = DEBUG\nenv = A=b\nendif =\nprocesses = 2")
     assert options.text == "[uwsgi]\nif-env = DEBUG\nenv = A=b\nendif = \n"
-    assert options.said["web_concurrency"].text == "2"
+    assert options.settings["web_concurrency"].text == "2"
 
 
 @pytest.mark.parametrize(

@@ -9,21 +9,17 @@ from dataclasses import replace
 import pytest
 
 from docker_flask import process
-from docker_flask.configuration.limits import Limits
-from docker_flask.configuration.settings import load
 from docker_flask.supervisor import worker_pool
-from docker_flask.supervisor.worker_pool import CALM, PATIENCE, WAITED, Pool
+from docker_flask.supervisor.worker_pool import (
+    IDLE_LOOKS,
+    ORDER_PATIENCE,
+    WAITING_LOOKS,
+    WorkerPool,
+)
+from tests.support import plans
 from tests.support.harness import wait_for
 
 MIB = 1 << 20
-LIMITS = Limits(
-    cpus=2,
-    cpus_source="cgroup quota of 2 CPUs",
-    memory=8 << 30,
-    memory_source="cgroup limit of 8192 MiB",
-    descriptors=65_536,
-    backlog=4_096,
-)
 
 
 class Workers:
@@ -39,12 +35,12 @@ class Workers:
         self.now, self.ran, self.load, self.size = 100.0, 0.0, 0.0, size
         monkeypatch.setattr("time.monotonic", lambda: self.now)
         limits = replace(
-            LIMITS, memory=memory, memory_source=f"cgroup limit of {memory // MIB} MiB"
+            plans.LIMITS, memory=memory, memory_source=f"cgroup limit of {memory // MIB} MiB"
         )
-        settings = load({"UWSGI_CHEAPER": "4", **environ}, limits)
-        self.pool = Pool(settings, limits, lambda _: self.ran, lambda _: self.size)
-        self.pool.new = size
-        self.count = settings.first_workers
+        plan = plans.make(limits, **{"UWSGI_CHEAPER": "4", **environ})
+        self.pool = WorkerPool(plan, lambda _: self.ran, lambda _: self.size)
+        self.pool.new_memory = size
+        self.count = plan.settings.first_workers
         self.obeys = self.queued = True
 
     def look(self, requests: int, times: int = 1) -> list[int]:
@@ -67,7 +63,10 @@ def test_it_looks_often_while_that_may_help(monkeypatch: pytest.MonkeyPatch) -> 
     workers = Workers(monkeypatch)
     begun = workers.now
     workers.look(256, 5)
-    assert (workers.count, workers.now - begun) == (32, worker_pool.LOOK + 4 * worker_pool.HASTE)
+    assert (workers.count, workers.now - begun) == (
+        32,
+        worker_pool.LOOK + 4 * worker_pool.QUICK_LOOK,
+    )
     workers.look(256)
     assert workers.pool.pause == worker_pool.LOOK  # there are no more
     workers = Workers(monkeypatch)
@@ -78,7 +77,7 @@ def test_it_looks_often_while_that_may_help(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_moment_is_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     workers = Workers(monkeypatch)
-    assert [workers.look(100 * (number % WAITED > 0))[0] for number in range(8)] == [4] * 8
+    assert [workers.look(100 * (number % WAITING_LOOKS > 0))[0] for number in range(8)] == [4] * 8
 
 
 def test_no_more_than_requests(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +95,7 @@ def test_threads_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
     workers.queued = True
     assert workers.look(200, 9)[-1] == 8
     workers.queued = False
-    assert workers.look(1, 3 * CALM)[-1] == 2
+    assert workers.look(1, 3 * IDLE_LOOKS)[-1] == 2
 
 
 def test_no_more_where_the_cpus_are_what_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,10 +125,10 @@ def test_fewer_when_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     workers = Workers(monkeypatch)
     workers.look(256, 5)
     assert workers.count == 32
-    assert workers.look(16, CALM)[-1] == 16
-    assert workers.look(9, 2 * CALM)[-1] == 16  # more than half of them are busy
-    assert workers.look(0, 2 * CALM)[-1] == 4
-    assert workers.look(0, 2 * CALM)[-1] == 4
+    assert workers.look(16, IDLE_LOOKS)[-1] == 16
+    assert workers.look(9, 2 * IDLE_LOOKS)[-1] == 16  # more than half of them are busy
+    assert workers.look(0, 2 * IDLE_LOOKS)[-1] == 4
+    assert workers.look(0, 2 * IDLE_LOOKS)[-1] == 4
 
 
 def test_at_rest_once_there_is_nothing_to_change(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +141,7 @@ def test_at_rest_once_there_is_nothing_to_change(monkeypatch: pytest.MonkeyPatch
     workers.look(256, 5)
     workers.look(0)
     assert not workers.pool.at_rest  # there are too many
-    workers.look(0, 3 * CALM)
+    workers.look(0, 3 * IDLE_LOOKS)
     assert (workers.count, workers.pool.at_rest) == (4, True)
 
 
@@ -150,33 +149,32 @@ def test_an_order_has_time_to_be_carried_out(monkeypatch: pytest.MonkeyPatch) ->
     workers = Workers(monkeypatch)
     workers.obeys = False
     changes = []
-    for _ in range(WAITED + 2 * PATIENCE):
+    for _ in range(WAITING_LOOKS + 2 * ORDER_PATIENCE):
         workers.now += worker_pool.LOOK
         changes.append(workers.pool.change(range(4), 256, True))
-    assert changes == [0, 0, *[4, *[0] * (PATIENCE - 1)] * 2, 4]
+    assert changes == [0, 0, *[4, *[0] * (ORDER_PATIENCE - 1)] * 2, 4]
 
 
 @pytest.mark.parametrize(
     ("memory", "size", "words"),
     [
-        (8 << 30, 10 * MIB, "4 to 32 workers (cgroup quota of 2 CPUs)"),
+        (8 << 30, 10 * MIB, "4 to 32 workers (UWSGI_CHEAPER, cgroup quota of 2 CPUs)"),
         (
             512 * MIB,
             10 * MIB + 1,
-            "4 to 25 workers (cgroup quota of 2 CPUs, half of the cgroup limit of 512 MiB at "
+            "4 to 25 workers (UWSGI_CHEAPER, half of the cgroup limit of 512 MiB at "
             "11 MiB a worker)",
         ),
         (
             512 * MIB,
             100 * MIB,
-            "4 workers (cgroup quota of 2 CPUs, half of the cgroup limit of 512 MiB at "
-            "100 MiB a worker)",
+            "4 workers (UWSGI_CHEAPER, half of the cgroup limit of 512 MiB at 100 MiB a worker)",
         ),
     ],
 )
 def test_words(monkeypatch: pytest.MonkeyPatch, memory: int, size: int, words: str) -> None:
     pool = Workers(monkeypatch, memory=memory, size=size).pool
-    assert pool.words("cgroup quota of 2 CPUs", "cgroup quota of 2 CPUs") == words
+    assert pool.describe() == words
 
 
 # --- what it reads of processes --------------------------------------------------------------

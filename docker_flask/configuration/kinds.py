@@ -1,0 +1,220 @@
+"""The kinds of values that settings have: how a text is parsed, and what is allowed.
+
+A text from outside reaches a configuration file only through `Kind.parse`: what comes out is a
+number, a known word, or a path or name of safe characters.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from docker_flask import static_files
+
+# Source addresses that no packet from the internet has: private (RFC 1918), loopback, link-local
+# (RFC 3927; several clouds' load balancers use it), and the same of IPv6. 100.64.0.0/10 (RFC 6598)
+# is left out, because the other customers of a provider are there.
+PRIVATE = (
+    *("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8", "169.254.0.0/16"),
+    *("::1/128", "fc00::/7", "fe80::/10"),
+)
+
+
+EXIT_BAD_SETTING = 78  # EX_CONFIG in sysexits.h
+
+
+class SettingError(ValueError):
+    """A setting that can't be used; the message says which, why and what is allowed."""
+
+    code = EXIT_BAD_SETTING
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of value.
+
+    parse: makes a value of a text; raises ValueError for a text that is not allowed.
+    allowed: what is allowed, in words.
+    """
+
+    parse: Callable[[str], Any]
+    allowed: str
+
+
+def whole_number(low: int, high: int) -> Kind:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
+            raise ValueError(text)
+        return int(text)
+
+    return Kind(parse, f"a whole number from {low} to {high}")
+
+
+def whole_number_or_auto(low: int, high: int) -> Kind:
+    whole = whole_number(low, high)
+    return Kind(
+        lambda text: text if text == "auto" else whole.parse(text), f"{whole.allowed}, or auto"
+    )
+
+
+def seconds(low: float, high: float) -> Kind:
+    def parse(text: str) -> float:
+        if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,3})?", text) or not low <= float(text) <= high:
+            raise ValueError(text)
+        return float(text)
+
+    return Kind(parse, f"seconds from {low:g} to {high:g}")
+
+
+def switch(*others: str) -> Kind:
+    words: dict[str, bool | str] = {"1": True, "on": True, "true": True, "yes": True}
+    words |= {"0": False, "off": False, "false": False, "no": False}
+    words |= {word: word for word in others}
+
+    def parse(text: str) -> bool | str:
+        if text.lower() not in words:
+            raise ValueError(text)
+        return words[text.lower()]
+
+    return Kind(parse, ", or ".join(["1 or 0 (also on/off, true/false, yes/no)", *others]))
+
+
+def word(*words: str) -> Kind:
+    def parse(text: str) -> str:
+        if text.lower() not in words:
+            raise ValueError(text)
+        return text.lower()
+
+    return Kind(parse, f"{', '.join(words[:-1])} or {words[-1]}")
+
+
+def size(minimum: str = "0") -> Kind:
+    def parse(text: str) -> str:
+        if not re.fullmatch(r"[0-9]{1,9}[kKmMgG]?", text):
+            raise ValueError(text)
+        if 0 < in_bytes(text) < in_bytes(minimum):
+            raise ValueError(text)
+        return text.lower()
+
+    at_least = f" (at least {minimum})" if minimum != "0" else ""
+    return Kind(
+        parse, f"0 for no limit, or a number of bytes{at_least} with k, m or g behind it, as in 50m"
+    )
+
+
+def size_or_off(minimum: str, usual: str) -> Kind:
+    """A size, or a switch: off means 0, on the usual size."""
+    on_or_off, bytes_of = switch(), size(minimum)
+
+    def parse(text: str) -> str:
+        try:
+            return usual if on_or_off.parse(text) else "0"
+        except ValueError:
+            return str(bytes_of.parse(text))
+
+    return Kind(
+        parse, f"off, or a number of bytes (at least {minimum}) with k, m or g behind it, as in 50m"
+    )
+
+
+def in_bytes(size: str) -> int:
+    """What a size such as `50m` means."""
+    shift = {"k": 10, "m": 20, "g": 30}.get(size[-1].lower())
+    return int(size[:-1]) << shift if shift else int(size)
+
+
+def wsgi_callable() -> Kind:
+    def parse(text: str) -> str:
+        module = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
+        if not re.fullmatch(rf"{module}(:[A-Za-z_][\w.]*(\([^\r\n]*\))?)?", text):
+            raise ValueError(text)
+        return text
+
+    return Kind(parse, "package.module:callable, or package.module:factory()")
+
+
+def flask_app() -> Kind:
+    def parse(text: str) -> str:
+        if not re.fullmatch(r"[\w./+-]+(:\s*[A-Za-z_][\w.]*\s*(\([^\r\n]*\))?)?", text):
+            raise ValueError(text)
+        return text
+
+    return Kind(parse, "a module, or its file as path/to/hello.py, with or without :callable")
+
+
+def existing_file() -> Kind:
+    def parse(text: str) -> str:
+        if not re.fullmatch(r"[\w./+-]+", text) or not Path(text).is_file():
+            raise ValueError(text)
+        return text
+
+    return Kind(parse, "the path of a file that exists")
+
+
+def networks() -> Kind:
+    def parse(text: str) -> tuple[str, ...]:
+        import ipaddress  # only here: the port is not bound yet
+
+        networks: list[str] = []
+        for word in text.replace(",", " ").split():
+            if word == "private":
+                networks += PRIVATE
+            elif not re.fullmatch("[0-9A-Fa-f:./]+", word):
+                raise ValueError(text)
+            else:
+                network = ipaddress.ip_network(word)
+                if not network.prefixlen:
+                    raise ValueError(text)
+                networks.append(str(network))
+        return tuple(dict.fromkeys(networks))
+
+    return Kind(
+        parse,
+        "addresses, networks as 10.0.0.0/8 (no bits behind those that count) and the word private, "
+        "with commas or spaces between them; not everybody (0.0.0.0/0), who could claim anything",
+    )
+
+
+def host_names() -> Kind:
+    def parse(text: str) -> tuple[str, ...]:
+        hosts = tuple(host.strip().lower() for host in text.split(","))
+        if not all(re.fullmatch(r"\.?[a-z0-9]([a-z0-9.-]*[a-z0-9])?", host) for host in hosts):
+            raise ValueError(text)
+        return hosts
+
+    return Kind(
+        parse, "host names, without ports, divided by commas; with a dot before it, all below one"
+    )
+
+
+def debugger_pin() -> Kind:
+    def parse(text: str) -> str:
+        if text != "off" and not re.fullmatch(r"[0-9]+(-[0-9]+)*", text):
+            raise ValueError(text)
+        return text
+
+    return Kind(parse, "digits, with dashes between them or not, as in 123-456-789; or off")
+
+
+def url_prefix() -> Kind:
+    def parse(text: str) -> str:
+        prefix = text.removesuffix("/")
+        if not static_files.URL.fullmatch(prefix):
+            raise ValueError(text)
+        return prefix
+
+    return Kind(parse, "a path as /static or /a/b, of letters, digits and . _ -; empty for none")
+
+
+def static_folder() -> Kind:
+    def parse(text: str) -> str:
+        folder = Path(text).resolve()
+        if not folder.is_dir() or Path.cwd().resolve().is_relative_to(folder):
+            raise ValueError(text)
+        return os.path.abspath(text)
+
+    return Kind(parse, "a folder that exists and in which the application is not")

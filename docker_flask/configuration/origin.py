@@ -1,0 +1,80 @@
+"""Where the value of a setting came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, NamedTuple
+
+
+class Source(Enum):
+    """What decided the value of a setting."""
+
+    DEFAULT = "default"
+    ENVIRONMENT = "environment"
+    FILE = "file"
+    LIMITS = "limits"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What decided the value of a setting.
+
+    name: the variable, or the option of a file; place: that file; reason: the limit of the
+    container that the value follows from.
+    """
+
+    source: Source
+    name: str = ""
+    place: str = ""
+    reason: str = ""
+
+    @property
+    def brief(self) -> str:
+        """The name of what decided it, without "decided from"."""
+        return self.reason or str(self)
+
+    def __str__(self) -> str:
+        match self.source:
+            case Source.LIMITS:
+                return f"decided from the {self.reason}"
+            case Source.DEFAULT:
+                return "default"
+            case _:
+                return f"{self.name} in {self.place}" if self.place else self.name
+
+
+DEFAULT = Origin(Source.DEFAULT)
+
+
+def from_limits(reason: str) -> Origin:
+    """The origin of a value that follows from a limit of the container."""
+    return Origin(Source.LIMITS, reason=reason)
+
+
+@dataclass(frozen=True)
+class FileValue:
+    """The value of a setting in one of the user's files.
+
+    name: of the option there; text: its value; place: the file, empty for a server's own default.
+    """
+
+    name: str
+    text: str
+    place: str
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(Source.FILE, self.name, self.place)
+
+
+class Found(NamedTuple):
+    """The value of a setting, and where it came from."""
+
+    value: Any
+    origin: Origin
+
+    @property
+    def is_computed(self) -> bool:
+        """True if neither the user nor a file of the user's decided it."""
+        return self.origin.source is Source.LIMITS

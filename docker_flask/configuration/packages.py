@@ -1,0 +1,49 @@
+"""Packages that an image needs for some settings, and that are not in this one by default."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from docker_flask.configuration.kinds import SettingError
+from docker_flask.configuration.settings import Settings
+from docker_flask.paths import VENV
+
+# The versions that were tested.
+GUNICORN_PIN, GRANIAN_PIN, GEVENT_PIN = "gunicorn==27.0.1", "granian==2.8.7", "gevent==26.9.0"
+GUNICORN_GEVENT_PIN = GUNICORN_PIN.replace("==", "[gevent]==")
+
+
+def check_server(app_server: str, worker_class: str | None) -> None:
+    """Raise SettingError if the application server is not installed."""
+    pins = {"gunicorn": GUNICORN_PIN, "granian": GRANIAN_PIN}
+    if app_server in pins:
+        pin = pins[app_server]
+        if (app_server, worker_class) == ("gunicorn", "gevent"):
+            pin = GUNICORN_GEVENT_PIN
+        _require(app_server, f"APP_SERVER={app_server}", pin)
+
+
+def check_worker_class(settings: Settings) -> None:
+    """Raise SettingError if the server has no such workers, or their package is not installed."""
+    if settings.app_server == "granian" and settings.worker_class in ("gevent", "sync"):
+        raise SettingError(
+            f"WORKER_CLASS={settings.worker_class} is not allowed with APP_SERVER=granian, "
+            "which has threads only: gthread is"
+        )
+    if settings.worker_class != "gevent":
+        return
+    pin = GUNICORN_GEVENT_PIN if settings.app_server == "gunicorn" else GEVENT_PIN
+    _require("gevent", "WORKER_CLASS=gevent", pin)
+    if (settings.threads or 1) > 1:
+        raise SettingError(
+            f"THREADS={settings.threads} is not allowed with WORKER_CLASS=gevent, whose requests "
+            "run in greenlets: only 1 is"
+        )
+
+
+def _require(package: str, wanted_by: str, pin: str) -> None:
+    if not any(Path(VENV).glob(f"lib/python3*/site-packages/{package}/__init__.py")):
+        raise SettingError(
+            f"{wanted_by} is not allowed without {package}, which this image does not have: add "
+            f"the line {pin} to requirements.txt and build it, or set INSTALL_ON_START=1"
+        )

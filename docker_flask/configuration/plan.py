@@ -1,0 +1,127 @@
+"""Everything that is decided for one generation of the application.
+
+A plan is made once, from the environment and the user's files as they are then, and never changes.
+The supervisor, nginx, the application servers and the command `settings` only read it. What crashes
+is started again from the plan that it ran with; a reload makes a new plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from docker_flask.configuration import (
+    gunicorn_conf,
+    packages,
+    settings,
+    sizing,
+    timeouts,
+    uwsgi_options,
+)
+from docker_flask.configuration.kinds import in_bytes
+from docker_flask.configuration.limits import Limits
+from docker_flask.configuration.nginx_files import NginxFiles
+from docker_flask.configuration.origin import FileValue, Origin
+from docker_flask.configuration.settings import Settings
+from docker_flask.configuration.sizing import Sizing
+from docker_flask.configuration.timeouts import Timeouts
+from docker_flask.paths import PYTHON, UWSGI_PROGRAM
+
+# A cache smaller than this (bytes) is not worth it.
+MIN_CACHE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one generation runs with.
+
+    environment: of the application; origins: of the settings, by the names of their fields.
+    server_options: the user's for the application server, as the text of a file that it reads.
+    ignored_options: those that have no effect, because the image decides them.
+    """
+
+    environment: Mapping[str, str]
+    settings: Settings
+    origins: Mapping[str, Origin]
+    limits: Limits
+    sizing: Sizing
+    timeouts: Timeouts
+    nginx_files: NginxFiles
+    server_options: str
+    ignored_options: tuple[str, ...]
+
+    @property
+    def is_proxied(self) -> bool:
+        """True if nginx reaches the application server by HTTP, not by uWSGI's protocol."""
+        return self.settings.app_server != "uwsgi"
+
+    @property
+    def keeps_connections(self) -> bool:
+        """True if nginx keeps its connections to the application server open between requests.
+
+        Only to greenlets, because a new one costs more than a small answer. With other workers it
+        saves nothing, and a request on a kept connection waits for the worker at its other end,
+        though another may be free.
+        """
+        uses_greenlets = self.settings.worker_class == "gevent"
+        return self.is_proxied and uses_greenlets and not self.nginx_files.whole
+
+    @property
+    def sends_files(self) -> bool:
+        """True if nginx, and not a worker, sends the files that the application answers with."""
+        return self.settings.sendfile and not self.nginx_files.passes_requests
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """Each setting's name, value and origin, for a person to read."""
+        rows = settings.rows(self.settings, self.origins)
+        if not self.settings.threads:
+            threads = f"1 to {self.sizing.max_threads}"
+            rows = [(name, threads if name == "THREADS" else text, by) for name, text, by in rows]
+        return rows
+
+    def cache_size(self, room: int) -> int:
+        """Bytes of pages that nginx may keep; room: bytes that the disk has for them."""
+        if self.nginx_files.passes_requests or self.nginx_files.has_own_cache:
+            return 0
+        size = min(in_bytes(self.settings.response_cache), room)
+        return size if size >= MIN_CACHE else 0
+
+
+def make(environ: Mapping[str, str], limits: Limits) -> Plan:
+    """Decide everything, from the environment, the working directory and the limits.
+
+    Raises SettingError for what is not allowed, and for what this image does not have.
+    """
+    given = settings.read(environ)
+    app_server = given["app_server"].value if "app_server" in given else settings.APP_SERVER
+    worker_class = given["worker_class"].value if "worker_class" in given else None
+    packages.check_server(app_server, worker_class)
+    nginx_files = NginxFiles.read()
+    of_files = dict(nginx_files.settings(app_server))
+    options, ignored = "", list[str]()
+    if app_server == "uwsgi":
+        of_uwsgi = uwsgi_options.read(Path.cwd(), environ, UWSGI_PROGRAM)
+        options, ignored = of_uwsgi.text, of_uwsgi.ignored
+        # A user who has options for uWSGI means uWSGI's own default. And a uWSGI that was built
+        # over the image's does not know the plugin for threads.
+        if options or Path(UWSGI_PROGRAM).read_bytes()[:2] != b"#!":
+            of_files["threads"] = FileValue("uWSGI's default", "1", "")
+        of_files |= of_uwsgi.settings
+    elif app_server == "gunicorn":
+        of_gunicorn = gunicorn_conf.read(Path.cwd(), environ, PYTHON)
+        options, ignored = of_gunicorn.text, of_gunicorn.ignored
+        of_files |= of_gunicorn.settings
+    chosen, origins = settings.resolve(given, limits, of_files)
+    packages.check_worker_class(chosen)
+    return Plan(
+        environment=dict(environ),
+        settings=chosen,
+        origins=origins,
+        limits=limits,
+        sizing=sizing.compute(chosen, limits),
+        timeouts=timeouts.compute(chosen),
+        nginx_files=nginx_files,
+        server_options=options,
+        ignored_options=tuple(ignored),
+    )

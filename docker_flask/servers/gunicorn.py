@@ -1,0 +1,36 @@
+"""Gunicorn; docker_flask/worker/gunicorn_server.py starts it."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+from docker_flask.configuration.plan import Plan
+from docker_flask.configuration.sizing import GREENLETS
+from docker_flask.servers.app_server import AppServer, python_command
+
+# Seconds after which Gunicorn closes an idle connection that nginx keeps: never in practice. nginx
+# closes it, so that no connection is closed at the moment of its next request.
+NEVER = 10**6
+
+
+def command(plan: Plan, options_file: Path | None, _orders: Path) -> list[str]:
+    """Gunicorn's command line."""
+    settings = plan.settings
+    threads = settings.threads or 1
+    return python_command(
+        "gunicorn_server",
+        plan.limits,
+        config=str(options_file) if options_file else None,
+        worker_class=settings.worker_class or ("gthread" if threads > 1 else "sync"),
+        workers=settings.web_concurrency,
+        threads=threads,
+        worker_connections=GREENLETS if settings.worker_class == "gevent" else threads,
+        preload_app=settings.preload,
+        backlog=plan.limits.backlog,
+        graceful_timeout=plan.timeouts.whole_release,
+        keepalive=NEVER if plan.keeps_connections else 0,
+    )
+
+
+GUNICORN = AppServer("Gunicorn", command, signal.SIGINT, signal.SIGTERM)

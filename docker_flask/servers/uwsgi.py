@@ -1,0 +1,42 @@
+"""uWSGI: app.ini, with numbers from the plan, and behind it the user's options."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+from docker_flask.configuration.plan import Plan
+from docker_flask.configuration.sizing import GREENLETS
+from docker_flask.paths import HOME, UWSGI_PROGRAM
+from docker_flask.servers.app_server import SOCKET_FD, AppServer, nice
+
+
+def command(plan: Plan, options_file: Path | None, orders: Path) -> list[str]:
+    """uWSGI's command line."""
+    settings = plan.settings
+    # No name here may be the name of one of uWSGI's own options.
+    placeholders = {
+        "worker-count": settings.web_concurrency,
+        "fewest-workers": settings.uwsgi_cheaper,
+        "thread-count": plan.sizing.max_threads,
+        "load-in-workers": int(not settings.preload),
+        "load-in-master": int(settings.preload),
+        "socket-fd": SOCKET_FD,
+        "socket-backlog": plan.limits.backlog,
+        "io-seconds": plan.timeouts.whole_release,
+        "open-files": plan.limits.descriptors,
+        "orders-fifo": orders,
+    }
+    words = [*nice(plan.limits), UWSGI_PROGRAM]
+    for name, value in placeholders.items():
+        words += ["--set-placeholder", f"{name}={value}"]
+    if settings.worker_class == "gevent":
+        words += ["--gevent", str(GREENLETS), "--gevent-monkey-patch"]
+    if not settings.threads:
+        words += ["--plugin", f"{HOME}/threads_plugin.so", "--loop", "threads"]
+    words += ["--ini", f"{HOME}/app.ini"]
+    # Of an option that stands in both files, the last counts.
+    return [*words, "--ini", str(options_file)] if options_file else words
+
+
+UWSGI = AppServer("uWSGI", command, signal.SIGINT, signal.SIGHUP, resizes=True)

@@ -1,0 +1,33 @@
+"""Plans for tests, made without files and programs of the image."""
+
+from __future__ import annotations
+
+from docker_flask.configuration import settings, sizing, timeouts
+from docker_flask.configuration.limits import Limits
+from docker_flask.configuration.nginx_files import NginxFiles
+from docker_flask.configuration.plan import Plan
+
+LIMITS = Limits(
+    cpus=2,
+    cpus_source="cgroup quota of 2 CPUs",
+    memory=8 << 30,
+    memory_source="cgroup limit of 8192 MiB",
+    descriptors=65_536,
+    backlog=4_096,
+)
+
+
+def make(limits: Limits = LIMITS, **environ: str) -> Plan:
+    """The plan for these variables and limits, where the user has no files."""
+    chosen, origins = settings.resolve(settings.read(environ), limits)
+    return Plan(
+        environment=environ,
+        settings=chosen,
+        origins=origins,
+        limits=limits,
+        sizing=sizing.compute(chosen, limits),
+        timeouts=timeouts.compute(chosen),
+        nginx_files=NginxFiles(),
+        server_options="",
+        ignored_options=(),
+    )

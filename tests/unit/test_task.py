@@ -1,0 +1,90 @@
+"""Tasks: steps that wait, advanced from outside."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from docker_flask.loop import Loop
+from docker_flask.task import Steps, Task, Until, finish, pause
+
+
+class Waiting(Loop):
+    """A loop that only waits."""
+
+    def __init__(self) -> None:
+        """Opens no sockets."""
+
+    def turn(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+def steps(
+    log: list[str], done: Callable[[], bool] = lambda: False, seconds: float = 60.0
+) -> Steps[None]:
+    log.append("begun")
+    log.append("done" if (yield Until(done, seconds)) else "timed out")
+
+
+def test_a_task_waits_until_its_condition_is_true() -> None:
+    log: list[str] = []
+    task = Task(steps(log, lambda: "go" in log))
+    assert not task.advance()
+    assert log == ["begun"]
+    log.append("go")
+    assert task.advance()
+    assert log == ["begun", "go", "done"]
+    assert task.advance(), "a task that has ended stays so"
+
+
+def test_a_task_waits_no_longer_than_its_time() -> None:
+    log: list[str] = []
+    task = Task(steps(log, seconds=0.05))
+    begun = time.monotonic()
+    while not task.advance():
+        time.sleep(0.001)
+    assert log == ["begun", "timed out"]
+    assert 0.05 <= time.monotonic() - begun < 1
+
+
+def test_a_task_that_waits_for_nothing_ends_at_once() -> None:
+    log: list[str] = []
+    assert Task(steps(log, lambda: True)).advance()
+    assert log == ["begun", "done"]
+
+
+def test_what_a_task_raises_reaches_its_caller_and_ends_it() -> None:
+    def failing() -> Steps[None]:
+        yield pause(0)
+        raise RuntimeError("no")
+
+    task = Task(failing())
+    with pytest.raises(RuntimeError, match="no"):
+        task.advance()
+    assert task.advance()
+
+
+def test_a_cancelled_task_cleans_up_and_takes_no_more_steps() -> None:
+    log: list[str] = []
+
+    def careful() -> Steps[None]:
+        try:
+            yield pause(60)
+            log.append("went on")
+        finally:
+            log.append("cleaned up")
+
+    task = Task(careful())
+    task.cancel()
+    assert task.advance()
+    assert log == ["cleaned up"]
+
+
+def test_tasks_are_finished_beside_each_other() -> None:
+    log: list[str] = []
+    begun = time.monotonic()
+    finish(Waiting(), steps(log, seconds=0.3), steps(log, seconds=0.3))
+    assert log == ["begun", "begun", "timed out", "timed out"]
+    assert time.monotonic() - begun < 0.55
