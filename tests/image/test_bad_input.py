@@ -18,11 +18,12 @@ from tests.support.harness import Container, Engine, wait_for
 NOT_SERVING, BAD_SETTING = 70, 78
 NOTICED = 1.0  # seconds that a start may take until the trouble shows
 IN_TIME = 2.0  # seconds from noticing to the end
+
+pytestmark = pytest.mark.timed
 HELLO = """
 import os
 from flask import Flask
 
-pytestmark = pytest.mark.timed
 app = Flask(__name__)
 @app.get("/")
 def hello():
