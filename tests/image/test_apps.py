@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,15 @@ import dotenv
 import httpx
 import pytest
 
-from tests.support.harness import APPS, DEBUG, DEBUG_PORT, PRODUCTION_PORT, Container, Engine
+from tests.support.harness import (
+    APPS,
+    DEBUG,
+    DEBUG_PORT,
+    NO_TLS,
+    PRODUCTION_PORT,
+    Container,
+    Engine,
+)
 
 HTML = "text/html; charset=utf-8"
 TEXT = "text/plain"
@@ -21,7 +27,6 @@ MODES: dict[str, tuple[list[str], int]] = {
     "production": ([], PRODUCTION_PORT),
     "debug": (DEBUG, DEBUG_PORT),
 }
-AT_ONCE = 4
 HOST = "docs.example"
 
 NOT_FOUND = """\
@@ -268,9 +273,6 @@ class Visit:
     routes: str
 
 
-Visits = dict[tuple[str, str], Future[Visit]]
-
-
 def start(engine: Engine, app: str, command: list[str], **env: str) -> Container:
     """Start a container with an application, and with what its options say."""
     options = OPTIONS.get(app, Options())
@@ -280,21 +282,17 @@ def start(engine: Engine, app: str, command: list[str], **env: str) -> Container
 
 
 def visit(engine: Engine, app: str, mode: str) -> Visit:
-    """Run an application, ask it everything and remove it."""
+    """Run an application and ask it everything."""
     _, expected = EXPECTED[app]
     command, port = MODES[mode]
     container = start(engine, app, command)
-    try:
-        container.wait_until_serving(expected[0].path, port, status=expected[0].status)
-        with httpx.Client(base_url=container.url("", port), headers={"host": HOST}) as client:
-            answers = [ask(client, answer) for answer in expected]
-        log = container.logs()
-        located, routes = (
-            container.execute("flask", word)[1] for word in ("docker-flask", "routes")
-        )
-        return Visit(answers, log, located, routes)
-    finally:
-        container.docker.remove(force=True, v=True)
+    container.wait_until_serving(expected[0].path, port, status=expected[0].status)
+    headers = {"host": HOST}
+    with httpx.Client(base_url=container.url("", port), headers=headers, verify=NO_TLS) as client:
+        answers = [ask(client, answer) for answer in expected]
+    log = container.logs()
+    located, routes = (container.execute("flask", word)[1] for word in ("docker-flask", "routes"))
+    return Visit(answers, log, located, routes)
 
 
 def ask(client: httpx.Client, expected: Answer) -> Answer:
@@ -311,25 +309,12 @@ def ask(client: httpx.Client, expected: Answer) -> Answer:
     return Answer(expected.path, body, content_type, response.status_code, expected.post)
 
 
-@pytest.fixture(scope="module")
-def visits(module_engine: Engine, request: pytest.FixtureRequest) -> Iterator[Visits]:
-    """What the tests of this module need, several at a time and ahead of the tests."""
-    wanted = [
-        (str(item.callspec.params["app"]), str(item.callspec.params["mode"]))
-        for item in request.session.items
-        if isinstance(item, pytest.Function) and item.function is test_app_answers
-    ]
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield {(app, mode): pool.submit(visit, module_engine, app, mode) for app, mode in wanted}
-        pool.shutdown(cancel_futures=True)
-
-
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("app", EXPECTED)
-def test_app_answers(visits: Visits, app: str, mode: str) -> None:
+def test_app_answers(engine: Engine, app: str, mode: str) -> None:
     name, expected = EXPECTED[app]
     found_as = f"{name} ({OPTIONS.get(app, Options()).reason})"
-    seen = visits[app, mode].result()
+    seen = visit(engine, app, mode)
     assert seen.answers == expected
     assert "Traceback" not in seen.log
     found = [line for line in seen.log.splitlines() if line.startswith("docker-flask: serving ")]
@@ -424,7 +409,7 @@ def test_flask_command_in_a_running_container(engine: Engine, mode: str) -> None
         ("flask routes", "/debug"),
         ("flask --help", "Print the greeting."),
         ("flask greet", "Hello from a file"),
-        ("echo 'print(6 * 7, app.name)' | flask shell", "42 hello"),
+        ("echo 'print(6 * 7, app.name)' | flask shell 2>/dev/null", "42 hello"),
         ("cd / && flask --app /app/hello.py routes", "/debug"),
     ):
         code, out = container.execute("sh", "-c", line)

@@ -456,7 +456,7 @@ def test_a_reload_empties_it(start: Start) -> None:
 
 def at_once(service: Service, path: str, count: int = 12) -> list[httpx.Response]:
     def get(_: int) -> httpx.Response:
-        return httpx.get(service.container.url(path), timeout=30)
+        return service.container.get(path, timeout=30)
 
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(get, range(count)))

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from docker.errors import APIError
 
-from tests.support.harness import DEBUG, DEBUG_PORT, Container, Engine, wait_for
+from tests.support.harness import DEBUG, DEBUG_PORT, NO_TLS, Container, Engine, wait_for
 
 START, STOP, GONE = 1.0, 1.5, 1.0  # seconds, as promised
 SERVICE_USER = "33"  # www-data on Debian and Ubuntu
@@ -249,7 +249,7 @@ def test_start_to_first_answer(engine: Engine) -> None:
         while True:
             assert time.monotonic() - begun < 15
             with suppress(httpx.TransportError):
-                assert httpx.get(url, timeout=10).status_code == 200
+                assert httpx.get(url, timeout=10, verify=NO_TLS).status_code == 200
                 break
             time.sleep(0.005)
         times.append(time.monotonic() - begun)
