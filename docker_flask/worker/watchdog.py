@@ -17,9 +17,6 @@ from docker_flask.worker.greenlets import frame_of_greenlet, unpatched
 from docker_flask.worker.threads import Threads
 from docker_flask.worker.worker_process import WorkerProcess
 
-# nginx responds with 504 at REQUEST_TIMEOUT. If the worker ended earlier, the client would get 502,
-# and nginx would retry a GET.
-MARGIN = 0.7
 # Seconds between two looks at a worker with requests; the second if more threads may help.
 TICK, EAGER_TICK = 0.5, 0.1
 # The longest sleep of the watchdog in an idle worker, as a part of the timeout.
@@ -123,7 +120,7 @@ class Watchdog:
         return came
 
     def _end_if_overdue(self, now: float, requests: list[tuple[int, float]]) -> None:
-        limit = now - self._timeout - MARGIN
+        limit = now - self._timeout
         overdue = {thread for thread, since in requests if 0 < since < limit}
         for thread in overdue - self._overdue:
             self._report(thread)
@@ -143,7 +140,7 @@ class Watchdog:
         self._worker.retire()
 
     def _set_cpu_timer(self, pause: float) -> None:
-        signal.setitimer(signal.ITIMER_VIRTUAL, self._timeout + MARGIN + pause)
+        signal.setitimer(signal.ITIMER_VIRTUAL, self._timeout + pause)
 
     def _report(self, thread: int) -> None:
         frames = sys._current_frames()

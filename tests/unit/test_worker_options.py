@@ -18,7 +18,7 @@ from docker_flask.worker_options import VARIABLE, DebugOptions, WorkerOptions
             trusted_proxies=("10.0.0.0/8", "::1/128"),
             app_module="ünïcode:app",
             preload=True,
-            request_timeout=0.5,
+            watchdog=0.5,
             static_url="",
             static_max_age=0,
         ),

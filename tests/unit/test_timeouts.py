@@ -1,0 +1,16 @@
+"""The chain of time limits keeps its order, whatever REQUEST_TIMEOUT is."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support import plans
+
+
+@pytest.mark.parametrize("seconds", ["1", "1.4", "1.5", "2.5", "60", "86400"])
+def test_nginx_answers_before_the_worker_ends_and_the_rest_is_released(seconds: str) -> None:
+    limits = plans.make(REQUEST_TIMEOUT=seconds).timeouts
+    assert limits.request == float(seconds)
+    assert limits.whole_request <= limits.request + 0.5
+    assert limits.whole_request < limits.watchdog < limits.whole_release <= limits.release + 0.5
+    assert limits.watchdog < limits.release
