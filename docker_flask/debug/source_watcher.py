@@ -1,6 +1,7 @@
-"""The application's source files: which count, and which of them has been edited.
+"""The application's source files: which files count, and which file was edited.
 
-Files are looked at, not waited for: events do not cross the file sharing of Docker Desktop.
+This polls the files. It does not wait for events, because the file sharing of Docker Desktop does
+not pass them on.
 """
 
 from __future__ import annotations
@@ -8,48 +9,48 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 
-# What Python reads when it starts; templates are read anew by Flask itself.
+# What Python reads at a start. Flask itself reads changed templates.
 WATCHED_SUFFIXES = (".py", ".env", ".flaskenv", "uwsgi.ini")
 SKIPPED_FOLDERS = {"__pycache__", "node_modules", "site-packages"}
 
-# A file's modification time (ns), size and mode: to be compared, not to be understood. A file may
-# become older by an edit, as when git or an archive brings it back.
+# A file's modification time (ns), size and mode. Any difference is an edit: git or an archive may
+# replace a file with an older one.
 State = tuple[int, int, int]
 Snapshot = dict[str, State]
 
 
-class Sources:
-    """Source files in some folders, and some files, as they were when last remembered."""
+class SourceWatcher:
+    """Compares the source files in some folders, and some single files, with a snapshot."""
 
     def __init__(self, *places: str) -> None:
         self.places = list(places)
-        self._remembered: Snapshot = {}
+        self._snapshot: Snapshot = {}
 
     def remember(self) -> None:
-        """Take what there is now for not edited."""
-        self._remembered = look(self.places)
+        """Take a snapshot: the present state counts as not edited."""
+        self._snapshot = look(self.places)
 
     def add(self, place: str) -> None:
-        """Watch one more folder or file, from its present state on."""
+        """Watch one more folder or file; its present state counts as not edited."""
         if place not in self.places:
             self.places.append(place)
-            self._remembered = {**look([place]), **self._remembered}
+            self._snapshot = {**look([place]), **self._snapshot}
 
     def edited(self) -> str | None:
-        """A file that was changed, is new or is gone; None if there is none."""
-        now, before = look(self.places), self._remembered
+        """A file that was changed, added or removed; None if there is none."""
+        now, before = look(self.places), self._snapshot
         if now == before:
             return None
         return min(path for path in now | before if now.get(path) != before.get(path))
 
 
 def look(places: Iterable[str]) -> Snapshot:
-    """The state of each source file in these folders, and of those that are named themselves."""
+    """The state of each source file in these folders, and of the files among the places."""
     seen: set[str] = set()
     found: Snapshot = {}
     for place in places:
         if os.path.isdir(place):
-            for entry in _sources(place, seen):
+            for entry in _source_files(place, seen):
                 _note(entry, found)
         elif place not in found:
             _note(place, found)
@@ -59,13 +60,13 @@ def look(places: Iterable[str]) -> Snapshot:
 def _note(file: str | os.DirEntry[str], found: Snapshot) -> None:
     try:
         status = os.stat(file) if isinstance(file, str) else file.stat()
-    except OSError:  # gone meanwhile, or a link to nowhere
+    except OSError:  # the file was removed, or is a broken link
         return
     found[os.fspath(file)] = status.st_mtime_ns, status.st_size, status.st_mode
 
 
-def _sources(place: str, seen: set[str]) -> Iterator[os.DirEntry[str]]:
-    """seen: folders that need no second look; links may lead back to them."""
+def _source_files(place: str, seen: set[str]) -> Iterator[os.DirEntry[str]]:
+    """seen: folders that were visited before; links may lead back to them."""
     folders = [os.path.realpath(place)]
     while folders:
         folder = folders.pop()
@@ -80,7 +81,7 @@ def _sources(place: str, seen: set[str]) -> Iterator[os.DirEntry[str]]:
             for entry in entries:
                 name = entry.name
                 if name.endswith(WATCHED_SUFFIXES):
-                    if not name.startswith(".#"):  # Emacs marks what it edits
+                    if not name.startswith(".#"):  # lock files of Emacs
                         yield entry
                 elif name[0] != "." and name not in SKIPPED_FOLDERS and entry.is_dir():
                     folders.append(

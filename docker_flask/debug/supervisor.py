@@ -1,8 +1,8 @@
-"""PID 1 in debug mode: starts the development server, and again at every edit.
+"""PID 1 in debug mode: starts the development server, and restarts it at every edit.
 
-The server is a child that holds no state worth keeping. The socket is bound here, so that a
-browser that asks while the child restarts waits instead of being refused, and whatever breaks
-the child, a syntax error or a segfault, is mended by the next edit.
+The server is a child process. This process binds the socket: while the child restarts, a browser
+waits instead of being refused. If the child dies, of a syntax error or a segfault, the next edit
+starts another.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from docker_flask import notify, process
 from docker_flask.configuration.kinds import SettingError
 from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.settings import Settings, ignored, read, resolve
-from docker_flask.debug.source_watcher import Sources
+from docker_flask.debug.source_watcher import SourceWatcher
 from docker_flask.log import log
 from docker_flask.loop import Loop
 from docker_flask.paths import PYTHON
@@ -29,17 +29,18 @@ from docker_flask.prestart import Prestart, PrestartFailed
 from docker_flask.privileges import why_not_readable
 from docker_flask.worker_options import DebugOptions
 
-# Seconds between two looks at the sources: so many times what a look takes, within these bounds.
-# Thousands of files, or slow ones, are looked at for 3 % of the time.
-LOOK_EVERY, LOOK_AT_LEAST_EVERY, LOOKS_APART = 0.4, 1.0, 32
-# Ctrl-C ends this process, which ends the child; of itself, the child would show a traceback.
-DEAF_TO_CTRL_C = ["/usr/bin/env", "--ignore-signal=INT"]
-# What the child gets to answer what it has accepted.
-POLITE = 0.5
+# Seconds between two looks at the source files, and how many times longer than a look the pause
+# is: within these bounds, looks take 3 % of the time, even with thousands of files.
+MIN_PAUSE, MAX_PAUSE, PAUSE_FACTOR = 0.4, 1.0, 32
+# Ctrl-C ends this process, and this process ends the child. If the child got the signal itself, it
+# would print a traceback.
+IGNORE_CTRL_C = ["/usr/bin/env", "--ignore-signal=INT"]
+# Seconds that the child gets to complete its requests.
+CHILD_STOP_TIMEOUT = 0.5
 
 
 class DebugServer:
-    """Runs the development server on a port until told to stop; `run` returns the exit code."""
+    """Runs the development server on a port until a stop signal; `run` returns the exit code."""
 
     def __init__(self, port: int, settings: Settings, limits: Limits) -> None:
         self.port = port
@@ -49,7 +50,7 @@ class DebugServer:
         self.pin = ""
         self.prestart = Prestart()
         self.root = Path.cwd()
-        self.sources = Sources(str(self.root))
+        self.watcher = SourceWatcher(str(self.root))
         self.loop = Loop()
         self.listener = socket.create_server(("0.0.0.0", port), backlog=128)
         self.channel, self.childs_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -58,11 +59,11 @@ class DebugServer:
         self.exit_code: int | None = None
         self.child = 0
         self.problem = ""  # what the child shows instead of the application
-        self.serving = False  # the child has loaded that
-        self.waiting = False  # it has died, and the next request starts it again
+        self.serving = False  # the child has loaded the application, or the problem's page
+        self.waiting = False  # the child has died, and the next request starts another
 
     def run(self) -> int:
-        """Serve, and restart the child whenever the source differs from what it loaded."""
+        """Serve, and restart the child whenever a source file is edited."""
         self.loop.handle_signals(
             {
                 signal.SIGTERM: lambda: self._stop(0),
@@ -78,7 +79,7 @@ class DebugServer:
             log(str(failure))
             return failure.code
         while self.exit_code is None:
-            self.sources.remember()
+            self.watcher.remember()
             self._start_child()
             if edited := self._wait_for_edit():
                 log(f"{edited} has changed; reloading")
@@ -86,7 +87,7 @@ class DebugServer:
         return self.exit_code
 
     def _prepare(self) -> None:
-        """Do what comes once, before the application. Raises PrestartFailed, SettingError."""
+        """Run prestart.sh and read the settings, once. Raises PrestartFailed, SettingError."""
         self.environment = self.prestart.run(self.loop, self.environment, self._stopped)
         if self._stopped():
             process.signal_group(self.prestart.pid, signal.SIGKILL)
@@ -95,8 +96,8 @@ class DebugServer:
         for sentence in ignored(self.environment, production=False):
             log(sentence)
         log(
-            f"development server on port {self.port}, reloaded at every edit in {self.root}. "
-            "Its debugger runs any code that is typed into it: not for production."
+            f"development server on port {self.port}, not for production: its debugger runs any "
+            f"code that a visitor with the PIN enters. It reloads at every edit in {self.root}."
         )
         self.pin = self.settings.werkzeug_debug_pin or _new_pin()
         log(f"debugger PIN: {self.pin}")
@@ -104,25 +105,25 @@ class DebugServer:
             log(problem)
 
     def _wait_for_edit(self) -> str | None:
-        """The first file that was edited; None when told to stop."""
+        """The first file that was edited; None at a stop signal."""
         while self.exit_code is None:
-            begun = time.monotonic()
-            if edited := self.sources.edited():
+            started = time.monotonic()
+            if edited := self.watcher.edited():
                 return edited
-            pause = pause_after(time.monotonic() - begun)
+            pause = pause_after(time.monotonic() - started)
             self.loop.wait(self._stopped, pause)
         return None
 
     # --- the child -------------------------------------------------------------------------
 
     def _start_child(self, problem: str = "") -> None:
-        """problem: to be shown instead of the application."""
+        """problem: shown instead of the application."""
         self.problem, self.serving = problem, False
         self.child = process.spawn(
-            [*DEAF_TO_CTRL_C, PYTHON, "-m", "docker_flask.debug.server"],
+            [*IGNORE_CTRL_C, PYTHON, "-m", "docker_flask.debug.server"],
             {**self.environment, **self._environment()},
             [self.listener.fileno(), self.childs_end.fileno()],
-            # The terminal's own group, or breakpoint() could not read from it.
+            # In the terminal's own group, so that breakpoint() can read from the terminal.
             own_group=False,
         )
 
@@ -136,15 +137,15 @@ class DebugServer:
         return {
             **options.to_environment(),
             "FLASK_DEBUG": "1",
-            # Python takes a compiled file for up to date when size and second of its source fit:
-            # of two quick edits the second would not be seen. It also keeps the source tree clean.
+            # Python compares the size and the second of a source file with its compiled file, and
+            # would miss the second of two quick edits. The source tree stays clean, too.
             "PYTHONDONTWRITEBYTECODE": "1",
-            # A segfault shows where it was.
+            # Show a traceback at a segfault.
             "PYTHONFAULTHANDLER": "1",
-            # What applications ask, to start something once under Werkzeug's own reloader.
+            # Applications check this to start a thing only once under Werkzeug's reloader.
             "WERKZEUG_RUN_MAIN": "true",
             "WERKZEUG_DEBUG_PIN": self.pin,
-            # Where the container is read-only, one folder is not.
+            # In a read-only container, /dev/shm is writable.
             "TMPDIR": self.environment.get("TMPDIR")
             or ("/tmp" if os.access("/tmp", os.W_OK) else "/dev/shm"),
         }
@@ -155,14 +156,14 @@ class DebugServer:
         pid, self.child = self.child, 0
         for number in (signal.SIGTERM, signal.SIGKILL):
             process.signal_process(pid, number)
-            self.loop.wait(lambda: not pid or not process.alive(pid), POLITE)
-        self._on_message()  # or the next one would seem to serve at once
+            self.loop.wait(lambda: not pid or not process.alive(pid), CHILD_STOP_TIMEOUT)
+        self._on_message()  # a late message of this child must not count for the next child
         self._restore_terminal()
 
     def _on_message(self) -> None:
         while message := notify.receive(self.channel):
             if message["state"] == "source":
-                self.sources.add(message["text"])
+                self.watcher.add(message["text"])
             else:
                 self.serving = True
 
@@ -176,16 +177,16 @@ class DebugServer:
                 self._crashed(f"the development server {process.describe(status)}")
 
     def _crashed(self, what: str) -> None:
-        """Bring it back, but not in a loop: by a request, or to show that it can't be."""
+        """Start another child, but not in a loop: at the next request, or to show the problem."""
         self._restore_terminal()
         if self.serving:
             log(f"{what}; the next request starts it again")
             self.waiting = True
             self.loop.watch(self.listener, self._on_request)
         elif self.problem:
-            log(f"{what}; it is started again when the source changes")
+            log(f"{what}; the next edit starts it again")
         else:
-            log(f"{what} before it had loaded the application; its page says so until an edit")
+            log(f"{what} while it loaded the application; the page shows this until the next edit")
             self._start_child(what)
 
     def _on_request(self) -> None:
@@ -203,19 +204,19 @@ class DebugServer:
         return self.exit_code is not None
 
     def _restore_terminal(self) -> None:
-        """Undo what the prompt of breakpoint() did to the terminal, if the child died in it."""
+        """Reset the terminal, if the child died at the prompt of breakpoint()."""
         if self.terminal:
             with contextlib.suppress(termios.error):
                 termios.tcsetattr(0, termios.TCSANOW, self.terminal)
 
 
 def pause_after(look: float) -> float:
-    """Seconds until the next look at the sources, after one that took so long."""
-    return min(max(LOOKS_APART * look, LOOK_EVERY), LOOK_AT_LEAST_EVERY)
+    """Seconds until the next look at the source files; look: seconds that the last one took."""
+    return min(max(PAUSE_FACTOR * look, MIN_PAUSE), MAX_PAUSE)
 
 
 def _terminal() -> list[Any] | None:
-    with contextlib.suppress(termios.error):  # stdin is none
+    with contextlib.suppress(termios.error):  # stdin is no terminal
         return termios.tcgetattr(0)
     return None
 

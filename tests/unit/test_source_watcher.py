@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from docker_flask.debug import supervisor
-from docker_flask.debug.source_watcher import Sources, look
+from docker_flask.debug.source_watcher import SourceWatcher, look
 
 HOUR = 3600 * 10**9
 
@@ -24,9 +24,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def sources(folder: Path) -> Sources:
+def sources(folder: Path) -> SourceWatcher:
     """That folder, remembered."""
-    made = Sources(str(folder))
+    made = SourceWatcher(str(folder))
     made.remember()
     return made
 
@@ -108,7 +108,9 @@ def test_what_is_not_there_is_no_error(folder: Path) -> None:
     ids=["written", "deleted", "renamed", "made readable", "older", "as old"],
 )
 @pytest.mark.parametrize("name", ["app.py", "shop/parts/words.py"])
-def test_edits(sources: Sources, folder: Path, name: str, edit: Callable[[Path], object]) -> None:
+def test_edits(
+    sources: SourceWatcher, folder: Path, name: str, edit: Callable[[Path], object]
+) -> None:
     assert sources.edited() is None
     make_older(folder / name)
     sources.remember()
@@ -118,7 +120,7 @@ def test_edits(sources: Sources, folder: Path, name: str, edit: Callable[[Path],
     assert sources.edited() is None
 
 
-def test_new_files_and_folders_are_edits(sources: Sources, folder: Path) -> None:
+def test_new_files_and_folders_are_edits(sources: SourceWatcher, folder: Path) -> None:
     touch(folder, "new/package/__init__.py")
     assert sources.edited() == str(folder / "new/package/__init__.py")
     sources.remember()
@@ -126,7 +128,7 @@ def test_new_files_and_folders_are_edits(sources: Sources, folder: Path) -> None
     assert sources.edited() == str(folder / "new/package/__init__.py")
 
 
-def test_other_files_are_none(sources: Sources, folder: Path) -> None:
+def test_other_files_are_none(sources: SourceWatcher, folder: Path) -> None:
     touch(folder, "shop.db", "uploads/picture.png", "templates/page.html", "__pycache__/app.pyc")
     assert sources.edited() is None
 
@@ -135,7 +137,7 @@ def test_other_files_are_none(sources: Sources, folder: Path) -> None:
 
 
 def test_a_place_that_is_added(
-    sources: Sources, folder: Path, tmp_path_factory: pytest.TempPathFactory
+    sources: SourceWatcher, folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     touch(elsewhere, "lib/x.py", "app.wsgi")

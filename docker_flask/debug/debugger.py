@@ -1,0 +1,78 @@
+"""Werkzeug's debugger around the application."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from werkzeug.debug import DebuggedApplication
+
+from docker_flask.log import log
+from docker_flask.worker import proxy_headers
+from docker_flask.worker.wsgi_types import Environ, Headers, StartResponse, Wsgi
+from docker_flask.worker_options import DebugOptions
+
+
+class Debugger(DebuggedApplication):
+    """The debugger; requests to trusted hosts may use its consoles."""
+
+    def __init__(self, application: Wsgi, options: DebugOptions) -> None:
+        # The debugger has to see the real host, before X-Forwarded-Host replaces it: a page that a
+        # browser was lured to could send another name. TrustedProxies drops the headers of clients,
+        # so it is here without trusted proxies, too.
+        behind_proxies = proxy_headers.TrustedProxies(application, options.trusted_proxies)
+        super().__init__(
+            behind_proxies,
+            evalex=True,
+            console_init_func=lambda: {"app": application},
+            # debug/supervisor.py has printed the PIN.
+            pin_logging=False,
+        )
+        self.pin_logging = True  # Werkzeug prints the PIN again when a browser asks for it
+        self.trusted_hosts = [*getattr(self, "trusted_hosts", []), *options.debug_hosts]
+        self.warned = False
+
+    def debug_application(self, environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
+        """If a response fails before its first byte, let the debugger's page replace it."""
+
+        def start(status: str, headers: Headers, exc_info: Any = None) -> Any:
+            # As in production (docker_flask/worker/response.py).
+            headers = [pair for pair in headers if pair[0].lower() != "transfer-encoding"]
+            # Fails here, with a traceback; Werkzeug's server would send no response at all.
+            "".join(itertools.chain(*headers)).encode("latin-1")
+            # Werkzeug's server accepts a second start only with the exception that was caught.
+            caught = sys.exc_info()
+            return start_response(status, headers, exc_info or (caught if caught[0] else None))
+
+        return super().debug_application(environ, start)
+
+    def check_host_trust(self, environ: Environ) -> bool:
+        """True if the host of a request may use the consoles; logs once how to allow a host."""
+        trusted = super().check_host_trust(environ)
+        if not trusted and not self.warned:
+            self.warned = True
+            host = environ.get("HTTP_HOST", "")
+            log(
+                f"the debugger runs no code for {host!r}; to allow this host, add it to DEBUG_HOSTS"
+            )
+        return trusted
+
+
+def failing(error: BaseException, options: DebugOptions) -> Wsgi:
+    """An application whose every response is the debugger's page about this error."""
+    # The debugger handles exceptions only, not SystemExit.
+    shown = error if isinstance(error, Exception) else RuntimeError(f"at import: {error!r}")
+
+    def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        raise shown.with_traceback(error.__traceback__)
+
+    debugger = Debugger(application, options)
+
+    def without_log(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        # The log has shown the error once.
+        return debugger({**environ, "wsgi.errors": io.StringIO()}, start_response)
+
+    return without_log
