@@ -1,7 +1,7 @@
-"""`docker-flask health`: exit 0 when requests are being served. Run as a script by entry-point.sh.
+"""`docker-flask health`: exits with 0 if the container serves. entry-point.sh runs it as a script.
 
-The image's HEALTHCHECK asks twice a minute for ever, so it is made to cost little: no site
-packages, and `_socket`, because to import what `socket` adds to it takes as long as all the rest.
+The image's HEALTHCHECK runs it twice a minute, so it has to be cheap: it uses no site packages, and
+`_socket` in place of `socket`, whose import would take as long as all the rest.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ TIMEOUT = 4.0  # seconds; below the Dockerfile's HEALTHCHECK --timeout
 
 
 def ask(path: str, words: bytes) -> bytes:
-    """The beginning of the answer on a unix socket; raises OSError when there is none in time."""
+    """The start of the response on a unix socket; raises OSError if there is none in time."""
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
         connection.settimeout(TIMEOUT)
@@ -29,16 +29,16 @@ def ask(path: str, words: bytes) -> bytes:
 
 
 def production(folder: str) -> str:
-    """What is wrong with the supervisor of this folder or its nginx; empty if nothing is."""
+    """The problem of this folder's supervisor or its nginx; empty if there is none."""
     answer = ask(f"{folder}/{paths.CONTROL_SOCKET}", b"health\n").decode().strip()
     if answer != paths.OK:
-        return answer or "the container stopped meanwhile"
+        return answer or "the container is stopping"
     status = ask(f"{folder}/{paths.NGINX_SOCKET}", b"GET / HTTP/1.0\r\n\r\n")
-    return "" if b" 204 " in status else "nginx does not answer"
+    return "" if b" 204 " in status else "nginx does not respond"
 
 
 def debug() -> str:
-    """The same of debug mode; raises OSError."""
+    """The problem of debug mode; raises OSError."""
     connection = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
     try:
         connection.settimeout(TIMEOUT)
@@ -49,7 +49,7 @@ def debug() -> str:
 
 
 def main() -> int:
-    """Ask whoever runs here."""
+    """Check the mode that runs in this container."""
     for folder in paths.FOLDERS:
         if os.path.exists(f"{folder}/{paths.CONTROL_SOCKET}"):
             problem = production(folder)

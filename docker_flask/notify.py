@@ -1,8 +1,8 @@
-"""What a worker tells the supervisor: it loads the application, has loaded it, or why not.
+"""Messages from a worker to the supervisor: the application is loading, is loaded, or failed.
 
-One message is one JSON object in one packet of a SEQPACKET socket pair, so that several workers
-can write at the same time. The application server needs to know nothing of it: each worker
-inherits the descriptor that its options name (docker_flask/worker_options.py).
+One message is one JSON object in one packet of a SEQPACKET socket pair, so that several workers can
+write at the same time. Each worker inherits the descriptor that its options name
+(docker_flask/worker_options.py), and the application server is not involved.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ import os
 import socket
 from typing import Any
 
-# A packet must fit the socket's send buffer (212,992 bytes by default); no readable
-# traceback is longer than this.
-LONGEST_TEXT = 60_000
+# A packet must fit into the socket's send buffer (212,992 bytes by default). No readable traceback
+# is longer than this.
+MAX_TEXT = 60_000
 
 
 def send(descriptor: int, state: str, text: str = "", **more: Any) -> bool:
-    """Tell the supervisor `loading`, `ready` or `failed`; False when nobody listens.
+    """Send the state `loading`, `ready` or `failed`; returns False if nobody listens.
 
-    descriptor: of the worker's end; more: what else the supervisor should know, as JSON can say it.
+    descriptor: of the worker's end; more: other values for the supervisor, as JSON.
     """
-    message = {"state": state, "text": text[-LONGEST_TEXT:], "pid": os.getpid(), **more}
+    message = {"state": state, "text": text[-MAX_TEXT:], "pid": os.getpid(), **more}
     packet = json.dumps(message)
     with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as channel:
-        # uWSGI's own reload (py-autoreload) closes it, and its number is given to something else.
+        # uWSGI's own reload (py-autoreload) closes the descriptor, and reuses its number.
         if channel.type == socket.SOCK_SEQPACKET:
             channel.send(packet.encode())
             return True
@@ -34,9 +34,9 @@ def send(descriptor: int, state: str, text: str = "", **more: Any) -> bool:
 
 
 def receive(channel: socket.socket) -> dict[str, Any] | None:
-    """The next message on the supervisor's end, None when there is none."""
+    """The next message on the supervisor's end; None if there is none."""
     try:
-        packet = channel.recv(2 * LONGEST_TEXT)
+        packet = channel.recv(2 * MAX_TEXT)
     except BlockingIOError:
         return None
     return json.loads(packet) if packet else None

@@ -1,4 +1,4 @@
-"""prestart.sh beside the application: sourced by a shell before that is loaded, in either mode."""
+"""prestart.sh beside the application: in both modes, a shell sources it before the application."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from docker_flask import process
 from docker_flask.log import log
 from docker_flask.loop import Loop
 
-EXIT_KILLED = 70  # EX_SOFTWARE in sysexits.h: the shell was killed, and has no code of its own
-# Where images of others have it.
+EXIT_KILLED = 70  # EX_SOFTWARE in sysexits.h: the shell was killed, and has no exit code
+# The folder in other images.
 USUAL_FOLDER = Path("/app")
-# Files written on Windows end their lines with a carriage return. What it exports is written behind
-# it, also where it ends by `exit`; to where no descriptor of its own is in the way. It needs no
-# folder for that, so the container may be read-only.
+# Lines of files from Windows end with a carriage return. After the script, also if it ends by
+# `exit`, the shell writes its exported variables to a descriptor that the script does not use. This
+# needs no folder, so the container may be read-only.
 SHELL = r"""set -e
 : < "$0"
 exec {docker_flask}>&3 3>&-
 trap 'env -0 >&$docker_flask' EXIT
 . <(tr -d '\r' < "$0")
-env -0 >&$docker_flask # a trap of its own may have replaced that one
+env -0 >&$docker_flask # the script may have replaced the trap
 """
 
 
 class PrestartFailed(Exception):
-    """The application is not to be started; code: what the container ends with."""
+    """The application can't start; code: the exit code of the container."""
 
     def __init__(self, reason: str, code: int) -> None:
         super().__init__(reason)
@@ -34,7 +34,7 @@ class PrestartFailed(Exception):
 
 
 class Prestart:
-    """Runs it, once. pid: of the shell while there is one, else 0; its process group, too."""
+    """Runs prestart.sh once. pid: of the shell, and its process group; 0 if no shell runs."""
 
     def __init__(self) -> None:
         self.pid = 0
@@ -46,9 +46,10 @@ class Prestart:
         environment: Mapping[str, str],
         stopped: Callable[[], bool] = lambda: False,
     ) -> dict[str, str]:
-        """The environment as it is behind it, or when it is `stopped`. Raises PrestartFailed.
+        """Run the script; returns the environment after it. Raises PrestartFailed.
 
-        Whoever reaps processes calls `ended` for this one meanwhile.
+        stopped: if this returns True, `run` returns before the script ends. The caller reaps child
+        processes, and calls `ended` for the shell.
         """
         places = (os.path.join(folder, "prestart.sh") for folder in (Path.cwd(), USUAL_FOLDER))
         script = next(filter(os.path.isfile, places), None)

@@ -1,7 +1,4 @@
-"""uWSGI's ini files, as applications bring them from other images: read here, never by uWSGI.
-
-Standard library only, because the application's own Python reads them, too.
-"""
+"""Reads uWSGI's ini files, which applications bring from other images; uWSGI never reads them."""
 
 from __future__ import annotations
 
@@ -11,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 SECTION = "[uwsgi]"
-# %(an option above), $(a variable of the environment), and %d: a letter for a part of the path, or
-# for the number of CPUs.
+# %(option above), $(environment variable), and a letter such as %d for a part of the path, or for
+# the number of CPUs.
 _PLACEHOLDER = re.compile(
     r"%\((?P<option>[^)]+)\)|\$\((?P<variable>[^)]+)\)|%(?P<letter>[cdknpsv%])"
 )
@@ -31,12 +28,12 @@ def find(root: Path, named: str) -> Path | None:
 def read(
     path: Path, environ: Mapping[str, str] = os.environ, percent: str = "%"
 ) -> list[tuple[str, str]]:
-    """The options of the [uwsgi] section, in their order and with their placeholders filled in.
+    """The options of the [uwsgi] section, in their order, with placeholders replaced.
 
-    As uWSGI reads it: a name may come again, an option may have no value, and only whole lines are
-    comments. Raises OSError.
+    The rules are those of uWSGI: a name may occur again, an option may have no value, and comments
+    are whole lines. Raises OSError.
 
-    percent: what a percent sign becomes that is none of a placeholder.
+    percent: replaces a percent sign that belongs to no placeholder.
     """
     letters = {**_letters(path), "%": percent}
     options: list[tuple[str, str]] = []
@@ -57,7 +54,7 @@ def read(
 
 
 def variables(path: Path) -> set[str]:
-    """Names that values refer to as %(name); raises OSError."""
+    """Names that occur in values as %(name). Raises OSError."""
     text = path.read_text(encoding="utf-8", errors="replace")
     return {match["option"] for match in _PLACEHOLDER.finditer(text) if match["option"]}
 

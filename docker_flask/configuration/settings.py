@@ -180,7 +180,7 @@ class Settings:
         kinds.switch(), "0", "Answer `/` with `index.html` of that folder."
     )
     static_max_age: int | None = setting(
-        kinds.whole_number(0, static_files.LONGEST_AGE),
+        kinds.whole_number(0, static_files.MAX_AGE_LIMIT),
         None,
         "Seconds for which a browser need not ask for a static file again; unset, what "
         "`SEND_FILE_MAX_AGE_DEFAULT` of the Flask application says.",

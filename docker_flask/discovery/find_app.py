@@ -56,9 +56,9 @@ def load(root: Path, app_module: str = "", ini: str = "") -> Found:
     )
     if named:
         return _load_named(named)
-    unread = ", ".join(map(str, files.unread))
+    ignored = ", ".join(map(str, files.ignored))
     return _load_usual(
-        root, f"; {unread} ignored: python-dotenv is not installed" if unread else ""
+        root, f"; {ignored} ignored: python-dotenv is not installed" if ignored else ""
     )
 
 

@@ -1,11 +1,11 @@
 """Lets the `flask` command find the application as the image does.
 
-Flask imports this as a plugin (an entry point `flask.commands`, which the Dockerfile declares)
-when its command line starts, and before it looks for an application itself. What `flask --app`
-names, and a command line of the application's own, are left alone.
+Flask imports this module as a plugin (an entry point `flask.commands`, which the Dockerfile
+declares) when its command line starts, before it looks for an application itself. `flask --app`
+and an application's own command line work as always.
 
-Root, as whom `docker exec` comes, becomes the owner of the folder, as debug mode does: what
-`flask db init` writes into a bind mount is not root's then, and the application can write it, too.
+`docker exec` starts as root. As in debug mode, this module then becomes the owner of the folder:
+the application can write the files that `flask db init` writes into a bind mount, too.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ def _locate() -> find_app.Found:
 
 
 def create_app() -> Flask:
-    """The application, for Flask's commands; raises NoAppException if it is not Flask's."""
+    """The application, for Flask's commands; raises NoAppException if it is no Flask instance."""
     found = _locate()
     if not isinstance(found.application, Flask):
         kind = type(found.application).__name__
         raise NoAppException(
-            f"{found.name} ({found.reason}) is no Flask application but {kind}; "
+            f"{found.name} ({found.reason}) is a {kind}, not a Flask application; "
             "flask --app module:name can name one"
         )
     return found.application

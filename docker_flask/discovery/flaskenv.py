@@ -1,7 +1,4 @@
-"""Variables from .flaskenv and .env, set as `flask run` sets them.
-
-Runs in the application's Python; its python-dotenv is used where it is installed.
-"""
+"""Sets the variables of .flaskenv and .env as `flask run` does, with python-dotenv if installed."""
 
 from __future__ import annotations
 
@@ -9,19 +6,19 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-# What stands in both is taken from the latter.
+# For a variable in both files, the second file counts.
 NAMES = (".flaskenv", ".env")
 
 
 class Loaded(NamedTuple):
-    """The file of each variable that is as a file says, and the files that can't be read here."""
+    """The file of each variable that has the file's value, and the files that were ignored."""
 
     variables: dict[str, Path]
-    unread: list[Path]
+    ignored: list[Path]
 
 
 def load(root: Path) -> Loaded:
-    """Set what the files in `root`, or the next folder above it, say and the environment does not.
+    """Set variables that the environment lacks; the files are in `root`, or in a folder above it.
 
     Raises OSError for a file that this user may not read.
     """
@@ -38,13 +35,13 @@ def load(root: Path) -> Loaded:
         values |= {name: (value, file) for name, value in pairs if value is not None}
     for name, (value, _) in values.items():
         os.environ.setdefault(name, value)
-    # Not only those that were set just now: the `flask` command sets them before.
+    # Also variables that were set before: the `flask` command has set them from the same files.
     variables = {name: file for name, (value, file) in values.items() if os.environ[name] == value}
     return Loaded(variables, [])
 
 
 def _skipped() -> bool:
-    """Flask's own switch."""
+    """True if Flask's own variable disables the files."""
     return os.environ.get("FLASK_SKIP_DOTENV", "").lower() not in ("", "0", "false", "no")
 
 

@@ -1,7 +1,4 @@
-"""Where an application's static files are, and whether nginx may serve them in its stead.
-
-Runs in a worker, where the application is, so it uses the standard library only.
-"""
+"""Where an application's static files are, and if nginx may serve them in its place."""
 
 from __future__ import annotations
 
@@ -20,14 +17,14 @@ _RULE_END = "/<path:filename>"
 
 
 class LeftToTheApplication(Exception):
-    """nginx can't answer as the application would; the message says why."""
+    """nginx would respond differently from the application; the message says why."""
 
 
 def find(application: Any, root: Path, options: WorkerOptions) -> tuple[StaticFiles | None, str]:
-    """What nginx may serve for this application, and what to write into the log about it.
+    """What nginx may serve for this application, and a message about this for the log.
 
     root: the folder that the container was started in. The settings in the options override what a
-    Flask application says of itself. Never raises: the application can serve its files itself.
+    Flask application decides. Never raises: the application can serve its files itself.
     """
     url, folder, max_age = options.static_url, options.static_path, options.static_max_age
     flask: Any = application if is_flask(application) else None
@@ -46,7 +43,7 @@ def find(application: Any, root: Path, options: WorkerOptions) -> tuple[StaticFi
         )
         _refuse_source(files.folder, root)
         words = _words(files, flask)
-    except Exception as error:  # from whatever the application is made of, too
+    except Exception as error:  # also an error of the application's own code
         files, words = None, f"static files are left to the application: {error}"
     return files, words if words.isprintable() else ascii(words)
 
@@ -54,12 +51,12 @@ def find(application: Any, root: Path, options: WorkerOptions) -> tuple[StaticFi
 def _words(files: StaticFiles, flask: Any) -> str:
     if not os.path.isdir(files.folder):
         # Every Flask application has a static folder by default, though most APIs lack it.
-        return "" if flask else f"there is no folder {files.folder} for nginx to serve"
+        return "" if flask else f"nginx has no folder to serve: {files.folder} does not exist"
     words = f"nginx serves {files.url}/ from {files.folder}"
     kinds = ("before_request", "after_request")
-    passed_by = [kind for kind in kinds if flask and getattr(flask, f"{kind}_funcs").get(None)]
-    if passed_by:
-        words += f", past the {' and '.join(passed_by)} functions of the application"
+    skipped = [kind for kind in kinds if flask and getattr(flask, f"{kind}_funcs").get(None)]
+    if skipped:
+        words += f"; the application's {' and '.join(skipped)} functions do not run for them"
     return words
 
 
@@ -67,7 +64,7 @@ def _words(files: StaticFiles, flask: Any) -> str:
 
 
 def _url(flask: Any) -> str:
-    """The prefix of Flask's own route for static files; empty if there is none."""
+    """The prefix of Flask's own route for static files; empty if there is no such route."""
     rules = [str(rule) for rule in flask.url_map.iter_rules() if rule.endpoint == "static"]
     own = len(rules) == 1 and rules[0].endswith(_RULE_END)
     return rules[0].removesuffix(_RULE_END) if own else ""
@@ -82,32 +79,32 @@ def _max_age(flask: Any) -> int | None:
 
 
 def _refuse_surprises(flask: Any, max_age_is_set: bool) -> None:
-    """Raise LeftToTheApplication if it may answer otherwise than with the file in the folder."""
+    """Raise LeftToTheApplication if its response may differ from the file in the folder."""
     url = _url(flask)
     if not URL.fullmatch(url):
-        raise LeftToTheApplication(f"their prefix {url + '/'!r} is not like /static/")
+        raise LeftToTheApplication(f"their prefix {url + '/'!r} is not simple, as /static/ is")
     methods = ["send_static_file", *([] if max_age_is_set else ["get_send_file_max_age"])]
     if not (
         _is_from_flask(flask.view_functions["static"])
         and all(_is_from_flask(getattr(flask, method)) for method in methods)
     ):
-        raise LeftToTheApplication("it has a view of its own for them")
+        raise LeftToTheApplication("the application has its own view for them")
     if flask.url_map.host_matching or getattr(flask, "subdomain_matching", False):
-        raise LeftToTheApplication("its routes depend on the host")
+        raise LeftToTheApplication("the application's routes depend on the host")
     wsgi = flask.wsgi_app
     while type(wsgi).__module__ == "werkzeug.middleware.proxy_fix":  # changes no path
         wsgi = wsgi.app
     if os.environ.get("SCRIPT_NAME") or not _is_from_flask(wsgi):
-        raise LeftToTheApplication("a middleware or a path stands before it")
+        raise LeftToTheApplication("the application is behind a middleware or a path")
     for rule in flask.url_map.iter_rules():
         fixed = rule.rule.partition("<")[0]
         is_below = rule.endpoint != "static" and fixed.startswith(f"{url}/")
         if is_below and os.path.exists(flask.static_folder + fixed.removeprefix(url)):
-            raise LeftToTheApplication(f"{rule.rule} is a route to some of them")
+            raise LeftToTheApplication(f"the route {rule.rule} leads to some of them")
 
 
 def _is_from_flask(function: Any) -> bool:
-    # Not by its __module__, which a decorator's function takes over with functools.wraps.
+    # Not by __module__, which functools.wraps copies to the function of a decorator.
     names = getattr(function, "__globals__", {})
     return str(names.get("__name__")).partition(".")[0] == "flask"
 
@@ -116,16 +113,16 @@ def _is_from_flask(function: Any) -> bool:
 
 
 def _refuse_source(folder: str, root: Path) -> None:
-    """Raise LeftToTheApplication if the folder holds the application or a module in use."""
+    """Raise LeftToTheApplication if the folder contains the application or a loaded module."""
     real = os.path.join(os.path.realpath(folder), "")
     for place in {str(root), os.getcwd(), *_folders_of_modules()}:
         if os.path.join(os.path.realpath(place), "").startswith(real):
-            raise LeftToTheApplication(f"{folder} holds source, too")
+            raise LeftToTheApplication(f"{folder} contains source code, too")
 
 
 def _folders_of_modules() -> Iterable[str]:
     for module in list(sys.modules.values()):
-        # Not by getattr(): some modules answer that by importing what they lack.
+        # Not by getattr(): some modules then import missing submodules.
         file = getattr(module, "__dict__", {}).get("__file__")
         if isinstance(file, str):
             yield os.path.dirname(os.path.abspath(file))

@@ -1,8 +1,8 @@
 """Granian, as the image runs it: `python -m docker_flask.worker.granian_server OPTIONS`.
 
-Runs in the application's Python. Granian can't listen on a socket that it inherits, and gives up
-when workers die in quick succession; both are put right here, with what it has inside, so that the
-version matters (docker_flask/servers/servers.py has the one that was tested).
+Granian can't listen on an inherited socket, and stops when workers die in quick succession. This
+module changes both with Granian's internals, so the version matters:
+docker_flask/servers/registry.py has the tested version.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from docker_flask.process import FIRST_DESCRIPTOR
 
 
 class Server(MPServer):  # type: ignore[misc]
-    """Granian on the supervisor's socket, whose workers are replaced at once, however they end."""
+    """Granian on the supervisor's socket; replaces a worker at once, however it ends."""
 
     def _init_shared_socket(self) -> None:
         if setproctitle:
@@ -37,7 +37,7 @@ class Server(MPServer):  # type: ignore[misc]
         pass
 
     def _serve_loop(self, spawn_target: Any, target_loader: Any) -> None:
-        # Leave the end to the supervisor, which sends INT when nothing is in flight.
+        # The supervisor ends this process: it sends INT when no request is active.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         while not self.interrupt_signal:
             self.main_loop_interrupt.wait()
@@ -49,34 +49,33 @@ class Server(MPServer):  # type: ignore[misc]
 
 
 def application() -> Callable[..., Any]:
-    """The application, as every server of the image loads it, and as Granian calls it.
+    """The application, as every server of the image loads it, with an early first chunk.
 
-    Granian reads status and headers once the call has returned, so the application has to have
-    begun by then.
+    Granian reads status and headers when the call returns, so the first chunk has to exist then.
     """
-    from docker_flask.worker.wsgi import application as guarded
+    from docker_flask.worker.wsgi import application as middleware
 
-    def begun(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        chunks = guarded(environ, start_response)
+    def with_first_chunk(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        chunks = middleware(environ, start_response)
         first = next(chunks, b"")
         length = next((v for k, v in start_response.headers if k.lower() == "content-length"), "")
         if length == str(len(first)) or environ["REQUEST_METHOD"] == "HEAD":
-            for _ in chunks:  # it ends here
+            for _ in chunks:  # run the middleware to its end
                 pass
             return [first]
-        return Rest(first, chunks)
+        return Chunks(first, chunks)
 
-    return begun
+    return with_first_chunk
 
 
-class Rest:
-    """An iterator that still gives its first item."""
+class Chunks:
+    """An iterator whose first item was taken already."""
 
     def __init__(self, first: bytes, chunks: Iterator[bytes]) -> None:
         self._first: bytes | None = first
         self._chunks = chunks
 
-    def __iter__(self) -> Rest:
+    def __iter__(self) -> Chunks:
         return self
 
     def __next__(self) -> bytes:
@@ -86,7 +85,7 @@ class Rest:
         return first
 
     def close(self) -> None:
-        """Tell the application that nobody reads on."""
+        """End the application's iterator, because the client has left."""
         self._chunks.close()  # type: ignore[attr-defined]
 
 

@@ -1,8 +1,7 @@
 """Gunicorn, as the image runs it: `python -m docker_flask.worker.gunicorn_server OPTIONS`.
 
-Runs in the application's Python. What a gunicorn.conf.py beside the application and
-GUNICORN_CMD_ARGS say counts, hooks included, but for what the image decides. Settings:
-https://docs.gunicorn.org/en/stable/settings.html
+The user's gunicorn.conf.py and GUNICORN_CMD_ARGS count, hooks included, except for the settings
+that the image decides. Settings: https://docs.gunicorn.org/en/stable/settings.html
 """
 
 from __future__ import annotations
@@ -18,26 +17,26 @@ from gunicorn.app.base import Application
 from gunicorn.http.wsgi import Response
 from gunicorn.workers.base import Worker
 
-# Where the user's say nothing.
+# If the user's settings have no value.
 DEFAULTS: dict[str, Any] = {"loglevel": "warning", "proc_name": "docker-flask"}
-# Whatever the user's say: Gunicorn's own default,
+# These always have Gunicorn's own default, whatever the user sets,
 ITS_DEFAULT = (
     # because nginx is in front,
     *("certfile", "keyfile", "http_protocols", "proxy_protocol"),
     # because the supervisor watches the process and reloads the code,
     *("daemon", "pidfile", "reload"),
-    # because it is not root any more,
+    # because the process is no longer root,
     *("user", "group", "initgroups", "umask"),
     # and because of the socket.
     *("backlog", "reuse_port"),
 )
-# or this.
+# And these always have this value.
 DECIDED: dict[str, Any] = {
-    # Handed over as systemd does it (main): Gunicorn would remove the file of another socket.
+    # The socket is inherited as from systemd (main): Gunicorn would remove the file of another.
     "bind": [],
-    # Whether a connection serves more than one request is the image's decision (servers.py).
+    # The image decides if a connection serves more than one request (servers/registry.py).
     "keepalive": 0,
-    # nginx bounds what a request may be, and says where one comes from.
+    # nginx limits the size of requests, and passes on the client's address.
     "limit_request_line": 0,
     "limit_request_fields": 32768,
     "limit_request_field_size": 1 << 17,  # 0 would be 8 KB
@@ -46,15 +45,23 @@ DECIDED: dict[str, Any] = {
     # The middleware of each worker measures and counts requests.
     "timeout": 0,
     "max_requests": 0,
-    # Nothing is to be written below the user's home.
+    # Write no file below the user's home.
     "control_socket_disable": True,
 }
-# What settings of the image are made of (docker_flask/configuration/gunicorn_conf.py).
-ASKED = ("workers", "threads", "worker_class", "timeout", "max_requests", "preload_app", "wsgi_app")
+# The image's settings use these (docker_flask/configuration/gunicorn_conf.py).
+USED_BY_IMAGE = (
+    "workers",
+    "threads",
+    "worker_class",
+    "timeout",
+    "max_requests",
+    "preload_app",
+    "wsgi_app",
+)
 
 
 class Server(Application):  # type: ignore[misc]
-    """Gunicorn with the options of the supervisor; None for those of the user alone."""
+    """Gunicorn with the options of the supervisor; None for the user's options alone."""
 
     def __init__(self, options: dict[str, Any] | None) -> None:
         self._options = options
@@ -64,7 +71,7 @@ class Server(Application):  # type: ignore[misc]
         super().__init__(prog="gunicorn")
 
     def init(self, parser: Any, opts: Any, args: Any) -> None:
-        """Nothing is on the command line."""
+        """Read no command line."""
 
     def load(self) -> Any:
         """The application, as every server of the image loads it."""
@@ -73,7 +80,7 @@ class Server(Application):  # type: ignore[misc]
         return application
 
     def load_config(self) -> None:
-        """Gunicorn's own way to do it, between what can be changed and what can't."""
+        """Load the defaults, then the user's settings, then those that the image decides."""
         for name, value in DEFAULTS.items() if self._options is not None else ():
             self.cfg.set(name, value)
         super().load_config()
@@ -110,30 +117,32 @@ class Server(Application):  # type: ignore[misc]
         return vars(module)
 
     def load_config_from_module_name_or_filename(self, location: str) -> Any:
-        """Gunicorn's own way to read a file; notes what it sets."""
+        """Read the user's file, and note the names that it sets."""
         found = super().load_config_from_module_name_or_filename(location)
         self._given |= found.keys() & self.cfg.settings.keys()
         return found
 
-    def told(self) -> dict[str, Any]:
-        """What the user sets, of what settings are made of and of what the image decides."""
+    def users_settings(self) -> dict[str, Any]:
+        """The user's values that the image's settings use, and the names that the image ignores."""
         arguments = self.cfg.parser().parse_args(self.cfg.get_cmd_args_from_env())
         given = self._given | {name for name, value in vars(arguments).items() if value is not None}
-        own = {*ITS_DEFAULT, *DECIDED} - {*ASKED}
+        own = {*ITS_DEFAULT, *DECIDED} - {*USED_BY_IMAGE}
         return {
-            "settings": {name: self.cfg.settings[name].get() for name in ASKED if name in given},
+            "settings": {
+                name: self.cfg.settings[name].get() for name in USED_BY_IMAGE if name in given
+            },
             "own": sorted(given & own),
             "file": self._file,
         }
 
 
 def ignore_term() -> None:
-    """Leave the end of the master to the supervisor, which sends INT when nothing is in flight."""
+    """The supervisor ends the master: it sends INT when no request is active."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def outlive_master(worker: Any) -> None:
-    """Let a worker whose master was killed answer what it has; one of class gevent would exit."""
+    """If the master was killed, let its workers complete their requests; gevent's would exit."""
 
     def notify() -> None:
         Worker.notify(worker)
@@ -143,22 +152,22 @@ def outlive_master(worker: Any) -> None:
     worker.notify = notify
 
 
-class Held:
-    """Stands for a socket, and keeps what that is to send."""
+class Buffer:
+    """Stands in for a socket, and keeps the data to send."""
 
     def __init__(self) -> None:
         self.data = b""
 
     def sendall(self, data: bytes) -> None:
-        """Keep it."""
+        """Keep the data."""
         self.data += data
 
 
 def send_headers_with_body() -> None:
-    """Have the headers of an answer leave with the first bytes of its body.
+    """Send the headers of a response together with the first bytes of its body.
 
-    nginx tries a request again if its worker dies before the headers, but could only cut short an
-    answer whose worker dies between these two.
+    If a worker dies before the headers, nginx retries the request. If a worker died between headers
+    and body, nginx could only close the client's connection.
     """
     write = Response.write
 
@@ -166,42 +175,42 @@ def send_headers_with_body() -> None:
         if response.headers_sent:
             write(response, data)
             return
-        sock, held = response.sock, Held()
-        response.sock = held
+        sock, buffer = response.sock, Buffer()
+        response.sock = buffer
         try:
             write(response, data)
         finally:
             response.sock = sock
-        sock.sendall(held.data)
+        sock.sendall(buffer.data)
 
     Response.write = write_at_once
 
 
-def close_after_less() -> None:
-    """Have a connection closed after an answer that is shorter than its headers say.
+def close_if_too_short() -> None:
+    """Close a connection after a response that is shorter than its Content-Length.
 
-    Who reads it would wait for the rest, and take the next answer for that.
+    Otherwise the client would wait for the rest, and take the next response for it.
     """
     close = Response.close
 
-    def close_if_less(response: Any) -> None:
+    def close_if_short(response: Any) -> None:
         close(response)
         if response.sent < (response.response_length or 0):
             response.force_close()
 
-    Response.close = close_if_less
+    Response.close = close_if_short
 
 
 def main() -> None:
-    """Run the server, or with `--show` print what the user's files say, as JSON."""
+    """Run the server, or with `--show` print the user's settings as JSON."""
     _, argument = sys.argv
     sys.argv[1:] = []
     if argument == "--show":
-        print(json.dumps(Server(None).told(), default=str))
+        print(json.dumps(Server(None).users_settings(), default=str))
         return
     os.environ |= {"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())}
     send_headers_with_body()
-    close_after_less()
+    close_if_too_short()
     Server(json.loads(argument)).run()
 
 

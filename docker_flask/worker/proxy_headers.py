@@ -1,15 +1,14 @@
-"""Puts what trusted proxies in front say of a request, X-Forwarded-*, where WSGI has it.
+"""Copies the X-Forwarded-* headers of trusted proxies into the WSGI environment, in both modes.
 
-Runs in the application's Python, in both modes alike; standard library only. The peer of the
-connection decides: what anybody else says is dropped, so that an application which reads these
-headers itself can't be deceived either.
+The peer of the connection decides. If the peer is no trusted proxy, the headers are dropped, so
+that nobody can deceive an application that reads these headers itself.
 
-Afterwards each header says, as its only value, what the environment says, so that an application
-with a ProxyFix of its own, for however many proxies, gets the same again. X-Forwarded-For and
-X-Forwarded-Proto always stand there; the others if a trusted proxy sent them.
+Afterwards each header has one value, the same as in the environment. An application with its own
+ProxyFix, for any number of proxies, gets the same result. X-Forwarded-For and X-Forwarded-Proto
+are always set; the other headers if a trusted proxy sent them.
 
-Of a list, the last value counts, which is that of the nearest proxy: those before it may have come
-from the client. Of X-Forwarded-For it is the last address that is not a trusted proxy's.
+The last value of a list counts, because the nearest proxy added it; the values before may come
+from the client. In X-Forwarded-For, the last address that is no trusted proxy counts.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ from docker_flask.worker.wsgi_types import Environ, StartResponse, Wsgi
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-READ = ("FOR", "PROTO", "HOST", "PORT", "PREFIX")
-# Other ways to say the same. A trusted proxy's are the application's business.
-NOT_READ = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_SSL", "HTTP_X_REAL_IP")
+NAMES = ("FOR", "PROTO", "HOST", "PORT", "PREFIX")
+# Other headers with the same meaning. The application gets them if a trusted proxy sent them.
+OTHER_HEADERS = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_SSL", "HTTP_X_REAL_IP")
 DEFAULT_PORTS = {"http": "80", "https": "443"}
 _HOST = re.compile(r"([\w.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]+))?", re.ASCII)
-# Never two slashes: a redirect to `//some.where` leaves for another server.
+# Never two slashes: a redirect to `//some.where` leads to another server.
 _PREFIX = re.compile(r"(/[\w.~:@+-]+)+", re.ASCII)
 
 
@@ -40,30 +39,30 @@ class TrustedProxies:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         __traceback_hide__ = True  # noqa: F841  # from Werkzeug's debugger: not the user's code
-        environ = environ.copy()  # what stands before this still sees the real peer and host
+        environ = environ.copy()  # the callers keep the real peer and host
         self._rewrite(environ)
         return self._application(environ, start_response)
 
     def _rewrite(self, environ: Environ) -> None:
-        said = {name: environ.pop(f"HTTP_X_FORWARDED_{name}", "") for name in READ}
-        # The container speaks nothing else, but uWSGI believes the header, whoever sent it.
+        sent = {name: environ.pop(f"HTTP_X_FORWARDED_{name}", "") for name in NAMES}
+        # The container itself speaks http only, but uWSGI copies this header from any client.
         environ["wsgi.url_scheme"] = "http"
         peer = _address(environ["REMOTE_ADDR"])
         if peer and self._trusts(peer):
-            environ["REMOTE_ADDR"] = str(self._client(peer, said["FOR"]))
-            _set_scheme(environ, _last(said["PROTO"]))
-            _set_host(environ, _last(said["HOST"]), _last(said["PORT"]))
-            _set_prefix(environ, _last(said["PREFIX"]))
+            environ["REMOTE_ADDR"] = str(self._client(peer, sent["FOR"]))
+            _set_scheme(environ, _last(sent["PROTO"]))
+            _set_host(environ, _last(sent["HOST"]), _last(sent["PORT"]))
+            _set_prefix(environ, _last(sent["PREFIX"]))
         else:
-            for key in NOT_READ:
+            for key in OTHER_HEADERS:
                 environ.pop(key, None)
         environ["HTTP_X_FORWARDED_FOR"] = environ["REMOTE_ADDR"]
         environ["HTTP_X_FORWARDED_PROTO"] = environ["wsgi.url_scheme"]
 
     def _client(self, peer: Address, forwarded: str) -> Address:
-        """Follow X-Forwarded-For backwards, as far as those who wrote it are trusted.
+        """The client's address: follow X-Forwarded-For backwards, through trusted proxies only.
 
-        It ends before what is no address (`unknown`). nginx does the same for its log.
+        The search ends at a word that is no address (`unknown`). nginx does the same for its log.
         """
         client = peer
         for entry in reversed(forwarded.replace(",", " ").split()):
@@ -84,12 +83,12 @@ def _last(values: str) -> str:
 
 
 def _address(text: str) -> Address | None:
-    """An address, also with a port as some proxies write it: `1.2.3.4:5678`, `[2001:db8::1]:80`."""
+    """An address; some proxies add a port: `1.2.3.4:5678`, `[2001:db8::1]:80`."""
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
         text = text.partition(":")[0]
-    if "%" in text:  # what follows may be any text
+    if "%" in text:  # any text may follow
         return None
     try:
         address = ipaddress.ip_address(text)
@@ -103,24 +102,24 @@ def _set_scheme(environ: Environ, scheme: str) -> None:
         environ["wsgi.url_scheme"] = scheme.lower()
 
 
-def _set_host(environ: Environ, said_host: str, said_port: str) -> None:
-    """Host and port as the client has them; without X-Forwarded-Host, from Host."""
-    said = _HOST.fullmatch(said_host)
-    match = said or _HOST.fullmatch(environ.get("HTTP_HOST", ""))
+def _set_host(environ: Environ, sent_host: str, sent_port: str) -> None:
+    """Set the host and port that the client uses; without X-Forwarded-Host, from Host."""
+    sent = _HOST.fullmatch(sent_host)
+    match = sent or _HOST.fullmatch(environ.get("HTTP_HOST", ""))
     if not match:
         return
     name, own_port = match.groups()
-    port = _port(said_port) or _port(own_port or "")
-    # The default port of the other scheme is that of a proxy behind the one that speaks TLS.
+    port = _port(sent_port) or _port(own_port or "")
+    # The default port of the other scheme belongs to a proxy behind the one that ends TLS.
     if not port or port in DEFAULT_PORTS.values():
         port = DEFAULT_PORTS[environ["wsgi.url_scheme"]]
         environ["HTTP_HOST"] = name
     else:
         environ["HTTP_HOST"] = f"{name}:{port}"
     environ["SERVER_NAME"], environ["SERVER_PORT"] = name, port
-    if said:
+    if sent:
         environ["HTTP_X_FORWARDED_HOST"] = environ["HTTP_HOST"]
-    if _port(said_port):
+    if _port(sent_port):
         environ["HTTP_X_FORWARDED_PORT"] = port
 
 
@@ -129,7 +128,7 @@ def _port(text: str) -> str:
 
 
 def _set_prefix(environ: Environ, prefix: str) -> None:
-    """The path under which the proxy offers the application, whether it cuts that off or not."""
+    """Set the path of the application at the proxy; the proxy may remove the path or not."""
     prefix = prefix.rstrip("/")
     if not _PREFIX.fullmatch(prefix):
         return

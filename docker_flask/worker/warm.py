@@ -1,7 +1,7 @@
-"""Imported once, in uWSGI's master, before its workers are forked.
+"""uWSGI's master imports this module once, before it forks the workers.
 
-What every worker would import by itself is then shared between them: a quarter of the work at the
-start, and memory that is used once. Only the framework; the application is loaded by each worker.
+The workers then share the framework: a start needs a quarter less work, and less memory. Each
+worker loads the application itself.
 """
 
 import contextlib
@@ -10,5 +10,6 @@ import gc
 with contextlib.suppress(Exception):  # not every application uses Flask
     import flask  # noqa: F401
 
-# What stands now is never garbage; a collection that looked at it would copy its memory.
+# Objects that exist now stay. If a worker's garbage collector looked at them, the worker would copy
+# their memory.
 gc.freeze()

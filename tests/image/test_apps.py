@@ -324,7 +324,7 @@ def test_app_answers(engine: Engine, app: str, mode: str) -> None:
     # The `flask` command finds the same.
     assert seen.located.splitlines()[-1] == found_as, seen.located
     if app in NOT_FLASK:
-        assert f"{found_as} is no Flask application but function" in seen.routes
+        assert f"{found_as} is a function, not a Flask application" in seen.routes
     else:
         assert ["Endpoint", "Methods", "Rule"] in map(str.split, seen.routes.splitlines())
 

@@ -267,7 +267,7 @@ def test_nginx_drops_what_this_drops() -> None:
     parts = Path(__file__).parents[2] / "docker_flask/nginx/parts"
     template = (parts / "request_by_http.conf").read_text()
     emptied = re.findall(r'proxy_set_header ((?:X-)?(?:Forw|Real)[\w-]+) "";', template)
-    names = {f"HTTP_X_FORWARDED_{name}" for name in proxy_headers.READ[2:]} | {
-        *proxy_headers.NOT_READ
+    names = {f"HTTP_X_FORWARDED_{name}" for name in proxy_headers.NAMES[2:]} | {
+        *proxy_headers.OTHER_HEADERS
     }
     assert {f"HTTP_{name.upper().replace('-', '_')}" for name in emptied} == names

@@ -190,13 +190,17 @@ def guarded(view):
         (FLASK + "app = Flask(__name__, subdomain_matching=True)", {}, "depend on the host"),
         (APP + "app.wsgi_app = lambda environ, start: []", {}, "middleware"),
         (APP, {"SCRIPT_NAME": "/shop"}, "middleware or a path"),
-        (APP + "app.add_url_rule('/static/f.txt', 'x', str)", {}, "/static/f.txt is a route"),
-        (APP + "app.add_url_rule('/static/<int:x>', 'x', str)", {}, "/static/<int:x> is a route"),
+        (APP + "app.add_url_rule('/static/f.txt', 'x', str)", {}, "route /static/f.txt leads to"),
+        (
+            APP + "app.add_url_rule('/static/<int:x>', 'x', str)",
+            {},
+            "route /static/<int:x> leads to",
+        ),
         (
             APP + "app.register_blueprint(Blueprint('b', __name__, static_folder='media',"
             " static_url_path='/static/admin'))",
             {},
-            "/static/admin/<path:filename> is a route",
+            "route /static/admin/<path:filename> leads to",
         ),
         (APP + "app.config['SEND_FILE_MAX_AGE_DEFAULT'] = 'soon'", {}, "soon"),
         (APP + "app.config['SEND_FILE_MAX_AGE_DEFAULT'] = -1", {}, "-1"),
@@ -229,7 +233,7 @@ def test_who_is_passed_by(tmp_path: Path) -> None:
     hooks = "app.before_request(list)\napp.after_request(str)\n"
     _, words = find(tmp_path, APP + hooks)
     assert words.endswith(
-        ", past the before_request and after_request functions of the application"
+        "; the application's before_request and after_request functions do not run for them"
     )
     _, words = find(tmp_path, APP + "Blueprint('b', __name__).before_request(list)\n")
     assert words.endswith("/static")
