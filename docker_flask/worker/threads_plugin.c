@@ -1,6 +1,6 @@
-/* A loop engine of uWSGI's whose workers begin with one thread, and have as many take requests as
-   docker_flask/threads.py wants at the moment. uWSGI's own engine has all that there may be, always,
-   and hands each request to another one of them, which costs a small answer a fifth.
+/* A loop engine for uWSGI. Its workers start with one thread; docker_flask/worker/threads.py decides
+   how many threads take requests. uWSGI's own engine always runs all threads, and gives each request
+   to another thread, which makes a small response a fifth more expensive.
    https://uwsgi-docs.readthedocs.io/en/latest/Plugins.html */
 #include <sched.h>
 #include <sys/epoll.h>
@@ -10,17 +10,17 @@ extern struct uwsgi_server uwsgi;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
-/* Of this worker: threads that there are, and that take requests; and that it takes no more. */
-static int begun = 1, wanted = 1, over;
+/* Of this worker: threads that exist, threads that may take requests; over: the worker stops. */
+static int started = 1, wanted = 1, over;
 
 static int serves(void)
 {
     return uwsgi.workers[uwsgi.mywid].manage_next_request;
 }
 
-/* Let nginx send what it has connected for, instead of going to sleep for it: it does so at once, and
-   to be woken costs more. False if nginx has closed the connection because its client waits no more:
-   under too much load, a worker would answer only those who have given up. */
+/* Yield the CPU until nginx has sent the request, which it does immediately: to sleep and wake costs
+   more. False if nginx has closed the connection because its client has left: under too much load, a
+   worker would process only requests whose clients have left. */
 static int await(int connection)
 {
     struct pollfd peer = {.fd = connection, .events = POLLIN};
@@ -30,7 +30,7 @@ static int await(int connection)
     return !(peer.revents & POLLHUP);
 }
 
-/* Wait until this thread is wanted; false if that will not be any more. */
+/* Wait until this thread may take requests; false if the worker stops. */
 static int is_wanted(int core)
 {
     pthread_mutex_lock(&lock);
@@ -50,7 +50,7 @@ static void *run(void *number)
     for (struct uwsgi_socket *socket = uwsgi.sockets; socket; socket = socket->next) {
         struct epoll_event event = {.events = EPOLLIN, .data.fd = socket->fd};
 
-        /* Of the further threads of all workers, a connection wakes one. */
+        /* A connection wakes only one of these threads of all workers. */
         if (core)
             event.events |= EPOLLEXCLUSIVE;
         epoll_ctl(queue, EPOLL_CTL_ADD, socket->fd, &event);
@@ -72,22 +72,22 @@ static void *run(void *number)
     return NULL;
 }
 
-/* Have so many threads take requests, as far as uWSGI was told that there may be and the kernel lets
-   them be; returns how many do. */
+/* Let this number of threads take requests, at most uWSGI's option `threads`, and as many as the
+   kernel allows; returns the number of threads that take requests. */
 int docker_flask_threads(int number)
 {
     struct uwsgi_core *cores = uwsgi.workers[uwsgi.mywid].cores;
 
     pthread_mutex_lock(&lock);
-    while (!over && begun < number && begun < uwsgi.threads) {
-        long core = begun;
+    while (!over && started < number && started < uwsgi.threads) {
+        long core = started;
         pthread_t thread;
 
         if (pthread_create(&thread, &uwsgi.threads_attr, run, (void *) core))
             break;
-        cores[begun++].thread_id = thread;
+        cores[started++].thread_id = thread;
     }
-    wanted = number < 1 ? 1 : number < begun ? number : begun;
+    wanted = number < 1 ? 1 : number < started ? number : started;
     number = wanted;
     pthread_cond_broadcast(&changed);
     pthread_mutex_unlock(&lock);
@@ -96,10 +96,10 @@ int docker_flask_threads(int number)
 
 static void loop(void)
 {
-    /* uWSGI waits for all threads at the end, but for the one that waits. */
+    /* At the end, uWSGI waits for all threads except the one that waits. */
     for (int core = 0; core < uwsgi.threads; core++)
         uwsgi.workers[uwsgi.mywid].cores[core].thread_id = pthread_self();
-    /* No lock about the waiting: each thread does that by itself. */
+    /* Threads wait without a common lock: each has its own epoll. */
     uwsgi.is_et = 1;
     run(0);
     pthread_mutex_lock(&lock);
