@@ -34,14 +34,11 @@ def load(options: DebugOptions) -> Wsgi:
     if options.problem:
         problem = f"{options.problem} while it loaded the application; see its log"
         return failing(RuntimeError(problem), options)
-    os.environ["FLASK_RUN_FROM_CLI"] = "true"  # `app.run()` at a module's top level does nothing
     try:
         found = find_app.load(Path.cwd())
     except BaseException as error:
         traceback.print_exc()
         return failing(error, options)
-    finally:
-        os.environ.pop("FLASK_RUN_FROM_CLI", None)
     log(f"serving {found.name} ({found.reason})")
     sendfile.without_x_sendfile(found.application)
     if hasattr(found.application, "debug"):

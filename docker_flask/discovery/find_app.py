@@ -20,6 +20,8 @@ from docker_flask.discovery.candidates import CALLABLES, MODULES, Candidate, Not
 
 __all__ = ["Found", "NotFound", "load"]
 
+# While this variable is set, Flask ignores `app.run()` at a module's top level.
+IS_COMMAND = "FLASK_RUN_FROM_CLI"
 HINT = "set APP_MODULE=package.module:callable"
 
 
@@ -47,13 +49,23 @@ def load(root: Path, app_module: str = "", ini: str = "") -> Found:
 
     app_module, ini: the settings APP_MODULE and UWSGI_INI, if they come from the supervisor.
     """
+    before = os.environ.get(IS_COMMAND)
+    os.environ[IS_COMMAND] = "true"
+    try:
+        return _load(root, app_module, ini or os.environ.get("UWSGI_INI", ""))
+    finally:
+        if before is None:
+            os.environ.pop(IS_COMMAND, None)
+        else:
+            os.environ[IS_COMMAND] = before
+
+
+def _load(root: Path, app_module: str, ini: str) -> Found:
     for variable in ("APP_MODULE", "FLASK_APP"):
         if not os.environ.get(variable, "").strip():
             os.environ.pop(variable, None)  # set but empty counts as not set
     files = flaskenv.load(root)
-    named = _from_variables(root, files.variables, app_module) or _from_uwsgi_ini(
-        root, ini or os.environ.get("UWSGI_INI", "")
-    )
+    named = _from_variables(root, files.variables, app_module) or _from_uwsgi_ini(root, ini)
     if named:
         return _load_named(named)
     ignored = ", ".join(map(str, files.ignored))

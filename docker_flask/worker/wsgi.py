@@ -38,8 +38,6 @@ PAUSE_BEFORE_EXIT = 1.0
 
 def load() -> Any:
     """Find and import the application, and notify the supervisor of the result."""
-    # Flask's own sign that `app.run()` at a module's top level does nothing.
-    os.environ["FLASK_RUN_FROM_CLI"] = "true"
     options = WorkerOptions.from_environment()
     tell = partial(notify.send, options.notify_fd)
     pages = response_cache.join(options)
@@ -55,7 +53,6 @@ def load() -> Any:
         _give_up(tell, str(error))
     except BaseException:
         _give_up(tell, traceback.format_exc().rstrip())
-    del os.environ["FLASK_RUN_FROM_CLI"]
     sendfile.without_x_sendfile(found.application)
     application = found.application
     if options.trusted_proxies:

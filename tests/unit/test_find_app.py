@@ -25,7 +25,6 @@ from docker_flask.discovery import find_app
 
 if os.environ.get("WITHOUT_DOTENV"):
     sys.modules["dotenv"] = None
-os.environ["FLASK_RUN_FROM_CLI"] = "true"
 os.chdir(sys.argv[1])
 try:
     found = find_app.load(Path.cwd(), **json.loads(sys.argv[2]))
