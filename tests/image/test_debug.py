@@ -620,6 +620,10 @@ def test_hosts_that_may_use_it(start: Callable[..., Container]) -> None:
         assert calculate(container, host, pin) is None, host
     assert container.logs().count("DEBUG_HOSTS") == 1
     assert "'example'" in container.logs()
+    # Every process, the application too, sees the setting as the user wrote it.
+    _, seen = container.execute("bash", "-c", "cat /proc/[0-9]*/environ | tr '\\0' '\\n'")
+    hosts = {line for line in seen.splitlines() if line.startswith("DEBUG_HOSTS=")}
+    assert hosts == {"DEBUG_HOSTS=dev.example, .lan"}
 
 
 # --- stop ------------------------------------------------------------------------------------
