@@ -202,8 +202,9 @@ def test_a_log_that_nobody_reads(engine: Engine, tmp_path: Path, reader: str) ->
 def test_a_deleted_socket_comes_back(engine: Engine, tmp_path: Path) -> None:
     service = Service(engine, tmp_path)
     service.container.wait_until_serving()
-    service.container.execute("bash", "-c", "rm /run/docker-flask/app?-*.sock")
-    time.sleep(0.1)
+    code, output = service.container.execute("bash", "-c", "rm /run/docker-flask/app?-*.sock")
+    assert code == 0, output
+    assert service.container.get().status_code == 502, "no socket was in use"
     service.container.wait_until_serving(seconds=5)
 
 
