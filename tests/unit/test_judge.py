@@ -430,8 +430,9 @@ def test_idle_close_is_no_loss(pace: dict[str, Any]) -> None:
         result = load(server.url, mode="keepalive", **pace)
     assert result.counts == only("ok", TRIES)
     assert server.connections == TRIES
-    # Whether the last close is still seen depends on who is first, and says nothing.
-    assert result.idle_closes in (TRIES - 1, TRIES)
+    # Whether the last closes are still seen depends on who is first, and says nothing.
+    last = sum(record.end > result.ended - 0.1 for record in result.records)
+    assert TRIES - last <= result.idle_closes <= TRIES
 
 
 def test_bytes_on_an_idle_connection_are_counted() -> None:
