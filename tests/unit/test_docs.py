@@ -82,6 +82,33 @@ def test_files_of_the_repository_exist(page: Path) -> None:
         assert not name or f"def {name}(" in (ROOT / path).read_text(), f"{path} has no {name}"
 
 
+# --- architecture.md -----------------------------------------------------------------------
+
+ARCHITECTURE = DOCS / "architecture.md"
+CODE = ROOT / "docker_flask"
+
+
+def in_backticks() -> list[str]:
+    return re.findall(r"`([^`\n]+)`", prose(ARCHITECTURE))
+
+
+def test_files_that_the_architecture_names_exist() -> None:
+    """Named from the top, or below docker_flask/. A path of the container begins with a slash."""
+    suffixes = r"\.(py|c|sh|conf|ini|md|svg|toml|txt)"
+    for name in in_backticks():
+        if re.fullmatch(rf"\w[\w./-]*({suffixes}|/)", name) or "*" in name:
+            assert any(folder.glob(name.rstrip("/")) for folder in (ROOT, CODE)), name
+
+
+def test_names_of_the_architecture_are_those_of_the_code() -> None:
+    """Classes and functions: `Plan`, `Supervisor.run()`, `settings.resolve()`."""
+    code = "\n".join(path.read_text() for path in CODE.rglob("*.py"))
+    for name in in_backticks():
+        if match := re.fullmatch(r"(?:[\w.]+\.)?(\w+)\(\)|([A-Z][a-z]\w+)", name):
+            known = re.search(rf"\b(def|class) {match[1] or match[2]}\b", code)
+            assert known, f"there is no {name} in docker_flask/"
+
+
 # --- messages ------------------------------------------------------------------------------
 
 
