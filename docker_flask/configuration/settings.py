@@ -55,70 +55,71 @@ class Settings:
     app_module: str | None = setting(
         kinds.wsgi_callable(),
         None,
-        "The WSGI callable; unset, it is found by `FLASK_APP`, `uwsgi.ini` or the usual names "
-        "(`app`, `application`, `create_app`, `make_app` in `app.py`, `wsgi.py`, `main.py` or a "
+        "The WSGI callable; unset: found by `FLASK_APP`, `uwsgi.ini` or the usual names (`app`,"
+        " `application`, `create_app`, `make_app` in `app.py`, `wsgi.py`, `main.py` or a "
         "package).",
     )
     flask_app: str | None = setting(
         kinds.flask_app(),
         None,
-        "The same as Flask writes it: `hello`, `path/to/hello.py:create_app()`.",
+        "The same in Flask's notation: `hello`, `path/to/hello.py:create_app()`.",
     )
     uwsgi_ini: str | None = setting(
         kinds.existing_file(),
         None,
-        "A file of uWSGI's in which `module` or `wsgi-file` names the WSGI callable; unset, "
+        "A file for uWSGI whose `module` or `wsgi-file` names the WSGI callable; unset: "
         "`uwsgi.ini` beside the application.",
     )
     app_server: str = setting(
         kinds.word("uwsgi", "gunicorn", "granian"),
         APP_SERVER,
-        "The application server behind nginx. `gunicorn` and `granian` have to stand in "
+        "The application server behind nginx. `gunicorn` and `granian` must be in "
         "`requirements.txt`.",
     )
     worker_class: str | None = setting(
         kinds.word("sync", "gthread", "gevent"),
         None,
-        "How a worker takes requests: `sync` one at a time, `gthread` in `THREADS` threads, "
-        "`gevent` (has to stand in `requirements.txt`) in up to 1,000 greenlets; unset, as "
-        "`THREADS` says.",
+        "How a worker handles requests: `sync` one at a time, `gthread` in `THREADS` threads, "
+        "`gevent` (must be in `requirements.txt`) in up to 1,000 greenlets; unset: as `THREADS`"
+        " says.",
     )
     web_concurrency: int = setting(
         kinds.whole_number(1, 1024),
         sizing.max_workers,
-        "Most worker processes, as the memory allows; unset, 4 a CPU that the container may use, "
-        "or 16 if `THREADS` says how many threads they have.",
+        "Maximum of worker processes, if the memory allows; unset: 4 a CPU that the container "
+        "may use, or 16 if `THREADS` is set.",
         ("UWSGI_PROCESSES",),
     )
     uwsgi_cheaper: int = setting(
         kinds.whole_number(0, 1023),
         sizing.min_workers,
-        "Fewest workers, kept while no request waits for one; 0 keeps all. Unset, one a CPU, but "
-        "two at least, or all of `WEB_CONCURRENCY` if that is set.",
+        "Minimum of worker processes, which also run without load; 0 always runs all. Unset: "
+        "one a CPU, at least two, or all of `WEB_CONCURRENCY` if that is set.",
     )
     threads: int | None = setting(
         kinds.whole_number(1, 256),
         None,
-        "Threads in each worker; unset, one, and up to 128 while requests wait and CPUs do not, "
-        "where nothing is set that says how many workers there are, or which.",
+        "Threads in each worker; unset: one, or up to 128 while requests wait and CPUs are "
+        "idle, if no setting decides the number or the class of the workers.",
     )
     preload: bool = setting(
         kinds.switch(),
         "0",
-        "Load the application once and fork the workers from it: they share its memory, but also "
-        "the connections it opens at import; threads that it starts there run in no worker.",
+        "Load the application once and fork the workers from it. They share its memory, but "
+        "also the connections that it opens at import; threads that it starts at import run in "
+        "no worker.",
     )
     max_requests: int = setting(
         kinds.whole_number(0, 100_000_000),
         "0",
-        "Requests after which a worker is replaced, against leaks; by chance up to half as many "
-        "earlier, so that not all workers go at once. 0 for never.",
+        "Requests after which a worker is replaced, against leaks; at random up to half as many"
+        " earlier, so that not all workers are replaced together. 0 for never.",
     )
     max_worker_memory: str = setting(
         kinds.size(minimum="32m"),
         "0",
-        "Resident memory, as `200m`, above which a worker is replaced once it has answered. 0 for "
-        "no limit.",
+        "Resident memory, as `200m`, above which a worker is replaced after its current "
+        "response. 0 for no limit.",
     )
     request_timeout: float = setting(
         kinds.seconds(1, 86400),
@@ -131,50 +132,51 @@ class Settings:
     drain_delay: float = setting(
         kinds.seconds(0, 300),
         "1",
-        "Seconds that a stopping container with open connections still takes requests, while it "
-        "tells its clients to connect anew.",
+        "Seconds in which a stopping container with open connections still accepts requests, "
+        "and asks its clients to connect elsewhere.",
     )
     graceful_timeout: float = setting(
         kinds.seconds(0, 3600),
         "8",
-        "Seconds from the stop signal until requests still running are cut. Docker kills at 10: "
-        "raise `docker stop -t` with it.",
+        "Seconds from the stop signal until running requests are cut. Docker kills at 10: raise"
+        " `docker stop -t` with it.",
     )
     max_upload: str = setting(
         kinds.size(),
         "0",
-        "Largest request body, as `50m`; 0 for no limit. More is answered with 413.",
+        "Largest request body, as `50m`; 0 for no limit. A larger one gets 413.",
         ("NGINX_MAX_UPLOAD",),
     )
     sendfile: bool = setting(
         kinds.switch(),
         "1",
-        "Files that the application answers with (`send_file`) are sent by nginx, not by a worker.",
+        "nginx, not a worker, sends the files that the application answers with (`send_file`).",
     )
     response_cache: str = setting(
         kinds.size_or_off(minimum="1m", usual="64m"),
         "64m",
-        "Most that nginx keeps of the pages that the application lets everybody share, at most a "
-        "quarter of what is free on that disk; `off` for nothing.",
+        "Maximum size of nginx's cache of responses that the application marks as public, at "
+        "most a quarter of the free disk space; `off` for no cache.",
     )
     trusted_proxies: tuple[str, ...] | None = setting(
         kinds.networks(),
         None,
-        "Addresses and networks of the proxies in front, whose `X-Forwarded-*` headers count, as "
-        "`203.0.113.7, 10.0.0.0/8`; `private` stands for all private, loopback and link-local "
-        "ones.",
+        "Addresses and networks of the proxies in front whose `X-Forwarded-*` headers are "
+        "trusted, as `203.0.113.7, 10.0.0.0/8`; `private` means all private, loopback and link-"
+        "local addresses.",
     )
     static_url: str | None = setting(
         kinds.url_prefix(),
         None,
-        "Prefix of the static files that nginx serves; unset, that of the Flask application. Set "
-        "but empty, the application serves its files itself.",
+        "Prefix of the static files that nginx serves; unset: the prefix of the Flask "
+        "application. Set but empty: the application serves its static files itself.",
         empty="",
     )
     static_path: str | None = setting(
         kinds.static_folder(),
         None,
-        "Their folder; unset, that of the Flask application, or `static` beside any other.",
+        "Folder of the static files; unset: the folder of the Flask application, or `static` "
+        "beside another WSGI application.",
     )
     static_index: bool = setting(
         kinds.switch(), "0", "Answer `/` with `index.html` of that folder."
@@ -182,29 +184,30 @@ class Settings:
     static_max_age: int | None = setting(
         kinds.whole_number(0, static_files.MAX_AGE_LIMIT),
         None,
-        "Seconds for which a browser need not ask for a static file again; unset, what "
-        "`SEND_FILE_MAX_AGE_DEFAULT` of the Flask application says.",
+        "Seconds for which a browser may use a static file without asking again; unset: "
+        "`SEND_FILE_MAX_AGE_DEFAULT` of the Flask application.",
     )
     nginx_worker_processes: int | str = setting(
         kinds.whole_number_or_auto(1, 1024),
         sizing.nginx_workers,
-        "Processes of nginx; `auto` for one a CPU that the container may use, unset, one for four.",
+        "Processes of nginx; `auto` for one a CPU that the container may use; unset: one for "
+        "four CPUs.",
     )
     nginx_worker_connections: int | None = setting(
         kinds.whole_number(64, 1_000_000),
         None,
-        "Connections of each nginx process, as its open files allow: two a request, one an idle "
-        "client; unset, 4,096 beside those of the requests that may wait.",
+        "Connections of each nginx process, if its open files allow: two a request, one an idle"
+        " client; unset: 4,096 and those of the requests that may wait.",
     )
     nginx_worker_open_files: int = setting(
         kinds.whole_number(128, 1_000_000),
         sizing.open_files,
-        "Open files of each nginx process, as the container allows.",
+        "Open files of each nginx process, if the container allows.",
     )
     access_log: bool | str = setting(
         kinds.switch("json"),
         "1",
-        "Write a line for each request to the log; `json` for one that is a JSON object.",
+        "Write a line for each request to the log; `json` for JSON objects.",
     )
     install_on_start: bool = setting(
         kinds.switch(),
@@ -214,13 +217,13 @@ class Settings:
     debug_hosts: tuple[str, ...] | None = setting(
         kinds.host_names(),
         None,
-        "Host names, divided by commas, by which the debugger's consoles may be used, beside "
-        "`localhost` and `127.0.0.1`; `.lan` allows all names below it.",
+        "Host names, separated by commas, under which the debugger's consoles may be used, "
+        "beside `localhost` and `127.0.0.1`; `.lan` allows all names below it.",
     )
     werkzeug_debug_pin: str | None = setting(
         kinds.debugger_pin(),
         None,
-        "PIN of the debugger; unset, a new one at each start; `off` for none.",
+        "PIN of the debugger; unset: a new one at each start; `off` for none.",
     )
 
     @property

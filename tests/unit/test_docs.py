@@ -215,3 +215,13 @@ def test_lines_of_the_log_are_those_of_the_code(page: Path) -> None:
     ]
     for line in re.findall(r"^docker-flask: (.+)$", page.read_text(), re.MULTILINE):
         assert any(re.search(pattern, line) for pattern in patterns), line
+
+
+# --- plain English -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *DOCS.glob("*.md")], ids=named)
+def test_phrases_that_are_hard_to_translate(page: Path) -> None:
+    phrases = r"anew|serves? on|was said|is said|says so|so many|such a one|sees? to it|is no good"
+    others = r"none that|somebody|whoever|of its own accord|not so|has them not"
+    assert not re.findall(rf"(?i)\b(?:{phrases}|{others})\b", page.read_text())
