@@ -8,9 +8,9 @@ import sys
 import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from docker_flask import notify
+from docker_flask.discovery import loaded_modules
 
 # Nobody edits installed packages.
 _PACKAGES = re.compile(r"/(site|dist)-packages(/|$)")
@@ -35,20 +35,12 @@ class LoadedFiles:
         self._modules = len(sys.modules)
         # A folder that contains Python itself, such as /, is no folder of source.
         folders = [f for f in sys.path if os.path.isdir(f) and not _within([f], sys.prefix)]
-        for place in [*folders, *_files(list(sys.modules.values()))]:
+        for place in [*folders, *loaded_modules.files()]:
             path = os.path.abspath(place)
             known = _within(self._watched, path) and (os.path.isdir(path) or path.endswith(".py"))
             if not known and not _within(_INSTALLED, path) and not _PACKAGES.search(path):
                 self._watched.append(path)
                 notify.send(self._notify_fd, "source", path)
-
-
-def _files(modules: Iterable[Any]) -> Iterable[str]:
-    for module in modules:
-        # Not by getattr(): a module that loads itself lazily would load.
-        file = getattr(module, "__dict__", {}).get("__file__")
-        if isinstance(file, str):
-            yield file
 
 
 def _within(folders: Iterable[str], path: str) -> bool:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from docker_flask.discovery import loaded_modules
 from docker_flask.discovery.callables import is_flask
 from docker_flask.static_files import DEFAULT_URL, URL, StaticFiles
 from docker_flask.worker_options import WorkerOptions
@@ -121,8 +121,4 @@ def _refuse_source(folder: str, root: Path) -> None:
 
 
 def _folders_of_modules() -> Iterable[str]:
-    for module in list(sys.modules.values()):
-        # Not by getattr(): some modules then import missing submodules.
-        file = getattr(module, "__dict__", {}).get("__file__")
-        if isinstance(file, str):
-            yield os.path.dirname(os.path.abspath(file))
+    return (os.path.dirname(os.path.abspath(file)) for file in loaded_modules.files())
