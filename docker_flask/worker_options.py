@@ -49,7 +49,8 @@ class WorkerOptions(_Options):
     load_lock: str = ""
 
     # --- Limits: seconds, requests, bytes.
-    # When the watchdog ends a worker, after nginx has responded (configuration/timeouts.py).
+    request_timeout: float = 60.0
+    # Seconds until the watchdog acts: later than nginx responds (configuration/timeouts.py).
     watchdog: float = 60.7
     max_requests: int = 0
     max_worker_memory: int = 0

@@ -89,6 +89,7 @@ class Generation:
             uwsgi_ini=settings.uwsgi_ini or "",
             preload=settings.preload,
             load_lock=str(self._runtime / "load.lock") if load_one_by_one else "",
+            request_timeout=self.plan.timeouts.request,
             watchdog=self.plan.timeouts.watchdog,
             max_requests=settings.max_requests,
             max_worker_memory=in_bytes(settings.max_worker_memory),

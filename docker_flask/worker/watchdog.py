@@ -29,10 +29,13 @@ LINGER = 2.0
 class Watchdog:
     """Watches the requests of a worker in a thread of its own.
 
-    timeout: seconds that the application may be silent within a request. The time that a client
-    takes to receive data does not count. A worker with a request over the timeout ends: first the
-    worker waits, and serves, while a client is slow to receive. Then the worker takes no more
-    requests, and completes those of its other threads. Each step lasts at most the timeout.
+    timeout: REQUEST_TIMEOUT. limit: seconds that the application may be silent within a request,
+    a little more than the timeout. The time that a client takes to receive data does not count.
+
+    A worker with a request over the limit ends: first the worker waits, and serves, while a client
+    is slow to receive. Then the worker takes no more requests, and completes those of its other
+    threads. Each step lasts at most the timeout.
+
     new_threads: creates what adds and removes threads, None if their number is fixed.
 
     active: threads that serve a request. silent_since: when the application started or resumed
@@ -43,6 +46,7 @@ class Watchdog:
     def __init__(
         self,
         timeout: float,
+        limit: float,
         worker: WorkerProcess,
         new_threads: Callable[[], Threads] | None = None,
     ) -> None:
@@ -50,12 +54,13 @@ class Watchdog:
         self.silent_since: dict[int, float] = {}
         self.asleep = False
         self._timeout = timeout
+        self._limit = limit
         self._worker = worker
         self._new_threads = new_threads
         # Locked; `wake` releases it.
         self._alarm = unpatched("_thread", "allocate_lock")()
         self._alarm.acquire()
-        # Threads over the timeout, and the time since when there are any.
+        # Threads over the limit, and the time since when there are any.
         self._overdue: set[int] = set()
         self._overdue_since = 0.0
         # The thread that runs all greenlets.
@@ -120,8 +125,8 @@ class Watchdog:
         return came
 
     def _end_if_overdue(self, now: float, requests: list[tuple[int, float]]) -> None:
-        limit = now - self._timeout
-        overdue = {thread for thread, since in requests if 0 < since < limit}
+        latest = now - self._limit
+        overdue = {thread for thread, since in requests if 0 < since < latest}
         for thread in overdue - self._overdue:
             self._report(thread)
         if not overdue & self._overdue:
@@ -140,7 +145,7 @@ class Watchdog:
         self._worker.retire()
 
     def _set_cpu_timer(self, pause: float) -> None:
-        signal.setitimer(signal.ITIMER_VIRTUAL, self._timeout + pause)
+        signal.setitimer(signal.ITIMER_VIRTUAL, self._limit + pause)
 
     def _report(self, thread: int) -> None:
         frames = sys._current_frames()

@@ -11,7 +11,7 @@ from docker_flask.worker import worker_process
 from docker_flask.worker.watchdog import TICK, Watchdog
 from docker_flask.worker.worker_process import WorkerProcess
 
-TIMEOUT, NOW = 10.0, 1000.0
+TIMEOUT, LIMIT, NOW = 10.0, 10.7, 1000.0
 # Since when the application has been silent; below zero: its client has been receiving.
 HANGING, SENDING = 100.0, -900.0
 
@@ -33,7 +33,7 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> WorkerProcess:
 
 def seconds_until_the_end(worker: WorkerProcess, requests: list[float]) -> float | None:
     """How long the watchdog lets these requests run; None for ever."""
-    watchdog, running = Watchdog(TIMEOUT, worker), list(enumerate(requests))
+    watchdog, running = Watchdog(TIMEOUT, LIMIT, worker), list(enumerate(requests))
     for look in range(int(3 * TIMEOUT / TICK)):
         try:
             watchdog._end_if_overdue(NOW + look * TICK, running)
@@ -64,6 +64,13 @@ def test_when_a_worker_is_ended(
     assert seconds_until_the_end(worker, requests) == seconds
 
 
+def test_the_log_names_the_setting(
+    worker: WorkerProcess, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert seconds_until_the_end(worker, [HANGING]) is not None
+    assert "a request took longer than REQUEST_TIMEOUT=10 seconds; " in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("timeout", [1.0, 60.0])
 def test_it_sleeps_while_there_are_requests_and_while_there_are_none(timeout: float) -> None:
     """Watching costs next to nothing, and a request that comes wakes who watches."""
@@ -74,7 +81,7 @@ def test_it_sleeps_while_there_are_requests_and_while_there_are_none(timeout: fl
         from docker_flask.worker.watchdog import Watchdog
         from docker_flask.worker.worker_process import WorkerProcess
         worker = WorkerProcess(0)
-        watchdog = Watchdog({timeout}, worker)
+        watchdog = Watchdog({timeout}, {timeout}, worker)
         called = Middleware(lambda *_: time.sleep(1), watchdog, Recycling(0, 0, worker))
         threading.Thread(target=watchdog._watch, daemon=True).start()
         time.sleep(1)
