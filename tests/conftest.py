@@ -28,7 +28,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests that share a container in one process, and retry those that are marked."""
+    """Begin with long tests, keep those that share a container in one process, retry the marked."""
+    items.sort(key=seconds_alone, reverse=True)
     for item in items:
         if "module_engine" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
@@ -37,6 +38,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if not retried.args or UNIT_TESTS in item.path.parents:
                 raise pytest.UsageError(f"{item.nodeid}: flaky_timing needs a reason, no unit test")
             item.add_marker(pytest.mark.flaky(reruns=1))
+
+
+def seconds_alone(item: pytest.Item) -> float:
+    """For how long a test may keep one process busy after all others have ended."""
+    timeout = item.get_closest_marker("timeout")
+    shares = "module_engine" in getattr(item, "fixturenames", ())
+    return float(timeout.args[0]) if timeout and not shares else 0.0
 
 
 @pytest.hookimpl(wrapper=True)

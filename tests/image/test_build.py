@@ -21,8 +21,6 @@ import pytest
 
 from tests.support.harness import BASE_IMAGE, CA_BUNDLE, IMAGE, ROOT, Engine, docker_client
 
-pytestmark = pytest.mark.timeout(300)
-
 REBUILT, ADDED_MB = 3.0, 90  # seconds, megabytes: as promised
 CONTEXT = [
     ".dockerignore",
@@ -321,6 +319,7 @@ def steps(log: str) -> dict[str, bool]:
     return {name: number in cached for number, name in names.items()}
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.timed
 def test_a_change_in_the_application_rebuilds_quickly(
     builder: Builder, context: Path, engine: Engine
@@ -338,6 +337,7 @@ def test_a_change_in_the_application_rebuilds_quickly(
     assert container.wait_until_serving("/added-2").text == FRESH
 
 
+@pytest.mark.timeout(300)
 def test_a_change_in_requirements_installs_no_packages_of_the_system_again(
     builder: Builder, context: Path, engine: Engine
 ) -> None:
@@ -360,6 +360,7 @@ def test_a_change_in_requirements_installs_no_packages_of_the_system_again(
     assert sorted(out.lower().splitlines()) == sorted([*LOCKED, "six==1.17.0"])
 
 
+@pytest.mark.timeout(300)
 def test_version(builder: Builder, context: Path, engine: Engine) -> None:
     """In the labels and by `--version`, also of an image that is built on this one."""
     version = (ROOT / "VERSION").read_text().strip()
@@ -376,6 +377,7 @@ def test_version(builder: Builder, context: Path, engine: Engine) -> None:
     assert engine.run(["--version"], image=builder.tag).finish() == ended
 
 
+@pytest.mark.timeout(300)
 def test_versions_that_requirements_asks_for_win_over_the_lock(
     builder: Builder, context: Path, engine: Engine
 ) -> None:
@@ -388,6 +390,7 @@ def test_versions_that_requirements_asks_for_win_over_the_lock(
     assert engine.run(image=builder.tag).wait_until_serving().status_code == 200
 
 
+@pytest.mark.timeout(300)
 def test_a_package_with_another_checksum_is_not_installed(builder: Builder, context: Path) -> None:
     lock = context / "requirements.lock"
     package, hashes = re.search(r"^blinker==.*((?:\n +--hash=.*)+)", lock.read_text(), re.M).group(
@@ -399,6 +402,7 @@ def test_a_package_with_another_checksum_is_not_installed(builder: Builder, cont
         builder.build(context)
 
 
+@pytest.mark.timeout(300)
 def test_both_requirements_files_take_effect(
     builder: Builder, context: Path, engine: Engine
 ) -> None:
@@ -418,6 +422,7 @@ def test_both_requirements_files_take_effect(
     assert (code, out) == (0, "Hello, world!\n")
 
 
+@pytest.mark.timeout(300)
 def test_built_upon(builder: Builder, context: Path, engine: Engine) -> None:
     """FROM docker-flask, with an application and its packages."""
     folder = context / "derived"
@@ -481,6 +486,7 @@ def image_bytes(engine: Engine, tag: str, folder: Path) -> Iterator[tuple[str, b
                 yield member.name, content
 
 
+@pytest.mark.timeout(300)
 def test_nothing_of_the_build_stays_in_the_image(
     builder: Builder, context: Path, engine: Engine, tmp_path: Path
 ) -> None:
