@@ -62,7 +62,7 @@ def start(module_engine: Engine) -> Iterator[Start]:
         if key not in started:
             volumes = {str(APPS / "cache"): {"bind": "/app", "mode": "ro"}}
             env = {"WEB_CONCURRENCY": "2", **(env or {})}
-            container = module_engine.run(env=env, volumes=volumes, **options)
+            container = module_engine.run(env=env, **{"volumes": volumes, **options})
             container.wait_until_serving()
             # From the first page on that is to be shared, nginx looks for them.
             container.get(page("Cache-Control:public, max-age=60"))
@@ -85,6 +85,21 @@ pages = iter(range(10**6))
 def page(*lines: str, **more: str) -> str:
     """The address of a page that nobody has asked for, with these header lines."""
     return f"/page/{next(pages)}?{urlencode([('h', line) for line in lines] + [*more.items()])}"
+
+
+def test_a_location_of_the_users_is_not_cached(start: Start, tmp_path: Path) -> None:
+    snippet = tmp_path / "own.conf"
+    to_application = (
+        "proxy_pass http://application;"
+        if CHOSEN.over_http
+        else "include uwsgi_params; uwsgi_pass application;"
+    )
+    snippet.write_text(f"location /page/ {{ {to_application} }}\n")
+    mount = {str(snippet): {"bind": "/etc/nginx/server.d/own.conf", "mode": "ro"}}
+    service = start(volumes={str(APPS / "cache"): {"bind": "/app", "mode": "ro"}, **mount})
+    path = page(PUBLIC)
+    assert service.call(path) != service.call(path)
+    assert STATUS not in service.get(path).headers
 
 
 def test_nginx_looks_for_pages_once_there_are_any(engine: Engine) -> None:
