@@ -620,6 +620,17 @@ def test_its_pin_is_printed_once_and_stays(
     assert pins(container) == [pin]
 
 
+def test_its_pin_is_new_at_each_start(start: Callable[..., Container]) -> None:
+    container = start()
+    container.docker.restart(timeout=5)
+    wait_for(lambda: len(pins(container)) == 2, 10, "the PIN of the second start")
+    first, second = pins(container)
+    assert first != second
+    container.wait_until_serving(inside=DEBUG_PORT)
+    assert calculate(container, "localhost", first) is None
+    assert calculate(container, "localhost", second) == "42"
+
+
 @pytest.mark.parametrize("pin", ["271-828-182", "off"])
 def test_its_pin_may_be_set(start: Callable[..., Container], pin: str) -> None:
     container = start(env={"WERKZEUG_DEBUG_PIN": pin})
