@@ -26,7 +26,7 @@ from tests.support.harness import (
     Engine,
     wait_for,
 )
-from tests.support.servers import CHOSEN
+from tests.support.servers import CHOSEN, SERVERS
 
 KB, MB = 1 << 10, 1 << 20
 TEXT = b"0123456789" * 1000
@@ -163,6 +163,23 @@ def test_request_headers_of_up_to_64_kb(
     assert status(answer) == 200, answer[:200]
     found = json.loads(body(answer))
     assert {name: found[name] for name in seen} == seen
+
+
+@pytest.mark.parametrize("server", ["gunicorn-gthread", "granian"])
+def test_servers_by_http_take_request_headers_of_128_kb(engine: Engine, server: str) -> None:
+    """In lines of up to 64 KB: all that nginx takes."""
+    container = engine.run(server=SERVERS[server], app=APPS / "http")
+    container.wait_until_serving()
+    service = Service(container, PRODUCTION_PORT)
+
+    def statuses(*sizes: int) -> int:
+        lines = [f"X-{number}: {'x' * size}" for number, size in enumerate(sizes)]
+        return status(service.exchange(message("/headers", *lines)))
+
+    assert statuses(62_000) == statuses(62_000, 62_000) == 200
+    assert statuses(*[1500] * 80) == 200
+    assert statuses(66_000) == statuses(62_000, 62_000, 62_000) == 400
+    service.client.close()
 
 
 def test_request_headers_of_16_kb_in_debug_mode(start: Start) -> None:
