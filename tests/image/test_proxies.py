@@ -5,13 +5,24 @@ The test itself plays the proxy; its address, as containers see it, is a private
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.support.harness import DEBUG, DEBUG_PORT, PRODUCTION_PORT, Container, Engine
+from tests.support.harness import (
+    BASE_IMAGE,
+    DEBUG,
+    DEBUG_PORT,
+    PRODUCTION_PORT,
+    ROOT,
+    Container,
+    Engine,
+)
 
 MODES = {"production": ([], PRODUCTION_PORT), "debug": (DEBUG, DEBUG_PORT)}
 CLIENT, STRANGER = "203.0.113.9", "198.51.100.7"
@@ -309,3 +320,66 @@ def test_everybody_is_not_allowed(engine: Engine, command: list[str]) -> None:
     assert code == 78
     assert err.startswith("docker-flask: TRUSTED_PROXIES='10.0.0.0/8 *' is not allowed: addresses")
     assert len(err.splitlines()) == 1
+
+
+# What docs/behind-a-proxy.md has of a proxy's configuration stands in place of EXAMPLE.
+PROXIES = {
+    "Caddy": (
+        "caddy run --adapter caddyfile --config",
+        ":80 {\n handle_path /shop/* {\n  reverse_proxy ADDRESS {\nEXAMPLE\n}\n }\n}\n",
+    ),
+    "nginx": (
+        "nginx -g 'daemon off;' -c",
+        "events {}\nhttp { server { location /shop/ {\n"
+        "proxy_pass http://ADDRESS/;\nEXAMPLE\n} } }\n",
+    ),
+}
+
+
+def example(proxy: str) -> str:
+    """The lines that the documentation has for a proxy."""
+    page = (ROOT / "docs/behind-a-proxy.md").read_text()
+    found = re.search(rf"^In {proxy}'s .*?```\n(.*?)```", page, re.MULTILINE | re.DOTALL)
+    assert found, f"no example for {proxy}"
+    return found[1]
+
+
+@pytest.fixture(scope="module")
+def proxies(module_engine: Engine) -> Iterator[str]:
+    """An image with the proxies of the distribution."""
+    install = "apt-get update -qq && apt-get install -qq -y --no-install-recommends caddy nginx"
+    builder = module_engine.run(["bash", "-c", install], image=BASE_IMAGE)
+    assert builder.wait_for_exit(120) == 0, builder.logs()
+    image = builder.docker.commit()
+    yield image.id
+    module_engine.remove_containers()
+    module_engine.client.images.remove(image.id, force=True)
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_the_documented_proxies(
+    module_engine: Engine, by_trust: dict[str, Served], proxies: str, tmp_path: Path, proxy: str
+) -> None:
+    served = by_trust["private"]
+    command, text = PROXIES[proxy]
+    address = served.container.docker.attrs["NetworkSettings"]["IPAddress"]
+    file = tmp_path / "proxy.conf"
+    file.write_text(
+        text.replace("ADDRESS", f"{address}:{served.inside}").replace("EXAMPLE", example(proxy))
+    )
+    container = module_engine.run(
+        ["bash", "-c", f"exec {command} /proxy.conf"],
+        image=proxies,
+        volumes={str(file): {"bind": "/proxy.conf", "mode": "ro"}},
+    )
+    # Whatever a client claims, the proxy says it otherwise.
+    claims = {"For": CLIENT, "Proto": "https", "Host": "evil", "Port": "81", "Prefix": "/evil"}
+    headers = {"Host": HOST, **{f"X-Forwarded-{name}": value for name, value in claims.items()}}
+    container.wait_until_serving("/shop/echo")
+    seen = container.get("/shop/echo", headers=headers).json()
+    assert seen["client"] == container.docker.attrs["NetworkSettings"]["Gateway"]
+    assert seen["url"] == f"http://{HOST}/shop/echo"
+    assert seen["static"] == "/shop/static/style.css"
+    assert container.get("/shop/static/style.css", headers=headers).text == STYLE
+    assert container.get("/shop/leave", headers=headers).headers["Location"] == seen["url"]
