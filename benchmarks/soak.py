@@ -24,7 +24,7 @@ from typing import Any
 from tests.support.harness import Engine, wait_for
 from tests.support.judge.record import Verdicts, upper_bound
 from tests.support.judge.result import Result
-from tests.support.loss import Service
+from tests.support.loss import Service, written_memory
 
 ROOT = Path(__file__).parents[1]
 
@@ -283,9 +283,7 @@ def note(mixed: Mixed, at: float, result: Result, service: Service) -> None:
     memory = service.container.docker.stats(stream=False)["memory_stats"]
     mixed.seconds.append(at)
     mixed.memory.append(memory["usage"] / 1e6)
-    # cgroup v1 and v2 call it differently.
-    anonymous = memory["stats"].get("total_rss", memory["stats"].get("anon", 0))
-    mixed.anonymous.append(anonymous / 1e6)
+    mixed.anonymous.append(written_memory(service.container) / 1e6)
     mixed.median.append(result.percentile(50) or 0.0)
     mixed.p99.append(result.percentile(99) or 0.0)
     for verdict, count in result.counts.items():

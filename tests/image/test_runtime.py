@@ -30,7 +30,7 @@ from tests.support.harness import (
     trusting,
     wait_for,
 )
-from tests.support.loss import Service
+from tests.support.loss import Service, written_memory
 
 APP = APPS / "runtime"
 WORKERS, THREADS = 3, 3
@@ -158,13 +158,6 @@ def test_preloaded_workers_share_memory(container: Container, preloaded: Contain
         used.append(written_memory(each))
     print("MiB of memory, loaded in each worker and once:", [size >> 20 for size in used])
     assert used[1] < used[0] - (WORKERS - 1) * (BALLAST << 20) * 0.9
-
-
-def written_memory(container: Container) -> int:
-    """Bytes that the container's processes have written, as its cgroup counts them."""
-    answer = container.docker.stats(stream=False, one_shot=True)
-    statistics = answer["memory_stats"]["stats"]
-    return int(statistics.get("anon", statistics.get("total_rss")))
 
 
 def test_a_background_thread_runs(container: Container) -> None:

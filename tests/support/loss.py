@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -10,13 +11,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.support.harness import ROOT, Container, Engine
+from tests.support.harness import ROOT, Container, Engine, wait_for
 from tests.support.judge.netns import command_in_netns
 from tests.support.judge.record import Verdicts, ids_in_log, judge, read_record
 from tests.support.judge.result import Result
 from tests.support.servers import CHOSEN, Server
 
 JUDGE_APP = Path(__file__).parent / "judge/app.py"
+
+
+def written_memory(container: Container) -> int:
+    """Bytes that a container's processes have written, by either version of control groups."""
+    counts = container.docker.stats(stream=False, one_shot=True)["memory_stats"]["stats"]
+    return int(counts.get("anon", counts.get("total_rss")))
 
 
 class Load:
@@ -121,6 +128,18 @@ class Service:
         assert merged.counts["client_error"] == 0, merged.counts
         return verdicts
 
+    def kill(self, pid: int) -> tuple[float, float]:
+        """SIGKILL a process inside; returns when, and when it was gone (s, time.monotonic())."""
+        (host,) = (
+            int(row[0])
+            for row in self.container.docker.top(ps_args="-eo pid")["Processes"]
+            if _number_inside(row[0]) == pid
+        )
+        begun = time.monotonic()
+        os.kill(host, signal.SIGKILL)
+        wait_for(lambda: _is_gone(host), 5, f"process {pid} to end", every=0.001)
+        return begun, time.monotonic()
+
     def processes(self, role: str) -> list[int]:
         """Pids inside the container of the processes of a role: a key of `titles`."""
         script = (
@@ -136,3 +155,20 @@ class Service:
         numbers = " ".join(map(str, pids))
         code, output = self.container.execute("bash", "-c", f"kill -{name} {numbers}")
         assert code == 0, output
+
+
+def _number_inside(pid: str) -> int | None:
+    """The number of a process in the innermost container that it runs in."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return None
+    return int(next(line for line in status.splitlines() if line.startswith("NSpid:")).split()[-1])
+
+
+def _is_gone(pid: int) -> bool:
+    """True once a process has ended; its connections are closed by then."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
