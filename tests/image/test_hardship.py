@@ -12,9 +12,10 @@ import httpx
 import pytest
 from docker.errors import APIError
 
+from benchmarks.measure import Cgroup
 from tests.support.harness import IMAGE, Container, Engine, wait_for
 from tests.support.judge.result import Result
-from tests.support.loss import Service
+from tests.support.loss import Service, written_memory
 
 # 1073741816 is what some engines hand out. The engine can go up to the kernel's limit, or, where
 # even root has no CAP_SYS_RESOURCE, up to the limit that it was started with.
@@ -23,8 +24,6 @@ CAPABILITIES = re.search(r"^CapBnd:\s*(\w+)$", Path("/proc/self/status").read_te
 MAY_RAISE = bool(CAPABILITIES and int(CAPABILITIES[1], 16) >> 24 & 1)
 OWN_MOST_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 MOST_FILES = min(1073741816, KERNEL_MOST_FILES if MAY_RAISE else OWN_MOST_FILES)
-# Two speeds measured one after the other on a machine that others use, too: the best of these.
-ROUNDS = 3
 ENTRY = "/opt/docker-flask/entry-point.sh"
 
 
@@ -38,36 +37,63 @@ def test_load_beyond_capacity(engine: Engine, tmp_path: Path) -> None:
     # Half a CPU, so that the client can offer twice what the container can carry.
     service = Service(engine, tmp_path, nano_cpus=500_000_000, env={"ACCESS_LOG": "0"})
     service.container.wait_until_serving()
-    shares = []
-    for _ in range(ROUNDS):
-        with service.load(mode="new", connections=64) as running:
-            time.sleep(4)
-            peak = running.finish()
-        capacity = goodput(peak, 1, 3)
-        with service.load(mode="new", rate=int(2 * capacity), timeout=30) as running:
-            time.sleep(6)
-            over = running.finish(60)
-        with service.load(mode="new", rate=100, seconds=3) as running:
-            after = running.wait(30)
-        carried = goodput(over, 1, 5)
-        print(f"capacity {capacity:.0f}/s, goodput at twice that {carried:.0f}/s", over.counts)
-        assert over.counts["5xx"] == 0
-        assert over.counts["reset_sent"] == over.counts["timeout"] == 0
-        assert healthy(after)
-        shares.append(carried / capacity)
-        if shares[-1] >= 0.9:
-            break
-    assert max(shares) >= 0.9
+    with service.load(mode="new", connections=64) as running:
+        peak = Window(service)
+        alone = running.finish()
+    capacity = peak.answers(alone) / (peak.end - peak.begun)
+    with service.load(mode="new", rate=int(2 * capacity), timeout=30) as running:
+        rush = Window(service)
+        over = running.finish(60)
+    with service.load(mode="new", rate=100, seconds=3) as running:
+        after = running.wait(30)
+    # By the processor time that they cost: others use the machine, too, and how much they leave
+    # to the container changes from one second to the next.
+    share = (rush.answers(over) / rush.cpu) / (peak.answers(alone) / peak.cpu)
+    print(f"capacity {capacity:.0f}/s; of it at twice the load: {share:.0%}", over.counts)
+    assert over.counts["503_retry_after"] > 0, "the load was not too much"
+    assert over.counts["ok"] + over.counts["503_retry_after"] == sum(over.counts.values())
+    assert healthy(after)
+    assert share >= 0.9
 
 
-def goodput(result: Result, start: float, end: float) -> float:
-    """Good answers a second, between two times (s) since the first request."""
-    first = min(record.start for record in result.records)
-    answered = (r for r in result.records if r.verdict == "ok" and start < r.end - first < end)
-    return sum(1 for _ in answered) / (end - start)
+class Window:
+    """Four seconds of a steady load, after its first: when, and the container's CPU seconds."""
+
+    def __init__(self, service: Service) -> None:
+        time.sleep(1)
+        cgroup = Cgroup(service.container.pid)
+        self.begun, before = time.monotonic(), cgroup.cpu()
+        time.sleep(4)
+        self.end, self.cpu = time.monotonic(), cgroup.cpu() - before
+
+    def answers(self, result: Result) -> int:
+        """How many good answers came meanwhile."""
+        return sum(r.verdict == "ok" and self.begun < r.end < self.end for r in result.records)
 
 
 @pytest.mark.alone
+def test_1024_may_wait_and_the_next_one_gets_503(engine: Engine, tmp_path: Path) -> None:
+    service = Service(engine, tmp_path, env={"WEB_CONCURRENCY": "1", "THREADS": "1"})
+    service.container.wait_until_serving()
+    # One that is worked on, and those that wait; nobody is answered.
+    with service.load("/hang", connections=1025, requests=1025, timeout=10) as running:
+        wait_for(lambda: connections(service.container) == 1025, 9, "all to be connected")
+        time.sleep(1)
+        next_one = service.container.get()
+        result = running.wait(20)
+    assert next_one.status_code == 503
+    assert int(next_one.headers["Retry-After"]) > 0
+    assert result.counts["timeout"] == 1025
+
+
+def connections(container: Container) -> int:
+    """How many connections clients have to port 80 of a container."""
+    rows = [
+        line.split() for line in Path(f"/proc/{container.pid}/net/tcp").read_text().splitlines()
+    ]
+    return sum(row[1].endswith(":0050") and row[3] == "01" for row in rows)
+
+
 def test_nobody_waits_for_the_answers_to_those_who_left(engine: Engine, tmp_path: Path) -> None:
     service = Service(engine, tmp_path, nano_cpus=500_000_000)
     service.container.wait_until_serving()
@@ -217,7 +243,8 @@ def test_a_full_disk_cuts_no_answer(engine: Engine, tmp_path: Path) -> None:
     small = httpx.post(url, content=b"x" * 1000)
     assert small.status_code == 200
     large = httpx.post(url, content=b"x" * 8_000_000, timeout=20)
-    assert large.status_code in (413, 500, 507)
+    assert large.status_code == 500
+    assert "No space left on device" in service.container.logs()
     download = service.container.get("/bytes?n=20000000", timeout=30)
     assert download.status_code == 200
     assert len(download.content) > 20_000_000
@@ -256,5 +283,5 @@ def test_tight_limits(
     ]
     assert len(warnings) == (1 if warning else 0)
     assert warning in "".join(warnings)
-    memory = service.container.docker.stats(stream=False)["memory_stats"]["stats"]["total_rss"]
+    memory = written_memory(service.container)
     assert memory < 400 << 20, f"{memory >> 20} MiB of {IMAGE}"
