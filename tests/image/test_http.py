@@ -331,6 +331,11 @@ def test_a_body_that_nobody_reads(service: Service) -> None:
         assert (answer.status_code, answer.json()) == (401, {"error": "not for you"})
 
 
+def test_an_upload_of_2_mb_arrives_whole(service: Service) -> None:
+    """Twice what nginx takes by itself."""
+    assert service.post("/length", b"x" * 2_000_000).json() == {"length": 2_000_000}
+
+
 def test_a_chunked_upload_arrives_whole(service: Service) -> None:
     chunks = (b"x" * 100_000 for _ in range(30))
     answer = service.post("/length", chunks)

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import re
+import secrets
+import socket
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from docker.errors import APIError
 
-from tests.support.harness import DEBUG, DEBUG_PORT, NO_TLS, Container, Engine, wait_for
+from tests.support.harness import (
+    DEBUG,
+    DEBUG_PORT,
+    IMAGE,
+    NO_TLS,
+    ROOT,
+    Container,
+    Engine,
+    wait_for,
+)
 
 START, STOP, GONE = 1.0, 1.5, 1.0  # seconds, as promised
 SERVICE_USER = "33"  # www-data on Debian and Ubuntu
@@ -156,9 +169,13 @@ def test_listen_port(engine: Engine, app_folder: Path, name: str) -> None:
     assert container.wait_until_serving(inside=8080).text == "hello"
 
 
-@pytest.mark.parametrize("user", ["12345", "12345:54321"])
-def test_any_user(engine: Engine, user: str) -> None:
-    container = engine.run(user=user)
+@pytest.mark.parametrize(
+    "options",
+    [{"user": "12345"}, {"user": "12345:54321"}, {"user": "12345", "read_only": True}],
+    ids=["user", "user and group", "read-only"],
+)
+def test_any_user(engine: Engine, options: dict[str, Any]) -> None:
+    container = engine.run(**options)
     smoke(container)
     assert {uid for uid, _ in processes(container)} == {"12345"}
     assert '"GET /no-such-page HTTP/1.1" 404' in container.wait_for_log("/no-such-page")
@@ -301,6 +318,27 @@ def test_a_long_start_is_503_and_then_200(engine: Engine, app_folder: Path) -> N
     assert set(seen) == {503, 200}
     # Nobody is sent back to the answer of the start.
     assert {container.get().status_code for _ in range(50)} == {200}
+
+
+# --- make up -------------------------------------------------------------------------------
+
+
+def test_make_up_names_a_port_that_is_taken(engine: Engine) -> None:
+    name = f"docker-flask-test-{secrets.token_hex(4)}"
+    with socket.create_server(("0.0.0.0", 0)) as other:
+        port = other.getsockname()[1]
+        result = subprocess.run(
+            [ROOT / "tools/up", IMAGE, name, str(port)],
+            capture_output=True,
+            text=True,
+            timeout=50,
+            check=False,
+        )
+    assert (result.returncode, result.stdout) == (1, "")
+    words = f"port {port} is taken; choose another: make up PORT={port + 1}"
+    assert result.stderr == f"docker-flask: {words}\n"
+    assert not engine.client.containers.list(all=True, filters={"name": name})
+    engine.client.volumes.get(f"{name}-data").remove()
 
 
 # --- stop ------------------------------------------------------------------------------------
