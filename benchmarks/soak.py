@@ -35,6 +35,7 @@ KEPT = {"mode": "keepalive", "connections": 32}
 # Tries on one container, before the next: a container gives up after five deaths in a minute.
 DEATHS_A_CONTAINER = 5
 MOST_TURNED_AWAY = 16  # clients that one stop may answer with 503
+NOT_COUNTED = -1  # in results that are older than the count
 
 
 @dataclass
@@ -63,9 +64,10 @@ class Tally:
     def row(self) -> str:
         """One line of the report's table."""
         bound = upper_bound(self.lost, self.requests) if self.requests else 1.0
+        turned_away = "-" if self.turned_away == NOT_COUNTED else self.turned_away
         return (
             f"| {self.name} | {self.tries} | {self.requests} | {self.lost} | {self.run_twice} "
-            f"| {self.turned_away} | {self.never_accepted} | {bound:.1e} | {len(self.failures)} |"
+            f"| {turned_away} | {self.never_accepted} | {bound:.1e} | {len(self.failures)} |"
         )
 
 
@@ -352,7 +354,10 @@ class Results:
         self._folder = folder
         self._file = folder / "results.json"
         kept = json.loads(self._file.read_text()) if self._file.exists() else {}
-        self.rows = {name: Tally(**row) for name, row in kept.get("rows", {}).items()}
+        self.rows = {
+            name: Tally(**{"turned_away": NOT_COUNTED, **row})
+            for name, row in kept.get("rows", {}).items()
+        }
         self.mixed = Mixed(**kept.get("mixed", {}))
         self.remark = kept.get("remark", "")
 
