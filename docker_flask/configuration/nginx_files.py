@@ -22,18 +22,18 @@ from docker_flask.configuration.origin import FileValue
 from docker_flask.paths import NGINX_SOCKET
 from docker_flask.runtime_folder import point
 
-# Relative paths in a configuration start here, as everywhere.
+# Relative paths in the user's files start here, as in any nginx of the distribution.
 FOLDER = Path("/etc/nginx")
-# A whole configuration, where the images of others have it.
+# A whole configuration; tiangolo/uwsgi-nginx-flask reads this file.
 WHOLE = Path("/app/nginx.conf")
-# Where such a configuration expects the application.
+# The socket of the application in such a configuration.
 USUAL_SOCKET = Path("/tmp/uwsgi.sock")
-# Directives of nginx.conf that may stand several times at one level: a snippet's come beside them.
+# nginx allows several of these at one level: those of a snippet are added to the image's.
 _SEVERAL = {
     *("add_header", "include", "limit_conn", "limit_conn_zone", "log_format", "set_real_ip_from"),
     *("uwsgi_param", "uwsgi_pass_header", "proxy_set_header", "proxy_pass_header"),
 }
-# How requests get to the application.
+# The directives that pass requests to an application.
 _PASS = ("uwsgi_pass", "proxy_pass")
 _APPLICATION = re.compile(rf"(http://)?(application|unix:/*{USUAL_SOCKET}).*")
 _TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -125,7 +125,7 @@ class NginxFiles:
         return list(found)
 
     def settings(self, app_server: str) -> dict[str, FileValue]:
-        """Settings that follow from the files: nginx's timeout is the request's timeout.
+        """Settings that follow from the files: a timeout of nginx is the request's timeout.
 
         app_server: the value of APP_SERVER.
         """
@@ -268,7 +268,7 @@ class NginxFiles:
 
 
 def without(text: str, found: list[Overrides]) -> tuple[str, list[Overrides]]:
-    """A rendered nginx.conf without what snippets set at http level, and what that was."""
+    """A rendered nginx.conf without the directives that snippets replace, and which these are."""
     by_name = {name: file for file, names in found for name in names}
     out = [
         directive
@@ -291,21 +291,21 @@ def _passes(directive: Directive) -> bool:
 
 
 def link_folder(runtime: Path) -> None:
-    """Make relative paths, which nginx looks for beside its configuration, mean what they say."""
+    """Make relative paths lead to /etc/nginx: nginx starts them at the folder of its nginx.conf."""
     for entry in FOLDER.iterdir():
         if entry.name != "nginx.conf":
-            with contextlib.suppress(FileExistsError):  # from the last time
+            with contextlib.suppress(FileExistsError):  # an earlier call made it
                 (runtime / entry.name).symlink_to(entry)
 
 
 def link_socket(target: Path) -> None:
-    """Let the application be found where other images have its socket; raises SettingError."""
+    """Let /tmp/uwsgi.sock lead to the application; raises SettingError."""
     try:
         point(USUAL_SOCKET, str(target))
     except OSError as error:
         raise SettingError(
-            f"{USUAL_SOCKET}, where your nginx configuration expects the application, can't be "
-            f"made: {error.strerror}; give the container a /tmp to write to (--tmpfs /tmp)"
+            f"can't create {USUAL_SOCKET}, which your nginx configuration uses: {error.strerror}; "
+            "make /tmp writable (--tmpfs /tmp)"
         ) from None
 
 
@@ -339,5 +339,5 @@ def encode(text: str) -> bytes:
 
 
 def _seconds(text: str) -> float:
-    """A time as nginx writes it: 90, 90s, 1m30s."""
+    """The seconds of a time in nginx's form: 90, 90s, 1m30s."""
     return sum(int(n) * _SECONDS[unit] for n, unit in re.findall(r"(\d+)(ms|[smhd]?)", text))

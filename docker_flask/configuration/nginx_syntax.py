@@ -1,6 +1,6 @@
-"""nginx's configuration language, as far as it takes to see what a file sets and where.
+"""nginx's configuration language: enough of it to find the directives of a file.
 
-nginx itself judges a file (frontend.py); what is read here has to be right for those that it takes.
+nginx itself decides if a file is valid. This module has to be right about valid files only.
 https://nginx.org/en/docs/beginners_guide.html#conf_structure
 """
 
@@ -24,8 +24,8 @@ _TOKEN = re.compile(
 class Directive:
     """One directive, or the head of a block.
 
-    blocks: the names of those around it, from the outside; begin, end: where it stands in the text,
-    with its semicolon or opening brace.
+    blocks: the names of the blocks around it, the outermost first. begin, end: its position in the
+    text, including its semicolon or opening brace.
     """
 
     name: str
@@ -74,9 +74,9 @@ def is_complete(text: str) -> bool:
 
 
 def replace(text: str, found: list[tuple[Directive, str]]) -> str:
-    """The text with something else in place of these directives, given in their order.
+    """The text with other text in place of these directives, which are in their order.
 
-    Their line breaks stay, so that nginx's complaints name the right line.
+    The line breaks stay, so that nginx's messages name the right line.
     """
     pieces, position = [], 0
     for directive, instead in found:

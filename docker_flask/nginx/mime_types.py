@@ -1,6 +1,6 @@
-"""Prints nginx's `types` as Python knows them, because Flask takes them from there.
+"""Prints the types that Python knows as nginx's `types`, because Flask uses Python's types.
 
-Run when the image is built: `python3 -m docker_flask.nginx.mime_types > mime.types`.
+The build of the image runs it: `python3 -m docker_flask.nginx.mime_types > mime.types`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections import defaultdict
 
 
 def main() -> None:
-    """Print the block `types`."""
+    """Print nginx's block `types`."""
     mimetypes.init()
     extensions: dict[str, set[str]] = defaultdict(set)
     for extension, name in sorted(mimetypes.types_map.items()):

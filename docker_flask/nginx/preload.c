@@ -1,7 +1,8 @@
-/* Loaded into nginx (LD_PRELOAD): for TERM and INT, its answer is to drop the requests that it holds.
-   Only the supervisor ends it, with QUIT, after the last answer; what others send, as
-   `kill -TERM -1` does, is ignored. nginx has no setting for that:
-   https://nginx.org/en/docs/control.html */
+/* A library for nginx (LD_PRELOAD).
+
+   For TERM and INT, nginx drops its requests. So nginx ignores these signals, which others may send
+   (`kill -TERM -1`): only the supervisor stops nginx, with QUIT, which waits for the last response.
+   nginx has no setting for this: https://nginx.org/en/docs/control.html */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <signal.h>
@@ -17,8 +18,8 @@ int sigaction(int number, const struct sigaction *action, struct sigaction *befo
     return original(number, number == SIGTERM || number == SIGINT ? &ignore : action, before);
 }
 
-/* A root that nginx runs as is one that may change neither users nor files' owners (--cap-drop ALL):
-   it must not try, as it does for any root, and dies of. */
+/* If nginx runs as root, that root can change neither users nor owners of files (--cap-drop ALL).
+   nginx would try both and exit, so it must not know that it is root. */
 uid_t geteuid(void)
 {
     uid_t user = getuid();
