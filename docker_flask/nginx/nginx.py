@@ -14,13 +14,15 @@ from docker_flask.configuration import nginx_files
 from docker_flask.configuration.plan import Plan
 from docker_flask.log import log
 from docker_flask.loop import Loop
+from docker_flask.nginx import content
+from docker_flask.nginx.command import command, environment
 from docker_flask.static_files import DEFAULT_URL, NOWHERE, StaticFiles
 from docker_flask.task import TICK, Steps, Until
 
-# The modules that render the configuration are imported where they are used: Jinja takes longer to
+# The module that renders the configuration is imported where it is used: Jinja takes longer to
 # load than everything else here, and the application server loads the application meanwhile.
 if TYPE_CHECKING:
-    from docker_flask.nginx.frontend import Configuration
+    from docker_flask.nginx.configuration import Configuration
 
 # Seconds that nginx may take to end its old workers after a reload.
 TAKEOVER = 2.0
@@ -81,10 +83,8 @@ class Nginx:
 
         number: of the generation.
         """
-        from docker_flask.nginx import frontend
-
         try:
-            frontend.link_static(self._runtime, static, number)
+            content.link_static(self._runtime, static, number)
         except OSError as error:
             log(f"nginx can't serve the static files, so the application serves them: {error}")
             return
@@ -99,23 +99,19 @@ class Nginx:
         number: of the generation that nginx is to reach; tested: an earlier configuration for the
         same plan, which needs no second test if nothing has changed.
         """
-        from docker_flask.nginx import frontend
+        from docker_flask.nginx.configuration import Site, configure
 
         nginx_files.link_folder(self._runtime)
-        return frontend.configure(
-            plan.settings,
-            plan.limits,
-            plan.nginx_files,
-            self._runtime,
-            sockets.addresses(self._listeners),
-            self._static,
-            self.sendfile_location(plan),
-            self.client_header(plan),
-            self._descriptors(),
-            self.cache_size(plan),
-            number if plan.keeps_connections else 0,
-            tested,
+        site = Site(
+            runtime=self._runtime,
+            listen=sockets.addresses(self._listeners),
+            static=self._static,
+            sendfile_location=self.sendfile_location(plan),
+            client_header=self.client_header(plan),
+            cache_size=self.cache_size(plan),
+            kept=number if plan.keeps_connections else 0,
         )
+        return configure(plan, site, self._descriptors(), tested)
 
     # --- its life -----------------------------------------------------------------------------
 
@@ -132,20 +128,14 @@ class Nginx:
 
         An nginx with the user's own configuration can't, so clients wait in the kernel's queue.
         """
-        from docker_flask.nginx import frontend
+        from docker_flask.nginx.configuration import Site, render
 
         if configuration.is_whole:
             log("the application is still loading; clients wait until it is ready")
             return
         log("the application is still loading; clients get 503 until it is ready")
-        text = frontend.render(
-            plan.settings,
-            plan.limits,
-            self._runtime,
-            sockets.addresses(self._listeners),
-            starting=True,
-        )
-        (self._runtime / "nginx.conf").write_text(text)
+        site = Site(self._runtime, sockets.addresses(self._listeners))
+        (self._runtime / "nginx.conf").write_text(render(plan, site, starting=True))
         self._environment = dict(plan.environment)
         self._spawn()
 
@@ -201,9 +191,7 @@ class Nginx:
 
     def forget_pages(self) -> None:
         """Serve none of the cached pages any more."""
-        from docker_flask.nginx import frontend
-
-        frontend.forget_pages(self._runtime)
+        content.forget_pages(self._runtime)
 
     def _take_up(self, configuration: Configuration) -> None:
         """Let nginx start or reload with this configuration from now on."""
@@ -214,14 +202,12 @@ class Nginx:
         os.replace(configuration.file, self._runtime / "nginx.conf")
 
     def _spawn(self) -> None:
-        from docker_flask.nginx import frontend
-
         (self._runtime / paths.NGINX_SOCKET).unlink(missing_ok=True)
         first = process.FIRST_DESCRIPTOR
         inherited = list(range(first, first + len(self._listeners)))
         self.pid = process.spawn(
-            frontend.command(self._runtime / "nginx.conf"),
-            {**self._environment, **frontend.environment(inherited)},
+            command(self._runtime / "nginx.conf"),
+            {**self._environment, **environment(inherited)},
             self._descriptors(),
         )
 

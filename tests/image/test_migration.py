@@ -232,7 +232,7 @@ def test_http_snippet_of_the_image(shop: Container) -> None:
     answer = shop.get("/", inside=8080)
     assert answer.headers["X-Shop"] == "open"
     assert answer.headers["X-Request-ID"]
-    said = "/etc/nginx/conf.d/headers.conf sets sendfile in the image's place"
+    said = "/etc/nginx/conf.d/headers.conf overrides the image's sendfile"
     assert said in shop.logs()
 
 
@@ -311,7 +311,7 @@ def test_whole_nginx_conf(engine: Engine, derive: Derive, options: dict[str, Any
     assert container.get("/teapot", inside=8080).status_code == 418
     assert container.execute("docker-flask", "health") == (0, "")
     log = container.wait_for_log('"GET / HTTP/1.1" 200 whole')
-    assert "docker-flask: nginx runs with /app/nginx.conf" in log
+    assert "docker-flask: using /app/nginx.conf; these settings are ignored: ACCESS_LOG, " in log
     assert "emerg" not in log
     with ThreadPoolExecutor() as pool:
         late = pool.submit(container.get, "/sleep/1.5", inside=8080)
@@ -439,7 +439,7 @@ def test_what_nginx_refuses_ends_the_start(
 ) -> None:
     volumes = mounted(tmp_path, {file: text})
     code, seconds, last = ended(engine.run(app=app, volumes=volumes))
-    assert last == f"docker-flask: nginx can't run so: {complaint}"
+    assert last == f"docker-flask: nginx rejects its configuration: {complaint}"
     assert code == BAD_SETTING
     assert seconds <= REFUSED
 
@@ -664,7 +664,7 @@ def test_more_open_files_than_there_are(engine: Engine, app: Path) -> None:
     container.wait_until_serving()
     log = container.logs()
     for name, value, bound in (("OPEN_FILES", 100000, 2048), ("CONNECTIONS", 9999, 1768)):
-        said = f"NGINX_WORKER_{name}={value} is more than this container's open files allow"
+        said = f"NGINX_WORKER_{name}={value} exceeds this container's limit of open files"
         assert f"{said} (ulimit -n): it is {bound}" in log
     _, text = container.execute("cat", "/run/docker-flask/nginx.conf")
     assert "worker_rlimit_nofile 2048;" in text

@@ -1,4 +1,4 @@
-"""nginx.conf: what becomes of the template."""
+"""nginx's configuration: what nginx.conf and its parts become for settings and limits."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ import pytest
 
 from docker_flask.configuration.kinds import SettingError
 from docker_flask.configuration.limits import Limits
-from docker_flask.configuration.settings import read, resolve
-from docker_flask.nginx import frontend
+from docker_flask.configuration.nginx_files import File, NginxFiles
+from docker_flask.configuration.nginx_syntax import directives as parsed
+from docker_flask.nginx import configuration, content
+from docker_flask.nginx.command import command, environment
+from docker_flask.nginx.configuration import Site
 from docker_flask.sendfile_headers import PUT_BACK
 from docker_flask.static_files import StaticFiles
+from tests.support import plans
 
-TEMPLATE = Path(__file__).parents[2] / "nginx.conf"
+TEMPLATES = Path(__file__).parents[2]
 RUNTIME = Path("/run/somewhere")
 LIMITS = Limits(
     cpus=1.0,
@@ -30,27 +34,22 @@ LIMITS = Limits(
 )
 STATIC = StaticFiles("/static", "/app/static")
 BOTH = ["0.0.0.0:80", "[::]:80"]
+NO_FILES = NginxFiles()
 
 
 def render(
     limits: Limits = LIMITS,
-    template: Path = TEMPLATE,
-    static: StaticFiles | None = STATIC,
+    templates: Path = TEMPLATES,
     starting: bool = False,
-    files: str = "",
-    over_http: str = "",
-    headers_in_server: bool = False,
-    cache: int = 0,
-    kept: int = 0,
-    **environ: str,
+    nginx_files: NginxFiles = NO_FILES,
+    static: StaticFiles | None = STATIC,
+    **more: Any,
 ) -> str:
-    settings = resolve(read(environ), limits).settings
-    return frontend.render(
-        *(settings, limits, RUNTIME, BOTH, static, starting, files, over_http, headers_in_server),
-        template,
-        cache=cache,
-        kept=kept,
-    )
+    """The configuration with these settings (upper case) and fields of Site (lower case)."""
+    environ = {name: value for name, value in more.items() if name.isupper()}
+    site = {name: value for name, value in more.items() if name.islower()}
+    plan = replace(plans.make(limits, **environ), nginx_files=nginx_files)
+    return configuration.render(plan, Site(RUNTIME, BOTH, static, **site), starting, templates)
 
 
 def directives(text: str) -> list[str]:
@@ -67,15 +66,17 @@ def directives(text: str) -> list[str]:
 def test_nothing_of_the_template_is_left(
     starting: bool, static: StaticFiles | None, environ: dict[str, Any]
 ) -> None:
-    text = render(static=static, starting=starting, cache=0 if starting else 1 << 20, **environ)
+    text = render(
+        static=static, starting=starting, cache_size=0 if starting else 1 << 20, **environ
+    )
     assert not re.search(r"{{|}}|{%|%}|{#|None|Undefined", text)
     assert text.count("{") == text.count("}")
     assert text.endswith("}\n")
 
 
 def test_no_part_is_forgotten_and_no_include_of_one_is_left() -> None:
-    folder = TEMPLATE.parent / "docker_flask/nginx"
-    including = [TEMPLATE, folder / "starting.conf", *folder.glob("parts/*.conf")]
+    folder = TEMPLATES / "docker_flask/nginx"
+    including = [TEMPLATES / "nginx.conf", folder / "starting.conf", *folder.glob("parts/*.conf")]
     found = re.findall(r"nginx/parts/(\w+\.conf);", "".join(map(Path.read_text, including)))
     assert set(found) == {file.name for file in folder.glob("parts/*.conf")}
     assert "nginx/parts" not in "\n".join(directives(render()))
@@ -84,7 +85,7 @@ def test_no_part_is_forgotten_and_no_include_of_one_is_left() -> None:
 def test_no_regular_expression_captures() -> None:
     """nginx had a vulnerability with captures and a cache that updates in the background."""
     texts = [
-        render(cache=1 << 20, files="/secret", STATIC_INDEX="1", ACCESS_LOG=log)
+        render(cache_size=1 << 20, sendfile_location="/secret", STATIC_INDEX="1", ACCESS_LOG=log)
         for log in ("1", "json")
     ]
     patterns = [word for text in texts for word in re.findall(r'"(~[^"]*)"', text)]
@@ -94,12 +95,11 @@ def test_no_regular_expression_captures() -> None:
 
 def test_a_misspelt_name_in_the_template_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "docker_flask/nginx/parts").mkdir(parents=True)
-    template = tmp_path / "nginx.conf"
-    template.write_text("include docker_flask/nginx/parts/process.conf;\n")
+    (tmp_path / "nginx.conf").write_text("include docker_flask/nginx/parts/process.conf;\n")
     part = tmp_path / "docker_flask/nginx/parts/process.conf"
     part.write_text("worker_processes {{ nginx_wokers }};")
     with pytest.raises(jinja2.UndefinedError, match="nginx_wokers"):
-        render(template=template)
+        render(templates=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_as_many_wait_as_workers_leave_out_again(workers: str, requests: int) ->
 
 
 def test_files_are_sent_from_a_location_that_no_client_can_ask_for() -> None:
-    lines = directives(render(files="/secret"))
+    lines = directives(render(sendfile_location="/secret"))
     begin = lines.index("location ^~ /secret/ {")
     assert lines[begin + 1] == "internal;"
     for name in PUT_BACK:
@@ -166,14 +166,14 @@ def test_workers_can_send_files() -> None:
 
 
 def test_the_cache_is_bounded_and_can_be_off() -> None:
-    text = render(cache=8 << 20)
+    text = render(cache_size=8 << 20)
     assert f"uwsgi_cache_path {RUNTIME}/cache" in text
     assert "max_size=8192k" in text
     assert not re.search("uwsgi_cache|HTTP_IF_|X-Cache-Status|sharing", render())
 
 
 def test_the_cache_tells_apart_what_proxies_say() -> None:
-    text = render(cache=8 << 20, TRUSTED_PROXIES="10.0.0.0/8")
+    text = render(cache_size=8 << 20, TRUSTED_PROXIES="10.0.0.0/8")
     (key,) = re.findall("uwsgi_cache_key (.*);", text)
     for name in ("proto", "host", "port", "prefix"):
         assert f"\\n$http_x_forwarded_{name}\\n" in key
@@ -185,9 +185,9 @@ def test_pages_are_made_unreadable_to_nginx(tmp_path: Path) -> None:
     (tmp_path / "cache").mkdir()
     page = tmp_path / "cache/page"
     page.write_bytes(b"versions" + b"page")
-    frontend.forget_pages(tmp_path)
+    content.forget_pages(tmp_path)
     assert page.read_bytes() == bytes(8) + b"page"
-    frontend.forget_pages(tmp_path / "nowhere")
+    content.forget_pages(tmp_path / "nowhere")
 
 
 def test_access_log_can_be_off() -> None:
@@ -201,7 +201,7 @@ def test_the_real_peer_decides_who_is_believed() -> None:
 
 
 def test_over_http_nginx_says_no_less() -> None:
-    lines = directives(render(over_http="X-secret"))
+    lines = directives(render(client_header="X-secret"))
     said = "$realip_remote_addr $realip_remote_port $scheme $server_addr $server_port $request_uri"
     assert f'proxy_set_header X-secret "{said}";' in lines
     assert lines.count("rewrite ^ $uri break; proxy_pass http://application;") == 2
@@ -214,7 +214,9 @@ def test_over_http_nginx_says_no_less() -> None:
 
 @pytest.mark.parametrize("cache", [0, 1 << 20])
 def test_a_container_that_stops_or_reloads_uses_no_kept_connections(cache: int) -> None:
-    text = "\n".join(directives(render(over_http="X-secret", kept=7, cache=cache, static=None)))
+    text = "\n".join(
+        directives(render(client_header="X-secret", kept=7, cache_size=cache, static=None))
+    )
     without_ifs = re.sub(r"\bif.*?}", "", text, flags=re.DOTALL)
     passed = dict(re.findall(r"location (\S+) \{[^}]*http://(\S+?);", without_ifs))
     always = {"/": "$application", "@draining": "application", "@application": "application"}
@@ -298,7 +300,9 @@ def test_headers_stand_where_those_of_the_user_do() -> None:
     assert at_http.index("add_header Cache-Control $static_cache_control;") < at_http.index(
         "server {"
     )
-    at_both = directives(render(headers_in_server=True))
+    snippet = "add_header A b;"
+    file = File(Path("/a.conf"), snippet, tuple(parsed(snippet)))
+    at_both = directives(render(nginx_files=NginxFiles(server=(file,))))
     assert at_both.count("add_header Cache-Control $static_cache_control;") == 2
 
 
@@ -335,7 +339,7 @@ def test_links_to_static_files(tmp_path: Path) -> None:
             (StaticFiles("/static", second), ["static/two.css"]),
         ]
     ):
-        frontend.link_static(tmp_path, static, number)
+        content.link_static(tmp_path, static, number)
         assert seen() == expected
     assert len(list(tmp_path.glob("static*"))) == 2, "the link, and what it leads to"
     assert (folders[0] / "one.css").exists()
@@ -356,8 +360,8 @@ def test_settings_that_nginx_does_not_need_stay_out() -> None:
 
 
 def test_command_and_environment() -> None:
-    command = frontend.command(RUNTIME / "nginx.conf")
-    assert command[0].startswith("/")
-    assert str(RUNTIME / "nginx.conf") in command
-    assert frontend.environment([3, 4])["NGINX"] == "3;4;"
-    assert frontend.environment([])["NGINX"] == ""
+    words = command(RUNTIME / "nginx.conf")
+    assert words[0].startswith("/")
+    assert str(RUNTIME / "nginx.conf") in words
+    assert environment([3, 4])["NGINX"] == "3;4;"
+    assert environment([])["NGINX"] == ""

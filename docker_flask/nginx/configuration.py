@@ -1,0 +1,219 @@
+"""nginx's configuration: rendered from the image's nginx.conf and the user's files, then tested."""
+
+from __future__ import annotations
+
+import functools
+import re
+import subprocess
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import jinja2
+
+from docker_flask.configuration import nginx_files
+from docker_flask.configuration.kinds import SettingError
+from docker_flask.configuration.nginx_files import Part
+from docker_flask.configuration.plan import Plan
+from docker_flask.nginx.command import command, environment
+from docker_flask.paths import HOME
+from docker_flask.sendfile_headers import PUT_BACK
+from docker_flask.static_files import StaticFiles
+
+# The folder of the templates and their paths in it. STARTING: while the application loads.
+TEMPLATES = Path(HOME)
+SERVING, STARTING = Path("nginx.conf"), Path("docker_flask/nginx/starting.conf")
+# The include of a part in a template.
+_PART = re.compile(r"^( *)include (docker_flask/nginx/parts/\w+\.conf);\n", re.MULTILINE)
+# The settings that have no effect with a whole configuration of the user's.
+_IGNORED = (
+    "ACCESS_LOG, LISTEN_PORT, MAX_UPLOAD, NGINX_WORKER_CONNECTIONS, NGINX_WORKER_OPEN_FILES, "
+    "NGINX_WORKER_PROCESSES, RESPONSE_CACHE, SENDFILE, STATIC_*"
+)
+
+
+@dataclass(frozen=True)
+class Site:
+    """What the configuration depends on beside the plan.
+
+    runtime: the folder for sockets and temporary files. listen: the addresses of the inherited
+    sockets, in nginx's form. static: the static files that nginx serves (content.py links them).
+    sendfile_location: for files that the application responds with; empty if the workers send them.
+    client_header: tells a server that speaks HTTP about the client; empty for uWSGI. cache_size:
+    bytes for cached pages. kept: the number of the generation to which connections stay open, 0 for
+    none.
+    """
+
+    runtime: Path
+    listen: list[str]
+    static: StaticFiles | None = None
+    sendfile_location: str = ""
+    client_header: str = ""
+    cache_size: int = 0
+    kept: int = 0
+
+
+class Configuration(NamedTuple):
+    """A configuration that nginx has tested.
+
+    file: where it was written. text: of the file. read: the text with all files that it includes.
+    notes: what the user should know about it. is_whole: it is the user's own.
+    """
+
+    file: Path
+    text: str
+    read: str
+    notes: list[str]
+    is_whole: bool
+
+
+def configure(
+    plan: Plan, site: Site, listeners: list[int], tested: Configuration | None = None
+) -> Configuration:
+    """The configuration for a plan: the user's own nginx.conf, or the image's with snippets.
+
+    listeners: the descriptors of the inherited sockets. tested: an earlier configuration for the
+    same plan, which is returned if the text is still the same. Raises SettingError.
+    """
+    files = plan.nginx_files
+    if files.whole:
+        text = files.adopt(site.runtime)
+        parts = [Part(1, text.count("\n") + 1, files.whole.path)]
+        notes = [f"using {files.whole.path}; these settings are ignored: {_IGNORED}"]
+    else:
+        rendered, overrides = nginx_files.without(render(plan, site), files.overrides())
+        text, parts = files.inline(rendered)
+        notes = _reduced(plan)
+        notes += [f"{file} overrides the image's {', '.join(names)}" for file, names in overrides]
+    if tested and tested.text == text:
+        return tested
+    file = site.runtime / "nginx.next.conf"
+    file.write_bytes(nginx_files.encode(text))
+    read, warnings = _test(file, listeners, parts)
+    files.check_passing(plan.settings.app_server)
+    if str(nginx_files.USUAL_SOCKET) in read:
+        nginx_files.link_socket(site.runtime / "app.sock")
+    return Configuration(file, text, read, notes + warnings, bool(files.whole))
+
+
+def render(plan: Plan, site: Site, starting: bool = False, templates: Path = TEMPLATES) -> str:
+    """The text of the image's configuration.
+
+    starting: respond with 503 to every request; templates: their folder.
+    """
+    settings, sizing, static = plan.settings, plan.sizing, site.static
+    return _template(templates, STARTING if starting else SERVING).render(
+        runtime=site.runtime,
+        listen=site.listen,
+        backlog=plan.limits.backlog,
+        nginx_workers=sizing.nginx_workers,
+        descriptors=sizing.nginx_descriptors,
+        connections=sizing.nginx_connections,
+        requests=sizing.admitted_requests,
+        max_upload=settings.max_upload,
+        trusted_proxies=settings.trusted_proxies,
+        access_log=settings.access_log,
+        # How requests get to the application.
+        via="proxy" if site.client_header else "uwsgi",
+        # After the rewrite, nginx sends the path as it decoded it, and not as the client wrote it,
+        # with `..` or with bytes that some servers refuse. The request is an internal one after a
+        # rewrite, so the rewrite is the last step before the application.
+        pass_to="rewrite ^ $uri break; proxy_pass http://" if site.client_header else "uwsgi_pass ",
+        upstream="$application" if site.kept else "application",
+        socket=site.runtime / "app.sock",
+        request_timeout=plan.timeouts.whole_request,
+        shutdown_timeout=plan.timeouts.whole_release,
+        client_header=site.client_header,
+        kept=site.kept,
+        kept_connections=sizing.kept_connections,
+        # What nginx sends itself: cached pages, static files, files of the application.
+        cache=site.cache_size,
+        open_pages=0 if plan.nginx_files.opens_files else sizing.open_files,
+        static=static,
+        static_index=settings.static_index,
+        cache_control=_cache_control(static.max_age if static else None),
+        open_static=0 if static and static.may_change() else sizing.open_files,
+        files=site.sendfile_location,
+        put_back=PUT_BACK,
+        headers_in_server=plan.nginx_files.has_headers_in_server,
+    )
+
+
+@functools.cache
+def _template(folder: Path, name: Path) -> jinja2.Template:
+    loader = jinja2.Environment(
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return loader.from_string(_with_parts(folder, name))
+
+
+def _with_parts(folder: Path, name: Path) -> str:
+    """A template with the texts of its parts in it, indented as their includes are."""
+    return _PART.sub(
+        lambda match: textwrap.indent(_with_parts(folder, Path(match[2])), match[1]),
+        (folder / name).read_text(),
+    )
+
+
+def _reduced(plan: Plan) -> list[str]:
+    """In words, the settings of which nginx gets less than the user wants."""
+    settings, sizing = plan.settings, plan.sizing
+    files, connections = settings.nginx_worker_open_files, settings.nginx_worker_connections or 0
+    values = [
+        ("NGINX_WORKER_OPEN_FILES", files, sizing.nginx_descriptors),
+        ("NGINX_WORKER_CONNECTIONS", connections, sizing.nginx_connections),
+    ]
+    return [
+        f"{name}={wanted} exceeds this container's limit of open files (ulimit -n); using {given}"
+        for name, wanted, given in values
+        if wanted > given
+    ]
+
+
+def _test(configuration: Path, listeners: list[int], parts: list[Part]) -> tuple[str, list[str]]:
+    """Let nginx test a configuration; returns all text that it read, and its warnings.
+
+    parts: the lines of the configuration that are the user's; nginx's messages name their files.
+    Raises SettingError.
+    """
+    result = subprocess.run(
+        [*command(configuration), "-T", "-q"],
+        env=environment(listeners),
+        pass_fds=listeners,
+        capture_output=True,
+        text=True,
+        errors="surrogateescape",
+        check=False,
+    )
+    output = _with_places(result.stderr, configuration, parts)
+    if result.returncode:
+        reason = re.search(r"\[emerg\] (?:\d+#\d+: )?(.*)", output)
+        words = reason[1] if reason else " ".join(output.split())
+        raise SettingError(f"nginx rejects its configuration: {words}")
+    warnings = re.findall(r"\[warn\] (?:\d+#\d+: )?(.*)", output)
+    return result.stdout, [f"nginx warning: {warning}" for warning in warnings]
+
+
+def _with_places(output: str, configuration: Path, parts: list[Part]) -> str:
+    """nginx's messages, with the files of the user's in them."""
+
+    def place(match: re.Match[str]) -> str:
+        line = int(match[1])
+        for part in parts:
+            if part.first <= line < part.first + part.lines:
+                return f"{part.file}:{line - part.first + 1}"
+        return f"{configuration.with_name('nginx.conf')}:{line}"
+
+    printable = output.encode(errors="surrogateescape").decode(errors="replace")
+    return re.sub(rf"{re.escape(str(configuration))}:(\d+)", place, printable)
+
+
+def _cache_control(max_age: int | None) -> str:
+    """The value of the header, as Flask sends it."""
+    if max_age is None:
+        return "no-cache"
+    return f"public, max-age={max_age}" if max_age else "no-cache, max-age=0"
