@@ -76,9 +76,9 @@ class Middleware:
         if environ.get("REQUEST_URI", "").startswith("//"):
             _start_with_one_slash(environ)
         try:
-            page = self._pages.asked(environ) if self._pages else None
-            if page and page.known and (elsewhere := page.elsewhere()):
-                start_response("200 OK", elsewhere)
+            page = self._pages.page_of(environ) if self._pages else None
+            if page and page.known and (redirect := page.look_again()):
+                start_response("200 OK", redirect)
                 return
             response = Response(environ, start_response, self._sendfile_location, page, self._pages)
             result = self._application(environ, response.start)
@@ -107,8 +107,8 @@ class Middleware:
             plain = [("Content-Type", "text/plain"), ("Content-Length", str(len(_FAILED)))]
             # Replaces headers that the server has refused; uWSGI replaces them in any case.
             replace = (sys.exc_info(),) if self._by_http else ()
-            if page and page.known and (stand_in := page.stand_in("500")):
-                start_response("200 OK", stand_in, *replace)
+            if page and page.known and (redirect := page.replace_error("500")):
+                start_response("200 OK", redirect, *replace)
                 return
             start_response("500 Internal Server Error", plain, *replace)
             yield _FAILED

@@ -70,8 +70,8 @@ class Response:
             return body
         status, headers = self._delayed
         page = self._page
-        if page and page.known and (stand_in := page.stand_in(status)):
-            self._start("200 OK", stand_in)
+        if page and page.known and (redirect := page.replace_error(status)):
+            self._start("200 OK", redirect)
             self.headers_sent = True
             return ()
         if self._prefix:
@@ -108,9 +108,9 @@ class Response:
             # With this header, nginx would cache pages that response_cache.py has not checked.
             headers = [pair for pair in headers if pair[0].lower() != "x-accel-expires"]
         if self._page and "cache-control" in names:
-            headers = [*headers, *self._page.answered(status, headers)]
+            headers = [*headers, *self._page.store(status, headers)]
         elif self._pages and "cache-control" in names:
-            self._pages.notice(status, headers)
+            self._pages.announce(status, headers)
         if self._prefix and "x-accel-redirect" in names:
             # From another server, whose response the application passes on: nginx would obey.
             headers = [pair for pair in headers if not self._names_file(*pair)]

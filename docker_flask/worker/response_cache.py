@@ -173,7 +173,7 @@ class Pages:
         self._is_proxied = bool(options.trusted_proxies)
         self._has_told_nginx = False
 
-    def asked(self, environ: Environ) -> Page | None:
+    def page_of(self, environ: Environ) -> Page | None:
         """The page that is requested; None if the request does not use the cache."""
         header = environ.pop(CACHE_HEADER, "/")
         if not header or header[0] == "/" or environ["REQUEST_METHOD"] != "GET":
@@ -193,7 +193,7 @@ class Pages:
                 environ.pop(name, None)
         return page
 
-    def notice(self, status: str, headers: Headers) -> None:
+    def announce(self, status: str, headers: Headers) -> None:
         """Make nginx look into its cache, from the first response on that can be shared."""
         if self._has_told_nginx or not cache_policy.read(status, headers):
             return
@@ -237,7 +237,7 @@ class Page:
         self.known = self._table.find(key, environ)
         self.shared: Policy | None = None
 
-    def elsewhere(self) -> Headers | None:
+    def look_again(self) -> Headers | None:
         """The response that makes nginx look again, if nginx has the page now.
 
         If another request makes the page, this one waits for it.
@@ -266,7 +266,7 @@ class Page:
             self._is_locked = True
         return None
 
-    def answered(self, status: str, headers: Headers) -> Headers:
+    def store(self, status: str, headers: Headers) -> Headers:
         """The headers that make nginx store the response, if all clients may share it."""
         self._status = status[:3]
         policy = cache_policy.read(status, headers)
@@ -282,7 +282,7 @@ class Page:
             added.append(("Date", formatdate(usegmt=True)))
         return added
 
-    def stand_in(self, status: str) -> Headers | None:
+    def replace_error(self, status: str) -> Headers | None:
         """The response that makes nginx send the expired page, if that may replace this error."""
         self._status = status[:3]
         if not self.known or not self.is_expired or self._status not in cache_policy.ERRORS:
