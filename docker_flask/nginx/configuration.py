@@ -97,13 +97,13 @@ def configure(
     return Configuration(file, text, read, notes + warnings, bool(files.whole))
 
 
-def render(plan: Plan, site: Site, starting: bool = False, templates: Path = TEMPLATES) -> str:
+def render(plan: Plan, site: Site, starting: bool = False, templates: Path | None = None) -> str:
     """The text of the image's configuration.
 
-    starting: respond with 503 to every request; templates: their folder.
+    starting: respond with 503 to every request. templates: their folder, if not the image's.
     """
     settings, sizing, static = plan.settings, plan.sizing, site.static
-    return _template(templates, STARTING if starting else SERVING).render(
+    return _template(templates or TEMPLATES, STARTING if starting else SERVING).render(
         runtime=site.runtime,
         listen=site.listen,
         backlog=plan.limits.backlog,

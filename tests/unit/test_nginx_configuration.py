@@ -13,7 +13,7 @@ import pytest
 
 from docker_flask.configuration.kinds import SettingError
 from docker_flask.configuration.limits import Limits
-from docker_flask.configuration.nginx_files import File, NginxFiles
+from docker_flask.configuration.nginx_files import File, NginxFiles, Part
 from docker_flask.configuration.nginx_syntax import directives as parsed
 from docker_flask.nginx import configuration, content
 from docker_flask.nginx.command import command, environment
@@ -93,6 +93,38 @@ def test_no_regular_expression_captures() -> None:
     assert [pattern for pattern in patterns if re.search(r"\((?!\?:)", pattern)] == []
 
 
+def test_nginx_tests_a_configuration_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tested = []
+
+    def test(file: Path, listeners: list[int], parts: list[Part]) -> tuple[str, list[str]]:
+        tested.append(file.read_text())
+        return tested[-1], []
+
+    monkeypatch.setattr(configuration, "_test", test)
+    monkeypatch.setattr(configuration, "TEMPLATES", TEMPLATES)
+    plan, site = plans.make(LIMITS), Site(tmp_path, BOTH, STATIC)
+    first = configuration.configure(plan, site, [])
+    moved = replace(site, static=replace(STATIC, folder="/elsewhere"))
+    assert configuration.configure(plan, moved, [], first) is first
+    renamed = replace(site, static=StaticFiles("/files", "/app/static"))
+    second = configuration.configure(plan, renamed, [], first)
+    assert [first.text, second.text] == tested
+    # An edit of an included file changes no text, but a new plan is tested in any case.
+    configuration.configure(plan, site, [])
+    assert len(tested) == 3
+
+
+def test_messages_of_nginx_name_the_users_files() -> None:
+    file = RUNTIME / "nginx.next.conf"
+    parts = [Part(10, 5, Path("/etc/nginx/conf.d/a.conf"))]
+    assert (
+        configuration._with_places(f"x in {file}:9", file, parts) == f"x in {RUNTIME}/nginx.conf:9"
+    )
+    named = "x in /etc/nginx/conf.d/a.conf:{}"
+    assert configuration._with_places(f"x in {file}:10", file, parts) == named.format(1)
+    assert configuration._with_places(f"x in {file}:14", file, parts) == named.format(5)
+
+
 def test_a_misspelt_name_in_the_template_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "docker_flask/nginx/parts").mkdir(parents=True)
     (tmp_path / "nginx.conf").write_text("include docker_flask/nginx/parts/process.conf;\n")
@@ -123,7 +155,7 @@ def test_a_misspelt_name_in_the_template_is_an_error(tmp_path: Path) -> None:
         ({}, "access_log /dev/stdout access buffer=4k flush=1s;"),
     ],
 )
-def test_appears(environ: dict[str, Any], line: str) -> None:
+def test_directive(environ: dict[str, Any], line: str) -> None:
     assert line in directives(render(**environ))
 
 
@@ -140,13 +172,13 @@ def test_appears(environ: dict[str, Any], line: str) -> None:
         ({"descriptors": 1_024}, ["worker_connections 872;", "limit_conn requests 327;"]),
     ],
 )
-def test_limits_appear(limits: dict[str, Any], lines: list[str]) -> None:
+def test_directives_from_limits(limits: dict[str, Any], lines: list[str]) -> None:
     found = directives(render(replace(LIMITS, **limits)))
     assert [line for line in lines if line not in found] == []
 
 
 @pytest.mark.parametrize(("workers", "requests"), [("", 4096), ("4", 4 + 1024)])
-def test_as_many_wait_as_workers_leave_out_again(workers: str, requests: int) -> None:
+def test_more_requests_wait_if_workers_skip_abandoned_ones(workers: str, requests: int) -> None:
     limits = replace(LIMITS, cpus=2.0)
     lines = directives(render(limits, WEB_CONCURRENCY=workers))
     assert f"limit_conn requests {requests};" in lines
@@ -172,7 +204,7 @@ def test_the_cache_is_bounded_and_can_be_off() -> None:
     assert not re.search("uwsgi_cache|HTTP_IF_|X-Cache-Status|sharing", render())
 
 
-def test_the_cache_tells_apart_what_proxies_say() -> None:
+def test_the_cache_key_has_the_headers_of_proxies() -> None:
     text = render(cache_size=8 << 20, TRUSTED_PROXIES="10.0.0.0/8")
     (key,) = re.findall("uwsgi_cache_key (.*);", text)
     for name in ("proto", "host", "port", "prefix"):
@@ -181,7 +213,7 @@ def test_the_cache_tells_apart_what_proxies_say() -> None:
     assert "10.0.0.0/8 1;" in directives(text)
 
 
-def test_pages_are_made_unreadable_to_nginx(tmp_path: Path) -> None:
+def test_nginx_can_not_read_forgotten_pages(tmp_path: Path) -> None:
     (tmp_path / "cache").mkdir()
     page = tmp_path / "cache/page"
     page.write_bytes(b"versions" + b"page")
@@ -196,11 +228,11 @@ def test_access_log_can_be_off() -> None:
     assert "access_log off;" in lines
 
 
-def test_the_real_peer_decides_who_is_believed() -> None:
+def test_the_application_gets_the_address_of_the_real_peer() -> None:
     assert "uwsgi_param REMOTE_ADDR $realip_remote_addr;" in directives(render())
 
 
-def test_over_http_nginx_says_no_less() -> None:
+def test_an_http_server_gets_the_same_information() -> None:
     lines = directives(render(client_header="X-secret"))
     said = "$realip_remote_addr $realip_remote_port $scheme $server_addr $server_port $request_uri"
     assert f'proxy_set_header X-secret "{said}";' in lines
@@ -225,14 +257,14 @@ def test_a_container_that_stops_or_reloads_uses_no_kept_connections(cache: int) 
     assert "upstream kept7 {" in text.splitlines()
 
 
-def test_nobody_is_trusted_by_default() -> None:
+def test_no_proxy_is_trusted_by_default() -> None:
     lines = directives(render())
     assert [line for line in lines if "real_ip" in line] == []
     assert "uwsgi_param HTTP_X_FORWARDED_PROTO $scheme;" in lines
     assert "uwsgi_param HTTP_X_FORWARDED_FOR $remote_addr;" in lines
 
 
-def test_of_trusted_proxies_the_log_shows_the_client_and_their_headers_pass() -> None:
+def test_with_trusted_proxies_the_log_shows_the_client_and_headers_pass() -> None:
     lines = directives(render(TRUSTED_PROXIES="203.0.113.7 2001:db8::/32"))
     at = lines.index("set_real_ip_from 203.0.113.7/32;")
     assert lines[at + 1 : at + 4] == [
@@ -245,14 +277,14 @@ def test_of_trusted_proxies_the_log_shows_the_client_and_their_headers_pass() ->
     ]
 
 
-def test_while_starting_everything_is_503_and_the_application_is_out_of_reach() -> None:
+def test_while_starting_every_response_is_503() -> None:
     lines = directives(render(starting=True))
     assert lines[lines.index("location / {") + 1] == "return 503;"
     assert [line for line in lines if "uwsgi_pass" in line or "app.sock" in line] == []
 
 
 @pytest.mark.parametrize("starting", [True, False])
-def test_nginx_own_503_says_when_to_come_back(starting: bool) -> None:
+def test_nginx_own_503_has_retry_after(starting: bool) -> None:
     lines = directives(render(starting=starting))
     assert "error_page 503 @later;" in lines
     at = lines.index("location @later {")
@@ -289,12 +321,12 @@ def test_static_files(static: StaticFiles, environ: dict[str, Any], lines: list[
 
 
 @pytest.mark.parametrize("starting", [True, False])
-def test_without_static_files_nothing_speaks_of_them(starting: bool) -> None:
+def test_without_static_files_no_directive_is_about_them(starting: bool) -> None:
     found = directives(render(static=None if not starting else STATIC, starting=starting))
     assert [line for line in found if "static" in line] == []
 
 
-def test_headers_stand_where_those_of_the_user_do() -> None:
+def test_headers_are_at_the_level_of_the_users_headers() -> None:
     at_http = directives(render())
     assert at_http.count("add_header X-Request-ID $request_id always;") == 1
     assert at_http.index("add_header Cache-Control $static_cache_control;") < at_http.index(

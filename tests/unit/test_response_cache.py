@@ -74,7 +74,7 @@ def respond(page: Page, *cache_control: str, status: str = "200 OK", **others: s
 def test_a_shared_response_is_marked_and_in_the_table(pages: Pages) -> None:
     first = requested(pages)
     assert first.look_again() is None
-    assert answer(first, PUBLIC) == ["X-Accel-Expires", "Date"]
+    assert respond(first, PUBLIC) == ["X-Accel-Expires", "Date"]
     assert requested(pages).look_again() == [("X-Accel-Redirect", "@application")]
 
 
