@@ -25,10 +25,10 @@ Options:
   --version   the version of the image
 
 Commands (docker run --rm docker-flask COMMAND, or docker exec CONTAINER docker-flask COMMAND):
-  settings    print each setting, its value and where that came from
-  reload      put changed code into service without losing a request (in a running container)
+  settings    print each setting, its value and the origin of the value
+  reload      load changed code without losing a request (in a running container)
   health      exit 0 when requests are being served (in a running container)
-  anything else is run as given: docker run --rm -it docker-flask bash
+  any other command runs unchanged: docker run --rm -it docker-flask bash
 
 Settings are environment variables (docker run -e NAME=VALUE); docs/settings.md explains each.
 TEXT
@@ -66,7 +66,7 @@ requirements_sum() {
 install_requirements() {
   local folder
   [[ $EUID -eq 0 ]] || fail "$EXIT_INSTALL" \
-    "INSTALL_ON_START=1 needs root, and this container runs as uid $EUID; build the packages in"
+    "INSTALL_ON_START=1 needs root, but this container runs as uid $EUID; install the packages when you build the image"
   for folder in "$IMAGE_FILES" "$PWD"; do
     if [[ -f $folder/requirements_os.txt ]]; then
       install_step "$IMAGE_FILES/docker_flask/install-os.sh" "$folder/requirements_os.txt"
@@ -87,7 +87,7 @@ install_step() {
   "$@" >&2 &
   wait $! || code=$?
   [[ $code -eq 0 ]] || fail "$EXIT_INSTALL" \
-    "INSTALL_ON_START=1: \"$*\" failed with code $code (its reason is above); nothing was started"
+    "INSTALL_ON_START=1: \"$*\" failed with code $code (the lines above show why); the application does not start"
 }
 
 start() {
@@ -104,11 +104,11 @@ main() {
     --version) printf 'docker-flask %s (%s)\n' "$(<"$IMAGE_FILES/VERSION")" "$(<"$IMAGE_FILES/REVISION")" ;;
     -d)
       [[ "${2-}" == debug ]] ||
-        fail "$EXIT_USAGE" "-d ${2:-without a value} is not allowed: the only mode to name is -d debug"
-      [[ $# -eq 2 ]] || fail "$EXIT_USAGE" "unexpected \"$3\" after -d debug: nothing may follow it"
+        fail "$EXIT_USAGE" "-d ${2:-without a value} is not allowed; the only mode is -d debug"
+      [[ $# -eq 2 ]] || fail "$EXIT_USAGE" "unexpected argument \"$3\": -d debug takes no arguments"
       start debug
       ;;
-    -*) fail "$EXIT_USAGE" "unknown option \"$1\": allowed are -d debug, -h and --version" ;;
+    -*) fail "$EXIT_USAGE" "unknown option \"$1\"; use -d debug, -h or --version" ;;
     # -S: it needs no packages, and is asked for ever.
     health) exec /usr/bin/python3 -I -S "$IMAGE_FILES/docker_flask/health.py" ;;
     settings | reload) become_python "$1" ;;

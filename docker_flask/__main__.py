@@ -47,10 +47,10 @@ def _bind(port: int) -> list[socket.socket]:
     try:
         return sockets.bind(sockets.everywhere(port) if addresses is None else addresses)
     except OSError as error:
-        name = f"LISTEN_PORT={port}" if addresses is None else f"listen in {nginx_files.WHOLE}"
+        name = f"LISTEN_PORT={port}" if addresses is None else f"a port of {nginx_files.WHOLE}"
         raise SettingError(
-            f"{name} can't be used: {error.strerror}; "
-            "allowed is a free port, above 1023 for a container without privileges"
+            f"can't listen on {name}: {error.strerror}; "
+            "use a free port, and a port above 1023 if the container has no privileges"
         ) from None
 
 
@@ -82,7 +82,7 @@ def reload() -> int:
 
     folder = runtime_folder.find_folder()
     if not folder:
-        log("nothing to reload: no production server runs here (debug mode reloads by itself)")
+        log("nothing to reload: no production server runs here; debug mode reloads by itself")
         return 1
     chosen = settings.resolve(settings.read(os.environ), limits.read()).settings
     # Another reload may be under way, and comes first.

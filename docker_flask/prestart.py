@@ -66,7 +66,7 @@ class Prestart:
                 code = os.waitstatus_to_exitcode(self._status)
                 words = f"prestart.sh {process.describe(self._status)}"
                 raise PrestartFailed(
-                    f"{words}; the application is not started", code if code > 0 else EXIT_KILLED
+                    f"{words}; the application does not start", code if code > 0 else EXIT_KILLED
                 )
             exports.seek(0)
             lines = os.fsdecode(exports.read()).split("\0")

@@ -29,8 +29,8 @@ def why_not_readable(folder: Path) -> str:
     status = folder.stat()
     or_as_owner = f", or run the container with --user {status.st_uid}" if status.st_uid else ""
     return (
-        f"{folder} can't be read by uid {os.geteuid()}: it belongs to uid {status.st_uid} with "
-        f"mode {status.st_mode & 0o777:o}; allow others to read it (chmod -R o+rX){or_as_owner}"
+        f"uid {os.geteuid()} can't read {folder}: the folder belongs to uid {status.st_uid} with "
+        f"mode {status.st_mode & 0o777:o}; run chmod -R o+rX on the folder{or_as_owner}"
     )
 
 

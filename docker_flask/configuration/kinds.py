@@ -100,10 +100,8 @@ def size(minimum: str = "0") -> Kind:
             raise ValueError(text)
         return text.lower()
 
-    at_least = f" (at least {minimum})" if minimum != "0" else ""
-    return Kind(
-        parse, f"0 for no limit, or a number of bytes{at_least} with k, m or g behind it, as in 50m"
-    )
+    at_least = f" of at least {minimum}" if minimum != "0" else ""
+    return Kind(parse, f"0 for no limit, or a size{at_least} in bytes, or with k, m or g: 50m")
 
 
 def size_or_off(minimum: str, usual: str) -> Kind:
@@ -116,9 +114,7 @@ def size_or_off(minimum: str, usual: str) -> Kind:
         except ValueError:
             return str(bytes_of.parse(text))
 
-    return Kind(
-        parse, f"off, or a number of bytes (at least {minimum}) with k, m or g behind it, as in 50m"
-    )
+    return Kind(parse, f"off, or a size of at least {minimum} in bytes, or with k, m or g: 50m")
 
 
 def in_bytes(size: str) -> int:
@@ -143,7 +139,7 @@ def flask_app() -> Kind:
             raise ValueError(text)
         return text
 
-    return Kind(parse, "a module, or its file as path/to/hello.py, with or without :callable")
+    return Kind(parse, "a module or its file, such as path/to/hello.py, with or without :callable")
 
 
 def existing_file() -> Kind:
@@ -152,7 +148,7 @@ def existing_file() -> Kind:
             raise ValueError(text)
         return text
 
-    return Kind(parse, "the path of a file that exists")
+    return Kind(parse, "the path of an existing file")
 
 
 def networks() -> Kind:
@@ -174,8 +170,8 @@ def networks() -> Kind:
 
     return Kind(
         parse,
-        "addresses, networks as 10.0.0.0/8 (no bits behind those that count) and the word private, "
-        "with commas or spaces between them; not everybody (0.0.0.0/0), who could claim anything",
+        "addresses, networks such as 10.0.0.0/8 (all host bits are 0) and the word private, "
+        "separated by commas or spaces; 0.0.0.0/0 would trust headers that any client can forge",
     )
 
 
@@ -187,7 +183,7 @@ def host_names() -> Kind:
         return hosts
 
     return Kind(
-        parse, "host names, without ports, divided by commas; with a dot before it, all below one"
+        parse, "host names without ports, separated by commas; .lan stands for all names below lan"
     )
 
 
@@ -197,7 +193,7 @@ def debugger_pin() -> Kind:
             raise ValueError(text)
         return text
 
-    return Kind(parse, "digits, with dashes between them or not, as in 123-456-789; or off")
+    return Kind(parse, "digits, with or without dashes between them, such as 123-456-789; or off")
 
 
 def url_prefix() -> Kind:
@@ -207,7 +203,9 @@ def url_prefix() -> Kind:
             raise ValueError(text)
         return prefix
 
-    return Kind(parse, "a path as /static or /a/b, of letters, digits and . _ -; empty for none")
+    return Kind(
+        parse, "a path such as /static or /a/b, of letters, digits, ., _ and -; or empty for none"
+    )
 
 
 def static_folder() -> Kind:
@@ -217,4 +215,4 @@ def static_folder() -> Kind:
             raise ValueError(text)
         return os.path.abspath(text)
 
-    return Kind(parse, "a folder that exists and in which the application is not")
+    return Kind(parse, "an existing folder that does not contain the application")

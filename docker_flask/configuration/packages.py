@@ -28,7 +28,7 @@ def check_worker_class(settings: Settings) -> None:
     if settings.app_server == "granian" and settings.worker_class in ("gevent", "sync"):
         raise SettingError(
             f"WORKER_CLASS={settings.worker_class} is not allowed with APP_SERVER=granian, "
-            "which has threads only: gthread is"
+            "which has threads only; use gthread"
         )
     if settings.worker_class != "gevent":
         return
@@ -37,13 +37,13 @@ def check_worker_class(settings: Settings) -> None:
     if (settings.threads or 1) > 1:
         raise SettingError(
             f"THREADS={settings.threads} is not allowed with WORKER_CLASS=gevent, whose requests "
-            "run in greenlets: only 1 is"
+            "run in greenlets; use THREADS=1"
         )
 
 
 def _require(package: str, wanted_by: str, pin: str) -> None:
     if not any(Path(VENV).glob(f"lib/python3*/site-packages/{package}/__init__.py")):
         raise SettingError(
-            f"{wanted_by} is not allowed without {package}, which this image does not have: add "
-            f"the line {pin} to requirements.txt and build it, or set INSTALL_ON_START=1"
+            f"{wanted_by} needs the package {package}, which is not installed: add the line {pin} "
+            "to requirements.txt and build the image again, or set INSTALL_ON_START=1"
         )

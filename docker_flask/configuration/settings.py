@@ -282,9 +282,7 @@ def ignored(environ: Mapping[str, str], production: bool = True) -> list[str]:
     found = []
     zone = environ.get("TZ", "")
     if not _is_time_zone(zone):
-        found.append(
-            f"TZ={zone!r} names no time zone, so times are in UTC; allowed is one as Europe/Berlin"
-        )
+        found.append(f"TZ={zone!r} is not a time zone, using UTC; use a name such as Europe/Berlin")
     debug = environ.get("FLASK_DEBUG", "")
     if production and debug.lower() not in ("", "0", "false", "no"):
         found.append(f"FLASK_DEBUG={debug!r} is ignored in production: use -d debug")
@@ -334,7 +332,7 @@ def _parse(spec: Field[Any], name: str, text: str, place: str) -> Any:
     try:
         return kind.parse(text)
     except ValueError:
-        raise SettingError(f"{name}={text!r}{place} is not allowed: {kind.allowed}") from None
+        raise SettingError(f"{name}={text!r}{place} is not allowed; use {kind.allowed}") from None
 
 
 def _show(value: Any) -> str:

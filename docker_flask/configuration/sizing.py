@@ -99,8 +99,8 @@ def settle_workers(found: dict[str, Found], limits: Limits) -> None:
         found["uwsgi_cheaper"] = Found(0, maximum.origin)
     elif minimum.value >= maximum.value:
         raise SettingError(
-            f"{minimum.origin}={minimum.value} is not allowed: "
-            f"a whole number below {maximum.origin}={maximum.value}"
+            f"{minimum.origin}={minimum.value} is not allowed; "
+            f"use a whole number below {maximum.origin}={maximum.value}"
         )
     threads = found["threads"]
     if not is_uwsgi or worker_class or not decides:

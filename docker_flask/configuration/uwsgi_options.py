@@ -97,7 +97,9 @@ def read(root: Path, environ: Mapping[str, str], uwsgi: str) -> UwsgiOptions:
         where = f" in {place}" if place else ""
         ours = name in _APPLICATION or name in _SETTINGS or _is_own(name)
         if block and ours:
-            raise SettingError(f"{words!r}{where} is not allowed between {block!r} and its end")
+            raise SettingError(
+                f"{words!r}{where} is not allowed in a block; move this option out of {block!r}"
+            )
         if name in _SETTINGS:
             options.settings[_SETTINGS[name]] = FileValue(words, value, place)
         elif ours:
@@ -106,7 +108,7 @@ def read(root: Path, environ: Mapping[str, str], uwsgi: str) -> UwsgiOptions:
             options.ignored.append(words)
         elif _INCLUDES.fullmatch(name):
             raise SettingError(
-                f"{words!r}{where} is not followed: put the options of that file here"
+                f"{words!r}{where} is not supported; copy the options of the other file"
             )
         elif name in _known(uwsgi):
             options.passed.append((name, value))

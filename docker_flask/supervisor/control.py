@@ -50,7 +50,7 @@ class Control:
         if command:
             command(answer)
         else:
-            answer(f"no such command: {word!r}")
+            answer(f"unknown command: {word!r}")
 
 
 def ask(folder: Path, word: str, seconds: float) -> str:

@@ -146,7 +146,7 @@ class Generation:
             lost = [pid for pid in self._loading if not process.alive(pid)]
             if lost:
                 self.failure = (
-                    f"worker (pid {lost[0]}) ended while it loaded the application; "
+                    f"worker (pid {lost[0]}) ended while loading the application; "
                     "the lines above may say why"
                 )
         return self.ready(workers) or bool(self.failure)
@@ -211,8 +211,8 @@ class Generation:
         """Note why the application will not be loaded, unless a worker has said it."""
         # uWSGI refuses a user's option in words of its own.
         has_options = self.plan.server_options and self.plan.settings.app_server == "uwsgi"
-        hint = "; the lines above may say which option in uwsgi.ini it is" if has_options else ""
-        self.failure = self.failure or f"{reason} before it had loaded the application{hint}"
+        hint = "; check uwsgi.ini, the lines above may name the option" if has_options else ""
+        self.failure = self.failure or f"{reason} before the application was loaded{hint}"
 
     def stop(self, seconds: float) -> Steps[None]:
         """End the server, by force if that takes longer than so many seconds."""

@@ -76,8 +76,8 @@ class _Stream:
             self._dropped += len(data)
         else:
             if self._dropped and not self.kept:
-                note = f"docker-flask: {self._dropped} bytes of the log were dropped: not read\n"
-                data, self._dropped = note.encode() + data, 0
+                what = f"dropped {self._dropped} bytes of log output: the reader is too slow"
+                data, self._dropped = f"docker-flask: {what}\n".encode() + data, 0
             self.kept += data
             self.write()
         return bool(data)

@@ -25,7 +25,10 @@ def retire(old: Generation, nginx: Nginx) -> Steps[None]:
         requests = old.requests()
         idle_looks = 0 if requests else idle_looks + 1
         if time.monotonic() > deadline:
-            log(f"cutting {requests} requests that the old generation did not answer in time")
+            log(
+                f"cutting {requests} requests that the old generation did not answer within "
+                f"{old.plan.timeouts.release:g} seconds"
+            )
             break
     yield from old.stop(PATIENCE)
     nginx.forget_pages()  # also those that it made last

@@ -101,7 +101,7 @@ class Supervisor:
             except Stop:
                 return self._stop()
         except StopAtOnce:
-            log("a second stop signal came; stopping at once")
+            log("second stop signal: stopping immediately")
             self._kill_all()
             return EXIT_CUT
         except (Failure, PrestartFailed, SettingError) as failure:
@@ -158,7 +158,10 @@ class Supervisor:
         if 0 < limits.processes < MIN_PROCESSES:
             tight.append(f"{limits.processes} processes (--pids-limit)")
         if tight:
-            log(f"this container is limited to {', '.join(tight)}; under load it will refuse some")
+            log(
+                f"low limits: {', '.join(tight)}; raise them, "
+                "or the container may refuse requests under load"
+            )
 
     # --- generations of the application ----------------------------------------------------
 
@@ -167,7 +170,7 @@ class Supervisor:
         server = SERVERS[made.settings.app_server]
         if made.ignored_options:
             options = ", ".join(made.ignored_options)
-            log(f"options for {server.name} without effect, because the image decides: {options}")
+            log(f"ignored options for {server.name}, because the image sets them: {options}")
         self.number += 1
         self.candidate = Generation(self.number, self.runtime, server, self.loop, made)
         self._start_server(self.candidate)
@@ -197,7 +200,7 @@ class Supervisor:
         self._log_workers(fresh)
         ports = ", ".join(map(str, sockets.ports(self.listeners)))
         shared = (
-            "; loaded once (PRELOAD=1), so its workers share the connections opened at import"
+            "; loaded once (PRELOAD=1), its workers share the connections opened at import"
             if fresh.plan.settings.preload
             else ""
         )
@@ -228,7 +231,7 @@ class Supervisor:
 
     def _answer_reload(self, answer: Callable[[str], None]) -> None:
         if self.state != "serving":
-            answer(f"no reload while the container is {self.state}")
+            answer(f"can't reload while the container is {self.state}")
             return
         self.reload_answers.append(answer)
         self.reload_wanted = True
@@ -273,8 +276,9 @@ class Supervisor:
         recent = [moment for moment in self.deaths[name] if now - moment < DEATHS_WINDOW]
         self.deaths[name] = [*recent, now]
         if len(self.deaths[name]) > MAX_DEATHS:
-            raise Failure(f"{reason}, for the {len(self.deaths[name])}th time within a minute")
-        log(f"{reason}; starting it again")
+            count = len(self.deaths[name])
+            raise Failure(f"{reason}, {count} times within a minute; stopping the container")
+        log(f"{reason}; restarting {name}")
 
     # --- serve -----------------------------------------------------------------------------
 
@@ -317,7 +321,7 @@ class Supervisor:
         self.checked_at = now
         self._end_stopped()
         if self.current and not (self.runtime / "app.sock").exists():
-            log("the application's socket was deleted")
+            log("the application's socket was deleted; reloading to create a new one")
             self.reload_wanted = True
 
     def _end_stopped(self) -> None:
@@ -325,7 +329,7 @@ class Supervisor:
         groups = {self.nginx.pid, *(group for g in self._generations() for group in g.groups)}
         stopped = {pid for pid, state in process.states(groups).items() if state == "T"}
         for pid in stopped & self.stopped_before:
-            log(f"process {pid} has been stopped for {CHECK_INTERVAL:g} seconds; killing it")
+            log(f"process {pid} is stopped (SIGSTOP); killing it, so that a new one replaces it")
             process.signal_process(pid, signal.SIGKILL)
         self.stopped_before = stopped
 
@@ -334,7 +338,7 @@ class Supervisor:
     def _reload(self) -> Steps[None]:
         """Replace the current generation by a new one; the current one serves until then."""
         answers, self.reload_answers = self.reload_answers, []
-        log("reload: loading the application beside the generation that serves")
+        log("reload: loading a new generation, the current generation keeps serving")
         problem = yield from self._replace_current()
         outcome = f"reload failed, keeping the previous generation: {problem}" if problem else OK
         if problem:
@@ -386,7 +390,7 @@ class Supervisor:
         """Answer everything that was accepted, then end everything."""
         if not self.current or self.state != "serving":
             self.state = "stopping"
-            log("stopping before the start was complete")
+            log("stopping before the start is complete")
             self._kill_all()
             return 0
         begun, settings = time.monotonic(), self.current.plan.settings
@@ -414,7 +418,7 @@ class Supervisor:
         self.loop.wait(lambda: not process.any_left(), HURRIED_STOP_PATIENCE, tick=TICK)
         if cut:
             timeout = settings.graceful_timeout
-            log(f"stopped; {cut} requests were cut at GRACEFUL_TIMEOUT={timeout:g}")
+            log(f"stopped; {cut} requests were cut after GRACEFUL_TIMEOUT={timeout:g} seconds")
             return EXIT_CUT
         log(
             f"stopped; {turned_away} waiting connections got 503 with Retry-After"

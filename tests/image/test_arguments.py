@@ -134,7 +134,7 @@ def test_a_bad_setting_is_refused_in_time(engine: Engine, bare: float, command: 
         code, out, err = container.finish()
         assert (code, out) == (78, "")
         assert err.splitlines() == [
-            "docker-flask: THREADS='many' is not allowed: a whole number from 1 to 256"
+            "docker-flask: THREADS='many' is not allowed; use a whole number from 1 to 256"
         ]
     took = statistics.median(took for took, _ in runs)
     assert took - bare <= IN_TIME

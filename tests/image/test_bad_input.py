@@ -123,7 +123,7 @@ def run(engine: Engine, folder: Path, files: dict[str, str], **options: Any) -> 
             {"app.py": HELLO},
             {"UWSGI_INI": "/app/none.ini"},
             BAD_SETTING,
-            ["UWSGI_INI='/app/none.ini' is not allowed: the path of a file that exists"],
+            ["UWSGI_INI='/app/none.ini' is not allowed; use the path of an existing file"],
         ),
         ({"app.py": HELLO}, {"THREADS": "0"}, BAD_SETTING, ["THREADS='0'", "from 1 to 256"]),
         ({"app.py": HELLO}, {"PORT": "http"}, BAD_SETTING, ["PORT='http'", "1 to 65535"]),
@@ -213,7 +213,7 @@ def advice(engine: Engine, folder: Path) -> str:
     assert found.code == NOT_SERVING
     assert found.seconds <= NOTICED + IN_TIME
     owner = folder.stat().st_uid
-    for words in ("/app can't be read", f"belongs to uid {owner} with mode 700", "chmod -R o+rX"):
+    for words in ("can't read /app", f"belongs to uid {owner} with mode 700", "chmod -R o+rX"):
         assert words in found.log[-1]
     return found.log[-1]
 

@@ -453,7 +453,7 @@ def test_a_page_survives_a_crash(start: Start) -> None:
     service.run("kill -9 $(grep -liE '[u]wsgi|[g]unicorn|[g]ranian' /proc/*/cmdline | cut -d/ -f3)")
     assert service.call(kept) == first
     assert service.get(old).json()["call"] == second
-    service.container.wait_for_log("starting it again")
+    service.container.wait_for_log("; restarting ")
     service.container.wait_until_serving()
     wait_for(lambda: service.call(old) != second, 15, "another page")
     assert service.call(kept) == first

@@ -511,7 +511,7 @@ def test_a_folder_that_may_not_be_read(start: Callable[..., Container], app_fold
     write(app_folder, "open to all")
     app_folder.chmod(0o700)
     container = start(status=500, user="12345")
-    assert "/app can't be read by uid 12345" in container.logs()
+    assert "uid 12345 can't read /app" in container.logs()
     assert "chmod -R o+rX" in container.logs()
     app_folder.chmod(0o755)
     wait_until_served(container, "open to all")

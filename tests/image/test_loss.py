@@ -277,7 +277,7 @@ def test_reload_while_reloading_is_queued(service: Service) -> None:
 def test_stop_wins_over_reload(service: Service) -> None:
     (service.app / "app.py").write_text("import time\ntime.sleep(60)\n")
     service.container.docker.kill("HUP")
-    service.container.wait_for_log("loading the application beside")
+    service.container.wait_for_log("loading a new generation")
     code, took = service.container.stop()
     assert code == 0
     assert took <= 2.5

@@ -510,7 +510,7 @@ def test_prestart_where_nothing_can_be_written(engine: Engine, app: Path) -> Non
     ("script", "expected", "words"),
     [
         ("echo migrating\nfalse\necho more\n", 1, "prestart.sh exited with code 1; the app"),
-        ("exit 7\n", 7, "prestart.sh exited with code 7; the application is not started"),
+        ("exit 7\n", 7, "prestart.sh exited with code 7; the application does not start"),
         ("kill -KILL $$\n", 70, "prestart.sh was killed by SIGKILL; the application is not"),
         ("export DEBUG_HOSTS=a/b\n", BAD_SETTING, "DEBUG_HOSTS='a/b' is not allowed"),
     ],
@@ -604,7 +604,7 @@ def test_reload_takes_changed_snippets(engine: Engine, app: Path, snippets: Path
     wait_for(lambda: container.logs().count("tea.conf:2") == 2, 10, "the second complaint")
     assert tea() == "green"
     assert container.execute("sh", "-c", "kill -KILL $(cat /run/docker-flask/nginx.pid)")[0] == 0
-    container.wait_for_log("starting it again")
+    container.wait_for_log("; restarting nginx")
     container.wait_until_serving()
     assert tea() == "green"
     master = processes(container, "nginx: master")[0][1]
@@ -718,7 +718,7 @@ def test_options_of_uwsgi_ini(engine: Engine, app: Path) -> None:
     assert found["THREADS"] == ["2", "threads in /app/uwsgi.ini"]
     assert found["REQUEST_TIMEOUT"] == ["1", "harakiri in /app/uwsgi.ini"]
     wait_for(lambda: len(processes(container, "uWSGI worker")) == 3, 10, "three workers")
-    said = "without effect, because the image decides: master, socket, chmod-socket, uid, "
+    said = "because the image sets them: master, socket, chmod-socket, uid, "
     assert container.logs().count(f"{said}die-on-term, vacuum") == 1
 
 
@@ -779,12 +779,15 @@ def test_an_option_by_which_uwsgi_reloads_itself(engine: Engine, app: Path, prel
     ("lines", "complaint"),
     [
         ("wsgi-flie = main.py", "'wsgi-flie' in /app/uwsgi.ini is not allowed: uWSGI has no such"),
-        ("processes = many", "processes='many' in /app/uwsgi.ini is not allowed: a whole number"),
+        (
+            "processes = many",
+            "processes='many' in /app/uwsgi.ini is not allowed; use a whole number",
+        ),
         (
             "if-env = HOME\nthreads = 2\nendif =",
-            "'threads' in /app/uwsgi.ini is not allowed between",
+            "'threads' in /app/uwsgi.ini is not allowed in a block",
         ),
-        ("include = more.ini", "'include' in /app/uwsgi.ini is not followed"),
+        ("include = more.ini", "'include' in /app/uwsgi.ini is not supported"),
     ],
 )
 def test_bad_options(engine: Engine, app: Path, lines: str, complaint: str) -> None:
@@ -800,7 +803,7 @@ def test_an_option_that_uwsgi_itself_refuses(engine: Engine, app: Path) -> None:
     write(app, {"uwsgi.ini": f"{INI}cron = never\n"})
     code, seconds, last = ended(engine.run(app=app))
     assert code != 0
-    assert last.endswith("; the lines above may say which option in uwsgi.ini it is")
+    assert last.endswith("; check uwsgi.ini, the lines above may name the option")
     assert seconds <= REFUSED
 
 

@@ -318,7 +318,9 @@ def test_everybody_is_not_allowed(engine: Engine, command: list[str]) -> None:
     container = engine.run(command, env={"TRUSTED_PROXIES": "10.0.0.0/8 *"})
     code, _, err = container.finish()
     assert code == 78
-    assert err.startswith("docker-flask: TRUSTED_PROXIES='10.0.0.0/8 *' is not allowed: addresses")
+    assert err.startswith(
+        "docker-flask: TRUSTED_PROXIES='10.0.0.0/8 *' is not allowed; use addresses"
+    )
     assert len(err.splitlines()) == 1
 
 

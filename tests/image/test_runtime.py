@@ -206,7 +206,7 @@ def test_preloaded_reloads_and_deaths_lose_nothing(service: Service) -> None:
     ("code", "reason"),
     [
         ("import time\ntime.sleep(3600)\n", "START_TIMEOUT=3"),
-        ("import os\nos._exit(3)\n", "before it had loaded the application"),
+        ("import os\nos._exit(3)\n", "before the application was loaded"),
     ],
     ids=["hangs", "exits"],
 )
@@ -386,11 +386,11 @@ def test_time_zone(how: str, request: pytest.FixtureRequest) -> None:
 def test_what_is_set_without_effect_is_told_once(engine: Engine) -> None:
     env = {"TZ": "Mars/Olympus", "FLASK_DEBUG": "1"}
     log = start(engine, **env).logs()
-    assert log.count("TZ='Mars/Olympus' names no time zone") == 1
+    assert log.count("TZ='Mars/Olympus' is not a time zone") == 1
     assert log.count("FLASK_DEBUG='1' is ignored in production: use -d debug") == 1
     debug = engine.run(DEBUG, app=APP, env=env)
     debug.wait_until_serving("/time", DEBUG_PORT)
-    assert debug.logs().count("TZ='Mars/Olympus' names no time zone") == 1
+    assert debug.logs().count("TZ='Mars/Olympus' is not a time zone") == 1
     assert "is ignored in production" not in debug.logs()
 
 

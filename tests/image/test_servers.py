@@ -234,7 +234,7 @@ def test_gunicorn_conf_py_counts_where_nothing_is_set(engine: Engine, app: Path)
     assert found["WEB_CONCURRENCY"] == ["3", "workers", "in", file]
     assert found["WORKER_CLASS"] == ["gevent", "worker_class", "in", file]
     assert found["REQUEST_TIMEOUT"] == ["7", "timeout", "in", file]
-    assert "without effect, because the image decides: bind, reload" in container.logs()
+    assert "because the image sets them: bind, reload" in container.logs()
     (app / "gunicorn.conf.py").write_text("workers = 1\n")
     assert container.execute("docker-flask", "reload")[0] == 0
     wait_for(lambda: workers(container) == 1, 15, "one worker")

@@ -197,7 +197,7 @@ def test_only_messages_are_headings_of_their_kind() -> None:
         "no WSGI callable at /app",
         "LISTEN_PORT='eighty' is forbidden",
         "the application did not load in START_TIMEOUT",
-        "this container is bound to ...",
+        "low bounds: ...",
         "... without a reason",
     ],
 )

@@ -317,26 +317,30 @@ CALLABLES = [
                 ["app:", "a b", ":app", "app:1", "app:a\nb", "$(id)"],
                 "path/to/hello.py",
             ),
-            ("UWSGI_INI", ["/no/such.ini", "/etc", *EVIL], "the path of a file that exists"),
+            ("UWSGI_INI", ["/no/such.ini", "/etc", *EVIL], "the path of an existing file"),
             ("WEB_CONCURRENCY", ["0", "1025", *WHOLE], "a whole number from 1 to 1024"),
             ("UWSGI_PROCESSES", ["0"], "a whole number from 1 to 1024"),
             ("UWSGI_CHEAPER", ["1024", *WHOLE], "a whole number from 0 to 1023"),
             ("THREADS", ["0", "257", *WHOLE], "a whole number from 1 to 256"),
             ("PRELOAD", WORDS, "1 or 0"),
             ("MAX_REQUESTS", ["100000001", *WHOLE], "a whole number from 0 to 100000000"),
-            ("MAX_WORKER_MEMORY", ["200", "31m", *SIZES], "0 for no limit, or a number of bytes"),
+            (
+                "MAX_WORKER_MEMORY",
+                ["200", "31m", *SIZES],
+                "0 for no limit, or a size of at least 32m",
+            ),
             ("REQUEST_TIMEOUT", ["0", "0.9", "86401", *SECONDS], "seconds from 1 to 86400"),
             ("START_TIMEOUT", ["0", "3601", *SECONDS], "seconds from 1 to 3600"),
             ("DRAIN_DELAY", ["301", *SECONDS], "seconds from 0 to 300"),
             ("GRACEFUL_TIMEOUT", ["3601", *SECONDS], "seconds from 0 to 3600"),
-            ("RESPONSE_CACHE", ["2", "1023k", *SIZES], "off, or a number of bytes (at least 1m)"),
-            ("MAX_UPLOAD", SIZES, "0 for no limit, or a number of bytes with k, m or g"),
-            ("NGINX_MAX_UPLOAD", ["x"], "0 for no limit, or a number of bytes with k, m or g"),
+            ("RESPONSE_CACHE", ["2", "1023k", *SIZES], "off, or a size of at least 1m"),
+            ("MAX_UPLOAD", SIZES, "0 for no limit, or a size in bytes"),
+            ("NGINX_MAX_UPLOAD", ["x"], "0 for no limit, or a size in bytes"),
             ("SENDFILE", WORDS, "1 or 0"),
-            ("TRUSTED_PROXIES", PROXIES, "addresses, networks as 10.0.0.0/8"),
+            ("TRUSTED_PROXIES", PROXIES, "addresses, networks such as 10.0.0.0/8"),
             ("ACCESS_LOG", WORDS, "1 or 0 (also on/off, true/false, yes/no), or json"),
-            ("STATIC_URL", PREFIXES, "a path as /static"),
-            ("STATIC_PATH", FOLDERS, "a folder that exists and in which the application is not"),
+            ("STATIC_URL", PREFIXES, "a path such as /static"),
+            ("STATIC_PATH", FOLDERS, "an existing folder that does not contain the application"),
             ("STATIC_INDEX", WORDS, "1 or 0"),
             ("STATIC_MAX_AGE", WHOLE, "a whole number from 0 to 315360000"),
             (
@@ -347,8 +351,8 @@ CALLABLES = [
             ("NGINX_WORKER_CONNECTIONS", ["63", *WHOLE], "a whole number from 64 to 1000000"),
             ("NGINX_WORKER_OPEN_FILES", ["127", *WHOLE], "a whole number from 128 to 1000000"),
             ("INSTALL_ON_START", WORDS, "1 or 0"),
-            ("DEBUG_HOSTS", [*HOSTS, *EVIL], "host names, without ports, divided by commas"),
-            ("WERKZEUG_DEBUG_PIN", [*PINS, *EVIL], "digits, with dashes between them or not"),
+            ("DEBUG_HOSTS", [*HOSTS, *EVIL], "host names without ports, separated by commas"),
+            ("WERKZEUG_DEBUG_PIN", [*PINS, *EVIL], "digits, with or without dashes between them"),
         ]
         for value in values
     ],
@@ -448,7 +452,7 @@ def test_time_zones(zones: Path, zone: str) -> None:
 def test_what_is_no_time_zone_is_told(zones: Path, zone: str) -> None:
     for production in (True, False):
         (sentence,) = ignored({"TZ": zone}, production)
-        assert sentence.startswith(f"TZ={zone!r} names no time zone, so times are in UTC")
+        assert sentence.startswith(f"TZ={zone!r} is not a time zone, using UTC")
 
 
 @pytest.mark.parametrize("value", ["1", "true", "on"])
