@@ -1,1 +1,1 @@
-"""What runs the container: settings and limits at the ground, the supervisor on top."""
+"""The program that runs the container, one package for each kind of process."""

@@ -19,20 +19,20 @@ EXIT_FAULT = 1
 
 
 def serve() -> int:
-    """Production: bind as root, leave root, supervise."""
+    """Production: bind the sockets as root, drop root, supervise."""
     resources = limits.read()
     chosen = settings.resolve(settings.read(os.environ), resources).settings
     limits.bound_descriptors(resources)
     listeners = _bind(chosen.listen_port)
     privileges.drop_privileges(*privileges.service_ids())
-    # These load while clients already connect: their connections wait in the kernel's queue.
+    # Imported after the sockets are bound: meanwhile, connections wait in the kernel's queue.
     from docker_flask.supervisor.log_relay import LogRelay
     from docker_flask.supervisor.supervisor import Supervisor
 
     relay = LogRelay()
     try:
         return Supervisor(resources, runtime_folder.make_folder(), listeners).run()
-    except Exception:  # a defect of ours: the relay has to pass it on before this process ends
+    except Exception:  # a bug here: the relay must write the traceback before this process ends
         traceback.print_exc()
         return EXIT_FAULT
     finally:
@@ -40,7 +40,7 @@ def serve() -> int:
 
 
 def _bind(port: int) -> list[socket.socket]:
-    """The sockets that clients connect to: as the user's nginx.conf has them, or on a port."""
+    """Bind the addresses of the user's nginx.conf, or the port on all addresses."""
     from docker_flask.configuration import nginx_files
 
     addresses = nginx_files.NginxFiles.read().addresses()
@@ -55,18 +55,18 @@ def _bind(port: int) -> list[socket.socket]:
 
 
 def debug() -> int:
-    """Development: Flask's own server, restarted at every edit."""
+    """Development: Flask's own server, which restarts at every edit."""
     from docker_flask.debug.supervisor import DebugServer
 
     resources = limits.read()
     chosen = settings.resolve(settings.read(os.environ), resources).settings
-    # The owner of the folder also owns, and can delete, what the application writes there.
+    # The owner of the folder then owns the files that the application writes, and can delete them.
     privileges.drop_privileges(*privileges.owner_ids(Path.cwd()))
     return DebugServer(DEBUG_PORT, chosen, resources).run()
 
 
 def show_settings() -> int:
-    """Print each setting, its value and what decided it."""
+    """Print each setting, its value and its origin."""
     from docker_flask.configuration import plan
 
     rows = plan.make(os.environ, limits.read()).rows()
@@ -77,7 +77,7 @@ def show_settings() -> int:
 
 
 def reload() -> int:
-    """Load the code that lies in /app now, and wait until it serves or has failed to."""
+    """Load the code in /app, and wait until the new generation serves or fails."""
     from docker_flask.supervisor import control
 
     folder = runtime_folder.find_folder()
@@ -85,7 +85,7 @@ def reload() -> int:
         log("nothing to reload: no production server runs here; debug mode reloads by itself")
         return 1
     chosen = settings.resolve(settings.read(os.environ), limits.read()).settings
-    # Another reload may be under way, and comes first.
+    # Another reload may run, and this one starts after it.
     outcome = control.ask(folder, "reload", 2 * chosen.start_timeout + 10)
     log("reload: ok" if outcome == OK else outcome or "the container stopped during the reload")
     return 0 if outcome == OK else 1
@@ -100,7 +100,7 @@ COMMANDS: dict[str, Callable[[], int]] = {
 
 
 def main() -> int:
-    """Run the command that entry-point.sh named."""
+    """Run the command from entry-point.sh."""
     try:
         return COMMANDS[sys.argv[1]]()
     except SettingError as error:

@@ -1,4 +1,4 @@
-"""Who is connected, as the kernel counts it."""
+"""Numbers of connections, from the kernel's tables."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 
 _ESTABLISHED, _SYN_RECEIVED = "01", "03"
 _LISTENING_FLAG = "00010000"  # SO_ACCEPTCON
-# What a listening socket reports in tcp_info as "unacked" is the length of its queue
+# The field "unacked" in tcp_info of a listening socket is the length of the socket's queue
 # (tcp_get_info in net/ipv4/tcp.c): the fifth 32-bit number after eight bytes.
 _UNACKED_OFFSET = 24
 
 
 def to_socket(path: Path) -> int:
-    """Connections to a listening unix socket that wait or are being served.
+    """Connections to a listening unix socket, in its queue or accepted.
 
-    The kernel lists each under the path of the socket that accepts it.
+    The kernel lists each connection with the path of the listening socket.
     """
     return sum(
         words[-1] == str(path) and words[3] != _LISTENING_FLAG
@@ -26,12 +26,12 @@ def to_socket(path: Path) -> int:
 
 
 def to_port(port: int) -> int:
-    """TCP connections that clients have open to a port of this container."""
+    """Established TCP connections to a port of this container."""
     return _in_state(_ESTABLISHED, port)
 
 
 def half_open_to_port(port: int) -> int:
-    """TCP connections to a port of this container whose client has not finished the handshake."""
+    """TCP connections to a port of this container with an unfinished handshake."""
     return _in_state(_SYN_RECEIVED, port)
 
 
@@ -45,20 +45,20 @@ def _in_state(state: str, port: int) -> int:
 
 
 def queued(listener: socket.socket) -> int:
-    """Connections that wait in a listening TCP socket's queue."""
+    """Connections in the queue of a listening TCP socket."""
     info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
     return int(struct.unpack_from("I", info, _UNACKED_OFFSET)[0])
 
 
 def anyone_waits(listener: int) -> bool:
-    """True if a connection stands in this listening socket's queue: its descriptor can be read."""
+    """True if the queue of this listening socket holds a connection (the socket is readable)."""
     queue = select.poll()
     queue.register(listener, select.POLLIN)
     return bool(queue.poll(0))
 
 
 def _lines(path: str) -> list[str]:
-    """The lines of a kernel table without its heading; none where the kernel lacks it."""
+    """The lines of a kernel table without the heading; none if the kernel has no such table."""
     try:
         return Path(path).read_text().splitlines()[1:]
     except OSError:

@@ -1,4 +1,4 @@
-"""One line in the container's log, marked as ours."""
+"""Lines of docker-flask in the container's log."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ import sys
 
 
 def log(message: str) -> None:
-    """Write a message to stderr; a log that nobody reads any more must not stop the service."""
+    """Write a message to stderr; a log without a reader must not stop the service."""
     with contextlib.suppress(OSError, ValueError):
         print(f"docker-flask: {message}", file=sys.stderr, flush=True)

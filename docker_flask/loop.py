@@ -1,4 +1,4 @@
-"""One thread that waits for signals, descriptors and time, all in one place."""
+"""An event loop for signals, descriptors and timeouts, in one thread."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 
 
 class Loop:
-    """Calls what was registered for a signal or a descriptor whenever somebody waits.
+    """Runs the callbacks of signals and descriptors during `turn` and `wait`.
 
-    Callbacks do not block. One that raises ends the wait that it was called in, which is how a
-    stop signal leaves whatever was under way.
+    Callbacks must not block. An exception in a callback ends the current `turn` or `wait`: a stop
+    signal interrupts the work in progress this way.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Loop:
         self._selector.register(self._signals, selectors.EVENT_READ, self._on_signals)
 
     def handle_signals(self, handlers: Mapping[signal.Signals, Callable[[], None]]) -> None:
-        """Handle these signals from now on, also those that came while they were blocked."""
+        """Handle these signals, including those that arrived while they were blocked."""
         self._handlers = handlers
         signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
         for number in handlers:
@@ -34,7 +34,7 @@ class Loop:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, handlers)
 
     def watch(self, readable: Any, callback: Callable[[], None]) -> None:
-        """Call back whenever a socket or descriptor can be read."""
+        """Run the callback whenever a socket or descriptor is readable."""
         self._selector.register(readable, selectors.EVENT_READ, callback)
 
     def forget(self, readable: Any) -> None:
@@ -42,14 +42,14 @@ class Loop:
         self._selector.unregister(readable)
 
     def turn(self, seconds: float) -> None:
-        """Run the callbacks of the next event, or of none within so many seconds."""
+        """Wait for the next event, up to a number of seconds, and run its callbacks."""
         for key, _ in self._selector.select(seconds):
             key.data()
 
     def wait(self, done: Callable[[], bool], seconds: float, tick: float = 1.0) -> bool:
-        """Run callbacks until `done()`, for so many seconds at most; returns `done()`.
+        """Run callbacks until `done()` is true or the seconds are over; returns `done()`.
 
-        tick: how often `done` is asked when nothing happens, for what no event announces.
+        tick: the longest time (s) between two calls of `done`, for changes without an event.
         """
         deadline = time.monotonic() + seconds
         while not done():
@@ -60,8 +60,8 @@ class Loop:
         return True
 
     def _on_signals(self) -> None:
-        # All that came, children first: a stop signal leaves by an exception, and would take the
-        # others of its batch with it.
+        # Ended children first, and all signals before an exception is raised: a stop signal raises
+        # one, and the other signals of this batch must not be lost.
         batch = sorted(self._signals.recv(64), key=lambda number: number != signal.SIGCHLD)
         problem: Exception | None = None
         for number in batch:

@@ -1,4 +1,4 @@
-"""As which user a container runs, and what that user can read."""
+"""The user that a container runs as, and the access of that user."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ SERVICE_USER = "www-data"
 
 
 def service_ids() -> tuple[int, int]:
-    """User and group that production runs as when it is started as root."""
+    """User and group of production, if the container is started as root."""
     entry = pwd.getpwnam(SERVICE_USER)
     return entry.pw_uid, entry.pw_gid
 
 
 def owner_ids(folder: Path) -> tuple[int, int]:
-    """User and group of a folder, for what is written into a bind mount."""
+    """User and group of a folder: debug mode runs as the owner of a bind mount."""
     status = folder.stat()
     return status.st_uid, status.st_gid
 
@@ -35,17 +35,17 @@ def why_not_readable(folder: Path) -> str:
 
 
 def drop_privileges(uid: int, gid: int) -> None:
-    """Leave root for good; does nothing for a process that is not root.
+    """Change from root to this user for good; does nothing if the process is not root.
 
-    The log is handed over first, or nginx could not open /dev/stdout again. A container that
-    may not change users (`--cap-drop ALL`) goes on as a root that has no privileges.
+    stdout and stderr get the new owner first, because nginx opens /dev/stdout again. A container
+    that may not change users (`--cap-drop ALL`) stays root without privileges.
     """
     if os.geteuid() != 0:
         return
     for stream in (1, 2):
         with contextlib.suppress(OSError):
             os.fchown(stream, uid, gid)
-    # Root's own is closed to others, and libraries keep caches at home.
+    # Other users can't write to root's home, and libraries keep caches at home.
     os.environ["HOME"] = "/tmp"
     with contextlib.suppress(PermissionError):
         os.setgroups([group for group in os.getgroups() if group != 0])

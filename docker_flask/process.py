@@ -1,4 +1,4 @@
-"""Child processes: how they start, what became of them, and how a whole group is ended."""
+"""Child processes: start, signal, reap and measure them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def spawn(
     descriptors: Sequence[int] = (),
     own_group: bool = True,
 ) -> int:
-    """Start a command, in a process group of its own if not told otherwise; returns its pid.
+    """Start a command; returns its pid. Raises OSError.
 
-    descriptors: handed over as 3, 4, ... in this order. The child starts with no signal blocked
-    and none ignored, whatever the supervisor does with its own. Raises OSError.
+    descriptors: the child inherits them as 3, 4, ... in this order. own_group: start a new process
+    group. The child starts with no signal blocked or ignored, unlike the supervisor.
     """
     group: dict[str, Any] = {"setpgroup": 0} if own_group else {}
-    # Above all that the child gets, so that none overwrites another on its way.
+    # Copy all descriptors above the child's numbers first, so that no dup2 overwrites another one.
     above = FIRST_DESCRIPTOR + len(descriptors)
     aside = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, above) for fd in descriptors]
     try:
@@ -37,7 +37,7 @@ def spawn(
                 (os.POSIX_SPAWN_DUP2, fd, FIRST_DESCRIPTOR + i) for i, fd in enumerate(aside)
             ],
             setsigmask=[],
-            # Python ignores these two, and what is ignored stays so across exec.
+            # Python ignores these two signals, and a child inherits ignored signals.
             setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
             **group,
         )
@@ -47,7 +47,7 @@ def spawn(
 
 
 def signal_process(pid: int, number: signal.Signals) -> None:
-    """Send a signal to one process; nothing happens if it is gone, or is 0."""
+    """Send a signal to one process; does nothing if the process has ended, or pid is 0."""
     if not pid:
         return
     with contextlib.suppress(ProcessLookupError):
@@ -55,15 +55,15 @@ def signal_process(pid: int, number: signal.Signals) -> None:
 
 
 def signal_group(group: int, number: signal.Signals) -> None:
-    """Send a signal to a whole process group; nothing happens if it is gone, or is 0."""
+    """Send a signal to a process group; does nothing if the group has ended, or is 0."""
     if not group:
-        return  # for the kernel, 0 would be the caller's own group
+        return  # the kernel would take 0 for the caller's own group
     with contextlib.suppress(ProcessLookupError):
         os.killpg(group, number)
 
 
 def alive(pid: int) -> bool:
-    """True while a process of this user, or a zombie of it, exists."""
+    """True while this user's process, or its zombie, exists."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -76,7 +76,7 @@ def states(groups: Collection[int]) -> dict[int, str]:
     found = {}
     for name in filter(str.isdecimal, os.listdir("/proc")):
         with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
-            # The name, in parentheses, may hold anything, so the fields are counted behind it.
+            # The name, in parentheses, may contain any character: read the fields after it.
             state, _, group = file.read().rpartition(b")")[2].split()[:3]
             if int(group) in groups and state != b"Z":
                 found[int(name)] = state.decode()
@@ -84,7 +84,7 @@ def states(groups: Collection[int]) -> dict[int, str]:
 
 
 def reap() -> list[tuple[int, int]]:
-    """Collect every child that has ended, orphans handed to PID 1 included: (pid, status)."""
+    """Collect all ended children, including the orphans that PID 1 inherits: (pid, status)."""
     ended = []
     with contextlib.suppress(ChildProcessError):
         while True:
@@ -108,7 +108,7 @@ def describe(status: int) -> str:
 
 
 def any_left() -> bool:
-    """True while this process has children, ended ones that were not reaped included."""
+    """True while this process has children, including zombies."""
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
@@ -117,7 +117,7 @@ def any_left() -> bool:
 
 
 def ran(pid: int) -> float:
-    """Seconds for which a process's threads ran or waited for a CPU; infinite if nobody counts."""
+    """Seconds that a process's threads ran or waited for a CPU; infinite if unknown."""
     total = 0
     try:
         for thread in os.listdir(f"/proc/{pid}/task"):
@@ -125,13 +125,13 @@ def ran(pid: int) -> float:
                 total += sum(map(int, file.read().split()[:2]))
     except FileNotFoundError:
         return math.inf if alive(pid) else 0.0
-    except OSError:  # it has just ended
+    except OSError:  # the process has just ended
         return 0.0
     return total / 1e9
 
 
 def own_memory(pid: int) -> int:
-    """Bytes that only this process has, and no file: what one more like it would take."""
+    """Bytes of private memory (no files): about the cost of another process of this kind."""
     with contextlib.suppress(OSError), open(f"/proc/{pid}/smaps_rollup") as file:
         return sum(int(line.split()[1]) << 10 for line in file if line.startswith("Private_Dirty:"))
     return 0

@@ -9,8 +9,8 @@ from docker_flask.paths import CONTROL_SOCKET, FOLDERS
 
 
 def make_folder() -> Path:
-    """An empty folder for this start, whatever an earlier one left; raises OSError."""
-    import shutil  # takes longer to load than all else here, and the port is not bound yet
+    """Make an empty folder for this start, without the files of an earlier one; raises OSError."""
+    import shutil  # slow to import; only needed after the port is bound
 
     problem: OSError | None = None
     for folder in map(Path, FOLDERS):
@@ -37,7 +37,7 @@ def find_folder() -> Path | None:
 
 
 def point(link: Path, target: str) -> None:
-    """Let a symbolic link lead elsewhere, in one step."""
+    """Change the target of a symbolic link atomically."""
     fresh = link.with_suffix(".new")
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(target)

@@ -1,7 +1,7 @@
-"""Headers of an answer that nginx replaces by a file."""
+"""Headers of a response whose body nginx replaces with a file."""
 
-# nginx drops these when it sends a file in place of an answer. The worker hands them over, and
-# nginx.conf adds them again.
+# nginx drops these headers when it sends a file as the body of a response. The worker sends them
+# under other names, and nginx.conf restores them.
 PUT_BACK = (
     "Access-Control-Allow-Credentials",
     "Access-Control-Allow-Origin",

@@ -1,4 +1,4 @@
-"""The TCP sockets that a container listens on; the supervisor binds them and keeps them."""
+"""The TCP sockets that a container listens on; the supervisor binds and owns them."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import socket
 
 
 def everywhere(port: int) -> list[tuple[str, int]]:
-    """A port of all IPv4 and all IPv6 addresses."""
+    """A port on all IPv4 and IPv6 addresses."""
     return [("0.0.0.0", port), ("::", port)]
 
 
-def bind(places: list[tuple[str, int]]) -> list[socket.socket]:
-    """Listening sockets on hosts and ports; IPv6 only where the kernel has it.
+def bind(addresses: list[tuple[str, int]]) -> list[socket.socket]:
+    """Listen on these hosts and ports; IPv6 only if the kernel supports it.
 
-    They accept connections into their queue at once; nginx takes them over later.
+    Connections wait in the sockets' queues until nginx accepts them.
     Raises OSError when a port can't be bound.
     """
     listeners = []
-    for host, port in places:
+    for host, port in addresses:
         if ":" in host:
             with contextlib.suppress(OSError):
                 listeners.append(_listen(socket.AF_INET6, (host, port)))
@@ -28,12 +28,12 @@ def bind(places: list[tuple[str, int]]) -> list[socket.socket]:
 
 
 def ports(listeners: list[socket.socket]) -> list[int]:
-    """The ports of listening sockets, each once."""
+    """The ports of listening sockets, without duplicates."""
     return sorted({listener.getsockname()[1] for listener in listeners})
 
 
 def addresses(listeners: list[socket.socket]) -> list[str]:
-    """The addresses of listening sockets as nginx writes them."""
+    """The addresses of listening sockets in nginx's format."""
     return [
         f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         for host, port, *_ in (listener.getsockname() for listener in listeners)
@@ -48,7 +48,7 @@ def _listen(family: socket.AddressFamily, address: tuple[str, int]) -> socket.so
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind(address)
         listener.listen(socket.SOMAXCONN)
-        # nginx takes it as it is, and would hang in accept() with nobody waiting.
+        # nginx inherits this flag, and would block in accept() on an empty queue.
         listener.setblocking(False)
     except OSError:
         listener.close()

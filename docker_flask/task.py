@@ -1,6 +1,6 @@
-"""Work that waits between its steps and does not hold up the supervisor.
+"""Work in steps that does not block the supervisor between the steps.
 
-A task is a generator. It yields what it waits for, and the supervisor's loop advances it.
+A task is a generator. It yields the conditions that it waits for, and the loop advances it.
 """
 
 from __future__ import annotations
@@ -13,30 +13,30 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from docker_flask.loop import Loop
 
-# How often (s) a task is advanced while it waits for what no event announces.
+# Seconds between two checks of a condition that has no event.
 TICK = 0.02
 
 
 @dataclass(frozen=True)
 class Until:
-    """Wait until `done` returns true, but no longer than so many seconds."""
+    """Wait until `done` returns true or the seconds are over."""
 
     done: Callable[[], bool]
     seconds: float
 
 
-# The steps of a task: each yields what to wait for, and gets back whether `done` was true.
+# The steps of a task: `yield Until(...)` returns False if the seconds were over first.
 T = TypeVar("T")
 Steps = Generator[Until, bool, T]
 
 
 def pause(seconds: float) -> Until:
-    """Wait for so many seconds."""
+    """Wait for a number of seconds."""
     return Until(lambda: False, seconds)
 
 
 class Task:
-    """One run of a generator of steps; begins at once."""
+    """One run of a generator of steps; the first step runs immediately."""
 
     def __init__(self, steps: Steps[None]) -> None:
         self._steps = steps
@@ -45,9 +45,9 @@ class Task:
         self._resume(None)
 
     def advance(self) -> bool:
-        """Take all steps that wait for nothing any more; returns True after the last one.
+        """Run the steps whose condition is fulfilled; returns True after the last step.
 
-        Raises what the steps raise.
+        Raises the exceptions of the steps.
         """
         while self._until:
             done = self._until.done()
@@ -57,7 +57,7 @@ class Task:
         return True
 
     def cancel(self) -> None:
-        """End the task where it is."""
+        """End the task at its current step."""
         self._until = None
         self._steps.close()
 
@@ -72,7 +72,7 @@ class Task:
 
 
 def finish(loop: Loop, *steps: Steps[None]) -> None:
-    """Run tasks beside each other until the last has ended; the loop goes on meanwhile."""
+    """Run tasks in parallel until the last one ends; the loop handles events meanwhile."""
     tasks = [Task(each) for each in steps]
 
     def all_ended() -> bool:

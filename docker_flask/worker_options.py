@@ -1,7 +1,7 @@
-"""What a supervisor tells the process that runs the application, in one environment variable.
+"""The options that a supervisor gives to a worker, in one environment variable.
 
-The supervisor writes the variable and the application's process reads and removes it, both here.
-The settings in the environment stay as the user wrote them, and the application sees those.
+The supervisor writes the variable, and the worker reads and removes it, both with this module. The
+settings in the environment stay as the user wrote them, for the application.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ NO_DESCRIPTOR = -1
 
 @dataclass(frozen=True)
 class _Options:
-    """notify_fd: where the process sends its messages (docker_flask/notify.py)."""
+    """notify_fd: the descriptor for messages to the supervisor (docker_flask/notify.py)."""
 
     notify_fd: int = NO_DESCRIPTOR
-    # From the settings: networks, as ipaddress reads them.
+    # The setting TRUSTED_PROXIES: networks in the format of ipaddress.
     trusted_proxies: tuple[str, ...] = ()
 
     def to_environment(self) -> dict[str, str]:
-        """The variable that holds all options."""
+        """The variable with all options."""
         return {VARIABLE: json.dumps(asdict(self))}
 
     @classmethod
@@ -40,12 +40,12 @@ class _Options:
 class WorkerOptions(_Options):
     """For a worker in production. The defaults mean: no limit, no nginx, no supervisor."""
 
-    # --- Which application, and how to load it.
+    # --- The application, and how to load it.
     app_module: str = ""
     uwsgi_ini: str = ""
-    # The server loads the application once, before it forks the workers.
+    # True if the server loads the application once, before it forks the workers.
     preload: bool = False
-    # If set, workers load one at a time: each locks this file.
+    # If set, workers load one at a time: each worker locks this file.
     load_lock: str = ""
 
     # --- Limits: seconds, requests, bytes.
@@ -54,22 +54,22 @@ class WorkerOptions(_Options):
     watchdog: float = 60.7
     max_requests: int = 0
     max_worker_memory: int = 0
-    # The signal that makes the server send no more requests to a worker.
+    # The signal after which a worker accepts no more requests.
     retire_signal: int = 0
 
     # --- Threads: their maximum; 0 if the number of threads is fixed.
     max_threads: int = 0
-    # Bytes that all workers together may take when they add threads.
+    # Bytes of memory up to which all workers together may add threads.
     max_threads_memory: int = 0
-    # The listening socket: requests wait in its queue.
+    # The listening socket, in whose queue requests wait.
     listener_fd: int = NO_DESCRIPTOR
 
-    # --- What nginx and the worker tell each other.
-    # The request header with the client's address; empty if the server speaks uwsgi, not HTTP.
+    # --- The interface between nginx and the worker.
+    # The request header with the client's address; empty if nginx uses the uwsgi protocol.
     client_header: str = ""
-    # nginx's location for files of the application; empty if the worker sends files itself.
+    # nginx's location for send_file; empty if the worker sends files itself.
     sendfile_location: str = ""
-    # nginx's folder of cached responses; empty if nginx caches none.
+    # nginx's folder of cached responses; empty if nginx caches no responses.
     cache_folder: str = ""
     max_cached_page: int = 0
     cache_table_fd: int = NO_DESCRIPTOR
@@ -84,8 +84,8 @@ class WorkerOptions(_Options):
 class DebugOptions(_Options):
     """For the development server.
 
-    debug_hosts: hosts that may use the debugger's consoles; problem: shown in place of the
-    application, empty to load the application.
+    debug_hosts: host names that may use the debugger's consoles; problem: a message to show in
+    place of the application, empty to load the application.
     """
 
     debug_hosts: tuple[str, ...] = ()
