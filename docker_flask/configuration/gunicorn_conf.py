@@ -1,4 +1,4 @@
-"""The user's gunicorn.conf.py and GUNICORN_CMD_ARGS: some of their options decide a setting.
+"""The options in the user's gunicorn.conf.py and GUNICORN_CMD_ARGS; some of them decide a setting.
 
 Gunicorn itself reads them, in a process of the application's Python (worker/gunicorn_server.py).
 """
@@ -17,7 +17,7 @@ from docker_flask.configuration.origin import FileValue
 
 NAME = "gunicorn.conf.py"
 ARGUMENTS = "GUNICORN_CMD_ARGS"
-# Each option of Gunicorn decides the setting at its right, if that is not set.
+# Options of Gunicorn, and the setting that each option decides if the setting is not set.
 _SETTINGS = {
     "wsgi_app": "app_module",
     "workers": "web_concurrency",
@@ -33,8 +33,8 @@ _SETTINGS = {
 class GunicornOptions:
     """The user's options for Gunicorn.
 
-    settings: those that decide a setting, by the name of its field; ignored: those that have no
-    effect, because the image decides them; text: of the configuration file, empty without one.
+    settings: options that decide a setting, by the name of its field; ignored: options that the
+    image overrides; text: of the configuration file, empty without a file.
     """
 
     settings: dict[str, FileValue] = field(default_factory=dict)
@@ -52,7 +52,7 @@ def read(root: Path, environ: Mapping[str, str], python: str) -> GunicornOptions
     result = subprocess.run(
         [python, "-P", "-m", "docker_flask.worker.gunicorn_server", "--show"],
         cwd=root,
-        # Gunicorn can't read one that is set but empty.
+        # Gunicorn fails if WEB_CONCURRENCY is set but empty.
         env={name: value for name, value in environ.items() if name != "WEB_CONCURRENCY"},
         capture_output=True,
         text=True,
@@ -67,7 +67,7 @@ def read(root: Path, environ: Mapping[str, str], python: str) -> GunicornOptions
     settings = {
         _SETTINGS[name]: FileValue(name, str(value), where)
         for name, value in given["settings"].items()
-        # 0 means no limit there; here a request always has one.
+        # 0 means no limit in Gunicorn; in this image, a request always has a limit.
         if not (name == "timeout" and not value)
     }
     text = Path(given["file"]).read_text() or "\n" if given["file"] else ""

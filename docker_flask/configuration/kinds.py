@@ -1,7 +1,7 @@
-"""The kinds of values that settings have: how a text is parsed, and what is allowed.
+"""The kinds of values that settings have: how to parse a text, and which texts are allowed.
 
-A text from outside reaches a configuration file only through `Kind.parse`: what comes out is a
-number, a known word, or a path or name of safe characters.
+Values of settings get into configuration files, and therefore always pass `Kind.parse`, which
+returns only numbers, known words, and paths or names without special characters.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 from docker_flask import static_files
 
 # Source addresses that no packet from the internet has: private (RFC 1918), loopback, link-local
-# (RFC 3927; several clouds' load balancers use it), and the same of IPv6. 100.64.0.0/10 (RFC 6598)
-# is left out, because the other customers of a provider are there.
+# (RFC 3927; several clouds' load balancers use it), and their IPv6 counterparts. Without
+# 100.64.0.0/10 (RFC 6598), because other customers of a provider use these addresses.
 PRIVATE = (
     *("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8", "169.254.0.0/16"),
     *("::1/128", "fc00::/7", "fe80::/10"),
@@ -28,7 +28,7 @@ EXIT_BAD_SETTING = 78  # EX_CONFIG in sysexits.h
 
 
 class SettingError(ValueError):
-    """A setting that can't be used; the message says which, why and what is allowed."""
+    """A bad setting; the message says which setting, why, and which values are allowed."""
 
     code = EXIT_BAD_SETTING
 
@@ -37,8 +37,8 @@ class SettingError(ValueError):
 class Kind:
     """One kind of value.
 
-    parse: makes a value of a text; raises ValueError for a text that is not allowed.
-    allowed: what is allowed, in words.
+    parse: converts a text to a value; raises ValueError if the text is not allowed.
+    allowed: the allowed values in words.
     """
 
     parse: Callable[[str], Any]
@@ -104,13 +104,13 @@ def size(minimum: str = "0") -> Kind:
     return Kind(parse, f"0 for no limit, or a size{at_least} in bytes, or with k, m or g: 50m")
 
 
-def size_or_off(minimum: str, usual: str) -> Kind:
-    """A size, or a switch: off means 0, on the usual size."""
+def size_or_off(minimum: str, default: str) -> Kind:
+    """A size, or a switch: off means 0, on means the default size."""
     on_or_off, bytes_of = switch(), size(minimum)
 
     def parse(text: str) -> str:
         try:
-            return usual if on_or_off.parse(text) else "0"
+            return default if on_or_off.parse(text) else "0"
         except ValueError:
             return str(bytes_of.parse(text))
 
@@ -118,7 +118,7 @@ def size_or_off(minimum: str, usual: str) -> Kind:
 
 
 def in_bytes(size: str) -> int:
-    """What a size such as `50m` means."""
+    """A size such as `50m` as a number of bytes."""
     shift = {"k": 10, "m": 20, "g": 30}.get(size[-1].lower())
     return int(size[:-1]) << shift if shift else int(size)
 
@@ -153,7 +153,7 @@ def existing_file() -> Kind:
 
 def networks() -> Kind:
     def parse(text: str) -> tuple[str, ...]:
-        import ipaddress  # only here: the port is not bound yet
+        import ipaddress  # slow to import, and the port is not bound yet
 
         networks: list[str] = []
         for word in text.replace(",", " ").split():

@@ -1,4 +1,4 @@
-"""What this container may use: CPUs, memory, file descriptors and the connection backlog."""
+"""The limits of this container: CPUs, memory, open files, backlog and processes."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import resource
 from dataclasses import dataclass
 from pathlib import Path
 
-# A server allocates per possible descriptor: with the 1073741816 that some engines hand out,
-# uWSGI takes 8 GB (https://github.com/unbit/uwsgi/issues/2299). 65,536 is four times what
-# nginx uses at its default number of connections.
+# uWSGI allocates memory for each possible descriptor: 8 GB with the 1073741816 descriptors that
+# some engines allow (https://github.com/unbit/uwsgi/issues/2299). 65,536 is four times the number
+# that nginx uses with its default number of connections.
 MAX_DESCRIPTORS = 65_536
-# Linux's own default for somaxconn since 5.4; more only lengthens the queue of a lost cause.
+# Linux's default for somaxconn since 5.4. In a longer queue, clients only wait longer.
 MAX_BACKLOG = 4_096
 
 
@@ -20,10 +20,9 @@ MAX_BACKLOG = 4_096
 class Limits:
     """The resources of this container.
 
-    cpus: CPUs' worth of time, at least a fraction of one; memory: bytes;
-    descriptors: open files per process; backlog: connections that may queue on a socket;
-    processes: processes and threads, 0 for no limit.
-    The `_source` fields say in plain words where a number came from.
+    cpus: may be a fraction; memory: bytes; descriptors: open files per process; backlog:
+    connections in a socket's queue; processes: processes and threads, 0 for no limit.
+    The `_source` fields say in words which limit decided the number.
     """
 
     cpus: float
@@ -36,12 +35,12 @@ class Limits:
 
     @property
     def whole_cpus(self) -> int:
-        """CPUs rounded up: what can run at the same time."""
+        """CPUs rounded up: processes that can run at the same time."""
         return max(1, math.ceil(self.cpus))
 
 
 def read(root: Path = Path("/")) -> Limits:
-    """Read the limits in force; `root` stands for the file system's root, for tests."""
+    """Read the limits of this container; root: of the file system, for tests."""
     cpus, cpus_source = _cpus(root)
     memory, memory_source = _memory(root)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -59,7 +58,7 @@ def read(root: Path = Path("/")) -> Limits:
 
 
 def bound_descriptors(limits: Limits) -> None:
-    """Give this process and its children the descriptors they may have, and no more."""
+    """Set the limit of descriptors for this process and its children."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (limits.descriptors, limits.descriptors))
 
 
@@ -76,7 +75,7 @@ def _in_words(cpus: float) -> str:
 
 
 def _cpu_quota(root: Path) -> float | None:
-    """CPUs' worth of the cgroup quota, version 2 first; None where there is none."""
+    """CPUs of the cgroup quota, version 2 first; None without a quota."""
     for folder in _cgroup_folders(root, "cpu"):
         words = _words(folder / "cpu.max")
         if len(words) == 2 and words[0].isdigit():
@@ -111,7 +110,7 @@ def _processes(root: Path) -> int:
 
 
 def _cgroup_folders(root: Path, controller: str) -> list[Path]:
-    """Where this container's cgroup may be: seen from its own namespace, or from the host's."""
+    """Possible folders of this container's cgroup, in its own namespace or in the host's."""
     mount = root / "sys/fs/cgroup"
     folders = []
     for line in _lines(root / "proc/self/cgroup"):

@@ -1,4 +1,4 @@
-"""Where the value of a setting came from."""
+"""The origin of the value of a setting."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 
 class Source(Enum):
-    """What decided the value of a setting."""
+    """The kind of an origin."""
 
     DEFAULT = "default"
     ENVIRONMENT = "environment"
@@ -18,10 +18,10 @@ class Source(Enum):
 
 @dataclass(frozen=True)
 class Origin:
-    """What decided the value of a setting.
+    """The origin of the value of a setting.
 
-    name: the variable, or the option of a file; place: that file; reason: the limit of the
-    container that the value follows from.
+    name: the variable, or the option in a file; place: the file; reason: the limit of the container
+    that decided a computed value.
     """
 
     source: Source
@@ -31,7 +31,7 @@ class Origin:
 
     @property
     def brief(self) -> str:
-        """The name of what decided it, without "decided from"."""
+        """The origin without "decided from"."""
         return self.reason or str(self)
 
     def __str__(self) -> str:
@@ -48,7 +48,7 @@ DEFAULT = Origin(Source.DEFAULT)
 
 
 def from_limits(reason: str) -> Origin:
-    """The origin of a value that follows from a limit of the container."""
+    """The origin of a value that a limit of the container decided."""
     return Origin(Source.LIMITS, reason=reason)
 
 
@@ -56,7 +56,7 @@ def from_limits(reason: str) -> Origin:
 class FileValue:
     """The value of a setting in one of the user's files.
 
-    name: of the option there; text: its value; place: the file, empty for a server's own default.
+    name: of the option; text: the value; place: the file, empty for a server's own default.
     """
 
     name: str
@@ -69,12 +69,12 @@ class FileValue:
 
 
 class Found(NamedTuple):
-    """The value of a setting, and where it came from."""
+    """The value of a setting, and its origin."""
 
     value: Any
     origin: Origin
 
     @property
     def is_computed(self) -> bool:
-        """True if neither the user nor a file of the user's decided it."""
+        """True if neither the user nor a file of the user set the value."""
         return self.origin.source is Source.LIMITS

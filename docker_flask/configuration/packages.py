@@ -1,4 +1,4 @@
-"""Packages that an image needs for some settings, and that are not in this one by default."""
+"""Packages that some settings need, and that the image does not contain by default."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from docker_flask.configuration.kinds import SettingError
 from docker_flask.configuration.settings import Settings
 from docker_flask.paths import VENV
 
-# The versions that were tested.
+# The tested versions.
 GUNICORN_PIN, GRANIAN_PIN, GEVENT_PIN = "gunicorn==27.0.1", "granian==2.8.7", "gevent==26.9.0"
 GUNICORN_GEVENT_PIN = GUNICORN_PIN.replace("==", "[gevent]==")
 
@@ -24,7 +24,7 @@ def check_server(app_server: str, worker_class: str | None) -> None:
 
 
 def check_worker_class(settings: Settings) -> None:
-    """Raise SettingError if the server has no such workers, or their package is not installed."""
+    """Raise SettingError if the server lacks this worker class, or its package is not installed."""
     if settings.app_server == "granian" and settings.worker_class in ("gevent", "sync"):
         raise SettingError(
             f"WORKER_CLASS={settings.worker_class} is not allowed with APP_SERVER=granian, "

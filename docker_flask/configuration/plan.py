@@ -1,8 +1,8 @@
-"""Everything that is decided for one generation of the application.
+"""All decisions for one generation of the application.
 
-A plan is made once, from the environment and the user's files as they are then, and never changes.
-The supervisor, nginx, the application servers and the command `settings` only read it. What crashes
-is started again from the plan that it ran with; a reload makes a new plan.
+A plan is made once, from the environment and the user's files at that time, and never changes. The
+supervisor, nginx, the application servers and the command `settings` only read it. A process that
+crashes restarts from the plan of its generation; a reload makes a new plan.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from docker_flask.configuration.sizing import Sizing
 from docker_flask.configuration.timeouts import Timeouts
 from docker_flask.paths import PYTHON, UWSGI_PROGRAM
 
-# A cache smaller than this (bytes) is not worth it.
+# Below this size (bytes), there is no cache.
 MIN_CACHE = 1 << 20
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What one generation runs with.
+    """All decisions for one generation.
 
-    environment: of the application; origins: of the settings, by the names of their fields.
-    server_options: the user's for the application server, as the text of a file that it reads.
-    ignored_options: those that have no effect, because the image decides them.
+    environment: of the application. origins: of the settings, by the names of their fields.
+    server_options: the user's options for the application server, as the text of a file.
+    ignored_options: the user's options that the image overrides.
     """
 
     environment: Mapping[str, str]
@@ -53,23 +53,23 @@ class Plan:
 
     @property
     def is_proxied(self) -> bool:
-        """True if nginx reaches the application server by HTTP, not by uWSGI's protocol."""
+        """True if nginx speaks HTTP, not the uwsgi protocol, with the application server."""
         return self.settings.app_server != "uwsgi"
 
     @property
     def keeps_connections(self) -> bool:
         """True if nginx keeps its connections to the application server open between requests.
 
-        Only to greenlets, because a new one costs more than a small answer. With other workers it
-        saves nothing, and a request on a kept connection waits for the worker at its other end,
-        though another may be free.
+        Only with greenlets, where a new connection costs more than a small response. With other
+        workers, kept connections save nothing, and a request would wait for the worker at the other
+        end of its connection while another worker is free.
         """
         uses_greenlets = self.settings.worker_class == "gevent"
         return self.is_proxied and uses_greenlets and not self.nginx_files.whole
 
     @property
     def sends_files(self) -> bool:
-        """True if nginx, and not a worker, sends the files that the application answers with."""
+        """True if nginx, not a worker, sends the files of the application's responses."""
         return self.settings.sendfile and not self.nginx_files.passes_requests
 
     def rows(self) -> list[tuple[str, str, str]]:
@@ -81,7 +81,7 @@ class Plan:
         return rows
 
     def cache_size(self, room: int) -> int:
-        """Bytes of pages that nginx may keep; room: bytes that the disk has for them."""
+        """Maximum size of nginx's cache in bytes; room: bytes that the disk has for the cache."""
         if self.nginx_files.passes_requests or self.nginx_files.has_own_cache:
             return 0
         size = min(in_bytes(self.settings.response_cache), room)
@@ -89,12 +89,12 @@ class Plan:
 
 
 def make(environ: Mapping[str, str], limits: Limits) -> Plan:
-    """Decide everything, from the environment, the working directory and the limits.
+    """Make a plan from the environment, the working directory and the limits.
 
-    Raises SettingError for what is not allowed, and for what this image does not have.
+    Raises SettingError for a value that is not allowed, or a package that is not installed.
     """
     given = settings.read(environ)
-    app_server = given["app_server"].value if "app_server" in given else settings.APP_SERVER
+    app_server = given["app_server"].value if "app_server" in given else settings.DEFAULT_APP_SERVER
     worker_class = given["worker_class"].value if "worker_class" in given else None
     packages.check_server(app_server, worker_class)
     nginx_files = NginxFiles.read()
@@ -103,8 +103,8 @@ def make(environ: Mapping[str, str], limits: Limits) -> Plan:
     if app_server == "uwsgi":
         of_uwsgi = uwsgi_options.read(Path.cwd(), environ, UWSGI_PROGRAM)
         options, ignored = of_uwsgi.text, of_uwsgi.ignored
-        # A user who has options for uWSGI means uWSGI's own default. And a uWSGI that was built
-        # over the image's does not know the plugin for threads.
+        # With options for uWSGI, users expect uWSGI's own default. And if users have built their
+        # own uWSGI over the image's uWSGI, the image's plugin for threads does not load in it.
         if options or Path(UWSGI_PROGRAM).read_bytes()[:2] != b"#!":
             of_files["threads"] = FileValue("uWSGI's default", "1", "")
         of_files |= of_uwsgi.settings

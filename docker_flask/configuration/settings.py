@@ -1,6 +1,6 @@
-"""Every setting, once: its name, its aliases, its default, its meaning and what is allowed.
+"""All settings: names, aliases, defaults, meanings and allowed values.
 
-A setting is an environment variable. A file of the user's may have a value for it, too.
+A setting is an environment variable. One of the user's files can set its value, too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.origin import DEFAULT, FileValue, Found, Origin, Source
 
 ZONES = Path("/usr/share/zoneinfo")
-APP_SERVER = "uwsgi"  # by default
+DEFAULT_APP_SERVER = "uwsgi"
 
 
 def setting(
@@ -30,9 +30,8 @@ def setting(
 ) -> Any:
     """Declare one setting as a field of `Settings`.
 
-    default: the text that counts when nothing is set, None for "not set", or a function that
-    computes the value from the limits; empty: the value of a variable that is set but empty, None
-    if that counts as not set.
+    default: the text of the default, None for "not set", or a function that computes the value from
+    the limits; empty: the value of a variable that is set but empty, None for "not set".
     """
     return field(
         metadata={
@@ -47,7 +46,7 @@ def setting(
 
 @dataclass(frozen=True)
 class Settings:
-    """All settings, read and checked. Field names are the variables' names in lower case."""
+    """All settings, checked. A field has the name of its variable in lower case."""
 
     listen_port: int = setting(
         kinds.whole_number(1, 65535), "80", "Port that nginx listens on in production.", ("PORT",)
@@ -72,7 +71,7 @@ class Settings:
     )
     app_server: str = setting(
         kinds.word("uwsgi", "gunicorn", "granian"),
-        APP_SERVER,
+        DEFAULT_APP_SERVER,
         "The application server behind nginx. `gunicorn` and `granian` must be in "
         "`requirements.txt`.",
     )
@@ -124,10 +123,10 @@ class Settings:
     request_timeout: float = setting(
         kinds.seconds(1, 86400),
         "60",
-        "Seconds that a request may take before its client gets 504 and its worker is replaced.",
+        "Maximum seconds of a request; then its client gets 504, and its worker is replaced.",
     )
     start_timeout: float = setting(
-        kinds.seconds(1, 3600), "120", "Seconds that the application may take to load."
+        kinds.seconds(1, 3600), "120", "Maximum seconds for the application to load."
     )
     drain_delay: float = setting(
         kinds.seconds(0, 300),
@@ -153,7 +152,7 @@ class Settings:
         "nginx, not a worker, sends the files that the application answers with (`send_file`).",
     )
     response_cache: str = setting(
-        kinds.size_or_off(minimum="1m", usual="64m"),
+        kinds.size_or_off(minimum="1m", default="64m"),
         "64m",
         "Maximum size of nginx's cache of responses that the application marks as public, at "
         "most a quarter of the free disk space; `off` for no cache.",
@@ -179,7 +178,7 @@ class Settings:
         "beside another WSGI application.",
     )
     static_index: bool = setting(
-        kinds.switch(), "0", "Answer `/` with `index.html` of that folder."
+        kinds.switch(), "0", "Respond to `/` with `index.html` in the folder of the static files."
     )
     static_max_age: int | None = setting(
         kinds.whole_number(0, static_files.MAX_AGE_LIMIT),
@@ -228,21 +227,21 @@ class Settings:
 
     @property
     def first_workers(self) -> int:
-        """Workers that a server starts with."""
+        """Number of workers at the start of a server."""
         return self.uwsgi_cheaper or self.web_concurrency
 
 
 class Resolved(NamedTuple):
-    """All settings, and where each came from, by the name of its field."""
+    """All settings, and the origin of each, by the name of its field."""
 
     settings: Settings
     origins: Mapping[str, Origin]
 
 
 def read(environ: Mapping[str, str]) -> dict[str, Found]:
-    """The settings that the environment has, by the names of their fields.
+    """The settings in the environment, by the names of their fields.
 
-    Raises SettingError at the first bad one.
+    Raises SettingError at the first bad value.
     """
     found = {spec.name: _read(spec, environ) for spec in fields(Settings)}
     return {name: value for name, value in found.items() if value}
@@ -253,10 +252,10 @@ def resolve(
     limits: Limits,
     of_files: Mapping[str, FileValue] | None = None,
 ) -> Resolved:
-    """All settings; raises SettingError for a bad one in a file, and for two that do not agree.
+    """All settings; raises SettingError for a bad value in a file, and for settings that conflict.
 
-    of_environment: what `read` returned; of_files: the values in the user's files, by the names of
-    the settings' fields. The environment comes before the files, and these before the defaults.
+    of_environment: the result of `read`; of_files: the values in the user's files, by the names of
+    the settings' fields. The environment overrides the files, and the files override the defaults.
     """
     found = {}
     for spec in fields(Settings):
@@ -290,7 +289,7 @@ def ignored(environ: Mapping[str, str], production: bool = True) -> list[str]:
 
 
 def _is_time_zone(text: str) -> bool:
-    """True for what the C library understands: a file of tzdata, or a rule as in `CET-1CEST`."""
+    """True if the C library knows the zone: a file of tzdata, or a rule such as `CET-1CEST`."""
     rule = r"([A-Za-z]{3,}|<[A-Za-z0-9+-]{3,}>)[+-]?[0-9]{1,3}(:[0-9:]+)?([A-Za-z<].*)?"
     try:
         data = (ZONES / text.removeprefix(":")).read_bytes()
@@ -302,8 +301,8 @@ def _is_time_zone(text: str) -> bool:
 def _read(spec: Field[Any], environ: Mapping[str, str]) -> Found | None:
     """One setting of the environment, None if it is not set.
 
-    A variable that is set but empty counts as unset, because that is what Compose makes of
-    `NAME=${NAME}`; a setting declared with `empty` is the exception.
+    A variable that is set but empty means "not set", because Compose sets it for `NAME=${NAME}`,
+    except if the setting is declared with `empty`.
     """
     for name in (spec.name.upper(), *spec.metadata["aliases"]):
         text, origin = environ.get(name, "").strip(), Origin(Source.ENVIRONMENT, name)

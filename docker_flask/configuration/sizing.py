@@ -1,6 +1,6 @@
-"""How many workers, threads and connections there are: every rule for a size, in one place.
+"""All rules for sizes: numbers of workers, threads, connections and open files.
 
-docs/sizing.md has the measurements behind the numbers.
+docs/sizing.md has the measurements for these numbers.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from docker_flask.configuration.origin import Found, from_limits
 if TYPE_CHECKING:
     from docker_flask.configuration.settings import Settings
 
-# Bytes that a Flask application takes in each worker, rounded up: used until one was measured.
+# Memory (bytes) of a worker with a Flask application, rounded up; used until a worker is measured.
 WORKER_MEMORY = 64 << 20
-# Workers for each CPU. FIXED: of a server that keeps all its workers. MAX: of uWSGI with a fixed
-# number of threads, which starts workers while requests wait for something other than a CPU.
-# MAX_WITH_THREADS: of uWSGI that starts threads before it starts workers.
+# Workers for each CPU. FIXED: for a fixed number of workers. MAX: for uWSGI with a fixed number of
+# threads, where the worker pool adds workers while requests wait and a CPU is free.
+# MAX_WITH_THREADS: for uWSGI workers that add threads before the worker pool adds workers.
 FIXED, MAX, MAX_WITH_THREADS = 2, 16, 4
-# Threads of a uWSGI worker where the image chooses their number. Few workers with many threads are
-# better than many workers, because each worker has its own pool of database connections:
-# SQLAlchemy's holds 15, and PostgreSQL takes 100. A thread that is not started costs 2 KB.
+# Maximum threads of a uWSGI worker if THREADS is not set. Few workers with many threads are better
+# than many workers, because each worker has its own pool of database connections: SQLAlchemy's pool
+# has 15, and PostgreSQL accepts 100. A thread that is not started costs 2 KB.
 MAX_THREADS = 128
-# Requests that a worker of class gevent takes at a time; Gunicorn's own default.
+# Requests that a worker of class gevent runs at a time; Gunicorn's default.
 GREENLETS = 1000
-# Processes that are no workers: nginx, the servers' first processes, the supervisor, a command.
+# Processes other than workers: nginx, the servers' first processes, the supervisor, a command.
 OTHER_PROCESSES = 10
-# Requests that may wait for a worker: a thousand clients that come at the same moment. A longer
-# queue costs good answers under too much load: on half a CPU, 4,096 cost a third of them. Workers
-# that skip requests whose client has gone (threads_plugin.c) may let as many small requests wait
-# as their CPUs answer in half a second.
-QUEUE, QUEUE_OF_A_CPU = 1024, 2048
-# Connections of each nginx worker that carry no request, or one that is not read yet.
+# Requests that may wait for a worker: enough for a thousand clients at the same moment. Under
+# overload, a longer queue costs good responses: on half a CPU, a queue of 4,096 cost a third of
+# them. For workers that skip requests of clients that have gone (threads_plugin.c), the queue may
+# hold the small requests that the CPUs handle in half a second.
+QUEUE, QUEUE_PER_CPU = 1024, 2048
+# Connections of each nginx worker without a request, or with a request that is not read yet.
 IDLE_CONNECTIONS = 4096
-# Cached pages that nginx keeps open, and as many static files; fewer under a low limit.
+# Cached pages that nginx keeps open, and as many static files; fewer if the limit is low.
 OPEN_FILES = 256
 # Idle connections to the application that each nginx worker keeps.
 KEPT_CONNECTIONS = 64
@@ -45,15 +45,15 @@ OWN_DESCRIPTORS = 24
 
 
 def min_workers(limits: Limits) -> Found:
-    """One worker a CPU, because more would only take turns; and never one alone, because one
-    request could then block all others until a second worker has started."""
+    """One worker for each CPU, because more workers would only share them; at least two, because
+    one request could block all others until a second worker starts."""
     return _in_memory(max(2, limits.whole_cpus), limits)
 
 
 def max_workers(limits: Limits) -> Found:
-    """Workers that the number of CPUs, open files and processes allows.
+    """Workers that the CPUs, open files and processes allow.
 
-    The worker pool measures for how many the memory has room.
+    The worker pool measures how many workers the memory allows.
     """
     # uWSGI's first process holds two open files for each possible worker.
     choices = [
@@ -61,15 +61,15 @@ def max_workers(limits: Limits) -> Found:
         _found(limits.descriptors // 8, f"limit of {limits.descriptors} open files"),
     ]
     if limits.processes:
-        # A worker counts twice, because of its watchdog's thread; and a reload doubles all.
+        # A worker counts twice, because its watchdog is a thread; a reload doubles all workers.
         count = (limits.processes - OTHER_PROCESSES) // 4
         choices.append(_found(count, f"limit of {limits.processes} processes"))
     return _smallest(*choices)
 
 
 def nginx_workers(limits: Limits) -> Found:
-    """One nginx worker for four CPUs: one answers more than a handful of application workers can
-    produce, and a second one only adds wake-ups between the two."""
+    """One nginx worker for four CPUs: one handles more responses than several application workers
+    produce, and a second one only adds wake-ups."""
     return _found(limits.whole_cpus // 4, limits.cpus_source)
 
 
@@ -79,20 +79,20 @@ def open_files(limits: Limits) -> Found:
 
 
 def settle_workers(found: dict[str, Found], limits: Limits) -> None:
-    """Bring WEB_CONCURRENCY, UWSGI_CHEAPER and THREADS into agreement; raises SettingError.
+    """Resolve conflicts of WEB_CONCURRENCY, UWSGI_CHEAPER and THREADS; raises SettingError.
 
-    found: all settings by the names of their fields, changed in place.
+    found: all settings by the names of their fields; this function changes them.
     """
     maximum, minimum = found["web_concurrency"], found["uwsgi_cheaper"]
     is_uwsgi, worker_class = found["app_server"].value == "uwsgi", found["worker_class"].value
     decides = maximum.is_computed and minimum.is_computed and bool(minimum.value)
     if maximum.is_computed:
-        # Greenlets are enough for requests that wait; the other servers keep all their workers.
+        # With greenlets, more workers are not needed; other servers have a fixed number of workers.
         has_greenlets = worker_class == "gevent" and minimum.is_computed
         if minimum.value == 0 or has_greenlets or not is_uwsgi:
             found["web_concurrency"] = _in_memory(FIXED * limits.whole_cpus, limits)
             found["uwsgi_cheaper"] = Found(0, minimum.origin)
-        elif minimum.value >= maximum.value:  # a minimum above the computed maximum raises that
+        elif minimum.value >= maximum.value:  # the minimum raises the computed maximum
             found["web_concurrency"] = minimum
             found["uwsgi_cheaper"] = Found(0, minimum.origin)
     elif minimum.is_computed:
@@ -111,7 +111,7 @@ def settle_workers(found: dict[str, Found], limits: Limits) -> None:
 
 
 def worker_memory(limits: Limits) -> int:
-    """Bytes for the workers of one generation: half of all, because a reload runs two."""
+    """Bytes for the workers of one generation: half of the memory, as a reload runs two."""
     return limits.memory // 2
 
 
@@ -119,12 +119,12 @@ def worker_memory(limits: Limits) -> int:
 class Sizing:
     """Sizes that follow from the settings and the limits of the container.
 
-    requests_per_worker, max_requests: requests that a worker, and all workers, answer at a time.
-    max_threads: threads that a worker may have.
-    nginx_workers: processes of nginx; of each: nginx_descriptors: open files, nginx_connections:
-    connections, idle_connections: those of clients without a request, kept_connections: idle ones
-    to the application, open_files: cached pages that it keeps open, and as many static files.
-    admitted_requests: requests that are answered or wait; more get 503.
+    requests_per_worker: requests that a worker runs at a time. max_threads: of a worker.
+    nginx_workers: nginx's worker processes. For each of them: nginx_descriptors: open files;
+    nginx_connections: all connections; idle_connections: clients' connections without a request;
+    kept_connections: idle connections to the application; open_files: cached pages that stay open,
+    and the same number of static files.
+    admitted_requests: requests that run or wait; further requests get 503.
     """
 
     requests_per_worker: int
@@ -150,7 +150,7 @@ def compute(settings: Settings, limits: Limits) -> Sizing:
         descriptors - OWN_DESCRIPTORS - 2 * files,
     )
     idle = min(IDLE_CONNECTIONS, connections // 4)
-    queue = QUEUE if settings.threads else max(QUEUE, int(QUEUE_OF_A_CPU * limits.cpus))
+    queue = QUEUE if settings.threads else max(QUEUE, int(QUEUE_PER_CPU * limits.cpus))
     return Sizing(
         requests_per_worker=per_worker,
         max_threads=_max_threads(settings, limits),
@@ -160,8 +160,8 @@ def compute(settings: Settings, limits: Limits) -> Sizing:
         idle_connections=idle,
         kept_connections=min(KEPT_CONNECTIONS, idle // 4),
         open_files=files,
-        # Fewer than the backlog of the application's socket, where requests of clients that have
-        # gone keep their place.
+        # At most the backlog of the application's socket: requests of clients that have gone stay
+        # in the backlog.
         admitted_requests=min(
             settings.web_concurrency * per_worker + queue,
             limits.backlog,
@@ -175,7 +175,7 @@ def _max_threads(settings: Settings, limits: Limits) -> int:
         return settings.threads
     if not limits.processes:
         return MAX_THREADS
-    # Each worker has two threads more, and a reload doubles all.
+    # Each worker has two more threads, and a reload doubles all workers.
     room = (limits.processes - OTHER_PROCESSES) // (2 * settings.web_concurrency) - 2
     return max(1, min(MAX_THREADS, room))
 

@@ -1,18 +1,18 @@
 """The chain of time limits that follow from REQUEST_TIMEOUT, in one place.
 
-A request that takes too long is met by these limits, in this order:
+A request that takes too long reaches these limits, in this order:
 
-| seconds after start | who      | what happens                                                 |
+| seconds after start | process  | what happens                                                 |
 |---------------------|----------|--------------------------------------------------------------|
-| `request`           | nginx    | answers 504                                                  |
-| `watchdog`          | worker   | takes no more requests and ends; another takes its place     |
+| `request`           | nginx    | responds with 504                                            |
+| `watchdog`          | worker   | accepts no more requests and ends; a new worker replaces it  |
 | `release`           | nginx    | an old worker of a reload closes its connections             |
-| `release`           | uWSGI    | gives up reading from or writing to nginx                    |
-| `release`           | Gunicorn | ends a worker that has to go                                 |
+| `release`           | uWSGI    | closes its connection to nginx                               |
+| `release`           | Gunicorn | kills a worker that must end                                 |
 | `release`           | PID 1    | stops an old generation that still has requests              |
 
-`watchdog` comes after `request`: a worker that ended first would make nginx answer 502, and try a
-GET again. `release` comes last: what it cuts can only be a request that nobody waits for.
+`watchdog` comes after `request`: if a worker ended first, nginx would respond with 502 and retry a
+GET. `release` comes last: nobody waits any more for the response to a request that it cuts.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WATCHDOG_MARGIN, RELEASE_MARGIN = 0.7, 5.0
 
 @dataclass(frozen=True)
 class Timeouts:
-    """Seconds from the start of a request; the whole ones are for programs that take no others."""
+    """Seconds from the start of a request; whole numbers for programs that accept no others."""
 
     request: float
     watchdog: float

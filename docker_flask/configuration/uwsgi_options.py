@@ -1,7 +1,7 @@
-"""The options in the user's uwsgi.ini and in UWSGI_* variables, and what becomes of each.
+"""The options in the user's uwsgi.ini and in UWSGI_* variables, and the use of each option.
 
-discovery/find_app.py reads those that name the application. Of the others, some decide a setting,
-some have no effect because the image decides them, and uWSGI gets the rest after app.ini.
+discovery/find_app.py reads the options that name the application. Some others decide a setting, the
+image overrides some, and uWSGI gets the rest after app.ini.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from docker_flask.configuration.origin import FileValue
 _APPLICATION = {
     *("callable", "chdir", "file", "module", "pp", "python-path", "pythonpath", "wsgi", "wsgi-file")
 }
-# Each decides the setting behind it, if that is not set.
+# Options, and the setting that each option decides if the setting is not set.
 _SETTINGS = {
     "cheaper": "uwsgi_cheaper",
     "harakiri": "request_timeout",
@@ -31,17 +31,17 @@ _SETTINGS = {
     "workers": "web_concurrency",
 }
 _OWN = {
-    # Where it listens: the supervisor binds its socket, and nginx is in front.
+    # The socket: the supervisor binds it, and nginx is in front.
     *("buffer-size", "chmod", "listen", "max-fd", "protocol", "response-headers-limit"),
     "socket-timeout",
-    # Who it runs as, and how it stops.
+    # The user, and the way to stop.
     *("chroot", "daemonize", "daemonize2", "die-on-term", "exit-on-reload", "forkbomb-delay"),
     *("gid", "hook-accepting", "hook-master-start", "master", "master-fifo"),
     *("pidfile", "pidfile2", "safe-pidfile", "safe-pidfile2", "uid", "vacuum"),
-    # Which Python, and how that loads the application.
+    # Python, and the way to load the application.
     *("enable-threads", "home", "lazy", "lazy-apps", "plugin", "plugins", "pyhome"),
     *("single-interpreter", "venv", "virtualenv"),
-    # The log, and that a misspelt option ends the start.
+    # The log, and the end of the start at an unknown option.
     *("disable-logging", "log-maxsize", "logger", "logto", "logto2", "req-logger", "strict"),
 }
 _OWN_FAMILIES = re.compile(r"(.+-)?socket|http.*|emperor.*")
@@ -54,7 +54,7 @@ _VARIABLES = ("UWSGI_CHEAPER", "UWSGI_INI", "UWSGI_PROCESSES")
 
 
 class _Option(NamedTuple):
-    """name: uWSGI's; words: the user's for it; place: the file that it stands in, if in one."""
+    """name: uWSGI's name; words: the user's name; place: the file, empty for a variable."""
 
     name: str
     value: str
@@ -66,8 +66,8 @@ class _Option(NamedTuple):
 class UwsgiOptions:
     """The user's options for uWSGI.
 
-    settings: those that decide a setting, by the name of its field; passed: those that uWSGI gets;
-    ignored: those that have no effect, because the image decides them.
+    settings: options that decide a setting, by the name of its field; passed: options for uWSGI;
+    ignored: options that the image overrides.
     """
 
     settings: dict[str, FileValue] = field(default_factory=dict)
@@ -76,7 +76,7 @@ class UwsgiOptions:
 
     @property
     def text(self) -> str:
-        """The options that uWSGI gets, as a file that it reads; empty if there are none."""
+        """The options for uWSGI as the text of an ini file; empty if there are none."""
         lines = [f"{name} = {value}\n" for name, value in self.passed]
         return "".join(["[uwsgi]\n", *lines]) if lines else ""
 
@@ -84,13 +84,13 @@ class UwsgiOptions:
 def read(root: Path, environ: Mapping[str, str], uwsgi: str) -> UwsgiOptions:
     """Sort the options of uwsgi.ini, and after them those of the environment.
 
-    root: the application's folder; uwsgi: the program, which knows its options. Raises
+    root: the application's folder; uwsgi: the program, which lists its options. Raises
     SettingError.
     """
     options = UwsgiOptions()
     file = uwsgi_ini.find(root, environ.get("UWSGI_INI", ""))
     variables = uwsgi_ini.variables(file) if file else set()
-    block = ""  # around the options; only uWSGI knows whether its condition is true
+    block = ""  # the block of the current option; only uWSGI can evaluate its condition
     for name, value, words, place in (*_in_file(file, environ), *_in_environment(environ)):
         if not place and name not in _known(uwsgi):
             continue  # Kubernetes sets such variables for a service called uwsgi
