@@ -48,8 +48,10 @@ lint: ## check the style of all code
 lock: ## renew requirements.lock: the newest Python packages that requirements.txt allows
 	@tools/lock
 
-figures: image ## measure size, start, stop and reload
-	@BASE_IMAGE=$$(tools/base-image) IMAGE=$(IMAGE) .venv/bin/python -m benchmarks.figures
+figures: image ## measure size, start, stop, reload and a hello; BESIDE=IMAGE to compare
+	@tools/needs python wrk
+	@BASE_IMAGE=$$(tools/base-image) IMAGE=$(IMAGE) DOCKER=$(DOCKER) \
+	  .venv/bin/python -m benchmarks.figures $(if $(BESIDE),--beside $(BESIDE))
 
 soak: image ## do everything of tests/image/test_loss.py a hundred times; hours
 	@BASE_IMAGE=$$(tools/base-image) IMAGE=$(IMAGE) .venv/bin/python -m benchmarks.soak
