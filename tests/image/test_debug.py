@@ -757,6 +757,7 @@ def terminal(
         yield run
 
 
+@pytest.mark.timed
 def test_a_terminal(terminal: Callable[..., Terminal]) -> None:
     keyboard = terminal()
     assert get(keyboard.container).text == "hello"

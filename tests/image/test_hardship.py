@@ -178,6 +178,7 @@ def test_a_pause_costs_no_request(engine: Engine, tmp_path: Path) -> None:
     assert set(service.processes("app worker")) >= set(workers)
 
 
+@pytest.mark.timed
 def test_a_clock_that_jumps_costs_no_request(engine: Engine, tmp_path: Path) -> None:
     client = engine.client
     builder = engine.run(
@@ -225,6 +226,7 @@ def test_a_log_that_nobody_reads(engine: Engine, tmp_path: Path, reader: str) ->
     assert healthy(result), result.counts
 
 
+@pytest.mark.timed
 def test_a_deleted_socket_comes_back(engine: Engine, tmp_path: Path) -> None:
     service = Service(engine, tmp_path)
     service.container.wait_until_serving()

@@ -185,6 +185,7 @@ def test_any_user(engine: Engine, options: dict[str, Any]) -> None:
     assert took <= STOP
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(
     "dropped", [["ALL"], ["SETUID"], ["SETGID"], ["CHOWN"], ["SETUID", "SETGID", "CHOWN"]], ids=str
 )

@@ -149,7 +149,7 @@ class Container:
 
 
 class Engine:
-    """Starts containers with ports of 127.0.0.1 that the engine picks, and removes them all."""
+    """Starts containers, each with a port of 127.0.0.1 that it picks, and removes them all."""
 
     def __init__(self, session: str) -> None:
         self.client = docker.from_env()
@@ -183,7 +183,7 @@ class Engine:
         mounts = dict(volumes or {})
         if app is not None:
             mounts[str(app)] = {"bind": "/app", "mode": "rw"}
-        ports = {f"{port}/tcp": ("127.0.0.1", None) for port in (PRODUCTION_PORT, DEBUG_PORT)}
+        port = DEBUG_PORT if command == DEBUG else PRODUCTION_PORT
         container = self.client.containers.run(
             image or image_with(*server.packages),
             command or [],
@@ -191,7 +191,7 @@ class Engine:
             environment={**server.env, **(env or {})},
             volumes=mounts,
             labels=self._labels,
-            **{"ports": ports, **options},
+            **{"ports": {f"{port}/tcp": ("127.0.0.1", None)}, **options},
         )
         return Container(container)
 
