@@ -1,1 +1,1 @@
-"""The application servers: what the supervisor must know of each."""
+"""The application servers: their command lines and signals."""

@@ -1,7 +1,7 @@
-"""What the supervisor must know of an application server, and nothing more.
+"""The interface between the supervisor and an application server.
 
-A server inherits a listening socket as descriptor 3. It is ready when its workers say so
-(docker_flask/notify.py), and a signal ends it.
+A server inherits a listening socket as descriptor 3. Its workers report when they are ready
+(docker_flask/notify.py), and a signal stops it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from docker_flask.configuration.plan import Plan
 from docker_flask.paths import PYTHON
 
 SOCKET_FD = 3
-# nginx and the supervisor come before the workers where they have no CPU to themselves: a request
-# that can't be answered is then refused at once, and does not wait unread in the kernel. With more
-# CPUs this would only interrupt a worker at each answer, which costs a quarter of the requests.
+# With fewer than two CPUs, nginx and the supervisor have priority over the workers. Under overload,
+# nginx then rejects a request immediately, and the request does not wait unread in the kernel. With
+# more CPUs, the priority would only interrupt a worker at each response: a quarter fewer requests.
 NICE, CPUS_WITHOUT_NICE = ["/usr/bin/nice", "-n", "10"], 2
 
 
@@ -28,10 +28,10 @@ NICE, CPUS_WITHOUT_NICE = ["/usr/bin/nice", "-n", "10"], 2
 class AppServer:
     """One application server.
 
-    name: in the log. command: its command line, from a plan, a file with the user's options for
-    this server if there are any, and the path of the FIFO for orders. stop_signal: ends the whole
-    server. retire_signal: makes one worker take no more requests. resizes: takes orders from the
-    FIFO: a plus for each worker more, a minus for each worker less.
+    name: in the log. command: returns the command line for a plan, the file with the user's options
+    for this server (or None) and the path of the FIFO for orders. stop_signal: stops the server.
+    retire_signal: after it, a worker accepts no more requests. resizes: True if the server reads
+    orders from the FIFO: a plus to add a worker, a minus to remove a worker.
     """
 
     name: str
@@ -42,15 +42,15 @@ class AppServer:
 
 
 def nice(limits: Limits) -> list[str]:
-    """What goes before a server's command line where CPUs are short."""
+    """The words before a server's command line, empty if there are enough CPUs."""
     return NICE if limits.cpus < CPUS_WITHOUT_NICE else []
 
 
 def python_command(module: str, limits: Limits, **options: Any) -> list[str]:
     """The command line of a server that a module of `docker_flask.worker` starts.
 
-    options: for the module, as JSON. -P: the application's folder must not hide the server's
-    modules.
+    options: for the module, as JSON. -P: modules in the application's folder must not replace the
+    server's modules.
     """
     words = [PYTHON, "-P", "-m", f"docker_flask.worker.{module}", json.dumps(options)]
     return [*nice(limits), *words]

@@ -10,7 +10,7 @@ from docker_flask.servers.app_server import AppServer, python_command
 
 
 def command(plan: Plan, _options_file: Path | None, _orders: Path) -> list[str]:
-    """Granian's command line; it has no file of options."""
+    """Granian's command line; Granian has no configuration file."""
     threads = plan.settings.threads or 1
     return python_command(
         "granian_server",

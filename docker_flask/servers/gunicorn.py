@@ -9,9 +9,9 @@ from docker_flask.configuration.plan import Plan
 from docker_flask.configuration.sizing import GREENLETS
 from docker_flask.servers.app_server import AppServer, python_command
 
-# Seconds after which Gunicorn closes an idle connection that nginx keeps: never in practice. nginx
-# closes it, so that no connection is closed at the moment of its next request.
-NEVER = 10**6
+# Seconds until Gunicorn closes an idle connection from nginx: in practice never. Only nginx closes
+# idle connections, because Gunicorn could close one at the moment of its next request.
+KEEPALIVE = 10**6
 
 
 def command(plan: Plan, options_file: Path | None, _orders: Path) -> list[str]:
@@ -29,7 +29,7 @@ def command(plan: Plan, options_file: Path | None, _orders: Path) -> list[str]:
         preload_app=settings.preload,
         backlog=plan.limits.backlog,
         graceful_timeout=plan.timeouts.whole_release,
-        keepalive=NEVER if plan.keeps_connections else 0,
+        keepalive=KEEPALIVE if plan.keeps_connections else 0,
     )
 
 

@@ -1,4 +1,4 @@
-"""The application servers by the values of APP_SERVER."""
+"""The application server for each value of APP_SERVER."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""uWSGI: app.ini, with numbers from the plan, and behind it the user's options."""
+"""uWSGI: app.ini with values from the plan, then the user's options."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from docker_flask.servers.app_server import SOCKET_FD, AppServer, nice
 def command(plan: Plan, options_file: Path | None, orders: Path) -> list[str]:
     """uWSGI's command line."""
     settings = plan.settings
-    # No name here may be the name of one of uWSGI's own options.
+    # uWSGI's own options must not have these names.
     placeholders = {
         "worker-count": settings.web_concurrency,
-        "fewest-workers": settings.uwsgi_cheaper,
+        "min-workers": settings.uwsgi_cheaper,
         "thread-count": plan.sizing.max_threads,
         "load-in-workers": int(not settings.preload),
         "load-in-master": int(settings.preload),
@@ -35,7 +35,7 @@ def command(plan: Plan, options_file: Path | None, orders: Path) -> list[str]:
     if not settings.threads:
         words += ["--plugin", f"{HOME}/threads_plugin.so", "--loop", "threads"]
     words += ["--ini", f"{HOME}/app.ini"]
-    # Of an option that stands in both files, the last counts.
+    # The user's file comes last: if an option is in both files, uWSGI uses the last value.
     return [*words, "--ini", str(options_file)] if options_file else words
 
 

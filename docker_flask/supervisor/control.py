@@ -1,4 +1,4 @@
-"""Asking the supervisor that runs in this container: one word in, one line out."""
+"""Commands to the supervisor in this container: one word in, one line out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from docker_flask.paths import CONTROL_SOCKET
 
 
 class Control:
-    """The supervisor's end. A command gets the function by which it answers, now or later."""
+    """The supervisor's end. A command gets a function to respond with, now or later."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class Control:
         self._loop.forget(connection)
 
         def answer(line: str) -> None:
-            with contextlib.suppress(OSError):  # whoever asked may have gone
+            with contextlib.suppress(OSError):  # the client may have gone
                 connection.sendall(line.encode() + b"\n")
             connection.close()
 
@@ -54,7 +54,7 @@ class Control:
 
 
 def ask(folder: Path, word: str, seconds: float) -> str:
-    """Send a command and return the answer; raises OSError when there is none in time."""
+    """Send a command and return the response; raises OSError after a timeout."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(seconds)
         connection.connect(str(folder / CONTROL_SOCKET))

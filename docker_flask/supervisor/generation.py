@@ -1,4 +1,4 @@
-"""A generation: one application server, started from one plan, on a socket that PID 1 keeps."""
+"""A generation: one application server, started from one plan, on a socket that PID 1 owns."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ from docker_flask.supervisor.worker_pool import WorkerPool
 from docker_flask.task import Steps, Until
 from docker_flask.worker_options import WorkerOptions
 
-# One cached page takes at most this part of the cache.
+# A cached page may take one eighth of the cache.
 PAGE_SHARE = 8
+# Seconds that a server without requests gets to stop before it is killed.
+STOP_TIMEOUT = 0.8
 
 
 class Generation:
@@ -32,24 +34,24 @@ class Generation:
     def __init__(
         self, number: int, runtime: Path, server: AppServer, loop: Loop, plan: Plan
     ) -> None:
-        # The kernel lists sockets by path, and containers may share its list.
+        # A unique path: the kernel lists sockets by path, and containers can share this list.
         self.path = runtime / f"app{number}-{secrets.token_hex(4)}.sock"
         self.number = number
         self.server = server
         self.plan = plan
         self.pid = 0
-        # Process groups of this server, and of those before it on this socket: their workers may
-        # still live.
+        # Process groups of this server, and of the crashed servers before it: workers of a crashed
+        # server may still run.
         self.groups: list[int] = []
-        # Which application a worker has loaded, or why none could.
+        # The application that the workers have loaded, or the reason why they failed to load it.
         self.loaded = self.failure = ""
-        # What nginx may serve for the application, and a line for the log about it.
+        # The static files that nginx serves, and a line about them for the log.
         self.static: StaticFiles | None = None
         self.static_words = ""
-        # None where the number of workers is fixed, or where uWSGI's `cheaper-algo` decides it.
+        # None if the number of workers is fixed, or uWSGI's `cheaper-algo` decides it.
         resizes = server.resizes and plan.settings.uwsgi_cheaper
-        is_users = "\ncheaper-algo " in plan.server_options
-        self.pool = WorkerPool(plan) if resizes and not is_users else None
+        has_cheaper_algo = "\ncheaper-algo " in plan.server_options
+        self.pool = WorkerPool(plan) if resizes and not has_cheaper_algo else None
         self._runtime = runtime
         self._loading: set[int] = set()
         self._workers: set[int] = set()
@@ -57,7 +59,7 @@ class Generation:
         self._options_file = self.path.with_suffix(".options") if plan.server_options else None
         if self._options_file:
             self._options_file.write_text(plan.server_options)
-        # A FIFO: a plus for each worker more, a minus for each worker less.
+        # A FIFO: a plus adds a worker, a minus removes a worker.
         self._orders = self.path.with_suffix(".orders")
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(self.path))
@@ -65,15 +67,15 @@ class Generation:
         self._channel, self._workers_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._channel.setblocking(False)
         loop.watch(self._channel, self._on_message)
-        # What its workers tell each other of cached pages (worker/response_cache.py).
+        # Shared memory, in which workers note cached pages (worker/response_cache.py).
         self._cache_table = io.FileIO(os.memfd_create("docker-flask-pages"), "r+")
 
     def start(
         self, client_header: str, sendfile_location: str, cache_size: int, load_one_by_one: bool
     ) -> None:
-        """Start the server, also again after one that died.
+        """Start the server, or start it again after a crash.
 
-        client_header, sendfile_location, cache_size: of nginx. load_one_by_one: its workers load
+        client_header, sendfile_location, cache_size: of nginx. load_one_by_one: the workers load
         one after another, because another generation needs the CPUs.
         """
         self._loading.clear()
@@ -110,39 +112,39 @@ class Generation:
             self.pid = process.spawn(
                 self.server.command(self.plan, self._options_file, self._orders),
                 {**self._environment(), **options.to_environment()},
-                [kept.fileno() for kept in inherited],
+                [file.fileno() for file in inherited],
             )
         except OSError as error:
-            self.failure = f"{self.server.name} can't be started: {error.strerror}"
+            self.failure = f"{self.server.name} can't start: {error.strerror}"
             return
         self.groups.append(self.pid)
 
     def _environment(self) -> dict[str, str]:
         """The environment of the server and the application."""
-        # uWSGI takes every UWSGI_* variable for an option, and ends if it does not know one; and
-        # Kubernetes sets such variables for a service called uwsgi.
+        # Without UWSGI_* variables: uWSGI reads each one as an option, and exits if it does not
+        # know the option. Kubernetes sets such variables for a service with the name uwsgi.
         environment = {
             name: value
             for name, value in self.plan.environment.items()
             if not name.startswith("UWSGI_")
         }
-        # Also if the container was told otherwise, or a .flaskenv was written for development.
+        # Production has no debug mode, even if the container or a .flaskenv sets FLASK_DEBUG=1.
         environment["FLASK_DEBUG"] = "0"
         if not os.access("/tmp", os.W_OK):
             environment.setdefault("TMPDIR", str(self._runtime))
-        # Gunicorn can't read one that is set but empty.
+        # Gunicorn fails if WEB_CONCURRENCY is set but empty.
         if not environment.get("WEB_CONCURRENCY", "").strip():
             environment.pop("WEB_CONCURRENCY", None)
         return environment
 
     def ready(self, workers: int = 1) -> bool:
-        """True once so many workers have loaded the application."""
+        """True if this number of workers has loaded the application."""
         return len(self._workers) >= workers
 
     def settled(self, workers: int = 1) -> bool:
-        """True once it is known how the start went."""
+        """True if the start has succeeded or failed."""
         if not self._workers and not self.failure:
-            # One that ended before it could say why: os._exit, a crash, a kill.
+            # A worker that ended before it could report why: os._exit, a crash, a kill.
             lost = [pid for pid in self._loading if not process.alive(pid)]
             if lost:
                 self.failure = (
@@ -152,14 +154,14 @@ class Generation:
         return self.ready(workers) or bool(self.failure)
 
     def why_not_ready(self) -> str:
-        """Why the application does not serve, in words."""
+        """The reason why the application does not serve."""
         seconds = self.plan.settings.start_timeout
         return self.failure or (
             f"the application did not load within START_TIMEOUT={seconds:g} seconds"
         )
 
     def describe_workers(self) -> str:
-        """How many workers there are, or may be, and why."""
+        """The number of workers and the reason for the number, for the log."""
         origins, settings = self.plan.origins, self.plan.settings
         if not self.pool:
             return f"{settings.web_concurrency} workers ({origins['web_concurrency'].brief})"
@@ -169,15 +171,16 @@ class Generation:
         return words
 
     def resize(self) -> None:
-        """Have as many workers as the work needs."""
+        """Add workers while requests wait, and remove idle workers."""
         if not self.pool or (
             self.pool.at_rest and not connections.anyone_waits(self._listener.fileno())
         ):
             return
-        # With PRELOAD=1, it is the first process that loads.
+        # With PRELOAD=1, the first process loads the application, but is no worker.
         known = (self._workers | self._loading) - {self.pid}
         living = {pid for pid in known if process.alive(pid)}
-        # Once one was ready, there is something to go on with, whoever fails.
+        # Never empty again: after the first worker was ready, a later failure is not a failed
+        # start.
         self._workers = self._workers & living or self._workers
         queued = connections.anyone_waits(self._listener.fileno())
         change = self.pool.change(living, self.requests(), queued)
@@ -185,7 +188,7 @@ class Generation:
             self._order(change)
 
     def _order(self, change: int) -> None:
-        """Order so many workers more, or fewer; lost if the server has died."""
+        """Order the server to add or remove workers; does nothing if the server has crashed."""
         with contextlib.suppress(OSError):
             orders = os.open(self._orders, os.O_WRONLY | os.O_NONBLOCK)
             try:
@@ -194,41 +197,41 @@ class Generation:
                 os.close(orders)
 
     def point(self, link: Path) -> None:
-        """Let nginx connect here from now on: replace the link that it follows, in one step."""
+        """Let nginx connect to this generation: replace nginx's link atomically."""
         point(link, self.path.name)
 
     def requests(self) -> int:
-        """Requests that wait here or are being served."""
+        """Requests that wait or run in this generation."""
         return connections.to_socket(self.path)
 
     def ended(self, status: int) -> str:
-        """Note that the server's first process ended; returns that in words."""
+        """Note that the server's first process ended; returns a description for the log."""
         words = f"{self.server.name} (pid {self.pid}) {process.describe(status)}"
         self.pid = 0
         return words
 
     def fail(self, reason: str) -> None:
-        """Note why the application will not be loaded, unless a worker has said it."""
-        # uWSGI refuses a user's option in words of its own.
+        """Note why the application did not load, unless a worker has reported a reason."""
+        # uWSGI writes its own message about a bad option of the user.
         has_options = self.plan.server_options and self.plan.settings.app_server == "uwsgi"
         hint = "; check uwsgi.ini, the lines above may name the option" if has_options else ""
         self.failure = self.failure or f"{reason} before the application was loaded{hint}"
 
     def stop(self, seconds: float) -> Steps[None]:
-        """End the server, by force if that takes longer than so many seconds."""
+        """Stop the server; kill it if it does not stop within these seconds."""
         if self.pid:
             process.signal_process(self.pid, self.server.stop_signal)
-            # The first process has nothing left to do once its workers have ended.
+            # After the workers have ended, the first process has no work left.
             yield Until(lambda: len(process.states(self.groups)) <= 1, seconds)
         self.kill()
 
     def kill(self) -> None:
-        """End the server and everything it started, at once, and give up the socket."""
+        """Kill the server and all its child processes, and close the socket."""
         for group in self.groups:
             process.signal_group(group, signal.SIGKILL)
         self._loop.forget(self._channel)
-        for kept in (self._channel, self._workers_end, self._listener, self._cache_table):
-            kept.close()
+        for file in (self._channel, self._workers_end, self._listener, self._cache_table):
+            file.close()
         self.path.unlink(missing_ok=True)
         self._orders.unlink(missing_ok=True)
         if self._options_file:

@@ -1,8 +1,8 @@
-"""The container's log, kept from stopping the service: what nobody reads is dropped.
+"""Relays the log to the container's stdout and stderr, and drops lines if their reader is too slow.
 
-A process that writes to a pipe that is full blocks, and with nginx the whole service does. So
-everything below the supervisor writes to pipes that are always read here, and only this thread
-waits for whoever reads the container's stdout and stderr.
+A process blocks when it writes to a full pipe; if nginx blocked, the whole service would stop. All
+processes therefore write to pipes that this module always reads. Only the relay's thread waits for
+the reader of the container's stdout and stderr.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import os
 import select
 import threading
 
-_BLOCK = 65536
-# What is kept for a reader that is slow, per stream, before lines are dropped.
-_KEPT = 1 << 20
+_BLOCK_SIZE = 65536
+# Bytes to buffer for a slow reader of one stream, before the relay drops output.
+_MAX_BUFFER = 1 << 20
 
 
 class LogRelay:
-    """Puts itself between descriptors 1 and 2 and what they led to."""
+    """Replaces descriptors 1 and 2 with pipes, and copies the pipes to the original files."""
 
     def __init__(self) -> None:
         self._streams = [_Stream(1), _Stream(2)]
@@ -25,9 +25,9 @@ class LogRelay:
         self._thread.start()
 
     def close(self, seconds: float = 1.0) -> None:
-        """Pass on what is left, once nobody writes any more; wait no longer than so."""
+        """Write the buffered output after the last writer has ended; waits up to these seconds."""
         for stream in self._streams:
-            stream.let_go()
+            stream.detach()
         self._thread.join(seconds)
 
     def _run(self) -> None:
@@ -37,7 +37,7 @@ class LogRelay:
         open_streams = set(self._streams)
         while open_streams:
             for stream in open_streams:
-                if stream.kept:
+                if stream.buffer:
                     poll.register(stream.target, select.POLLOUT)
             for descriptor, _ in poll.poll():
                 for stream in list(open_streams):
@@ -50,44 +50,44 @@ class LogRelay:
 
 
 class _Stream:
-    """One of stdout and stderr: the pipe that is written to, and where it leads."""
+    """stdout or stderr: the pipe that processes write to, and the original file."""
 
     def __init__(self, number: int) -> None:
         self.target = os.dup(number)
-        # Only this process has it from now on, so nobody else sees that it does not block.
+        # No other process inherits this descriptor, so no other process is affected.
         os.set_blocking(self.target, False)
         self.source, writer = os.pipe()
         os.dup2(writer, number)
         os.close(writer)
-        self.kept = b""
+        self.buffer = b""
         self._number = number
         self._dropped = 0
 
-    def let_go(self) -> None:
-        """Write to it no more from this process."""
+    def detach(self) -> None:
+        """Close this process's end of the pipe: point the descriptor at /dev/null."""
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self._number)
         os.close(nowhere)
 
     def read(self) -> bool:
-        """Take what was written; False at its end."""
-        data = os.read(self.source, _BLOCK)
-        if len(self.kept) > _KEPT:
+        """Read from the pipe; returns False at its end."""
+        data = os.read(self.source, _BLOCK_SIZE)
+        if len(self.buffer) > _MAX_BUFFER:
             self._dropped += len(data)
         else:
-            if self._dropped and not self.kept:
+            if self._dropped and not self.buffer:
                 what = f"dropped {self._dropped} bytes of log output: the reader is too slow"
                 data, self._dropped = f"docker-flask: {what}\n".encode() + data, 0
-            self.kept += data
+            self.buffer += data
             self.write()
         return bool(data)
 
     def write(self) -> None:
-        """Pass on what its reader takes; what can't be written any more is dropped."""
+        """Write as much of the buffer as the reader accepts; drop it if the reader has gone."""
         try:
-            while self.kept:
-                self.kept = self.kept[os.write(self.target, self.kept) :]
+            while self.buffer:
+                self.buffer = self.buffer[os.write(self.target, self.buffer) :]
         except BlockingIOError:
             pass
         except OSError:
-            self.kept = b""
+            self.buffer = b""

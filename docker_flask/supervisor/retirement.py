@@ -1,4 +1,4 @@
-"""The end of an old generation: once it has answered its requests, or when they take too long."""
+"""Stops an old generation after its last response, or when a request takes too long."""
 
 from __future__ import annotations
 
@@ -6,29 +6,27 @@ import time
 
 from docker_flask.log import log
 from docker_flask.nginx.nginx import Nginx
-from docker_flask.supervisor.generation import Generation
+from docker_flask.supervisor.generation import STOP_TIMEOUT, Generation
 from docker_flask.task import Steps, pause
 
-# Seconds between two looks, and how many in a row must find no request: a connection can be on its
-# way between nginx and the application.
-LOOK, IDLE_LOOKS = 0.1, 2
-# Seconds that an idle server gets to end by itself.
-PATIENCE = 0.8
+# Seconds between two checks, and how many checks in a row must find no request: nginx may have a
+# connection that the application has not accepted yet.
+RETIRE_INTERVAL, IDLE_CHECKS = 0.1, 2
 
 
 def retire(old: Generation, nginx: Nginx) -> Steps[None]:
-    """Stop a generation that gets no new requests."""
+    """Stop a generation to which nginx sends no new requests."""
     deadline = time.monotonic() + old.plan.timeouts.release
-    idle_looks = 0
-    while idle_looks < IDLE_LOOKS:
-        yield pause(LOOK)
+    idle_checks = 0
+    while idle_checks < IDLE_CHECKS:
+        yield pause(RETIRE_INTERVAL)
         requests = old.requests()
-        idle_looks = 0 if requests else idle_looks + 1
+        idle_checks = 0 if requests else idle_checks + 1
         if time.monotonic() > deadline:
             log(
                 f"cutting {requests} requests that the old generation did not answer within "
                 f"{old.plan.timeouts.release:g} seconds"
             )
             break
-    yield from old.stop(PATIENCE)
-    nginx.forget_pages()  # also those that it made last
+    yield from old.stop(STOP_TIMEOUT)
+    nginx.forget_pages()  # including the last pages of the old generation

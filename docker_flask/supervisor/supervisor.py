@@ -25,43 +25,42 @@ from docker_flask.privileges import why_not_readable
 from docker_flask.servers.registry import SERVERS
 from docker_flask.supervisor import retirement
 from docker_flask.supervisor.control import Control
-from docker_flask.supervisor.generation import Generation
+from docker_flask.supervisor.generation import STOP_TIMEOUT, Generation
 from docker_flask.supervisor.listener_drain import ListenerDrain
-from docker_flask.supervisor.worker_pool import LOOK
+from docker_flask.supervisor.worker_pool import RESIZE_INTERVAL
 from docker_flask.task import TICK, Steps, Task, Until, finish
 
 EXIT_NOT_SERVING = 70  # EX_SOFTWARE in sysexits.h: the application or a server can't run
-EXIT_CUT = 75  # EX_TEMPFAIL in sysexits.h: requests in flight were cut at the stop
-# The container gives up when one process has died more often than this within so many seconds.
+EXIT_CUT = 75  # EX_TEMPFAIL in sysexits.h: the stop cut running requests
+# The container stops if one process dies more often than this within these seconds.
 MAX_DEATHS, DEATHS_WINDOW = 5, 60.0
-# Seconds that clients wait for an application that is loading, before nginx answers 503.
-START_PATIENCE = 3.0
-# Seconds that an application server gets to end by itself before it is killed; and where requests
-# were cut already, because Docker is about to kill the container.
-STOP_PATIENCE, HURRIED_STOP_PATIENCE = 0.8, 0.2
-# Below these limits, a container that serves well when idle may fail under load; its log says so.
+# Seconds that clients wait for an application that is loading, before nginx responds with 503.
+WAIT_BEFORE_503 = 3.0
+# Seconds that a server gets to stop after requests were cut: Docker will kill the container soon.
+SHORT_STOP_TIMEOUT = 0.2
+# Limits below these values can cause failures under load; the log warns about them.
 MIN_DESCRIPTORS, MIN_BACKLOG, MIN_PROCESSES = 1024, 128, 32
-# Seconds between two looks for what no signal announces: a process that was stopped with SIGSTOP,
-# a socket that was deleted.
+# Seconds between two checks for changes without a signal: a process that is stopped by SIGSTOP, a
+# deleted socket.
 CHECK_INTERVAL = 2.0
 
 
 class Stop(Exception):
-    """The container has to stop."""
+    """A stop signal arrived."""
 
 
 class StopAtOnce(Exception):
-    """A second stop signal came."""
+    """A second stop signal arrived."""
 
 
 class Failure(Exception):
-    """The container can't go on."""
+    """The container can't continue."""
 
     code = EXIT_NOT_SERVING
 
 
 class Supervisor:
-    """Runs one container's life; `run` returns the exit code."""
+    """Process 1 of a container; `run` returns the exit code."""
 
     def __init__(self, limits: Limits, runtime: Path, listeners: list[socket.socket]) -> None:
         self.limits = limits
@@ -73,17 +72,17 @@ class Supervisor:
         self.prestart = Prestart()
         self.nginx = Nginx(self.loop, runtime, listeners)
 
-        # The generation that nginx connects to, and the one that is being loaded. Old ones answer
-        # the requests that they have: the one that a reload has just replaced, and those before it.
+        # current: nginx connects to this generation. candidate: it is loading. replaced: the reload
+        # in progress has just replaced it. retiring: older generations that finish their requests.
         self.number = 0
         self.current: Generation | None = None
         self.candidate: Generation | None = None
         self.replaced: Generation | None = None
         self.retiring: dict[Generation, Task] = {}
-        # How many workers there are, in words; logged when they change.
+        # The last log line about the number of workers.
         self.workers = ""
 
-        self.stops_asked = 0
+        self.stop_signals = 0
         self.reload: Task | None = None
         self.reload_wanted = False
         self.reload_answers: list[Callable[[str], None]] = []
@@ -92,7 +91,7 @@ class Supervisor:
         self.stopped_before: set[int] = set()
 
     def run(self) -> int:
-        """Start, serve until told to stop, and leave nothing behind."""
+        """Start, serve until a stop signal, and end all processes."""
         try:
             try:
                 self._listen()
@@ -111,7 +110,7 @@ class Supervisor:
         return 0
 
     def _listen(self) -> None:
-        """Take signals and commands from now on."""
+        """Handle signals and commands."""
         self.loop.handle_signals(
             {
                 signal.SIGTERM: self._on_stop,
@@ -137,10 +136,10 @@ class Supervisor:
         self.nginx.assume_static(first.plan)
         configuration = self.nginx.prepare(first.plan, first.number)
         start_timeout = first.plan.settings.start_timeout
-        patience = min(START_PATIENCE, start_timeout)
-        if not self.loop.wait(first.settled, patience, tick=0.1):
+        seconds = min(WAIT_BEFORE_503, start_timeout)
+        if not self.loop.wait(first.settled, seconds, tick=0.1):
             self.nginx.answer_503(first.plan, configuration)
-            self.loop.wait(first.settled, start_timeout - patience, tick=0.1)
+            self.loop.wait(first.settled, start_timeout - seconds, tick=0.1)
         if not first.ready():
             raise Failure(first.why_not_ready())
         self._switch_to(first)
@@ -165,30 +164,30 @@ class Supervisor:
 
     # --- generations of the application ----------------------------------------------------
 
-    def _load(self, made: Plan) -> Generation:
-        """Start a generation beside the current one."""
-        server = SERVERS[made.settings.app_server]
-        if made.ignored_options:
-            options = ", ".join(made.ignored_options)
+    def _load(self, new_plan: Plan) -> Generation:
+        """Start a new generation; the current generation keeps serving."""
+        server = SERVERS[new_plan.settings.app_server]
+        if new_plan.ignored_options:
+            options = ", ".join(new_plan.ignored_options)
             log(f"ignored options for {server.name}, because the image sets them: {options}")
         self.number += 1
-        self.candidate = Generation(self.number, self.runtime, server, self.loop, made)
+        self.candidate = Generation(self.number, self.runtime, server, self.loop, new_plan)
         self._start_server(self.candidate)
         return self.candidate
 
     def _start_server(self, generation: Generation) -> None:
-        """Start a generation's server, also again after one that died."""
-        nginx, made = self.nginx, generation.plan
-        serves_beside = bool(self.current) and generation is not self.current
+        """Start a generation's server, or start it again after a crash."""
+        nginx, its_plan = self.nginx, generation.plan
+        another_serves = bool(self.current) and generation is not self.current
         generation.start(
-            client_header=nginx.client_header(made),
-            sendfile_location=nginx.sendfile_location(made),
-            cache_size=nginx.cache_size(made),
-            load_one_by_one=serves_beside,
+            client_header=nginx.client_header(its_plan),
+            sendfile_location=nginx.sendfile_location(its_plan),
+            cache_size=nginx.cache_size(its_plan),
+            load_one_by_one=another_serves,
         )
 
     def _switch_to(self, fresh: Generation) -> None:
-        """Let a generation that is ready serve."""
+        """Let a ready generation serve."""
         fresh.point(self.runtime / "app.sock")
         if self.current:
             self.replaced = self.current
@@ -223,8 +222,8 @@ class Supervisor:
     def _on_stop(self) -> None:
         if self.state == "ending":
             return
-        self.stops_asked += 1
-        raise Stop if self.stops_asked == 1 else StopAtOnce
+        self.stop_signals += 1
+        raise Stop if self.stop_signals == 1 else StopAtOnce
 
     def _on_reload(self) -> None:
         self.reload_wanted = True
@@ -267,8 +266,8 @@ class Supervisor:
             generation.fail(reason)
         elif generation is self.current:
             self._count_death(generation.server.name, reason)
-            # The new server takes the socket where connections wait. Workers that outlived the old
-            # one answer what they have, see that it is gone, and end.
+            # The new server inherits the socket, with the queued connections. Workers of the old
+            # server finish their requests, notice that their server has ended, and end.
             self._start_server(generation)
 
     def _count_death(self, name: str, reason: str) -> None:
@@ -287,7 +286,7 @@ class Supervisor:
             self.loop.turn(self._pause())
             if self.reload and self.reload.advance():
                 self.reload = None
-            # A reload may replace a generation that can't load any more.
+            # During a reload, continue: the new generation may replace the one that failed.
             if not self.reload and self.current and self.current.failure:
                 raise Failure(self.current.failure)
             if self.reload_wanted and not self.reload:
@@ -300,13 +299,13 @@ class Supervisor:
             self._check_processes()
 
     def _pause(self) -> float:
-        """Seconds until the loop has to turn, should nothing happen."""
+        """Seconds until the next check, if no event comes first."""
         if self.reload:
             return TICK
-        return retirement.LOOK if self.retiring else self._resize_interval()
+        return retirement.RETIRE_INTERVAL if self.retiring else self._resize_interval()
 
     def _resize_interval(self) -> float:
-        return self.current.pool.pause if self.current and self.current.pool else LOOK
+        return self.current.pool.pause if self.current and self.current.pool else RESIZE_INTERVAL
 
     def _resize(self) -> None:
         now = time.monotonic()
@@ -325,7 +324,7 @@ class Supervisor:
             self.reload_wanted = True
 
     def _end_stopped(self) -> None:
-        """Kill what was stopped with SIGSTOP, so that it is replaced."""
+        """Kill processes that are stopped by SIGSTOP, so that new ones replace them."""
         groups = {self.nginx.pid, *(group for g in self._generations() for group in g.groups)}
         stopped = {pid for pid, state in process.states(groups).items() if state == "T"}
         for pid in stopped & self.stopped_before:
@@ -336,7 +335,7 @@ class Supervisor:
     # --- reload ----------------------------------------------------------------------------
 
     def _reload(self) -> Steps[None]:
-        """Replace the current generation by a new one; the current one serves until then."""
+        """Replace the current generation with a new one; the current one serves meanwhile."""
         answers, self.reload_answers = self.reload_answers, []
         log("reload: loading a new generation, the current generation keeps serving")
         problem = yield from self._replace_current()
@@ -347,23 +346,23 @@ class Supervisor:
             answer(outcome)
 
     def _replace_current(self) -> Steps[str]:
-        """Returns why the current generation stays; empty if a new one serves."""
+        """Returns why the current generation stays; empty if the new generation serves."""
         old = self.current
         try:
-            made = plan.make(self.environment, self.limits)
-            configuration = self.nginx.prepare(made, self.number + 1)
-            fresh = self._load(made)
+            new_plan = plan.make(self.environment, self.limits)
+            configuration = self.nginx.prepare(new_plan, self.number + 1)
+            fresh = self._load(new_plan)
         except (SettingError, OSError) as error:  # OSError: a full disk, for example
             return str(error)
-        settings = made.settings
+        settings = new_plan.settings
         yield Until(lambda: fresh.settled(settings.first_workers), settings.start_timeout)
         if not fresh.ready():
             self.candidate = None
             fresh.kill()
             return fresh.why_not_ready()
         if old and old.plan.keeps_connections:
-            # Each client's next request comes on another connection, and so does nginx's: no
-            # client gets an answer of the old generation after one of the new.
+            # The next request of each client comes on a new connection, also from nginx: no client
+            # gets a response of the old generation after a response of the new one.
             self.nginx.send_clients_away()
         try:
             self._switch_to(fresh)
@@ -372,13 +371,13 @@ class Supervisor:
             fresh.kill()
             return str(error)
         try:
-            configuration = self.nginx.prepare(made, fresh.number, configuration)
+            configuration = self.nginx.prepare(new_plan, fresh.number, configuration)
         except (SettingError, OSError) as error:
-            # Clients are still sent away where nginx keeps connections: those that it has lead to
-            # the old generation.
+            # If nginx keeps connections, it continues to close the connections of clients, because
+            # its own kept connections lead to the old generation.
             log(f"nginx reload failed, keeping the previous configuration: {error}")
         else:
-            yield from self.nginx.reload(made, configuration)
+            yield from self.nginx.reload(new_plan, configuration)
         if self.replaced:
             self.retiring[self.replaced] = Task(retirement.retire(self.replaced, self.nginx))
             self.replaced = None
@@ -387,16 +386,16 @@ class Supervisor:
     # --- stop ------------------------------------------------------------------------------
 
     def _stop(self) -> int:
-        """Answer everything that was accepted, then end everything."""
+        """Finish all accepted requests, then end all processes."""
         if not self.current or self.state != "serving":
             self.state = "stopping"
             log("stopping before the start is complete")
             self._kill_all()
             return 0
-        begun, settings = time.monotonic(), self.current.plan.settings
+        started, settings = time.monotonic(), self.current.plan.settings
 
         def left() -> float:
-            return max(0.0, begun + settings.graceful_timeout - time.monotonic())
+            return max(0.0, started + settings.graceful_timeout - time.monotonic())
 
         self.state = "stopping"
         log("stopping")
@@ -408,30 +407,30 @@ class Supervisor:
         self.nginx.send_clients_away()
         drain = min(settings.drain_delay, left())
         self.loop.wait(lambda: not self.nginx.clients(), drain, tick=TICK)
-        drain_of_listeners = ListenerDrain(self.listeners, self.loop)
-        turned_away = drain_of_listeners.close(self.nginx.quit, left() / 2)
+        listener_drain = ListenerDrain(self.listeners, self.loop)
+        rejected = listener_drain.close(self.nginx.quit, left() / 2)
         self.loop.wait(lambda: not self.nginx.pid, left(), tick=TICK)
         cut = self.nginx.clients() if self.nginx.pid else 0
         self.nginx.kill()
-        patience = HURRIED_STOP_PATIENCE if cut else STOP_PATIENCE
-        finish(self.loop, *(generation.stop(patience) for generation in self._generations()))
-        self.loop.wait(lambda: not process.any_left(), HURRIED_STOP_PATIENCE, tick=TICK)
+        timeout = SHORT_STOP_TIMEOUT if cut else STOP_TIMEOUT
+        finish(self.loop, *(generation.stop(timeout) for generation in self._generations()))
+        self.loop.wait(lambda: not process.any_left(), SHORT_STOP_TIMEOUT, tick=TICK)
         if cut:
-            timeout = settings.graceful_timeout
-            log(f"stopped; {cut} requests were cut after GRACEFUL_TIMEOUT={timeout:g} seconds")
+            limit = f"GRACEFUL_TIMEOUT={settings.graceful_timeout:g}"
+            log(f"stopped; {cut} requests were cut after {limit} seconds")
             return EXIT_CUT
         log(
-            f"stopped; {turned_away} waiting connections got 503 with Retry-After"
-            if turned_away
+            f"stopped; {rejected} waiting connections got 503 with Retry-After"
+            if rejected
             else "stopped; every request was answered"
         )
         return 0
 
     def _kill_all(self) -> None:
-        """End every process at once and wait until the last is gone."""
+        """Kill all processes and wait until the last one has ended."""
         self.state = "ending"
         for generation in list(self._generations()):
             generation.kill()
         self.nginx.kill()
         process.signal_group(self.prestart.pid, signal.SIGKILL)
-        self.loop.wait(lambda: not process.any_left(), STOP_PATIENCE, tick=TICK)
+        self.loop.wait(lambda: not process.any_left(), STOP_TIMEOUT, tick=TICK)

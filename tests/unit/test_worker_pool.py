@@ -11,9 +11,9 @@ import pytest
 from docker_flask import process
 from docker_flask.supervisor import worker_pool
 from docker_flask.supervisor.worker_pool import (
-    IDLE_LOOKS,
-    ORDER_PATIENCE,
-    WAITING_LOOKS,
+    IDLE_CHECKS,
+    ORDER_TIMEOUT,
+    WAITING_CHECKS,
     WorkerPool,
 )
 from tests.support import plans
@@ -65,19 +65,19 @@ def test_it_looks_often_while_that_may_help(monkeypatch: pytest.MonkeyPatch) -> 
     workers.look(256, 5)
     assert (workers.count, workers.now - begun) == (
         32,
-        worker_pool.LOOK + 4 * worker_pool.QUICK_LOOK,
+        worker_pool.RESIZE_INTERVAL + 4 * worker_pool.SHORT_RESIZE_INTERVAL,
     )
     workers.look(256)
-    assert workers.pool.pause == worker_pool.LOOK  # there are no more
+    assert workers.pool.pause == worker_pool.RESIZE_INTERVAL  # there are no more
     workers = Workers(monkeypatch)
     workers.load = 0.5
     workers.look(256, 2)
-    assert workers.pool.pause == worker_pool.LOOK  # the CPUs are what is short
+    assert workers.pool.pause == worker_pool.RESIZE_INTERVAL  # the CPUs are what is short
 
 
 def test_a_moment_is_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     workers = Workers(monkeypatch)
-    assert [workers.look(100 * (number % WAITING_LOOKS > 0))[0] for number in range(8)] == [4] * 8
+    assert [workers.look(100 * (number % WAITING_CHECKS > 0))[0] for number in range(8)] == [4] * 8
 
 
 def test_no_more_than_requests(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +95,7 @@ def test_threads_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
     workers.queued = True
     assert workers.look(200, 9)[-1] == 8
     workers.queued = False
-    assert workers.look(1, 3 * IDLE_LOOKS)[-1] == 2
+    assert workers.look(1, 3 * IDLE_CHECKS)[-1] == 2
 
 
 def test_no_more_where_the_cpus_are_what_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,10 +125,10 @@ def test_fewer_when_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     workers = Workers(monkeypatch)
     workers.look(256, 5)
     assert workers.count == 32
-    assert workers.look(16, IDLE_LOOKS)[-1] == 16
-    assert workers.look(9, 2 * IDLE_LOOKS)[-1] == 16  # more than half of them are busy
-    assert workers.look(0, 2 * IDLE_LOOKS)[-1] == 4
-    assert workers.look(0, 2 * IDLE_LOOKS)[-1] == 4
+    assert workers.look(16, IDLE_CHECKS)[-1] == 16
+    assert workers.look(9, 2 * IDLE_CHECKS)[-1] == 16  # more than half of them are busy
+    assert workers.look(0, 2 * IDLE_CHECKS)[-1] == 4
+    assert workers.look(0, 2 * IDLE_CHECKS)[-1] == 4
 
 
 def test_at_rest_once_there_is_nothing_to_change(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +141,7 @@ def test_at_rest_once_there_is_nothing_to_change(monkeypatch: pytest.MonkeyPatch
     workers.look(256, 5)
     workers.look(0)
     assert not workers.pool.at_rest  # there are too many
-    workers.look(0, 3 * IDLE_LOOKS)
+    workers.look(0, 3 * IDLE_CHECKS)
     assert (workers.count, workers.pool.at_rest) == (4, True)
 
 
@@ -149,10 +149,10 @@ def test_an_order_has_time_to_be_carried_out(monkeypatch: pytest.MonkeyPatch) ->
     workers = Workers(monkeypatch)
     workers.obeys = False
     changes = []
-    for _ in range(WAITING_LOOKS + 2 * ORDER_PATIENCE):
-        workers.now += worker_pool.LOOK
+    for _ in range(WAITING_CHECKS + 2 * ORDER_TIMEOUT):
+        workers.now += worker_pool.RESIZE_INTERVAL
         changes.append(workers.pool.change(range(4), 256, True))
-    assert changes == [0, 0, *[4, *[0] * (ORDER_PATIENCE - 1)] * 2, 4]
+    assert changes == [0, 0, *[4, *[0] * (ORDER_TIMEOUT - 1)] * 2, 4]
 
 
 @pytest.mark.parametrize(
