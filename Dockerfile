@@ -3,7 +3,7 @@
 #   docker build -t docker-flask .
 #
 # Needs BuildKit. Optional, and in no layer of the result:
-#   --build-arg APT_MIRROR=URL --build-arg APT_SECURITY_MIRROR=URL   instead of the base's own
+#   --build-arg APT_MIRROR=URL --build-arg APT_SECURITY_MIRROR=URL   instead of the base's mirrors
 #   --build-arg PIP_INDEX_URL=URL                                    instead of PyPI
 #   --build-arg http_proxy=URL --build-arg https_proxy=URL
 #   --secret id=ca,src=FILE        certificate authorities to trust (private mirror, proxy)
@@ -11,8 +11,8 @@
 ARG BASE_IMAGE=ubuntu:24.04
 
 
-# --- Where packages come from. A stage of its own, so that no address or password that was given
-# --- for the build stands in the history of the image.
+# --- The sources of packages, in a separate stage, so that the image's history contains no address or
+# --- password from the build arguments.
 FROM ${BASE_IMAGE} AS sources
 ARG APT_MIRROR
 ARG APT_SECURITY_MIRROR
@@ -37,7 +37,7 @@ RUN touch apt.list pip.conf \
     fi
 
 
-# --- The virtual environment, built with a compiler that stays here.
+# --- The virtual environment; the compiler stays in this stage.
 FROM ${BASE_IMAGE} AS build
 ENV APT_SOURCES=/sources/apt.list PIP_CONFIG_FILE=/sources/pip.conf
 RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
@@ -48,8 +48,8 @@ RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
     --mount=type=secret,id=ca \
     /sources/install-os.sh /requirements_os.txt
 COPY requirements.lock /
-# The cache keeps what was compiled, not for the image but for the next build. uWSGI becomes a library;
-# why, and what runs it, is in docker_flask/worker/uwsgi_program.py.
+# The cache keeps compiled packages for the next build, not for the image. uWSGI is built as a library;
+# docker_flask/worker/uwsgi_program.py runs it, and says why.
 ENV UWSGI_PROFILE=/library.ini UWSGI_PYTHON_NOLIB=1
 RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
     --mount=type=secret,id=ca \
@@ -59,72 +59,71 @@ RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
  && printf '[uwsgi]\nmain_plugin = python,gevent\ninherit = base\nbin_name = uwsgi.so\nas_shared_library = true\n' > /library.ini \
  && /opt/venv/bin/pip install --disable-pip-version-check --require-hashes -r /requirements.lock
 COPY requirements.txt /
-# Changes nothing if requirements.lock was made from this requirements.txt. Otherwise pip keeps the locked
-# versions that fit.
+# Changes nothing if requirements.lock belongs to this requirements.txt. Otherwise pip keeps the locked
+# versions that are still allowed.
 RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
     --mount=type=secret,id=ca \
     --mount=type=cache,id=docker-flask-pip,target=/root/.cache/pip \
     if [ -r /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi \
  && checksum=$(sha256sum < /requirements.txt) \
  && if ! grep -q "${checksum%% *}" /requirements.lock; then \
-      echo "docker-flask: requirements.txt has changed since requirements.lock was made: installing the" \
-        "difference without checksums; \"make lock\" adds them" >&2; \
+      echo "docker-flask: requirements.txt has changed since the last \"make lock\": installing the" \
+        "difference without checksums; run \"make lock\" to add the checksums" >&2; \
     fi \
  && /opt/venv/bin/pip install --disable-pip-version-check -r /requirements.txt \
  && strip /opt/venv/bin/uwsgi.so \
- # Makes `docker_flask` importable, and the application for scripts anywhere, behind everything
- # that the application brings.
+ # Scripts in any folder can import `docker_flask` and the application; packages of the application come
+ # first.
  && printf '/opt/docker-flask\n/app\n' > "$(/opt/venv/bin/python -c 'import site; print(site.getsitepackages()[0])')/docker_flask.pth"
 COPY --chmod=755 docker_flask/worker/uwsgi_program.py /opt/venv/bin/uwsgi
-# It runs, with the Python that it is for, and with regular expressions in its routes.
+# Check that uWSGI runs, and that its routes have regular expressions.
 RUN /opt/venv/bin/uwsgi --python-version \
  && /opt/venv/bin/uwsgi --version \
  && ldd /opt/venv/bin/uwsgi.so > /uwsgi.libraries \
  && grep -q libpcre2 /uwsgi.libraries
 COPY docker_flask/nginx/preload.c docker_flask/worker/threads_plugin.c /
 RUN gcc -shared -fPIC -O2 -Wall -Wextra -Werror -s -o /nginx_preload.so /preload.c \
- # With the header and the flags of this very uWSGI.
+ # With the header and the flags of this uWSGI.
  && /opt/venv/bin/uwsgi --dot-h > /uwsgi.h \
  && eval "gcc $(/opt/venv/bin/uwsgi --cflags) -Werror -I/ -shared -s -o /threads_plugin.so /threads_plugin.c"
 
 
-# --- What runs.
+# --- The image.
 FROM ${BASE_IMAGE} AS runtime
-# The version stands in the file VERSION, too.
+# The file VERSION contains the version, too.
 LABEL org.opencontainers.image.title="docker-flask" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.description="Runs a Flask application: nginx and uWSGI in production, Flask's own server in development" \
       org.opencontainers.image.licenses="MIT"
 
-# All defaults that are not settings; those are in docker_flask/configuration/settings.py.
+# Defaults of other variables than settings (docker_flask/configuration/settings.py).
 ENV PATH=/opt/venv/bin:$PATH \
     VIRTUAL_ENV=/opt/venv \
     LANG=C.UTF-8 \
-    # What the application prints is in the log at once.
+    # Output of the application is in the log immediately.
     PYTHONUNBUFFERED=1 \
-    # No command leaves compiled files in a bind mount, also not one of root's by `docker exec`. It
-    # costs nothing: packages are compiled when they are installed, and beside the application's
-    # source production can't write. A folder for all compiled files (PYTHONPYCACHEPREFIX) would
-    # hide those of the packages, and have to be open to every user, who could then plant code.
+    # No command writes compiled files into a bind mount, not even root's `docker exec`. This costs
+    # nothing: pip compiles packages when it installs them, and production can't write beside the
+    # application's source. A folder for all compiled files (PYTHONPYCACHEPREFIX) would hide the
+    # compiled files of packages, and every user could write code into it.
     PYTHONDONTWRITEBYTECODE=1
 
-# libpcre2-8-0: for uWSGI's routes; python3-jinja2: renders nginx.conf, apart from the application's own
-# packages.
-# No program needs its setuid bit here, as nothing changes users that way.
+# libpcre2-8-0: for uWSGI's routes; python3-jinja2: renders nginx.conf, independent of the application's
+# packages. No program needs its setuid bit, because no program here changes users that way.
 RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
     --mount=type=secret,id=ca \
     APT_SOURCES=/sources/apt.list /sources/install-os.sh \
       libpcre2-8-0 nginx python3 python3-jinja2 \
  && rm -rf /var/www/html /etc/nginx/sites-enabled/default \
- # Snippets of those who build on this image, beside Debian's conf.d.
+ # For snippets of images that build on this image, beside Debian's conf.d.
  && mkdir /etc/nginx/server.d /etc/nginx/location.d \
- # Where their configurations send the log.
+ # Their configurations send the log to these files.
  && ln -sf /dev/stdout /var/log/nginx/access.log \
  && ln -sf /dev/stderr /var/log/nginx/error.log \
  && find / -xdev -type f -perm /6000 -exec chmod ug-s {} + \
  && echo /opt/docker-flask > /usr/lib/python3/dist-packages/docker_flask.pth \
  && install -d -o www-data -g www-data -m 700 /run/docker-flask \
- # For what the application stores; any user may write there, and clears up after itself.
+ # For data of the application; any user may write there, and delete only own files.
  && install -d -m 1777 /data \
  && nginx -v
 COPY requirements_os.txt /opt/docker-flask/
@@ -136,15 +135,15 @@ COPY --from=build /opt/venv /opt/venv
 COPY --from=build /nginx_preload.so /threads_plugin.so /opt/docker-flask/
 COPY VERSION requirements.txt app.ini nginx.conf entry-point.sh /opt/docker-flask/
 COPY docker_flask /opt/docker-flask/docker_flask
-# Declares the plugin by which the `flask` command finds the application as the image does. No
-# package index can offer a version with a plus, should it get from `pip freeze` into a file.
+# Declares the plugin with which the `flask` command finds the same application as the image. The plus
+# in the version: no package index has such a version, even if `pip freeze` writes it to a file.
 WORKDIR /opt/docker-flask/docker_flask-1+image.dist-info
 RUN printf 'Metadata-Version: 2.1\nName: docker-flask\nVersion: 1+image\n' > METADATA \
  && printf '[flask.commands]\ndocker-flask = docker_flask.discovery.flask_command:command\n' > entry_points.txt \
  && python3 -m compileall -q /opt/docker-flask/docker_flask \
  && python3 -m docker_flask.nginx.mime_types > /opt/docker-flask/mime.types \
  && ln -s /opt/docker-flask/entry-point.sh /usr/local/bin/docker-flask \
- # Under these names, what builds on other images of this kind calls their start.
+ # Images that build on similar images start with these names.
  && ln -s /opt/docker-flask/entry-point.sh /entrypoint.sh \
  && ln -s /opt/docker-flask/entry-point.sh /start.sh \
  && docker-flask -h > /dev/null
@@ -158,10 +157,10 @@ COPY app /app
 
 VOLUME /data
 EXPOSE 80 5000
-# TERM drains and ends with exit code 0; docs/reliability.md says what it does.
+# TERM drains the container, exit code 0 (docs/reliability.md).
 STOPSIGNAL SIGTERM
-# What `docker-flask health` runs, without the bash before it: most of an idle container's work is
-# this.
+# The command of `docker-flask health` without bash, because the health check is most of the work of an
+# idle container.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=120s \
   CMD ["/usr/bin/python3", "-I", "-S", "/opt/docker-flask/docker_flask/health.py"]
 ENTRYPOINT ["/opt/docker-flask/entry-point.sh"]

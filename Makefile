@@ -1,14 +1,14 @@
-# make            what there is
+# make            list the targets
 # make up         build the image, start production, print its address
-# make test       prove it
+# make test       test it
 
 IMAGE ?= docker-flask
 NAME ?= flaskapp
 PORT ?= 8091
 DEBUG_PORT ?= 5000
-# pytest's options, as in: make test TESTS="tests/unit -k settings"
+# Options of pytest, for example: make test TESTS="tests/unit -k settings"
 TESTS ?=
-# The benchmark's options, as in: make bench BENCH="--rounds 1 --rows hello"
+# Options of the benchmark, for example: make bench BENCH="--rounds 1 --rows hello"
 BENCH ?=
 DOCKER := tools/docker
 
@@ -27,16 +27,16 @@ up: image ## start production and wait until it serves
 
 debug: image ## start development mode on app/, in this terminal
 	@-$(DOCKER) rm -f $(NAME) >/dev/null 2>&1
-	@echo 'docker-flask: development on http://localhost:$(DEBUG_PORT)/ - Ctrl-C ends it'
+	@echo 'docker-flask: development on http://localhost:$(DEBUG_PORT)/ - Ctrl-C stops it'
 	@$(DOCKER) run --rm -it --name $(NAME) -p $(DEBUG_PORT):5000 -v "$(CURDIR)/app:/app" $(IMAGE) -d debug
 
-down: ## stop it; uploads stay in the volume NAME-data
+down: ## stop production; uploads stay in the volume NAME-data
 	@$(DOCKER) stop $(NAME) >/dev/null && $(DOCKER) rm $(NAME) >/dev/null && echo 'docker-flask: stopped'
 
 test: ## run all tests with the default server, from a bare machine; 10 minutes
 	@tools/test whole $(IMAGE) $(TESTS)
 
-test-quick: ## run the unit tests, and both modes in short; 90 seconds
+test-quick: ## run the unit tests, and a short test of both modes; 90 seconds
 	@tools/test quick $(IMAGE)
 
 test-all: ## run all tests with every server, on every base image, and a short soak; hours
@@ -53,26 +53,26 @@ figures: image ## measure size, start, stop, reload and a hello; BESIDE=IMAGE to
 	@BASE_IMAGE=$$(tools/base-image) IMAGE=$(IMAGE) DOCKER=$(DOCKER) \
 	  .venv/bin/python -m benchmarks.figures $(if $(BESIDE),--beside $(BESIDE))
 
-soak: image ## do everything of tests/image/test_loss.py a hundred times; hours
+soak: image ## repeat each scenario of tests/image/test_loss.py a hundred times; hours
 	@BASE_IMAGE=$$(tools/base-image) IMAGE=$(IMAGE) .venv/bin/python -m benchmarks.soak
 
-bench: image ## measure it beside other ways of serving Flask; hours
+bench: image ## compare speed with other images for Flask; hours
 	@tools/needs python wrk
 	@BASE_IMAGE=$$(tools/base-image) IMAGE=$(IMAGE) DOCKER=$(DOCKER) \
 	  .venv/bin/python -m benchmarks.bench $(BENCH)
 
-sizing: image ## measure what more workers and threads bring and cost; 10 minutes
+sizing: image ## measure the effect and the cost of more workers and threads; 10 minutes
 	@tools/needs python wrk
 	@BASE_IMAGE=$$(tools/base-image) IMAGE=$(IMAGE) DOCKER=$(DOCKER) \
 	  .venv/bin/python -m benchmarks.sizing
 
-peers: image ## do the same to other ways of serving Flask, and compare; 20 minutes
+peers: image ## count the lost requests of other images for Flask; 20 minutes
 	@BASE_IMAGE=$$(tools/base-image) IMAGE=$(IMAGE) DOCKER=$(DOCKER) \
 	  .venv/bin/python -m benchmarks.loss_of_peers
 
-pains: image ## do what users suffer from to this image and to the tutorials'; 4 minutes
+pains: image ## repeat known problems of users with this image and a tutorial's image; 4 minutes
 	@BASE_IMAGE=$$(tools/base-image) IMAGE=$(IMAGE) DOCKER=$(DOCKER) \
 	  .venv/bin/python -m benchmarks.pains
 
-pictures: image ## make the README's pictures anew
+pictures: image ## make the README's pictures again
 	@.venv/bin/python -m tests.browser.screenshots

@@ -1,7 +1,7 @@
 #!/bin/bash
-# The container's entry point: what its arguments mean, and packages installed at the start.
-# Everything else is done by docker_flask, which takes this process over.
-trap 'exit 143' TERM # first of all: process 1 without a handler does not even get the signal
+# The container's entry point: handles the arguments and installs packages at the start, then
+# docker_flask replaces this process.
+trap 'exit 143' TERM # first: without a handler, the kernel does not send the signal to process 1
 trap 'exit 130' INT
 set -Eeuo pipefail
 
@@ -41,14 +41,14 @@ fail() {
   exit "$code"
 }
 
-# Replace this shell. Signals stay blocked, and so are kept, until Python has its handlers: a TERM
-# that meets process 1 without a handler would be dropped by the kernel.
+# Replace this shell with Python. Signals stay blocked and pending until Python has its handlers: the
+# kernel would drop a TERM for process 1 without a handler.
 become_python() {
   exec env --block-signal=TERM --block-signal=INT --block-signal=HUP \
     /usr/bin/python3 -I -m docker_flask "$1"
 }
 
-# True when the first start, or a start after an edit of the files, has to install packages.
+# True if this start must install packages: the first start, or the first one after an edit of the files.
 install_wanted() {
   local word=${INSTALL_ON_START:-0}
   case "${word,,}" in
@@ -62,7 +62,7 @@ requirements_sum() {
   { cat "$IMAGE_FILES"/requirements*.txt requirements*.txt 2>/dev/null || true; } | sha256sum
 }
 
-# The image's files first, then the application's own, which may lie in a bind mount.
+# The image's files first, then the application's files, which may be in a bind mount.
 install_requirements() {
   local folder
   [[ $EUID -eq 0 ]] || fail "$EXIT_INSTALL" \
@@ -79,8 +79,8 @@ install_requirements() {
   requirements_sum >"$INSTALLED"
 }
 
-# Run a command that a stop signal may interrupt: bash looks at its traps only between commands,
-# or while it waits for one in the background.
+# Run a command that a stop signal can interrupt: bash runs traps only between commands, or while it
+# waits for a background command.
 install_step() {
   local code=0
   printf 'docker-flask: %s\n' "$*" >&2
@@ -109,7 +109,7 @@ main() {
       start debug
       ;;
     -*) fail "$EXIT_USAGE" "unknown option \"$1\"; use -d debug, -h or --version" ;;
-    # -S: it needs no packages, and is asked for ever.
+    # -S: the health check runs often, must be fast, and needs no packages.
     health) exec /usr/bin/python3 -I -S "$IMAGE_FILES/docker_flask/health.py" ;;
     settings | reload) become_python "$1" ;;
     *) exec "$@" ;;

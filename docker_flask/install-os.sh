@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Install the Debian/Ubuntu packages that files name; used by the Dockerfile and at a start with
+# Install Debian/Ubuntu packages; the Dockerfile uses this script, and a start with
 # INSTALL_ON_START=1.
 #   install-os.sh FILE_OR_PACKAGE...
-# A file holds names divided by spaces or newlines; what follows a # is a comment.
+# A file contains names, separated by spaces or newlines, and comments after a #.
 set -Eeuo pipefail
 
 readonly MIRROR=${APT_SOURCES:-}          # a sources.list to use instead of the system's

@@ -37,7 +37,7 @@ CONTEXT = [
 ]
 BUILD_SECONDS = 240
 LOCKED = re.findall(r"^\S+==\S+", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
-UNLOCKED = r"\d docker-flask: requirements.txt has changed since requirements.lock was made"
+UNLOCKED = r'\d docker-flask: requirements.txt has changed since the last "make lock"'
 # Makes a step one that no earlier run of the tests has left in the build cache.
 FRESH = secrets.token_hex(8)
 

@@ -57,5 +57,5 @@ def test_a_client_without_buildkit_is_named(programs: Path) -> None:
     if os.geteuid() == 0:
         words = "no docker client here can build with BuildKit: install docker-buildx"
     else:
-        words = 'this needs the packages "docker.io": install them, as root, and call it again'
+        words = 'install the packages "docker.io" as root, then run this command again'
     assert result.stderr.splitlines()[-1] == f"docker-flask: {words}"
