@@ -20,8 +20,8 @@ def to_socket(path: Path) -> int:
     The kernel lists each connection with the path of the listening socket.
     """
     return sum(
-        words[-1] == str(path) and words[3] != _LISTENING_FLAG
-        for words in (line.split() for line in _lines("/proc/net/unix"))
+        fields[-1] == str(path) and fields[3] != _LISTENING_FLAG
+        for fields in (line.split() for line in _lines("/proc/net/unix"))
     )
 
 
@@ -38,9 +38,9 @@ def half_open_to_port(port: int) -> int:
 def _in_state(state: str, port: int) -> int:
     wanted = f"{port:04X}"
     return sum(
-        words[1].rpartition(":")[2] == wanted and words[3] == state
+        fields[1].rpartition(":")[2] == wanted and fields[3] == state
         for table in ("/proc/net/tcp", "/proc/net/tcp6")
-        for words in (line.split() for line in _lines(table))
+        for fields in (line.split() for line in _lines(table))
     )
 
 

@@ -16,13 +16,13 @@ from docker_flask import paths
 TIMEOUT = 4.0  # seconds; below the Dockerfile's HEALTHCHECK --timeout
 
 
-def ask(path: str, words: bytes) -> bytes:
+def ask(path: str, request: bytes) -> bytes:
     """The start of the response on a unix socket; raises OSError if there is none in time."""
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
         connection.settimeout(TIMEOUT)
         connection.connect(path)
-        connection.sendall(words)
+        connection.sendall(request)
         return connection.recv(256)
     finally:
         connection.close()

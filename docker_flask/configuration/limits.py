@@ -22,13 +22,13 @@ class Limits:
 
     cpus: may be a fraction; memory: bytes; descriptors: open files per process; backlog:
     connections in a socket's queue; processes: processes and threads, 0 for no limit.
-    The `_source` fields say in words which limit decided the number.
+    The `_reason` fields say which limit decided the number.
     """
 
     cpus: float
-    cpus_source: str
+    cpus_reason: str
     memory: int
-    memory_source: str
+    memory_reason: str
     descriptors: int
     backlog: int
     processes: int = 0
@@ -41,16 +41,16 @@ class Limits:
 
 def read(root: Path = Path("/")) -> Limits:
     """Read the limits of this container; root: of the file system, for tests."""
-    cpus, cpus_source = _cpus(root)
-    memory, memory_source = _memory(root)
+    cpus, cpus_reason = _cpus(root)
+    memory, memory_reason = _memory(root)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     ceiling = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
     somaxconn = _number(root / "proc/sys/net/core/somaxconn") or 128
     return Limits(
         cpus=cpus,
-        cpus_source=cpus_source,
+        cpus_reason=cpus_reason,
         memory=memory,
-        memory_source=memory_source,
+        memory_reason=memory_reason,
         descriptors=ceiling,
         backlog=min(int(somaxconn), MAX_BACKLOG),
         processes=_processes(root),
@@ -77,9 +77,9 @@ def _in_words(cpus: float) -> str:
 def _cpu_quota(root: Path) -> float | None:
     """CPUs of the cgroup quota, version 2 first; None without a quota."""
     for folder in _cgroup_folders(root, "cpu"):
-        words = _words(folder / "cpu.max")
-        if len(words) == 2 and words[0].isdigit():
-            return int(words[0]) / int(words[1])
+        fields = _fields(folder / "cpu.max")
+        if len(fields) == 2 and fields[0].isdigit():
+            return int(fields[0]) / int(fields[1])
         quota = _number(folder / "cpu.cfs_quota_us")
         period = _number(folder / "cpu.cfs_period_us")
         if quota and period and quota > 0:
@@ -129,13 +129,13 @@ def _lines(path: Path) -> list[str]:
         return []
 
 
-def _words(path: Path) -> list[str]:
+def _fields(path: Path) -> list[str]:
     return " ".join(_lines(path)).split()
 
 
 def _number(path: Path) -> float | None:
-    words = _words(path)
+    fields = _fields(path)
     try:
-        return float(words[0]) if words else None
+        return float(fields[0]) if fields else None
     except ValueError:
         return None

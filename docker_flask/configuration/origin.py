@@ -20,13 +20,13 @@ class Source(Enum):
 class Origin:
     """The origin of the value of a setting.
 
-    name: the variable, or the option in a file; place: the file; reason: the limit of the container
+    name: the variable, or the option in the file; reason: the limit of the container
     that decided a computed value.
     """
 
     source: Source
     name: str = ""
-    place: str = ""
+    file: str = ""
     reason: str = ""
 
     @property
@@ -41,7 +41,7 @@ class Origin:
             case Source.DEFAULT:
                 return "default"
             case _:
-                return f"{self.name} in {self.place}" if self.place else self.name
+                return f"{self.name} in {self.file}" if self.file else self.name
 
 
 DEFAULT = Origin(Source.DEFAULT)
@@ -56,16 +56,16 @@ def from_limits(reason: str) -> Origin:
 class FileValue:
     """The value of a setting in one of the user's files.
 
-    name: of the option; text: the value; place: the file, empty for a server's own default.
+    name: of the option; text: the value; file: empty for a server's own default.
     """
 
     name: str
     text: str
-    place: str
+    file: str
 
     @property
     def origin(self) -> Origin:
-        return Origin(Source.FILE, self.name, self.place)
+        return Origin(Source.FILE, self.name, self.file)
 
 
 class Found(NamedTuple):

@@ -314,8 +314,8 @@ def _read(spec: Field[Any], environ: Mapping[str, str]) -> Found | None:
 
 
 def _of_file(spec: Field[Any], value: FileValue) -> Found:
-    place = f" in {value.place}" if value.place else ""
-    return Found(_parse(spec, value.name, value.text, place), value.origin)
+    where = f" in {value.file}" if value.file else ""
+    return Found(_parse(spec, value.name, value.text, where), value.origin)
 
 
 def _default(spec: Field[Any], limits: Limits) -> Found:
@@ -326,12 +326,12 @@ def _default(spec: Field[Any], limits: Limits) -> Found:
     return Found(None if default is None else spec.metadata["kind"].parse(default), DEFAULT)
 
 
-def _parse(spec: Field[Any], name: str, text: str, place: str) -> Any:
+def _parse(spec: Field[Any], name: str, text: str, where: str) -> Any:
     kind: Kind = spec.metadata["kind"]
     try:
         return kind.parse(text)
     except ValueError:
-        raise SettingError(f"{name}={text!r}{place} is not allowed; use {kind.allowed}") from None
+        raise SettingError(f"{name}={text!r}{where} is not allowed; use {kind.allowed}") from None
 
 
 def _show(value: Any) -> str:

@@ -57,7 +57,7 @@ def max_workers(limits: Limits) -> Found:
     """
     # uWSGI's first process holds two open files for each possible worker.
     choices = [
-        _found(min(1024, MAX * limits.whole_cpus), limits.cpus_source),
+        _found(min(1024, MAX * limits.whole_cpus), limits.cpus_reason),
         _found(limits.descriptors // 8, f"limit of {limits.descriptors} open files"),
     ]
     if limits.processes:
@@ -70,7 +70,7 @@ def max_workers(limits: Limits) -> Found:
 def nginx_workers(limits: Limits) -> Found:
     """One nginx worker for four CPUs: one handles more responses than several application workers
     produce, and a second one only adds wake-ups."""
-    return _found(limits.whole_cpus // 4, limits.cpus_source)
+    return _found(limits.whole_cpus // 4, limits.cpus_reason)
 
 
 def open_files(limits: Limits) -> Found:
@@ -181,8 +181,8 @@ def _max_threads(settings: Settings, limits: Limits) -> int:
 
 
 def _in_memory(count: int, limits: Limits) -> Found:
-    memory = _found(worker_memory(limits) // WORKER_MEMORY, limits.memory_source)
-    return _smallest(_found(count, limits.cpus_source), memory, max_workers(limits))
+    memory = _found(worker_memory(limits) // WORKER_MEMORY, limits.memory_reason)
+    return _smallest(_found(count, limits.cpus_reason), memory, max_workers(limits))
 
 
 def _found(count: int, reason: str) -> Found:

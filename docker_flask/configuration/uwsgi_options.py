@@ -54,12 +54,12 @@ _VARIABLES = ("UWSGI_CHEAPER", "UWSGI_INI", "UWSGI_PROCESSES")
 
 
 class _Option(NamedTuple):
-    """name: uWSGI's name; words: the user's name; place: the file, empty for a variable."""
+    """name: uWSGI's name; given_name: the user's name; file: empty for a variable."""
 
     name: str
     value: str
-    words: str
-    place: str
+    given_name: str
+    file: str
 
 
 @dataclass(frozen=True)
@@ -88,36 +88,36 @@ def read(root: Path, environ: Mapping[str, str], uwsgi: str) -> UwsgiOptions:
     SettingError.
     """
     options = UwsgiOptions()
-    file = uwsgi_ini.find(root, environ.get("UWSGI_INI", ""))
-    variables = uwsgi_ini.variables(file) if file else set()
+    ini_file = uwsgi_ini.find(root, environ.get("UWSGI_INI", ""))
+    variables = uwsgi_ini.variables(ini_file) if ini_file else set()
     block = ""  # the block of the current option; only uWSGI can evaluate its condition
-    for name, value, words, place in (*_in_file(file, environ), *_in_environment(environ)):
-        if not place and name not in _known(uwsgi):
+    for name, value, given_name, file in (*_in_file(ini_file, environ), *_in_environment(environ)):
+        if not file and name not in _known(uwsgi):
             continue  # Kubernetes sets such variables for a service called uwsgi
-        where = f" in {place}" if place else ""
+        where = f" in {file}" if file else ""
         ours = name in _APPLICATION or name in _SETTINGS or _is_own(name)
         if block and ours:
             raise SettingError(
-                f"{words!r}{where} is not allowed in a block; move this option out of {block!r}"
+                f"{given_name!r}{where} is not allowed in a block; move it out of {block!r}"
             )
         if name in _SETTINGS:
-            options.settings[_SETTINGS[name]] = FileValue(words, value, place)
+            options.settings[_SETTINGS[name]] = FileValue(given_name, value, file)
         elif ours:
-            if place and name in _APPLICATION:
+            if file and name in _APPLICATION:
                 continue  # discovery/find_app.py reads them
-            options.ignored.append(words)
+            options.ignored.append(given_name)
         elif _INCLUDES.fullmatch(name):
             raise SettingError(
-                f"{words!r}{where} is not supported; copy the options of the other file"
+                f"{given_name!r}{where} is not supported; copy the options of the other file"
             )
         elif name in _known(uwsgi):
             options.passed.append((name, value))
             if _BLOCK_BEGINS.fullmatch(name):
-                block = words
+                block = given_name
             elif _BLOCK_ENDS.fullmatch(name):
                 block = ""
         elif name not in variables:
-            raise SettingError(f"{words!r}{where} is not allowed: uWSGI has no such option")
+            raise SettingError(f"{given_name!r}{where} is not allowed: uWSGI has no such option")
     return options
 
 

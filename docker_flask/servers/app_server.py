@@ -42,7 +42,7 @@ class AppServer:
 
 
 def nice(limits: Limits) -> list[str]:
-    """The words before a server's command line, empty if there are enough CPUs."""
+    """The start of a server's command line, empty if there are enough CPUs."""
     return NICE if limits.cpus < CPUS_WITHOUT_NICE else []
 
 
@@ -52,5 +52,5 @@ def python_command(module: str, limits: Limits, **options: Any) -> list[str]:
     options: for the module, as JSON. -P: modules in the application's folder must not replace the
     server's modules.
     """
-    words = [PYTHON, "-P", "-m", f"docker_flask.worker.{module}", json.dumps(options)]
-    return [*nice(limits), *words]
+    arguments = [PYTHON, "-P", "-m", f"docker_flask.worker.{module}", json.dumps(options)]
+    return [*nice(limits), *arguments]

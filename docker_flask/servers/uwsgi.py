@@ -27,16 +27,16 @@ def command(plan: Plan, options_file: Path | None, orders: Path) -> list[str]:
         "open-files": plan.limits.descriptors,
         "orders-fifo": orders,
     }
-    words = [*nice(plan.limits), UWSGI_PROGRAM]
+    arguments = [*nice(plan.limits), UWSGI_PROGRAM]
     for name, value in placeholders.items():
-        words += ["--set-placeholder", f"{name}={value}"]
+        arguments += ["--set-placeholder", f"{name}={value}"]
     if settings.worker_class == "gevent":
-        words += ["--gevent", str(GREENLETS), "--gevent-monkey-patch"]
+        arguments += ["--gevent", str(GREENLETS), "--gevent-monkey-patch"]
     if not settings.threads:
-        words += ["--plugin", f"{HOME}/threads_plugin.so", "--loop", "threads"]
-    words += ["--ini", f"{HOME}/app.ini"]
+        arguments += ["--plugin", f"{HOME}/threads_plugin.so", "--loop", "threads"]
+    arguments += ["--ini", f"{HOME}/app.ini"]
     # The user's file comes last: if an option is in both files, uWSGI uses the last value.
-    return [*words, "--ini", str(options_file)] if options_file else words
+    return [*arguments, "--ini", str(options_file)] if options_file else arguments
 
 
 UWSGI = AppServer("uWSGI", command, signal.SIGINT, signal.SIGHUP, resizes=True)

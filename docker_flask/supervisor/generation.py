@@ -165,10 +165,10 @@ class Generation:
         origins, settings = self.plan.origins, self.plan.settings
         if not self.pool:
             return f"{settings.web_concurrency} workers ({origins['web_concurrency'].brief})"
-        words = self.pool.describe()
+        text = self.pool.describe()
         if not settings.threads:
-            words += f", each of 1 to {self.plan.sizing.max_threads} threads"
-        return words
+            text += f", each of 1 to {self.plan.sizing.max_threads} threads"
+        return text
 
     def resize(self) -> None:
         """Add workers while requests wait, and remove idle workers."""
@@ -206,9 +206,9 @@ class Generation:
 
     def ended(self, status: int) -> str:
         """Note that the server's first process ended; returns a description for the log."""
-        words = f"{self.server.name} (pid {self.pid}) {process.describe(status)}"
+        text = f"{self.server.name} (pid {self.pid}) {process.describe(status)}"
         self.pid = 0
-        return words
+        return text
 
     def fail(self, reason: str) -> None:
         """Note why the application did not load, unless a worker has reported a reason."""

@@ -206,10 +206,10 @@ class Supervisor:
         log(f"serving {fresh.loaded} on port {ports}{shared}")
 
     def _log_workers(self, generation: Generation) -> None:
-        words = generation.describe_workers()
-        if words != self.workers:
-            log(words)
-        self.workers = words
+        line = generation.describe_workers()
+        if line != self.workers:
+            log(line)
+        self.workers = line
 
     def _generations(self) -> Iterator[Generation]:
         yield from self.retiring

@@ -74,7 +74,7 @@ class WorkerPool:
         reason = origins["web_concurrency"].brief
         if self._room < self._plan.settings.web_concurrency:
             size = math.ceil((self.new_memory or sizing.WORKER_MEMORY) / (1 << 20))
-            reason = f"half of the {limits.memory_source} at {size} MiB a worker"
+            reason = f"half of the {limits.memory_reason} at {size} MiB a worker"
         numbers = dict.fromkeys([f"{self.minimum}", f"{self.maximum}"])
         reasons = dict.fromkeys([origins["uwsgi_cheaper"].brief, reason])
         return f"{' to '.join(numbers)} workers ({', '.join(reasons)})"

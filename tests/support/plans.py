@@ -9,9 +9,9 @@ from docker_flask.configuration.plan import Plan
 
 LIMITS = Limits(
     cpus=2,
-    cpus_source="cgroup quota of 2 CPUs",
+    cpus_reason="cgroup quota of 2 CPUs",
     memory=8 << 30,
-    memory_source="cgroup limit of 8192 MiB",
+    memory_reason="cgroup limit of 8192 MiB",
     descriptors=65_536,
     backlog=4_096,
 )

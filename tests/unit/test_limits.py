@@ -70,7 +70,7 @@ def read(root: Path, files: Files) -> limits.Limits:
 )
 def test_cpu_quota(tmp_path: Path, files: Files, cpus: float) -> None:
     found = read(tmp_path, files)
-    assert (found.cpus, found.cpus_source) == (cpus, f"cgroup quota of {cpus:g} CPUs")
+    assert (found.cpus, found.cpus_reason) == (cpus, f"cgroup quota of {cpus:g} CPUs")
     assert found.whole_cpus == 1
 
 
@@ -106,7 +106,7 @@ def test_cpu_quota(tmp_path: Path, files: Files, cpus: float) -> None:
 )
 def test_without_a_quota_the_affinity_counts(tmp_path: Path, files: Files) -> None:
     found = read(tmp_path, files)
-    assert (found.cpus, found.cpus_source) == (
+    assert (found.cpus, found.cpus_reason) == (
         float(CPUS),
         f"affinity to {CPUS} CPU{'s' * (CPUS > 1)}",
     )
@@ -144,7 +144,7 @@ def test_affinity_is_that_of_the_process(tmp_path: Path, monkeypatch: pytest.Mon
 )
 def test_memory_limit(tmp_path: Path, files: Files) -> None:
     found = read(tmp_path, files)
-    assert (found.memory, found.memory_source) == (256 * MIB, "cgroup limit of 256 MiB")
+    assert (found.memory, found.memory_reason) == (256 * MIB, "cgroup limit of 256 MiB")
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_memory_limit(tmp_path: Path, files: Files) -> None:
 )
 def test_without_a_memory_limit_the_machine_counts(tmp_path: Path, files: Files) -> None:
     found = read(tmp_path, files)
-    assert (found.memory, found.memory_source) == (TOTAL, "machine's 4096 MiB")
+    assert (found.memory, found.memory_reason) == (TOTAL, "machine's 4096 MiB")
 
 
 @pytest.mark.parametrize(

@@ -26,9 +26,9 @@ TEMPLATES = Path(__file__).parents[2]
 RUNTIME = Path("/run/somewhere")
 LIMITS = Limits(
     cpus=1.0,
-    cpus_source="affinity to 1",
+    cpus_reason="affinity to 1",
     memory=1 << 30,
-    memory_source="machine's 1024 MiB",
+    memory_reason="machine's 1024 MiB",
     descriptors=65_536,
     backlog=4_096,
 )

@@ -209,7 +209,7 @@ def test_how_long_a_request_may_take(folder: Path, text: str, seconds: str) -> N
     file = folder / "server.d/b.conf"
     file.write_text(f"location /slow {{ uwsgi_read_timeout {text}; }}")
     said = NginxFiles.read().settings("uwsgi")["request_timeout"]
-    assert (said.text, said.place) == (seconds, str(file))
+    assert (said.text, said.file) == (seconds, str(file))
 
 
 def test_nothing_is_said_of_how_long_it_may_take() -> None:

@@ -24,9 +24,9 @@ ROOT = Path(__file__).parents[2]
 GIB = 1 << 30
 LIMITS = Limits(
     cpus=1.5,
-    cpus_source="cgroup quota of 1.5 CPUs",
+    cpus_reason="cgroup quota of 1.5 CPUs",
     memory=8 * GIB,
-    memory_source="machine's 8192 MiB",
+    memory_reason="machine's 8192 MiB",
     descriptors=65_536,
     backlog=4_096,
 )
@@ -417,7 +417,7 @@ def test_explain_says_where_each_value_comes_from() -> None:
 
 
 def test_explain_names_memory_when_that_decides() -> None:
-    small = replace(LIMITS, memory=192 << 20, memory_source="cgroup limit of 192 MiB")
+    small = replace(LIMITS, memory=192 << 20, memory_reason="cgroup limit of 192 MiB")
     rows = {name: (value, source) for name, value, source in explain({}, small)}
     assert rows["UWSGI_CHEAPER"] == ("1", "decided from the cgroup limit of 192 MiB")
 

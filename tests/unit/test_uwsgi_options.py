@@ -94,9 +94,9 @@ def test_blocks_are_passed_on(uwsgi: Path) -> None:
         ("proceses = 2", r"'proceses' in .*uwsgi.ini is not allowed: uWSGI has no such option"),
         (
             "if-env = A\nprocesses = 2\nendif =",
-            r"'processes' in .* move this option out of 'if-env'",
+            r"'processes' in .* move it out of 'if-env'",
         ),
-        ("if-env = A\nsocket = :1\nendif =", r"'socket' in .* move this option out of 'if-env'"),
+        ("if-env = A\nsocket = :1\nendif =", r"'socket' in .* move it out of 'if-env'"),
         ("include = more.ini", r"'include' in .* is not supported"),
     ],
 )

@@ -35,7 +35,7 @@ class Workers:
         self.now, self.ran, self.load, self.size = 100.0, 0.0, 0.0, size
         monkeypatch.setattr("time.monotonic", lambda: self.now)
         limits = replace(
-            plans.LIMITS, memory=memory, memory_source=f"cgroup limit of {memory // MIB} MiB"
+            plans.LIMITS, memory=memory, memory_reason=f"cgroup limit of {memory // MIB} MiB"
         )
         plan = plans.make(limits, **{"UWSGI_CHEAPER": "4", **environ})
         self.pool = WorkerPool(plan, lambda _: self.ran, lambda _: self.size)
