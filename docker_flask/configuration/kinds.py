@@ -101,7 +101,9 @@ def size(minimum: str = "0") -> Kind:
         return text.lower()
 
     at_least = f" of at least {minimum}" if minimum != "0" else ""
-    return Kind(parse, f"0 for no limit, or a size{at_least} in bytes, or with k, m or g: 50m")
+    return Kind(
+        parse, f"0 for no limit, or a size{at_least}, such as 50m (bytes, or with k, m or g)"
+    )
 
 
 def size_or_off(minimum: str, default: str) -> Kind:
@@ -114,7 +116,9 @@ def size_or_off(minimum: str, default: str) -> Kind:
         except ValueError:
             return str(bytes_of.parse(text))
 
-    return Kind(parse, f"off, or a size of at least {minimum} in bytes, or with k, m or g: 50m")
+    return Kind(
+        parse, f"off, or a size of at least {minimum}, such as 50m (bytes, or with k, m or g)"
+    )
 
 
 def in_bytes(size: str) -> int:
