@@ -60,6 +60,8 @@ def report(what: str, rows: dict[str, Any]) -> None:
 @every_server
 @pytest.mark.parametrize("load", [FAST, KEPT], ids=["new", "keepalive"])
 def test_stop_under_load_loses_nothing(service: Service, load: dict[str, Any]) -> None:
+    if load is FAST and service.server is not SERVERS["uwsgi"]:
+        load = NEW  # above what a server carries, clients get 503 without a stop, too
     with service.load(**load) as running:
         time.sleep(SETTLE)
         code, took = service.container.stop()
