@@ -38,6 +38,9 @@ MAX_DEATHS, DEATHS_WINDOW = 5, 60.0
 WAIT_BEFORE_503 = 3.0
 # Seconds that a server gets to stop after requests were cut: Docker will kill the container soon.
 SHORT_STOP_TIMEOUT = 0.2
+# Seconds that nginx gets to accept the queue at a stop. It accepts thousands a second: if it needs
+# longer, the container has too much load, and the rest of the time is better spent on responses.
+QUEUE_TIMEOUT = 2.0
 # Limits below these values can cause failures under load; the log warns about them.
 MIN_DESCRIPTORS, MIN_BACKLOG, MIN_PROCESSES = 1024, 128, 32
 # Seconds between two checks for changes without a signal: a process that is stopped by SIGSTOP, a
@@ -408,7 +411,7 @@ class Supervisor:
         drain = min(settings.drain_delay, left())
         self.loop.wait(lambda: not self.nginx.clients(), drain, tick=TICK)
         listener_drain = ListenerDrain(self.listeners, self.loop)
-        rejected = listener_drain.close(self.nginx.quit, left() / 2)
+        rejected = listener_drain.close(self.nginx.quit, min(QUEUE_TIMEOUT, left() / 2))
         self.loop.wait(lambda: not self.nginx.pid, left(), tick=TICK)
         cut = self.nginx.clients() if self.nginx.pid else 0
         self.nginx.kill()
