@@ -278,11 +278,7 @@ def test_tight_limits(
         assert code == 0, output
         result = running.finish()
     assert healthy(result), result.counts
-    warnings = [
-        line
-        for line in service.container.logs().splitlines()
-        if "this container is limited" in line
-    ]
+    warnings = [line for line in service.container.logs().splitlines() if "low limits: " in line]
     assert len(warnings) == (1 if warning else 0)
     assert warning in "".join(warnings)
     memory = written_memory(service.container)

@@ -511,7 +511,7 @@ def test_prestart_where_nothing_can_be_written(engine: Engine, app: Path) -> Non
     [
         ("echo migrating\nfalse\necho more\n", 1, "prestart.sh exited with code 1; the app"),
         ("exit 7\n", 7, "prestart.sh exited with code 7; the application does not start"),
-        ("kill -KILL $$\n", 70, "prestart.sh was killed by SIGKILL; the application is not"),
+        ("kill -KILL $$\n", 70, "prestart.sh was killed by SIGKILL; the application does not"),
         ("export DEBUG_HOSTS=a/b\n", BAD_SETTING, "DEBUG_HOSTS='a/b' is not allowed"),
     ],
 )
