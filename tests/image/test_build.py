@@ -494,7 +494,7 @@ def test_nothing_of_the_build_stays_in_the_image(
     marks = {name: f"mark{secrets.token_hex(12)}" for name in ("apt", "sec", "pip", "proxy", "ca")}
     packages, security = mirrors(engine)
     public = public_index()
-    index = os.environ.get("PIP_INDEX_URL", public)
+    index = os.environ.get("PIP_INDEX_URL") or public
     # Set for every step and used by none, as a proxy with a password would be.
     direct = {urlsplit(url).hostname or "" for url in (packages, security, index, public)}
     direct |= {"files.pythonhosted.org"}

@@ -357,7 +357,7 @@ def test_too_many_deaths_end_the_container(service: Service) -> None:
             )
     assert service.container.wait_for_exit(5) == 70
     assert "nginx" in service.container.logs().splitlines()[-1]
-    assert "6th time" in service.container.logs().splitlines()[-1]
+    assert "6 times within a minute" in service.container.logs().splitlines()[-1]
 
 
 def test_a_server_that_cannot_come_back_ends_the_container(service: Service) -> None:

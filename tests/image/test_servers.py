@@ -253,7 +253,7 @@ def test_gunicorn_cmd_args_and_settings(engine: Engine, app: Path) -> None:
 @pytest.mark.parametrize(
     ("server", "env", "complaint"),
     [
-        ("uwsgi", {"APP_SERVER": "waitress"}, "allowed: uwsgi, gunicorn or granian"),
+        ("uwsgi", {"APP_SERVER": "waitress"}, "use uwsgi, gunicorn or granian"),
         ("uwsgi", {"APP_SERVER": "gunicorn"}, "add the line gunicorn==27.0.1 to requirements.txt"),
         ("uwsgi", {"APP_SERVER": "granian"}, "add the line granian==2.8.7 to requirements.txt"),
         ("uwsgi", {"WORKER_CLASS": "gevent"}, "add the line gevent==26.9.0 to requirements.txt"),
@@ -267,7 +267,7 @@ def test_gunicorn_cmd_args_and_settings(engine: Engine, app: Path) -> None:
             {"WORKER_CLASS": "gevent"},
             "add the line gunicorn[gevent]==27.0.1 to requirements.txt",
         ),
-        ("gunicorn-sync", {"WORKER_CLASS": "tornado"}, "allowed: sync, gthread or gevent"),
+        ("gunicorn-sync", {"WORKER_CLASS": "tornado"}, "use sync, gthread or gevent"),
         ("gunicorn-gevent", {"THREADS": "4"}, "THREADS=4 is not allowed with WORKER_CLASS=gevent"),
         ("granian", {"WORKER_CLASS": "sync"}, "is not allowed with APP_SERVER=granian"),
     ],
