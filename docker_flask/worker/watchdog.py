@@ -93,7 +93,9 @@ class Watchdog:
             if not idle:
                 sleep(pause)
             elif self._sleep_until_request(idle_sleep):
-                last, pause, idle = time.monotonic(), tick, False
+                # Since that request began: the clock may jump before the watchdog has woken up.
+                begun = [abs(since) for since in list(self.silent_since.values())]
+                last, pause, idle = min(begun, default=time.monotonic()), tick, False
                 continue
             now = time.monotonic()
             # If the container was paused, or the clock jumped, requests get that time in addition.
