@@ -1,6 +1,6 @@
 """Writes what `make bench` found: REPORT.md, its plots, and results.json, from which both follow.
 
-python -m benchmarks.bench_report      # writes the report anew, from results.json
+python -m benchmarks.bench_report      # writes the report from results.json
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from docker_flask import static_files
-from docker_flask.configuration import kinds, sizing
+from docker_flask.configuration import defaults, kinds
 from docker_flask.configuration.kinds import Kind, SettingError
 from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.origin import DEFAULT, FileValue, Found, Origin, Source
@@ -84,14 +84,14 @@ class Settings:
     )
     web_concurrency: int = setting(
         kinds.whole_number(1, 1024),
-        sizing.max_workers,
+        defaults.max_workers,
         "Maximum of worker processes, if the memory allows; unset: 4 a CPU that the container "
         "may use, or 16 if `THREADS` is set.",
         ("UWSGI_PROCESSES",),
     )
     uwsgi_cheaper: int = setting(
         kinds.whole_number(0, 1023),
-        sizing.min_workers,
+        defaults.min_workers,
         "Minimum of worker processes, which also run without load; 0 always runs all. Unset: "
         "one a CPU, at least two, or all of `WEB_CONCURRENCY` if that is set.",
     )
@@ -188,7 +188,7 @@ class Settings:
     )
     nginx_worker_processes: int | str = setting(
         kinds.whole_number_or_auto(1, 1024),
-        sizing.nginx_workers,
+        defaults.nginx_workers,
         "Processes of nginx; `auto` for one a CPU that the container may use; unset: one for "
         "four CPUs.",
     )
@@ -200,7 +200,7 @@ class Settings:
     )
     nginx_worker_open_files: int = setting(
         kinds.whole_number(128, 1_000_000),
-        sizing.open_files,
+        defaults.open_files,
         "Open files of each nginx process, if the container allows.",
     )
     access_log: bool | str = setting(
@@ -261,7 +261,7 @@ def resolve(
     for spec in fields(Settings):
         value, of_file = of_environment.get(spec.name), (of_files or {}).get(spec.name)
         found[spec.name] = value or (_of_file(spec, of_file) if of_file else _default(spec, limits))
-    sizing.settle_workers(found, limits)
+    defaults.settle_workers(found, limits)
     return Resolved(
         Settings(**{name: value for name, (value, _) in found.items()}),
         {name: origin for name, (_, origin) in found.items()},

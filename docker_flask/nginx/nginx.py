@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 TAKEOVER = 2.0
 # Seconds that an nginx that answers 503 to everything gets to end by itself.
 QUIT = 2.0
-# The part of the free disk that cached pages may take: one in so many bytes.
+# Cached pages may take the free disk divided by this.
 CACHE_SHARE = 4
 
 

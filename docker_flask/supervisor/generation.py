@@ -11,7 +11,7 @@ import socket
 from pathlib import Path
 
 from docker_flask import connections, notify, process
-from docker_flask.configuration import sizing
+from docker_flask.configuration import defaults
 from docker_flask.configuration.kinds import in_bytes
 from docker_flask.configuration.plan import Plan
 from docker_flask.loop import Loop
@@ -97,7 +97,7 @@ class Generation:
             max_worker_memory=in_bytes(settings.max_worker_memory),
             retire_signal=int(self.server.retire_signal),
             max_threads=0 if settings.threads else self.plan.sizing.max_threads,
-            max_threads_memory=sizing.worker_memory(self.plan.limits),
+            max_threads_memory=defaults.worker_memory(self.plan.limits),
             listener_fd=listener,
             client_header=client_header,
             sendfile_location=sendfile_location,

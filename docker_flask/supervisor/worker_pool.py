@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Collection
 
 from docker_flask import process
-from docker_flask.configuration import sizing
+from docker_flask.configuration import defaults
 from docker_flask.configuration.plan import Plan
 
 # Seconds between two checks of a pool, and between two checks while more workers could help.
@@ -65,15 +65,15 @@ class WorkerPool:
     @property
     def _room(self) -> int:
         """Number of workers for which there is memory."""
-        each = max(self.new_memory, self._memory) or sizing.WORKER_MEMORY
-        return sizing.worker_memory(self._plan.limits) // each
+        each = max(self.new_memory, self._memory) or defaults.WORKER_MEMORY
+        return defaults.worker_memory(self._plan.limits) // each
 
     def describe(self) -> str:
         """The range of the number of workers, and the reasons for it, for the log."""
         origins, limits = self._plan.origins, self._plan.limits
         reason = origins["web_concurrency"].brief
         if self._room < self._plan.settings.web_concurrency:
-            size = math.ceil((self.new_memory or sizing.WORKER_MEMORY) / (1 << 20))
+            size = math.ceil((self.new_memory or defaults.WORKER_MEMORY) / (1 << 20))
             reason = f"half of the {limits.memory_reason} at {size} MiB a worker"
         numbers = dict.fromkeys([f"{self.minimum}", f"{self.maximum}"])
         reasons = dict.fromkeys([origins["uwsgi_cheaper"].brief, reason])

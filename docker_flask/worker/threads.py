@@ -28,7 +28,7 @@ MEASURED = 0.25
 # The factor of a step to more threads. If fewer than two steps are left, the step leads to the
 # maximum: many threads that wake at the same time wait for each other, and seem to need a CPU.
 STEP = 4
-# If half of the threads are unused for so many seconds, that half takes no more requests.
+# If half of the threads are unused for this many seconds, that half takes no more requests.
 CALM = 10.0
 
 

@@ -363,7 +363,7 @@ def test_no_events_and_no_watchdog(
     write(app_folder, "edited")
     wait_until_served(container, "edited")
     assert not waiting_for_events(container)
-    # Whoever waits for events is seen.
+    # A process that waits for events is seen.
     container.docker.exec_run(["tail", "-f", "/app/app.py"], detach=True)
     (command,) = wait_for(lambda: waiting_for_events(container), 5, "tail to wait for events")
     assert "tail" in command
