@@ -94,6 +94,7 @@ def connections(container: Container) -> int:
     return sum(row[1].endswith(":0050") and row[3] == "01" for row in rows)
 
 
+@pytest.mark.timed
 def test_nobody_waits_for_the_answers_to_those_who_left(engine: Engine, tmp_path: Path) -> None:
     service = Service(engine, tmp_path, nano_cpus=500_000_000)
     service.container.wait_until_serving()

@@ -37,6 +37,7 @@ def service(engine: Engine, tmp_path: Path) -> Service:
     return service
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(300)
 def test_more_workers_while_requests_wait_and_fewer_after(service: Service) -> None:
     """Each step under load, as none may cost a request."""
@@ -56,6 +57,7 @@ def test_more_workers_while_requests_wait_and_fewer_after(service: Service) -> N
     assert result.counts["ok"] == sum(result.counts.values()) > 100
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(300)
 def test_reload_and_stop_of_many_workers(service: Service) -> None:
     with service.load("/sleep?s=0.5", **WAITING) as running:
@@ -77,6 +79,7 @@ def threads(container: Container) -> list[int]:
     return [int(count) for _, count, title in rows if title.startswith("uWSGI worker")]
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(300)
 def test_more_threads_while_requests_wait(engine: Engine, tmp_path: Path) -> None:
     """Without settings: a view that waits half a second answers all clients at the same time soon,

@@ -597,6 +597,7 @@ def test_a_stopping_container_tells_that_to_those_who_fetch_files(
     assert container.wait_for_exit() == 0
 
 
+@pytest.mark.timed
 def test_a_stop_while_files_are_fetched_loses_nothing(
     engine: Engine, app_folder: Path, tmp_path: Path
 ) -> None:
@@ -635,6 +636,7 @@ def home():
 OLD = {"folder": "one", "url": "/static", "age": None}
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(
     ("change", "path"),
     [
