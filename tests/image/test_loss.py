@@ -316,7 +316,7 @@ def test_killed_worker(service: Service, method: str) -> None:
     assert verdicts.counts["refused"] == 0
 
 
-@pytest.mark.timed
+@pytest.mark.alone
 @pytest.mark.parametrize("title", ["app master", "nginx master", "nginx worker"])
 def test_killed_server(service: Service, title: str) -> None:
     name = {"app master": service.server.name, "nginx worker": "worker process"}.get(title, "nginx")
