@@ -9,7 +9,7 @@ PYTHON, UWSGI_PROGRAM = f"{VENV}/bin/python", f"{VENV}/bin/uwsgi"
 
 # The supervisor uses the first of these folders that it can write to. The image has the first one.
 # Any user can write to the others, and to the last even if the root file system is read-only.
-FOLDERS = ("/run/docker-flask", "/tmp/docker-flask", "/dev/shm/docker-flask")
+FOLDERS = ("/run/docker-flask", "/tmp/docker-flask", "/dev/shm/docker-flask")  # noqa: S108 (made with mode 700)
 # Sockets in this folder: the supervisor's for commands, and nginx's for the health check.
 CONTROL_SOCKET, NGINX_SOCKET = "control.sock", "nginx.sock"
 # Files in this folder; nginx checks whether they exist. DRAINING: nginx closes the connections of

@@ -8,7 +8,7 @@ import socket
 
 def everywhere(port: int) -> list[tuple[str, int]]:
     """A port on all IPv4 and IPv6 addresses."""
-    return [("0.0.0.0", port), ("::", port)]
+    return [("0.0.0.0", port), ("::", port)]  # noqa: S104 (of the container's own network)
 
 
 def bind(addresses: list[tuple[str, int]]) -> list[socket.socket]:

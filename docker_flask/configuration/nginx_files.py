@@ -27,7 +27,7 @@ FOLDER = Path("/etc/nginx")
 # A whole configuration; tiangolo/uwsgi-nginx-flask reads this file.
 WHOLE = Path("/app/nginx.conf")
 # The socket of the application in such a configuration.
-USUAL_SOCKET = Path("/tmp/uwsgi.sock")
+USUAL_SOCKET = Path("/tmp/uwsgi.sock")  # noqa: S108 (the name is in the user's file)
 # nginx allows several of these at one level: those of a snippet are added to the image's.
 _SEVERAL = {
     *("add_header", "include", "limit_conn", "limit_conn_zone", "log_format", "set_real_ip_from"),
@@ -121,7 +121,8 @@ class NginxFiles:
             match = re.fullmatch(r"(?:(\*|0\.0\.0\.0|\[::\]):)?(\d{1,5})", where)
             own = {"quic", "udp", "reuseport", "ipv6only=off"} & set(options)
             if match and not own and int(match[2]) < 1 << 16:
-                found["::" if match[1] == "[::]" else "0.0.0.0", int(match[2])] = None
+                address = "::" if match[1] == "[::]" else "0.0.0.0"  # noqa: S104 (the user's words)
+                found[address, int(match[2])] = None
         return list(found)
 
     def settings(self, app_server: str) -> dict[str, FileValue]:
@@ -240,7 +241,7 @@ class NginxFiles:
         The supervisor watches the process, and `docker-flask health` connects to it. The lines keep
         their numbers, because nginx names lines in its error messages. Raises SettingError.
         """
-        assert self.whole
+        assert self.whole  # noqa: S101 (for mypy: the caller has checked this)
         if self.whole.unreadable:
             raise SettingError(f"{self.whole.path} can't be read: {self.whole.unreadable}")
         text = self.whole.text

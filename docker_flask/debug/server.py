@@ -88,7 +88,12 @@ def main() -> None:
     application = with_request_id(load(options))
     loaded_files.report()
     server = make_server(
-        "0.0.0.0", 0, application, threaded=True, request_handler=Connection, fd=FIRST_DESCRIPTOR
+        "0.0.0.0",  # noqa: S104 (not used: the supervisor has bound the descriptor)
+        0,
+        application,
+        threaded=True,
+        request_handler=Connection,
+        fd=FIRST_DESCRIPTOR,
     )
     signal.signal(
         signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown, daemon=True).start()

@@ -52,7 +52,8 @@ class DebugServer:
         self.root = Path.cwd()
         self.watcher = SourceWatcher(str(self.root))
         self.loop = Loop()
-        self.listener = socket.create_server(("0.0.0.0", port), backlog=128)
+        # The container's own network; `docker run -p` decides who reaches the port.
+        self.listener = socket.create_server(("0.0.0.0", port), backlog=128)  # noqa: S104
         self.channel, self.childs_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.channel.setblocking(False)
         self.terminal = _terminal()
@@ -145,9 +146,9 @@ class DebugServer:
             # Applications check this to start a thing only once under Werkzeug's reloader.
             "WERKZEUG_RUN_MAIN": "true",
             "WERKZEUG_DEBUG_PIN": self.pin,
-            # In a read-only container, /dev/shm is writable.
+            # As Python's tempfile looks. In a read-only container, /dev/shm is writable.
             "TMPDIR": self.environment.get("TMPDIR")
-            or ("/tmp" if os.access("/tmp", os.W_OK) else "/dev/shm"),
+            or ("/tmp" if os.access("/tmp", os.W_OK) else "/dev/shm"),  # noqa: S108
         }
 
     def _end_child(self) -> None:

@@ -142,7 +142,7 @@ def render(plan: Plan, site: Site, starting: bool = False, templates: Path | Non
 
 @functools.cache
 def _template(folder: Path, name: Path) -> jinja2.Template:
-    loader = jinja2.Environment(
+    loader = jinja2.Environment(  # noqa: S701 (the result is not HTML)
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

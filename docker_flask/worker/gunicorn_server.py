@@ -113,7 +113,8 @@ class Server(Application):  # type: ignore[misc]
         sys.modules[module.__name__] = module
         if self._snapshot:
             with open(self._snapshot) as file:
-                exec(compile(file.read(), filename, "exec"), vars(module))
+                # The user's gunicorn.conf.py is a program, as it is for Gunicorn itself.
+                exec(compile(file.read(), filename, "exec"), vars(module))  # noqa: S102
         return vars(module)
 
     def load_config_from_module_name_or_filename(self, location: str) -> Any:
