@@ -8,7 +8,7 @@ from pathlib import Path
 from flask import Flask, Response, request, session, url_for
 
 app = Flask(__name__)
-app.secret_key = "secret"
+app.secret_key = "secret"  # pragma: allowlist secret - of a test
 CALLS, BROKEN = Path("/tmp/calls"), Path("/tmp/broken")
 
 
