@@ -11,7 +11,7 @@ import contextlib
 import glob
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +33,9 @@ _SEVERAL = {
     *("add_header", "include", "limit_conn", "limit_conn_zone", "log_format", "set_real_ip_from"),
     *("uwsgi_param", "uwsgi_pass_header", "proxy_set_header", "proxy_pass_header"),
 }
+# What the application learns about a request. nginx drops all of these that stand in an outer block
+# if a block has one of its own.
+_REQUEST = ("uwsgi_param", "proxy_set_header")
 # The directives that pass requests to an application.
 _PASS = ("uwsgi_pass", "proxy_pass")
 _APPLICATION = re.compile(rf"(http://)?(application|unix:/*{USUAL_SOCKET}).*")
@@ -52,12 +55,22 @@ class Overrides(NamedTuple):
 class Part(NamedTuple):
     """Lines of a written configuration that are those of a file of the user's.
 
-    first: the number of the first of these lines; lines: how many they are.
+    first: the number of the first of these lines; lines: how many they are; begin: the number that
+    the first has in the file.
     """
 
     first: int
     lines: int
     file: Path
+    begin: int = 1
+
+
+class Piece(NamedTuple):
+    """Text between two includes of a file; begin: the number of its first line."""
+
+    file: Path
+    begin: int
+    text: str
 
 
 @dataclass(frozen=True)
@@ -65,13 +78,15 @@ class File:
     """One file of the user's.
 
     directives: those of the file and of the files that it includes; unreadable: the reason if the
-    file can't be read. Such a file has no directives, and nginx reports it.
+    file can't be read. Such a file has no directives, and nginx reports it. pieces: the text with
+    the texts of the files that it includes.
     """
 
     path: Path
     text: str
     directives: tuple[Directive, ...]
     unreadable: str = ""
+    pieces: tuple[Piece, ...] = ()
 
     @classmethod
     def read(cls, path: Path) -> File:
@@ -80,7 +95,9 @@ class File:
             text = _read(path)
         except OSError as error:
             return cls(path, "", (), error.strerror or str(error))
-        return cls(path, text, tuple(_with_included(path, text)))
+        pieces = tuple(_pieces(path, text))
+        whole = "\n".join(piece.text for piece in pieces)
+        return cls(path, text, tuple(nginx_syntax.directives(whole)), pieces=pieces)
 
 
 @dataclass(frozen=True)
@@ -154,6 +171,22 @@ class NginxFiles:
                     f"APP_SERVER names: allowed is {via}_pass"
                 )
 
+    def check_headers(self, app_server: str) -> None:
+        """Raises SettingError if a snippet lets a client overwrite a header of nginx's.
+
+        To a server that speaks HTTP, X_Forwarded_Proto may be the same header as X-Forwarded-Proto.
+        """
+        forbidden = {"underscores_in_headers": "on", "ignore_invalid_headers": "off"}
+        for file in (*self.http, *self.server):
+            for directive in file.directives:
+                value = forbidden.get(directive.name)
+                if value and directive.arguments == (value,) and app_server != "uwsgi":
+                    raise SettingError(
+                        f"{directive.name} {value} in {file.path} is not allowed with "
+                        f"APP_SERVER={app_server}, because a client could overwrite nginx's "
+                        "headers; remove the line, or use APP_SERVER=uwsgi"
+                    )
+
     @property
     def has_headers_in_server(self) -> bool:
         """True if a snippet adds headers at server level, where they hide those of http level."""
@@ -219,6 +252,7 @@ class NginxFiles:
             f"{FOLDER}/server.d/*.conf": self.server,
             f"{FOLDER}/location.d/*.conf": self.location,
         }
+        text, ours = self._without_replaced(text)
         parts, written, position = list[Part](), "", 0
         for directive in nginx_syntax.directives(text):
             if directive.name != "include" or directive.arguments[0] not in levels:
@@ -230,10 +264,33 @@ class NginxFiles:
                     written += f'include "{file.path}";\n'
                     continue
                 written += f"# {file.path}\n"
-                first, lines = written.count("\n") + 1, file.text.count("\n") + 1
-                parts.append(Part(first, lines, file.path))
-                written += f"{file.text}\n"
-        return written + text[position:], parts
+                for piece in file.pieces:
+                    first, lines = written.count("\n") + 1, piece.text.count("\n") + 1
+                    parts.append(Part(first, lines, piece.file, piece.begin))
+                    written += f"{piece.text}\n"
+        return _repeat(written + text[position:], ours), parts
+
+    def _without_replaced(self, text: str) -> tuple[str, dict[str, str]]:
+        """A rendered nginx.conf without the parameters of requests that a snippet at http level
+        sets, too; and the others, by their names."""
+        found = [
+            directive
+            for directive in nginx_syntax.directives(text)
+            if directive.name in _REQUEST and directive.blocks == ("http",)
+        ]
+        replaced = {
+            directive.arguments[0].lower()
+            for file in self.http
+            for directive in file.directives
+            if directive.name in _REQUEST and directive.arguments and not directive.blocks
+        }
+        out = [directive for directive in found if directive.arguments[0].lower() in replaced]
+        ours = {
+            directive.arguments[0].lower(): text[directive.begin : directive.end]
+            for directive in found
+            if directive not in out
+        }
+        return nginx_syntax.replace(text, [(directive, "") for directive in out]), ours
 
     def adopt(self, runtime: Path) -> str:
         """The text of the whole configuration, fit for a process that is not root.
@@ -310,18 +367,62 @@ def link_socket(target: Path) -> None:
         ) from None
 
 
-def _with_included(file: Path, text: str, above: tuple[Path, ...] = ()) -> Iterator[Directive]:
-    """Every directive of a file and of those that it includes; above: the files that include it.
+def _repeat(text: str, ours: dict[str, str]) -> str:
+    """A configuration with the image's parameters of requests repeated where the user's hide them.
 
-    An included file that can't be read has none: nginx reports it.
+    ours: the image's directives, by the lower-case names that they set. A block that passes
+    requests to the application gets the parameters of the innermost block around it that has any.
+    A parameter that the user sets in this block is the user's. No line break is added.
     """
+    if not ours:
+        return text
+    found = list(nginx_syntax.directives(text))
+    heads = {directive.begin: directive for directive in found if directive.is_block}
+    users: dict[int, list[Directive]] = {}
+    for directive in found:
+        if directive.name in _REQUEST and directive.arguments:
+            users.setdefault(directive.block, []).append(directive)
+    hiding = set[int]()
+    for directive in found:
+        if _passes(directive) or (directive.name in _PASS and "$" in directive.arguments[0]):
+            block = directive.block
+            while block in heads and block not in users:
+                block = heads[block].block
+            hiding.add(block)
+    changes = []
+    for given in (users[block] for block in hiding & users.keys()):
+        own = {directive.arguments[0].lower() for directive in given}
+        again = " ".join(line for name, line in ours.items() if name not in own)
+        if given[0].blocks != ("http",):
+            changes.append((given[0].begin, again))
+    for begin, again in sorted(changes, reverse=True):
+        text = f"{text[:begin]}{again} {text[begin:]}"
+    return text
+
+
+def _pieces(file: Path, text: str, above: tuple[Path, ...] = ()) -> Iterator[Piece]:
+    """The text of a file with those of the files that it includes; above: the files around it.
+
+    nginx itself includes a file that can't be read or is not complete, and reports it.
+    """
+    position = 0
     for directive in nginx_syntax.directives(text):
-        yield directive
-        if directive.name == "include" and directive.arguments and file not in above:
-            for path in _glob(directive.arguments[0]):
-                with contextlib.suppress(OSError):
-                    for inner in _with_included(path, _read(path), (*above, file)):
-                        yield replace(inner, blocks=directive.blocks + inner.blocks)
+        if directive.name != "include" or not directive.arguments or file in above:
+            continue
+        found = _glob(directive.arguments[0])
+        try:
+            included = [(path, _read(path)) for path in found]
+        except OSError:
+            continue
+        if not all(nginx_syntax.is_complete(inner) for _, inner in included) or not (
+            found or glob.has_magic(directive.arguments[0])
+        ):
+            continue
+        yield Piece(file, text.count("\n", 0, position) + 1, text[position : directive.begin])
+        for path, inner in included:
+            yield from _pieces(path, inner, (*above, file))
+        position = directive.end
+    yield Piece(file, text.count("\n", 0, position) + 1, text[position:])
 
 
 def _glob(pattern: str) -> list[Path]:

@@ -25,7 +25,8 @@ class Directive:
     """One directive, or the head of a block.
 
     blocks: the names of the blocks around it, the outermost first. begin, end: its position in the
-    text, including its semicolon or opening brace.
+    text, including its semicolon or opening brace. block: where the head of its block begins, -1
+    outside of all blocks.
     """
 
     name: str
@@ -34,12 +35,13 @@ class Directive:
     is_block: bool
     begin: int
     end: int
+    block: int = -1
 
 
 def directives(text: str) -> Iterator[Directive]:
     """Every directive, in the order of the text."""
     words: list[str] = []
-    blocks: list[str] = []
+    blocks: list[tuple[str, int]] = []
     begin = 0
     for token in _TOKEN.finditer(text):
         mark = token["mark"]
@@ -49,10 +51,11 @@ def directives(text: str) -> Iterator[Directive]:
         elif mark and mark != "}" and words:
             name, *arguments = words
             is_block = mark == "{"
-            yield Directive(name, tuple(arguments), tuple(blocks), is_block, begin, token.end())
+            names, block = tuple(name for name, _ in blocks), blocks[-1][1] if blocks else -1
+            yield Directive(name, tuple(arguments), names, is_block, begin, token.end(), block)
             words = []
             if is_block:
-                blocks.append(name)
+                blocks.append((name, begin))
         elif mark == "}" and blocks:
             blocks.pop()
 

@@ -82,6 +82,7 @@ def configure(
         parts = [Part(1, text.count("\n") + 1, files.whole.path)]
         notes = [f"using {files.whole.path}; these settings are ignored: {_IGNORED}"]
     else:
+        files.check_headers(plan.settings.app_server)
         rendered, overrides = nginx_files.without(render(plan, site), files.overrides())
         text, parts = files.inline(rendered)
         notes = _reduced(plan)
@@ -205,7 +206,7 @@ def _with_places(output: str, configuration: Path, parts: list[Part]) -> str:
         line = int(match[1])
         for part in parts:
             if part.first <= line < part.first + part.lines:
-                return f"{part.file}:{line - part.first + 1}"
+                return f"{part.file}:{line - part.first + part.begin}"
         return f"{configuration.with_name('nginx.conf')}:{line}"
 
     printable = output.encode(errors="surrogateescape").decode(errors="replace")

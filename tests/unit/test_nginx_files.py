@@ -235,3 +235,66 @@ def test_how_files_are_sent_is_the_users_to_say(folder: Path) -> None:
     assert not NginxFiles.read().opens_files
     (folder / "location.d/x.conf").write_text("sendfile on;")
     assert NginxFiles.read().opens_files
+
+
+OURS = "uwsgi_param HTTP_X_FORWARDED_PROTO $scheme;"
+TEMPLATE = """http {{
+  uwsgi_param HTTP_HOST $http_host;
+  {ours}
+  include {folder}/conf.d/*.conf;
+  server {{
+    location / {{ include {folder}/location.d/*.conf; uwsgi_pass application; }}
+    include {folder}/server.d/*.conf;
+  }}
+}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "count"),
+    [
+        ("location.d", "uwsgi_param A b;", 2),
+        ("location.d", "include more.inc;", 2),
+        ("server.d", "uwsgi_param A b;", 2),
+        ("server.d", "include more.inc;", 2),
+        ("server.d", "location /a { uwsgi_param A b; uwsgi_pass application; }", 2),
+        ("server.d", "location /a { include more.inc; uwsgi_pass application; }", 2),
+        ("server.d", "location /a { uwsgi_param A b; location /a/b { uwsgi_pass $to; } }", 2),
+        ("conf.d", "server { uwsgi_param A b; location / { uwsgi_pass application; } }", 2),
+        # These hide nothing from the application.
+        ("conf.d", "uwsgi_param A b;", 1),
+        ("server.d", "location /a { uwsgi_pass application; }", 1),
+        ("server.d", "location /a { uwsgi_param A b; uwsgi_pass other:3031; }", 1),
+    ],
+)
+def test_the_images_parameters_are_repeated_where_snippets_hide_them(
+    folder: Path, name: str, text: str, count: int
+) -> None:
+    (folder / "more.inc").write_text("uwsgi_param A b; # a comment")
+    (folder / name / "a.conf").write_text(f"# first\n{text}\n")
+    inlined, parts = NginxFiles.read().inline(TEMPLATE.format(ours=OURS, folder=folder))
+    assert inlined.count(OURS) == count
+    assert is_complete(inlined)
+    for part in parts:
+        line = inlined.splitlines()[part.first - 1].replace(f"{OURS} ", "")
+        line = line.replace("uwsgi_param HTTP_HOST $http_host; ", "")
+        assert line in part.file.read_text().splitlines()[part.begin - 1]
+
+
+def test_a_parameter_that_a_snippet_sets_is_the_users(folder: Path) -> None:
+    (folder / "conf.d/a.conf").write_text("uwsgi_param HTTP_HOST example.com;")
+    (folder / "location.d/a.conf").write_text("uwsgi_param HTTP_X_FORWARDED_PROTO https;")
+    inlined, _ = NginxFiles.read().inline(TEMPLATE.format(ours=OURS, folder=folder))
+    assert inlined.count("uwsgi_param HTTP_HOST") == inlined.count("example.com") == 1
+    assert inlined.count(OURS) == 1
+
+
+@pytest.mark.parametrize("text", ["underscores_in_headers on;", "ignore_invalid_headers off;"])
+@pytest.mark.parametrize("name", ["conf.d", "server.d"])
+def test_no_client_may_overwrite_a_header(folder: Path, name: str, text: str) -> None:
+    (folder / name / "a.conf").write_text(text)
+    files = NginxFiles.read()
+    files.check_headers("uwsgi")
+    for server in ("gunicorn", "granian"):
+        with pytest.raises(SettingError, match=f"{text[:-1]} in .*a.conf is not allowed"):
+            files.check_headers(server)
