@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import itertools
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from werkzeug.debug import DebuggedApplication
 
 from docker_flask.log import log
-from docker_flask.worker import proxy_headers
+from docker_flask.worker import proxy_headers, response_head
 from docker_flask.worker.wsgi_types import Environ, Headers, StartResponse, Wsgi
 from docker_flask.worker_options import DebugOptions
 
@@ -40,9 +39,8 @@ class Debugger(DebuggedApplication):
 
         def start(status: str, headers: Headers, exc_info: Any = None) -> Any:
             # As in production (docker_flask/worker/response.py).
-            headers = [pair for pair in headers if pair[0].lower() != "transfer-encoding"]
-            # Fails here, with a traceback; Werkzeug's server would send no response at all.
-            "".join(itertools.chain(*headers)).encode("latin-1")
+            pairs = response_head.checked(status, headers)
+            headers = [pair for pair in pairs if pair[0].lower() != "transfer-encoding"]
             # Werkzeug's server accepts a second start only with the exception that was caught.
             caught = sys.exc_info()
             return start_response(status, headers, exc_info or (caught if caught[0] else None))

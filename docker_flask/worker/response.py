@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import unquote
 
-from docker_flask.worker import sendfile
+from docker_flask.worker import response_head, sendfile
 from docker_flask.worker.response_cache import Page, Pages
 from docker_flask.worker.wsgi_types import Environ, Headers, StartResponse
 
@@ -59,8 +59,10 @@ class Response:
     def start(self, status: str, headers: Headers, *exc_info: Any) -> Callable[..., Any]:
         """The application's `start_response`; the last call counts."""
         if self.headers_sent:
-            self._start(status, headers, *exc_info)  # the server raises WSGI's own error
-        self._delayed = status, headers
+            if exc_info and exc_info[0]:
+                raise exc_info[0][1]
+            raise RuntimeError("the application called start_response after its first bytes")
+        self._delayed = status, response_head.checked(status, headers)
         return self._write
 
     def take(self, body: Iterable[bytes]) -> Iterable[bytes]:
@@ -94,6 +96,8 @@ class Response:
 
     def _write(self, data: bytes) -> None:
         """What `start_response` returns: WSGI's old way to send a body."""
+        if not isinstance(data, bytes):  # uWSGI would drop the data, with status 200
+            raise TypeError(f"a body is made of bytes, not of {type(data).__name__}")
         self.send_headers()
         if self._push is not None:
             self._push(data)

@@ -363,20 +363,36 @@ def test_an_application_that_changes_its_mind() -> None:
     assert [call[0] for call in server.started] == ["500 Oh"]
 
 
-def test_an_application_that_fails_within_its_body() -> None:
-    error = (ValueError, ValueError(), None)
-
+@pytest.mark.parametrize("error", [None, (KeyError, KeyError("own"), None)])
+def test_an_application_that_fails_within_its_body(error: Any) -> None:
     def application(environ: dict[str, Any], start: Callable[..., Any]) -> Iterator[bytes]:
         start("200 OK", [])
         start("500 Oh", [], error)
         yield b"sorry"
-        start("500 Too late", [], error)  # which a server refuses
+        start("500 Too late", [("X-Accel-Redirect", "/secret/etc/passwd")], error)
 
-    server = Server(application)
-    assert [(status, *more) for status, _, *more in server.started] == [
-        ("500 Oh",),
-        ("500 Too late", error),
-    ]
+    with pytest.raises((KeyError, RuntimeError), match=r"own|after its first bytes"):
+        Server(application)
+
+
+def test_headers_do_not_change_after_the_check() -> None:
+    headers = [("X-Own", "1")]
+
+    def application(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        start("200 OK", headers)
+        headers.append(("X-Own", "2\r\nX: 3"))
+        return [b"text"]
+
+    assert Server(application).values("X-Own") == ["1"]
+
+
+def test_text_is_no_body_for_the_old_way_to_write() -> None:
+    def application(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        start("200 OK", [])("text")
+        return []
+
+    with pytest.raises(TypeError, match="made of bytes"):
+        Server(application)
 
 
 def test_the_old_way_to_write() -> None:

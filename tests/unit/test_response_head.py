@@ -1,0 +1,94 @@
+"""What an application may give to `start_response`: nothing that a client could misunderstand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from docker_flask.worker.response_head import checked
+
+CONTROLS = [chr(code) for code in (*range(32), 127) if code != 9]
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        ("200 OK", []),
+        ("200", []),
+        ("200 ", []),
+        ("404 Nicht gefunden, f\xfcr alle", []),
+        ("299 \t", []),
+        ("999 Own", []),
+        ("200 OK", [("X-Own", ""), ("X-Own", " two "), ("x_own.~!#$%&'*+^`|", "\t1")]),
+        ("200 OK", [("Location", "/\u20ac".encode().decode("latin-1"))]),  # as Werkzeug sends it
+        ("204 No Content", [("Content-Length", "0")]),
+        ("200 OK", (("Content-length", "0012"),)),
+        ("200 OK", [["X-Own", "a list"]]),
+    ],
+)
+def test_allowed(status: str, headers: Any) -> None:
+    found = checked(status, headers)
+    assert found == [*headers]
+    assert found is not headers, "the application may change its own list later"
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        *("", " 200 OK", "OK", "20 OK", "2000 OK", "200OK", "200\tOK", "0200 OK", "1e2 OK", "-200"),
+        *("000 Zero", "100 Continue", "101 Switching Protocols", "103 Early Hints", "199 Other"),
+        *("\u0662\u0660\u0660 OK", "200 \u20ac"),
+        *(f"200 OK{control}X-Own: 1" for control in ("\r\n", *CONTROLS)),
+        *("200 OK\n", "200\r\n", "200\n"),
+    ],
+)
+def test_no_status(status: str) -> None:
+    with pytest.raises(ValueError, match="status"):
+        checked(status, [])
+
+
+@pytest.mark.parametrize("place", ["{}X", "X{}Own", "X{}"])
+@pytest.mark.parametrize("text", ["\r\nSet-Cookie: a=b\r\nX", *CONTROLS, "\t", *' ":;,()/{}@\xfc'])
+def test_no_name(place: str, text: str) -> None:
+    with pytest.raises(ValueError, match="header"):
+        checked("200 OK", [("X-Good", "1"), (place.format(text), "1"), ("X-Good", "1")])
+
+
+@pytest.mark.parametrize("text", ["1\r\nSet-Cookie: a=b", "1\r\n", *CONTROLS, "\u20ac", "\ud800"])
+def test_no_value(text: str) -> None:
+    with pytest.raises(ValueError, match="header"):
+        checked("200 OK", [("X-Good", "1"), ("X-Own", text), ("X-Good", "1")])
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        *([("", "1")], [("X-Own",)], [("X-Own", "1", "X-Other")], [("X-Own", "1", "X-Other", "2")]),
+        *([("X-Own", 1)], [("X-Own", None)], [(b"X-Own", "1")], [("X-Own", b"1")], ["X-Own: 1"]),
+        *([None], None, 5, "X-Own: 1", [("X\n1\nX", "2")], [("X-Own\n1",)]),
+        [("X-Own",), ("1",)],
+    ],
+)
+def test_no_headers(headers: Any) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        checked("200 OK", headers)
+
+
+@pytest.mark.parametrize("status", [None, 200, b"200 OK", ["200 OK"]])
+def test_no_text(status: Any) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        checked(status, [])
+
+
+@pytest.mark.parametrize(
+    "lengths",
+    [
+        *(["-1"], ["+1"], ["1.0"], ["0x1"], [""], ["1 1"], ["1,1"], ["9" * 19], ["\xb2"], ["one"]),
+        *(["1", "1"], ["1", "2"], [" 1"]),
+    ],
+)
+def test_no_length(lengths: list[str]) -> None:
+    names = ["Content-Length", "content-length"]
+    with pytest.raises(ValueError, match="Content-Length"):
+        checked("200 OK", list(zip(names, lengths, strict=False)))
