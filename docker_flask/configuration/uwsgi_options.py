@@ -41,6 +41,8 @@ _OWN = {
     # Python, and the way to load the application.
     *("enable-threads", "home", "lazy", "lazy-apps", "plugin", "plugins", "pyhome"),
     *("single-interpreter", "venv", "virtualenv"),
+    # Sends tracebacks to clients.
+    "catch-exceptions",
     # The log, and the end of the start at an unknown option.
     *("disable-logging", "log-maxsize", "logger", "logto", "logto2", "req-logger", "strict"),
 }

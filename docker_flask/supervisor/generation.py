@@ -45,9 +45,9 @@ class Generation:
         self.groups: list[int] = []
         # The application that the workers have loaded, or the reason why they failed to load it.
         self.loaded = self.failure = ""
-        # The static files that nginx serves, and a line about them for the log.
+        # The static files that nginx serves, and lines about the application for the log.
         self.static: StaticFiles | None = None
-        self.static_words = ""
+        self.lines: list[str] = []
         # None if the number of workers is fixed, or uWSGI's `cheaper-algo` decides it.
         resizes = server.resizes and plan.settings.uwsgi_cheaper
         has_cheaper_algo = "\ncheaper-algo " in plan.server_options
@@ -252,6 +252,6 @@ class Generation:
             if self.pool:
                 self.pool.new_memory = max(self.pool.new_memory, message["memory"])
             self.static = StaticFiles(**message["static"]) if message["static"] else None
-            self.static_words = message["static_words"]
+            self.lines = message["lines"]
         elif not self._workers:
             self.failure = message["text"]

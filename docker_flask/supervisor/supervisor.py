@@ -197,8 +197,8 @@ class Supervisor:
             self.nginx.forget_pages()
         self.current, self.candidate = fresh, None
         self.nginx.link_static(fresh.static, fresh.number)
-        if fresh.static_words:
-            log(fresh.static_words)
+        for line in fresh.lines:
+            log(line)
         self._log_workers(fresh)
         ports = ", ".join(map(str, sockets.ports(self.listeners)))
         shared = (

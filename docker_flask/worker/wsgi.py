@@ -22,7 +22,7 @@ from typing import Any
 
 from docker_flask import notify, process
 from docker_flask.discovery import find_app, static_folder
-from docker_flask.worker import greenlets, response_cache, sendfile, worker_process
+from docker_flask.worker import greenlets, no_debug, response_cache, sendfile, worker_process
 from docker_flask.worker.middleware import Middleware
 from docker_flask.worker.recycling import Recycling
 from docker_flask.worker.threads import Threads
@@ -46,6 +46,7 @@ def load() -> Any:
     if not options.preload:  # this process is a worker
         worker_process.offer_to_oom_killer()
     root = Path.cwd()
+    no_debug.turn_off()
     try:
         with _locked(options.load_lock):
             found = find_app.load(root, options.app_module, options.uwsgi_ini)
@@ -68,6 +69,7 @@ def load() -> Any:
     )
     worker_process.let_term_end_children()
     static, words = static_folder.find(found.application, root, options)
+    lines = [*no_debug.report(found.application), *([words] if words else [])]
 
     def begin() -> None:
         WorkerOptions.from_environment()
@@ -81,7 +83,7 @@ def load() -> Any:
             "ready",
             f"{found.name} ({found.reason})",
             static=static and asdict(static),
-            static_words=words,
+            lines=lines,
             memory=process.own_memory(os.getpid()),
         )
 

@@ -43,11 +43,12 @@ def test_nothing_to_sort(tmp_path: Path) -> None:
 def test_each_kind(uwsgi: Path) -> None:
     options = sort(
         uwsgi,
-        "wsgi-file = a.py\nsocket = /tmp/s\nhttp-socket = :80\nprocesses = 4\ncron = 0\nmule =",
+        "wsgi-file = a.py\nsocket = /tmp/s\nhttp-socket = :80\nprocesses = 4\ncron = 0\nmule =\n"
+        "catch-exceptions = true",
     )
     file = str(uwsgi.parent / "uwsgi.ini")
     assert options.settings == {"web_concurrency": FileValue("processes", "4", file)}
-    assert options.ignored == ["socket", "http-socket"]
+    assert options.ignored == ["socket", "http-socket", "catch-exceptions"]
     assert options.text == "[uwsgi]\ncron = 0\nmule = \n"
 
 

@@ -1,0 +1,97 @@
+"""Turns off Werkzeug's debugger and Flask's debug mode, which an application may bring.
+
+The debugger runs the code that a browser sends. This module changes the classes, so that it also
+finds a debugger within another middleware, and an application that is created later.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from importlib.abc import MetaPathFinder
+from types import ModuleType
+from typing import Any
+
+from docker_flask.log import log
+
+_IGNORED = "{} is ignored in production: use -d debug"
+# What was ignored, in words for the log; the list is complete when `report` has returned it.
+_found: list[str] = []
+_reported = False
+
+
+def turn_off() -> None:
+    """Change the classes now, or when the application imports them."""
+    for name, change in {"werkzeug.debug": _change_werkzeug, "flask.app": _change_flask}.items():
+        if module := sys.modules.get(name):
+            change(module)
+        else:
+            sys.meta_path.insert(0, _AfterImport(name, change))
+
+
+def report(application: Any) -> list[str]:
+    """What was ignored while the application was loaded; the log gets later findings at once."""
+    global _reported
+    _ = getattr(application, "debug", None)  # DEBUG may be in its configuration
+    _reported = True
+    return _found
+
+
+def _ignore(what: str) -> None:
+    line = _IGNORED.format(what)
+    if line not in _found:
+        _found.append(line)
+        if _reported:
+            log(line)
+
+
+def _change_werkzeug(module: ModuleType) -> None:
+    debugger: Any = module.DebuggedApplication
+    init = debugger.__init__
+
+    def noted(self: Any, *arguments: Any, **options: Any) -> None:
+        _ignore("Werkzeug's debugger (DebuggedApplication)")
+        init(self, *arguments, **options)
+
+    def plain(self: Any, environ: Any, start_response: Any) -> Any:
+        return self.app(environ, start_response)
+
+    debugger.__init__, debugger.__call__, debugger.debug_application = noted, plain, plain
+
+
+def _change_flask(module: ModuleType) -> None:
+    def get(self: Any) -> bool:
+        if self.config["DEBUG"]:
+            put(self, True)
+        return False
+
+    def put(self: Any, value: bool) -> None:
+        if value:
+            _ignore("app.debug")
+        self.config["DEBUG"] = False
+
+    module.Flask.debug = property(get, put)
+
+
+class _AfterImport(MetaPathFinder):
+    """Calls a function with a module that is imported later."""
+
+    def __init__(self, name: str, change: Callable[[ModuleType], None]) -> None:
+        self._name, self._change = name, change
+
+    def find_spec(self, name: str, *_: Any) -> Any:
+        if name != self._name:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        loader: Any = spec and spec.loader
+        if loader:
+            run = loader.exec_module
+
+            def run_and_change(module: ModuleType) -> None:
+                run(module)
+                self._change(module)
+
+            loader.exec_module = run_and_change
+        return spec
