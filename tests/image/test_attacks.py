@@ -1,0 +1,208 @@
+"""Attacks by bytes: malformed requests, malformed answers of the application, forged headers.
+
+`make test` tries the default server with few cases; `make test-all` all servers, with all cases.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+
+from tests.support import malformed, raw_http
+from tests.support.harness import APPS, NO_TLS, Container, Engine
+from tests.support.servers import SERVERS, Server
+
+pytestmark = pytest.mark.timeout(600)
+EVERY = [
+    name if name == "uwsgi" else pytest.param(name, marks=pytest.mark.nightly) for name in SERVERS
+]
+REASON = "a reason for the log"
+
+
+class Target:
+    """A container with the application of this module."""
+
+    def __init__(self, container: Container, server: Server) -> None:
+        self.container, self.server = container, server
+        self.port = container.port()
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", verify=NO_TLS)
+
+    def check_good_client(self) -> None:
+        """A client on another connection gets the answer to its own request."""
+        token = secrets.token_hex(8)
+        answer = self.client.get(f"/echo?{token}")
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["environ"]["QUERY_STRING"] == token
+
+
+@pytest.fixture(scope="module")
+def start(module_engine: Engine) -> Iterator[Callable[[str], Target]]:
+    """Start a container with a server, or return the one that was started so."""
+    started: dict[str, Target] = {}
+
+    def run(name: str) -> Target:
+        if name not in started:
+            server = SERVERS[name]
+            env = {"APP_MODULE": "app:application", "FLASK_DEBUG": "1"}
+            container = module_engine.run(server=server, app=APPS / "attacked", env=env)
+            container.wait_until_serving("/answers")
+            started[name] = Target(container, server)
+        return started[name]
+
+    yield run
+    for target in started.values():
+        target.client.close()
+
+
+@pytest.fixture(scope="module", params=EVERY)
+def target(start: Callable[[str], Target], request: pytest.FixtureRequest) -> Target:
+    return start(request.param)
+
+
+# --- the application's answers -----------------------------------------------------------------
+
+
+def test_malformed_answers(target: Target) -> None:
+    """Each is a 5xx, or the client can read it in one way only, and the next one as well."""
+    names = target.client.get("/answers").json()
+    assert len(names) > 80
+    assert target.client.get(f"/answer?{names.index('header Server own')}").text == "text"
+    wrong = []
+    for number, name in enumerate(names):
+        token = secrets.token_hex(8)
+        data = raw_http.exchange(
+            target.port,
+            f"GET /answer?{number} HTTP/1.1\r\nHost: a\r\n\r\n".encode(),
+            f"GET /echo?{token} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode(),
+            end=False,
+        )
+        try:
+            first, *others = raw_http.answers(data)
+        except (ValueError, raw_http.Ambiguous) as error:
+            wrong.append(f"{name}: {error}")
+            continue
+        injected = first.values("X-Injected") or b"X-Injected" in first.body
+        leaked = any(text in first.body for text in (REASON.encode(), b"Traceback", b"root:"))
+        if injected or leaked:
+            wrong.append(f"{name}: {first}")
+        if others and (len(others) > 1 or token.encode() not in others[0].body):
+            wrong.append(f"{name}: the next answer is {others}")
+        if not others and first.complete and not first.status >= 500:
+            wrong.append(f"{name}: no next answer after {first}")
+    assert not wrong, "\n".join(wrong)
+    target.check_good_client()
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("status '200 OK\\r\\nX-Injected: 1'", "ValueError: status '200 OK\\r\\nX-Injected: 1'"),
+        ("name 'X\\r\\nX-Injected: 1\\r\\nX'", "ValueError: header ('X\\r\\nX-Injected"),
+        ("status '100 Continue'", "ValueError: status '100 Continue'"),
+        ("length ['4', '5']", "ValueError: a response has one Content-Length"),
+    ],
+)
+def test_the_log_says_what_was_wrong(target: Target, name: str, reason: str) -> None:
+    number = target.client.get("/answers").json().index(name)
+    answer = target.client.get(f"/answer?{number}")
+    assert (answer.status_code, answer.text) == (500, "Internal Server Error\n")
+    log = target.container.wait_for_log(reason)
+    assert "Traceback (most recent call last)" in log
+
+
+# --- debuggers ---------------------------------------------------------------------------------
+
+
+def test_no_debugger(target: Target) -> None:
+    """Neither the one that the application brings nor a traceback reaches a client."""
+    for path in (
+        *("/console", "/?__debugger__=yes&cmd=resource&f=debugger.js", "/fail", "/key"),
+        "/fail?__debugger__=yes&cmd=printpin&s=1",
+    ):
+        answer = target.client.get(path)
+        assert answer.status_code in (400, 404, 500), path
+        for text in ("Traceback", "debugger", "console", "no such key", REASON):
+            assert text not in answer.text, (path, answer.text)
+    log = target.container.logs()
+    for line in (
+        "Werkzeug's debugger (DebuggedApplication) is ignored in production: use -d debug",
+        "app.debug is ignored in production: use -d debug",
+        "FLASK_DEBUG='1' is ignored in production",
+    ):
+        assert log.count(line) == 1, log
+    assert REASON in log
+
+
+def test_only_the_published_port_listens(target: Target) -> None:
+    """Not that of `app.run(debug=True)`, and none of the application server."""
+    _, sockets = target.container.execute("cat", "/proc/net/tcp", "/proc/net/tcp6")
+    rows = [line.split() for line in sockets.splitlines() if ":" in line.split()[0]]
+    assert {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A"} == {80}
+
+
+# --- malformed requests ------------------------------------------------------------------------
+
+SHAPES = [
+    pytest.param(malformed.FEW, id="few"),
+    pytest.param(tuple(malformed.EVERY), id="every", marks=pytest.mark.nightly),
+]
+
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+def talk(port: int, request: bytes, token: str) -> tuple[bytes, bool]:
+    """What a malformed request gets, and whether the server closed the connection.
+
+    If the connection stays open, a good request follows: its answer must be its own.
+    """
+    last = f"GET /echo?{token}-last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode()
+    received = b""
+    with socket.create_connection(("127.0.0.1", port), timeout=0.3) as client:
+        for part in (request, last):
+            try:
+                client.sendall(part)
+                while block := client.recv(1 << 16):
+                    received += block
+                return received, True
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                return received, True
+    return received, False
+
+
+@pytest.mark.parametrize("names", SHAPES)
+def test_malformed_requests(target: Target, names: tuple[str, ...]) -> None:
+    """The application sees what nginx answers, and nothing of what has two meanings."""
+    wrong = []
+    for name in names:
+        token = secrets.token_hex(8)
+        request = malformed.EVERY[name].replace(b"TOKEN", token.encode())
+        data, closed = talk(target.port, request, token)
+        method = request.split(b" ")[0].decode("latin-1")
+        if name == "0.9":  # which has no headers
+            data = b"HTTP/1.0 200 OK\r\n\r\n" + data
+        try:
+            found = [*raw_http.answers(data.removeprefix(CONTINUE), method)]
+        except (ValueError, raw_http.Ambiguous) as error:
+            wrong.append(f"{name}: {error}")
+            continue
+        seen = target.client.get("/seen", params={"of": token}).json()
+        echoed = [
+            f"{answer.json['environ']['QUERY_STRING']} {len(answer.json['body'])}"
+            for answer in found
+            if answer.status == 200 and answer.body
+        ]
+        good = [line for line in seen if not (method == "HEAD" and line == seen[0])]
+        if echoed != good:
+            wrong.append(f"{name}: seen {seen}, answered {echoed}: {data[:300]!r}")
+        refused = [answer.status >= 400 for answer in found] in ([True], [])
+        if name in malformed.REFUSED and (seen or not closed or not refused):
+            wrong.append(f"{name}: closed {closed}, seen {seen}: {data[:300]!r}")
+    assert not wrong, "\n".join(wrong)
+    target.check_good_client()

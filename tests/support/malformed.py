@@ -1,0 +1,246 @@
+"""Requests that no browser sends, and that two servers may read in two ways.
+
+TOKEN stands for a text that is unique for each. A request in REFUSED has two meanings: no
+application may see it. The others may pass, if nginx and the application agree about them.
+"""
+
+from __future__ import annotations
+
+PATH = b"/echo?TOKEN"
+SMUGGLED = b"GET /echo?TOKEN-smuggled HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+CHUNKED = b"Transfer-Encoding: chunked"
+CHUNKS = b"4\r\ntext\r\n0\r\n\r\n"
+
+
+def head(*lines: bytes, method: bytes = b"POST", target: bytes = PATH) -> bytes:
+    """A request without its body."""
+    return b"\r\n".join([method + b" " + target + b" HTTP/1.1", b"Host: a", *lines, b"", b""])
+
+
+def _lengths() -> dict[str, bytes]:
+    values = (
+        *(b"-1", b"+4", b"0x4", b"4,4", b"4, 5", b"4 4", b"", b"a", b"4a", b"4\x0b", b"9" * 30),
+        *(b"4.0", b"4e0", b"\xd9\xa4", b"4;", b'"4"', b"18446744073709551620", b"4\x00", b"-0"),
+        *(b"4\r\n 0", b"0\r\n\t4", b",4", b"4,"),
+    )
+    alone = {f"length {v!r}": head(b"Content-Length: " + v) + b"text" + SMUGGLED for v in values}
+    pairs = {
+        f"lengths {one!r} {two!r}": head(b"Content-Length: " + one, b"Content-length: " + two)
+        + b"text"
+        + SMUGGLED
+        for one, two in ((b"4", b"4"), (b"4", b"5"), (b"0", b"4"), (b"4", b"0"), (b"4", b"x"))
+    }
+    return alone | pairs
+
+
+ENCODINGS = (
+    *(b"chunked", b"Chunked", b" chunked", b"chunked ", b"\tchunked\t", b"x", b"identity"),
+    *(b"chunked, chunked", b"gzip, chunked", b"chunked, gzip", b"chunked;q=1", b'"chunked"'),
+    *(b"chun\x00ked", b"chunked,", b",chunked", b"chunked\x0b", b"\x0bchunked", b"xchunked"),
+    *(b"chunkedx", b"chunked\r\n x", b"\r\n chunked", b"chunked\rx", b"\xa0chunked", b"chun ked"),
+)
+
+
+def _both() -> dict[str, bytes]:
+    """A length and an encoding, in both orders."""
+    found = {}
+    for value in ENCODINGS:
+        lines = (b"Content-Length: 4", b"Transfer-Encoding: " + value)
+        found[f"length, encoding {value!r}"] = head(*lines) + CHUNKS + SMUGGLED
+        found[f"encoding {value!r}, length"] = head(*reversed(lines)) + b"0\r\n\r\n" + SMUGGLED
+    twice = (b"Transfer-Encoding: x", CHUNKED)
+    found["two encodings"] = head(*twice) + CHUNKS + SMUGGLED
+    found["two encodings, other order"] = head(*reversed(twice)) + CHUNKS + SMUGGLED
+    return found
+
+
+def _chunks() -> dict[str, bytes]:
+    bodies = {
+        **{
+            f"size {size!r}": size + b"\r\ntext\r\n0\r\n\r\n"
+            for size in (
+                *(b"g", b"-4", b"+4", b"0x4", b"", b"4g", b"4.0", b"10000000000000004", b"4,"),
+                *(b"FFFFFFFFFFFFFFFF", b"\xd9\xa4", b"4\x00", b"x4"),
+            )
+        },
+        "no end of a chunk": b"4\r\ntextXX0\r\n\r\n",
+        "long chunk": b"4\r\ntext more\r\n0\r\n\r\n",
+    }
+    return {f"chunks: {name}": head(CHUNKED) + body + SMUGGLED for name, body in bodies.items()}
+
+
+def _hosts() -> dict[str, bytes]:
+    line = b"GET " + PATH + b" HTTP/1.1\r\n"
+    hosts = (b"a b", b"a/b", b"a\x00b", b"a\x0bb", b"a\r\n b")
+    return {
+        "no host": line + b"\r\n",
+        "two hosts": line + b"Host: a\r\nHost: b\r\n\r\n",
+        "the same host twice": line + b"Host: a\r\nHost: a\r\n\r\n",
+        **{f"host {host!r}": line + b"Host: " + host + b"\r\n\r\n" for host in hosts},
+    }
+
+
+def _lines() -> dict[str, bytes]:
+    end = b"\r\nHost: a\r\n\r\n"
+    return {
+        f"request line {line[:40]!r}": line + end
+        for line in (
+            *(b"GET " + PATH + b" HTTP/" + v for v in (b"2.0", b"3", b"1", b"1.1x", b"x", b".1")),
+            *(b"GET " + PATH + b" " + v for v in (b"http/1.1", b"HTTP /1.1", b"HTP/1.1", b"X")),
+            *(b"GE\x00T " + PATH + b" HTTP/1.1", b"G(T " + PATH + b" HTTP/1.1"),
+            *(b"GET\t" + PATH + b"\tHTTP/1.1", b"GET  HTTP/1.1", b"get " + PATH + b" HTTP/1.1"),
+            *(
+                b"GET echo?TOKEN HTTP/1.1",
+                b"CONNECT a:80 HTTP/1.1",
+                b"TRACE " + PATH + b" HTTP/1.1",
+            ),
+            *(b"GET /echo?TOKEN\x00 HTTP/1.1", b"GET /ec\x00ho?TOKEN HTTP/1.1"),
+            *(b"GET /echo\x01?TOKEN HTTP/1.1", b"GET /echo?TOKEN\x7f HTTP/1.1"),
+            *(b"GET /../echo?TOKEN HTTP/1.1", b"GET /%zz?TOKEN HTTP/1.1", b"GET ?TOKEN HTTP/1.1"),
+            *(b"GET /" + b"x" * 70_000 + b"?TOKEN HTTP/1.1", b"GET * HTTP/1.1", b"\x00" * 10),
+            *(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"SSH-2.0-x", b"\x16\x03\x01\x02\x00\x01\x00"),
+            *(b"PROXY TCP4 1.2.3.4 5.6.7.8 1 80", b"\x00\x10\x00\x00\x0c\x00UWSGI_SCRIPT\x01\x00x"),
+        )
+    }
+
+
+REFUSED = {**_lengths(), **_both(), **_chunks(), **_hosts(), **_lines()}
+
+
+def _names() -> dict[str, bytes]:
+    """A header of framing whose name is not quite right, beside a good one."""
+    found = {}
+    for bad in (
+        *(
+            b"Transfer-Encoding : chunked",
+            b" Transfer-Encoding: chunked",
+            b"Transfer_Encoding: chunked",
+        ),
+        *(
+            b"Transfer-Encoding\x00: chunked",
+            b"\x0bTransfer-Encoding: chunked",
+            b"Transfer-Encoding",
+        ),
+        *(b"Transfer Encoding: chunked", b"Transfer-Encoding\t: chunked", b": chunked", b"\x00: x"),
+        *(
+            b"X: a\nTransfer-Encoding: chunked",
+            b"X: a\rTransfer-Encoding: chunked",
+            b"Foo\r: chunked",
+        ),
+        *(
+            b"Content-Length : 0",
+            b"Content_Length: 0",
+            b" Content-Length: 0",
+            b"Content-Length\x00: 0",
+        ),
+        *(
+            b"X: a\rContent-Length: 0",
+            b"Content-Length",
+            b"X: a\x00b",
+            b"X-\xff: 1",
+            b"X: \x01\x1b\x7f",
+        ),
+    ):
+        found[f"name {bad!r}"] = head(b"Content-Length: 4", bad) + b"text" + SMUGGLED
+        found[f"first name {bad!r}"] = head(bad, b"Content-Length: 4") + b"text" + SMUGGLED
+    return found
+
+
+def _headers() -> dict[str, bytes]:
+    lines = (
+        *(b"Connection: Content-Length", b"Connection: Host", b"Connection: X-Forwarded-For"),
+        *(b"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\nConnection: Upgrade",),
+        *(b"Upgrade: websocket\r\nConnection: Upgrade", b"Expect: x", b"TE: trailers", b"Expect:"),
+        *(b"Proxy-Connection: close", b"Range: bytes=0-,0-,0-", b"Content-Encoding: gzip"),
+        *(b"Content-Type: \xff\x00", b"Cookie: " + b"x" * 65_000, b"X: " + b"x" * 70_000),
+        *(b"\r\n".join([b"X: 1"] * 1000), b"Keep-Alive: x", b"X-HTTP-Method-Override: PUT"),
+        *(b"If-Match: \x80", b"Trailer: Content-Length", b"X-Accel-Redirect: /etc/passwd"),
+        *(
+            b"X-Response-Cache: HIT/200",
+            b"Date: x",
+            b"Via: 1.0 x",
+            b"Status: 200",
+            b"X:" + b" " * 5000,
+        ),
+    )
+    return {
+        f"header {line[:40]!r}": head(b"Content-Length: 4", line) + b"text" + SMUGGLED
+        for line in lines
+    }
+
+
+def _bodies() -> dict[str, bytes]:
+    bodies = {
+        "extension": b"4;a=b\r\ntext\r\n0\r\n\r\n",
+        "quoted extension": b'4;a="\r\n"\r\ntext\r\n0\r\n\r\n',
+        "long extension": b"4;" + b"x" * 5000 + b"\r\ntext\r\n0\r\n\r\n",
+        "spaces": b"4 \r\ntext\r\n0\r\n\r\n",
+        "line feeds": b"4\ntext\n0\n\n",
+        "line feed in an extension": b"4;\nxx\r\ntext\r\n0\r\n\r\n",
+        "carriage returns": b"4\rtext\r0\r\r",
+        "zeros": b"00004\r\ntext\r\n000\r\n\r\n",
+        "capitals": b"A\r\n0123456789\r\n0\r\n\r\n",
+        "trailer": b"4\r\ntext\r\n0\r\nX: 1\r\n\r\n",
+        "length in a trailer": b"4\r\ntext\r\n0\r\nContent-Length: 9\r\n\r\n",
+        "encoding in a trailer": b"4\r\ntext\r\n0\r\nTransfer-Encoding: x\r\n\r\n",
+        "bad trailer": b"4\r\ntext\r\n0\r\n\x00\r\n\r\n",
+        "no end": b"4\r\ntext\r\n",
+        "no body": b"",
+    }
+    found = {f"body: {name}": head(CHUNKED) + body + SMUGGLED for name, body in bodies.items()}
+    for value in ENCODINGS:
+        found[f"only encoding {value!r}"] = head(b"Transfer-Encoding: " + value) + CHUNKS + SMUGGLED
+    return found
+
+
+def _others() -> dict[str, bytes]:
+    get = head(method=b"GET")
+    one = b" HTTP/1.0\r\nHost: a\r\n"
+    return {
+        "two requests at once": get + SMUGGLED,
+        "GET with a body": head(b"Content-Length: 4", method=b"GET") + b"text" + SMUGGLED,
+        "GET with chunks": head(CHUNKED, method=b"GET") + CHUNKS + SMUGGLED,
+        "HEAD with a body": head(b"Content-Length: 4", method=b"HEAD") + b"text",
+        "POST without a length": head() + SMUGGLED,
+        "length of zero": head(b"Content-Length: 0") + SMUGGLED,
+        "length with zeros": head(b"Content-Length: 0004") + b"text" + SMUGGLED,
+        "too short": head(b"Content-Length: 400") + b"text",
+        "1.0 with chunks": b"POST " + PATH + one + CHUNKED + b"\r\n\r\n" + CHUNKS + SMUGGLED,
+        "1.0 kept": b"GET " + PATH + one + b"Connection: keep-alive\r\n\r\n" + SMUGGLED,
+        "1.0": b"GET " + PATH + one + b"\r\n" + SMUGGLED,
+        "0.9": b"GET " + PATH + b"\r\n",
+        "1.2": b"GET " + PATH + b" HTTP/1.2\r\nHost: a\r\n\r\n",
+        "1.10": b"GET " + PATH + b" HTTP/1.10\r\nHost: a\r\n\r\n",
+        "absolute": head(method=b"GET", target=b"http://a" + PATH),
+        "absolute, another host": head(method=b"GET", target=b"http://b" + PATH),
+        "absolute, https": head(method=b"GET", target=b"https://a" + PATH),
+        "absolute, a user": head(method=b"GET", target=b"http://u@a" + PATH),
+        "fragment": head(method=b"GET", target=PATH + b"#x"),
+        "space": head(method=b"GET", target=PATH + b" a"),
+        "bytes": head(method=b"GET", target=PATH + b"\xff\x80"),
+        "slashes": head(method=b"GET", target=b"//echo?TOKEN"),
+        "backslash": head(method=b"GET", target=b"\\echo?TOKEN"),
+        "unknown method": head(b"Content-Length: 4", method=b"FOO") + b"text" + SMUGGLED,
+        "long method": head(method=b"A" * 5000),
+        "line feeds": get.replace(b"\r\n", b"\n") + SMUGGLED,
+        "carriage returns": get.replace(b"\r\n", b"\r") + SMUGGLED,
+        "empty lines before": b"\r\n\r\n" + get,
+        "folded": head(b"X: a", b" b", method=b"GET"),
+        "folded with smuggling": head(b"X: a", b" " + SMUGGLED, method=b"GET"),
+        "expect": head(b"Expect: 100-continue", b"Content-Length: 4") + b"text" + SMUGGLED,
+        "expect with chunks": head(b"Expect: 100-continue", CHUNKED) + CHUNKS + SMUGGLED,
+        "empty host": get.replace(b"Host: a", b"Host:"),
+        "odd hosts": get.replace(b"Host: a", b"Host: a,b@c\\d#e"),
+        "nothing": b"",
+        "no end": b"GET " + PATH + b" HTTP/1.1\r\nHost: a\r\n",
+    }
+
+
+PASSED = {**_names(), **_headers(), **_bodies(), **_others()}
+EVERY = {**REFUSED, **PASSED}
+# For each change: one of each kind.
+FEW = (
+    *("length b'-1'", "lengths b'4' b'5'", "length, encoding b'chunked'", "chunks: size b'-4'"),
+    *("two hosts", "two encodings", "name b'Transfer-Encoding : chunked'", "body: line feeds"),
+    *("two requests at once", "GET with chunks", "1.0 kept", "expect", "line feeds"),
+)
