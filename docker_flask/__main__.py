@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,7 +32,7 @@ def serve() -> int:
     try:
         return Supervisor(resources, runtime_folder.make_folder(), listeners).run()
     except Exception:  # a bug here: the relay must write the traceback before this process ends
-        traceback.print_exc()
+        sys.excepthook(*sys.exc_info())
         return EXIT_FAULT
     finally:
         relay.close()

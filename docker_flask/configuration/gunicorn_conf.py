@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +48,8 @@ def read(root: Path, environ: Mapping[str, str], python: str) -> GunicornOptions
     """
     if not (root / NAME).is_file() and not environ.get(ARGUMENTS):
         return GunicornOptions()
+    import subprocess  # slow to import, and most applications have no such file
+
     result = subprocess.run(
         [python, "-P", "-m", "docker_flask.worker.gunicorn_server", "--show"],
         cwd=root,

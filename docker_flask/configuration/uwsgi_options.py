@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import re
-import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -143,5 +142,7 @@ def _is_own(name: str) -> bool:
 @functools.cache
 def _known(uwsgi: str) -> frozenset[str]:
     """The names of uWSGI's options."""
+    import subprocess  # slow to import, and most applications have no uwsgi.ini
+
     text = subprocess.run([uwsgi, "--help"], capture_output=True, text=True, check=True).stdout
     return frozenset(re.findall(r"--([\w-]+)", text))

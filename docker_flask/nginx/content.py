@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from pathlib import Path
 
 from docker_flask.runtime_folder import point
@@ -26,6 +25,8 @@ def link_static(runtime: Path, static: StaticFiles | None, number: int) -> None:
         link.symlink_to(static.folder)
     point(current, folder.name)
     if before:
+        import shutil  # slow to import, and a start has nothing to remove
+
         shutil.rmtree(before)
 
 

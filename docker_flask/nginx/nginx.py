@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 import socket
 from pathlib import Path
@@ -45,7 +44,7 @@ class Nginx:
         self.cache_room = disk.f_bavail * disk.f_frsize // CACHE_SHARE
         # Names nginx's location for files, and its header for servers that it reaches by HTTP. No
         # client can guess it, so no client can ask for the one or send the other.
-        self._secret = secrets.token_hex(16)
+        self._secret = os.urandom(16).hex()
         self._loop = loop
         self._runtime = runtime
         self._listeners = listeners

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import secrets
 import signal
 import socket
 from pathlib import Path
@@ -35,7 +34,7 @@ class Generation:
         self, number: int, runtime: Path, server: AppServer, loop: Loop, plan: Plan
     ) -> None:
         # A unique path: the kernel lists sockets by path, and containers can share this list.
-        self.path = runtime / f"app{number}-{secrets.token_hex(4)}.sock"
+        self.path = runtime / f"app{number}-{os.urandom(4).hex()}.sock"
         self.number = number
         self.server = server
         self.plan = plan
