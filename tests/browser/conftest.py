@@ -15,14 +15,20 @@ from tests.support.harness import DEBUG, DEBUG_PORT, PRODUCTION_PORT, Engine
 REPORT = pytest.StashKey[pytest.TestReport]()
 
 
-@pytest.fixture
-def production(engine: Engine) -> Site:
+@pytest.fixture(scope="module")
+def production(module_engine: Engine) -> Site:
     """The image as it is."""
-    return Site(engine.run(), "production", PRODUCTION_PORT)
+    return Site(module_engine.run(), "production", PRODUCTION_PORT)
+
+
+@pytest.fixture(scope="module")
+def debug(module_engine: Engine) -> Site:
+    """Debug mode, with the source in the image."""
+    return Site(module_engine.run(DEBUG), "development", DEBUG_PORT)
 
 
 @pytest.fixture
-def debug(engine: Engine, sample_app: Path) -> Site:
+def editable(engine: Engine, sample_app: Path) -> Site:
     """Debug mode, with a copy of the source to edit."""
     container = engine.run(DEBUG, app=sample_app)
     return Site(container, "development", DEBUG_PORT, sample_app)

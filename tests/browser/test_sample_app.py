@@ -15,6 +15,8 @@ from tests.browser.visit import Site, Watch
 SCRIPT = "<script>alert(1)</script>"
 SOON = 5.0
 
+pytestmark = pytest.mark.xdist_group("test_sample_app")  # one browser
+
 
 def test_greets_by_name(site: Site, page: Page) -> None:
     page.goto(site.address)
@@ -59,6 +61,7 @@ def test_keeps_a_picture(site: Site, page: Page) -> None:
     page.reload()
     assert size(pictures) == [48, 32]
     expect(page.locator("#no-pictures")).to_have_count(0)
+    site.container.execute("sh", "-c", "rm -r /data/*")  # for the next visitor
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "picture.png"])
@@ -114,27 +117,29 @@ def test_failing_page_in_debug_opens_the_debugger(debug: Site, page: Page) -> No
     expect(console.locator(".output")).to_contain_text("'app-42'")
 
 
-def test_edit_of_a_template_appears(debug: Site, page: Page) -> None:
-    page.goto(debug.address)
+def test_edit_of_a_template_appears(editable: Site, page: Page) -> None:
+    page.goto(editable.address)
     button = page.get_by_role("button", name="Say hello")
     expect(button).to_have_count(0)
-    edit(source(debug) / "templates/home.html", "Greet me", "Say hello")
+    edit(source(editable) / "templates/home.html", "Greet me", "Say hello")
     reload_until(page, button, "edit of a template")
 
 
-def test_edit_of_the_source_appears(debug: Site, page: Page) -> None:
-    page.goto(debug.address)
-    edit(source(debug) / "app.py", '"World"', '"Mars"')
+def test_edit_of_the_source_appears(editable: Site, page: Page) -> None:
+    page.goto(editable.address)
+    edit(source(editable) / "app.py", '"World"', '"Mars"')
     reload_until(page, page.locator("h1#greeting", has_text="Hello, Mars!"), "edit of app.py")
 
 
-def test_broken_edit_says_why_and_the_next_mends_it(debug: Site, page: Page, watch: Watch) -> None:
+def test_broken_edit_says_why_and_the_next_mends_it(
+    editable: Site, page: Page, watch: Watch
+) -> None:
     watch.expected = "status of 500"  # of a stylesheet, say, when the edit overtakes a page
-    page.goto(debug.address)
-    edit(source(debug) / "app.py", "def home() -> str:", "def home( -> str:")
+    page.goto(editable.address)
+    edit(source(editable) / "app.py", "def home() -> str:", "def home( -> str:")
     reason = page.locator(".debugger h1", has_text="SyntaxError")
     reload_until(page, reason, "syntax error in app.py")
-    edit(source(debug) / "app.py", "def home( -> str:", "def home() -> str:")
+    edit(source(editable) / "app.py", "def home( -> str:", "def home() -> str:")
     reload_until(page, page.locator("h1#greeting"), "mended app.py")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -261,16 +263,17 @@ OPTIONS = {
     "uwsgi_folders": Options({"UWSGI_INI": "deploy/shop.ini"}, "wsgi-file in /app/deploy/shop.ini"),
 }
 NOT_FLASK = ("plain_wsgi",)
+# `make test` tries these in debug mode, too; `make test-all` tries all.
+BY_DAY = ("run_debug", "images", "package", "flaskr", "main_package", "flaskenv", "plain_wsgi")
 
 
 @dataclass(frozen=True)
 class Visit:
-    """What one application answered in one mode, what its log and its `flask` command say."""
+    """What one application answered in one mode, and what its log says."""
 
+    container: Container
     answers: list[Answer]
     log: str
-    located: str
-    routes: str
 
 
 def start(engine: Engine, app: str, command: list[str], **env: str) -> Container:
@@ -290,9 +293,7 @@ def visit(engine: Engine, app: str, mode: str) -> Visit:
     headers = {"host": HOST}
     with httpx.Client(base_url=container.url("", port), headers=headers, verify=NO_TLS) as client:
         answers = [ask(client, answer) for answer in expected]
-    log = container.logs()
-    located, routes = (container.execute("flask", word)[1] for word in ("docker-flask", "routes"))
-    return Visit(answers, log, located, routes)
+    return Visit(container, answers, container.logs())
 
 
 def ask(client: httpx.Client, expected: Answer) -> Answer:
@@ -309,8 +310,18 @@ def ask(client: httpx.Client, expected: Answer) -> Answer:
     return Answer(expected.path, body, content_type, response.status_code, expected.post)
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("app", EXPECTED)
+@pytest.mark.parametrize(
+    ("app", "mode"),
+    [
+        *((app, "production") for app in EXPECTED),
+        *((app, "debug") for app in BY_DAY),
+        *(
+            pytest.param(app, "debug", marks=pytest.mark.nightly)
+            for app in EXPECTED
+            if app not in BY_DAY
+        ),
+    ],
+)
 def test_app_answers(engine: Engine, app: str, mode: str) -> None:
     name, expected = EXPECTED[app]
     found_as = f"{name} ({OPTIONS.get(app, Options()).reason})"
@@ -321,12 +332,18 @@ def test_app_answers(engine: Engine, app: str, mode: str) -> None:
     assert len(found) == 1, seen.log
     end = f" on port {PRODUCTION_PORT}" if mode == "production" else ""
     assert found[0] == f"docker-flask: serving {found_as}{end}"
-    # The `flask` command finds the same.
-    assert seen.located.splitlines()[-1] == found_as, seen.located
+    if mode == "production":
+        check_flask_command(seen.container, app, found_as)
+
+
+def check_flask_command(container: Container, app: str, found_as: str) -> None:
+    """The `flask` command finds the same. It knows of no mode."""
+    located, routes = (container.execute("flask", word)[1] for word in ("docker-flask", "routes"))
+    assert located.splitlines()[-1] == found_as, located
     if app in NOT_FLASK:
-        assert f"{found_as} is a function, not a Flask application" in seen.routes
+        assert f"{found_as} is a function, not a Flask application" in routes
     else:
-        assert ["Endpoint", "Methods", "Rule"] in map(str.split, seen.routes.splitlines())
+        assert ["Endpoint", "Methods", "Rule"] in map(str.split, routes.splitlines())
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -347,6 +364,12 @@ def test_debug_mode_sees_an_edit_of_uwsgi_ini(engine: Engine, app_folder: Path) 
     container.wait_for_log("serving one:app (module in /app/uwsgi.ini)")
     (app_folder / "uwsgi.ini").write_text("[uwsgi]\nmodule = two\n")
     container.wait_for_log("serving two:app (module in /app/uwsgi.ini)")
+
+
+@pytest.fixture(scope="module")
+def idle(module_engine: Engine) -> Callable[[str], Container]:
+    """Start a container with an application that nobody serves, or return the one that runs."""
+    return functools.cache(lambda app: start(module_engine, app, ["sleep", "infinity"]))
 
 
 @pytest.mark.parametrize(
@@ -391,12 +414,24 @@ def test_debug_mode_sees_an_edit_of_uwsgi_ini(engine: Engine, app_folder: Path) 
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )
 def test_flask_command(
-    engine: Engine, app: str, env: dict[str, str], command: list[str], code: int, words: list[str]
+    idle: Callable[[str], Container],
+    app: str,
+    env: dict[str, str],
+    command: list[str],
+    code: int,
+    words: list[str],
 ) -> None:
-    found, out, err = start(engine, app, command, **env).finish()
-    assert found == code, err
-    assert [word for word in words if word not in out + err] == [], out + err
-    assert "Traceback" not in err
+    found, out = idle(app).execute(*command, environment=env)
+    assert found == code, out
+    assert [word for word in words if word not in out] == [], out
+    assert "Traceback" not in out
+
+
+def test_flask_command_in_a_container_of_its_own(engine: Engine) -> None:
+    """As `docker run --rm IMAGE flask ...`."""
+    code, out, err = start(engine, "main_py", ["flask", "routes"]).finish()
+    assert (code, err) == (0, "")
+    assert "hello" in out
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -405,12 +440,11 @@ def test_flask_command_in_a_running_container(engine: Engine, mode: str) -> None
     command, port = MODES[mode]
     container = start(engine, "flaskenv", command)
     container.wait_until_serving("/debug", port)
-    for line, words in (
-        ("flask routes", "/debug"),
-        ("flask --help", "Print the greeting."),
+    lines = [
         ("flask greet", "Hello from a file"),
-        ("echo 'print(6 * 7, app.name)' | flask shell 2>/dev/null", "42 hello"),
         ("cd / && flask --app /app/hello.py routes", "/debug"),
-    ):
+        ("echo 'print(6 * 7, app.name)' | flask shell 2>/dev/null", "42 hello"),
+    ]
+    for line, words in lines if mode == "production" else lines[:1]:
         code, out = container.execute("sh", "-c", line)
         assert (code, words in out) == (0, True), out

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,12 +40,7 @@ class Ended(NamedTuple):
 
 def ended(container: Container, seconds: float = 15) -> Ended:
     code = container.wait_for_exit(seconds)
-    state = container.docker.attrs["State"]
-    # Python reads six digits of a second, engines write nine.
-    begun, end = (
-        datetime.fromisoformat(state[name].rstrip("Z")[:26]) for name in ("StartedAt", "FinishedAt")
-    )
-    return Ended(code, (end - begun).total_seconds(), container.logs().splitlines())
+    return Ended(code, container.lifetime(), container.logs().splitlines())
 
 
 def run(engine: Engine, folder: Path, files: dict[str, str], **options: Any) -> Container:

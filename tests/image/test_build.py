@@ -337,6 +337,7 @@ def test_a_change_in_the_application_rebuilds_quickly(
     assert container.wait_until_serving("/added-2").text == FRESH
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(300)
 def test_a_change_in_requirements_installs_no_packages_of_the_system_again(
     builder: Builder, context: Path, engine: Engine
@@ -377,6 +378,7 @@ def test_version(builder: Builder, context: Path, engine: Engine) -> None:
     assert engine.run(["--version"], image=builder.tag).finish() == ended
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(300)
 def test_versions_that_requirements_asks_for_win_over_the_lock(
     builder: Builder, context: Path, engine: Engine
@@ -486,6 +488,7 @@ def image_bytes(engine: Engine, tag: str, folder: Path) -> Iterator[tuple[str, b
                 yield member.name, content
 
 
+@pytest.mark.nightly  # a minute and more
 @pytest.mark.timeout(300)
 def test_nothing_of_the_build_stays_in_the_image(
     builder: Builder, context: Path, engine: Engine, tmp_path: Path

@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,39 @@ def start(engine: Engine, app_folder: Path) -> Callable[..., Container]:
     return run
 
 
+@dataclass
+class Shared:
+    """A container that many tests edit the application of, and its log since this test began."""
+
+    container: Container
+    folder: Path
+    before: int
+
+    def log(self) -> str:
+        return self.container.logs()[self.before :]
+
+
+@pytest.fixture(scope="module")
+def one_for_all(
+    module_engine: Engine, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Container, Path]:
+    folder = tmp_path_factory.mktemp("shared")
+    folder.chmod(0o755)
+    write(folder)
+    container = module_engine.run(DEBUG, app=folder)
+    container.wait_until_serving(inside=DEBUG_PORT)
+    return container, folder
+
+
+@pytest.fixture
+def shared(one_for_all: tuple[Container, Path]) -> Shared:
+    """The shared container, in which no edit of an earlier test is left."""
+    container, folder = one_for_all
+    write(folder)
+    wait_until_served(container, "hello")
+    return Shared(container, folder, len(container.logs()))
+
+
 # --- serving ---------------------------------------------------------------------------------
 
 
@@ -131,14 +165,15 @@ def test_serves_and_says_loudly_what_it_is(start: Callable[..., Container]) -> N
 )
 @pytest.mark.parametrize("guard", ["", "if __name__ == '__main__':\n    "], ids=["bare", "guarded"])
 def test_all_interfaces_and_port_5000_whatever_app_run_says(
-    start: Callable[..., Container], app_folder: Path, call: str, guard: str
+    shared: Shared, call: str, guard: str
 ) -> None:
     text = f"{guard}{call}\n" if call else ""
-    (app_folder / "app.py").write_text(
+    (shared.folder / "app.py").write_text(
         "from flask import Flask\n\napp = Flask(__name__)\n\n"
-        f"@app.get('/')\ndef hello():\n    return 'hello'\n\n{text}"
+        f"@app.get('/')\ndef page():\n    return 'edited'\n\n{text}"
     )
-    assert get(start()).text == "hello"
+    wait_until_served(shared.container, "edited")
+    assert get(shared.container).status_code == 200
 
 
 def test_restart_keeps_the_mode(start: Callable[..., Container], app_folder: Path) -> None:
@@ -151,20 +186,20 @@ def test_restart_keeps_the_mode(start: Callable[..., Container], app_folder: Pat
     wait_until_served(container, "after the stop")
 
 
-def test_health(start: Callable[..., Container]) -> None:
-    assert start().execute("docker-flask", "health") == (0, "")
+def test_health(shared: Shared) -> None:
+    assert shared.container.execute("docker-flask", "health") == (0, "")
 
 
-def test_reload_says_that_there_is_no_need(start: Callable[..., Container]) -> None:
-    code, out = start().execute("docker-flask", "reload")
+def test_reload_says_that_there_is_no_need(shared: Shared) -> None:
+    code, out = shared.container.execute("docker-flask", "reload")
     assert code == 1
     assert "debug mode reloads by itself" in out
 
 
-def test_headers_of_64_kb(start: Callable[..., Container]) -> None:
+def test_headers_of_64_kb(shared: Shared) -> None:
     """As many as production takes."""
     headers = {f"X-Large-{number}": "x" * 16_000 for number in range(4)}
-    assert get(start(), headers=headers).status_code == 200
+    assert get(shared.container, headers=headers).status_code == 200
 
 
 def test_settings_of_production_do_no_harm(start: Callable[..., Container]) -> None:
@@ -206,7 +241,7 @@ def test_an_edit_of_the_same_length_within_a_second(
     text = "from words import WORD\n" + APP.replace("{text!r}", "WORD")
     (app_folder / "app.py").write_text(text)
     container = start()
-    for number in range(10):
+    for number in range(5):
         word = f"{number:03}"
         (app_folder / "words.py").write_text(f"WORD = '{word}'\n")
         wait_until_served(container, word)
@@ -444,23 +479,21 @@ def test_a_client_is_not_refused_while_it_reloads(
         (None, "no WSGI callable"),
     ],
 )
-def test_broken_and_mended(
-    start: Callable[..., Container], app_folder: Path, broken: str | None, shown: str
-) -> None:
-    container = start()
+def test_broken_and_mended(shared: Shared, broken: str | None, shown: str) -> None:
+    container = shared.container
     if broken:
-        (app_folder / "app.py").write_text(broken)
+        (shared.folder / "app.py").write_text(broken)
     else:
-        (app_folder / "app.py").unlink()
+        (shared.folder / "app.py").unlink()
     wait_until_served(container, shown)
     answer = get(container)
     assert answer.status_code == 500
     assert "Traceback" in answer.text
     time.sleep(1)  # looks of the reloader
     get(container)
-    assert container.logs().count("Traceback (most recent call last)") == 1
-    assert shown in container.logs()
-    write(app_folder, "mended")
+    assert shared.log().count("Traceback (most recent call last)") == 1
+    assert shown in shared.log()
+    write(shared.folder, "mended")
     wait_until_served(container, "mended")
     assert get(container).status_code == 200
 
@@ -524,17 +557,14 @@ def test_a_folder_that_may_not_be_read(start: Callable[..., Container], app_fold
     ("crash", "words"),
     [("os._exit(3)", "exited with code 3"), ("os.kill(os.getpid(), 11)", "was killed by SIGSEGV")],
 )
-def test_crashed_at_import_and_mended(
-    start: Callable[..., Container], app_folder: Path, crash: str, words: str
-) -> None:
-    container = start()
-    (app_folder / "app.py").write_text(f"import os\n{crash}\n")
-    container.wait_for_log(words)
+def test_crashed_at_import_and_mended(shared: Shared, crash: str, words: str) -> None:
+    container = shared.container
+    (shared.folder / "app.py").write_text(f"import os\n{crash}\n")
     wait_until_served(container, words)
     assert get(container).status_code == 500
     time.sleep(1)
-    assert container.logs().count(words) == 1, "it is no loop"
-    write(app_folder, "mended")
+    assert shared.log().count(words) == 1, "it is no loop"
+    write(shared.folder, "mended")
     wait_until_served(container, "mended")
 
 
@@ -542,15 +572,15 @@ def test_crashed_at_import_and_mended(
     ("path", "words"),
     [("/crash", "exited with code 3"), ("/segfault", "was killed by SIGSEGV")],
 )
-def test_crashed_in_a_view_and_back(start: Callable[..., Container], path: str, words: str) -> None:
-    container = start()
+def test_crashed_in_a_view_and_back(shared: Shared, path: str, words: str) -> None:
+    container = shared.container
     for count in (1, 2):
         with pytest.raises(httpx.RemoteProtocolError):
             get(container, path)
         wait_until_served(container, "hello")
-        assert container.logs().count(words) == count
+        assert shared.log().count(words) == count
     if path == "/segfault":
-        assert "in segfault" in container.logs(), "the log shows where it was"
+        assert "in segfault" in shared.log(), "the log shows where it was"
 
 
 def test_crashed_in_the_background_and_edited(
@@ -571,14 +601,14 @@ def test_crashed_in_the_background_and_edited(
 # --- the debugger ----------------------------------------------------------------------------
 
 
-def test_the_debugger(start: Callable[..., Container]) -> None:
-    container = start()
+def test_the_debugger(shared: Shared) -> None:
+    container = shared.container
     answer = get(container, "/fail")
     assert answer.status_code == 500
     for words in ("ZeroDivisionError", "Traceback", "/app/app.py", "__debugger__"):
         assert words in answer.text
-    container.wait_for_log("ZeroDivisionError")
-    assert container.logs().count("ZeroDivisionError") == 1
+    wait_for(lambda: "ZeroDivisionError" in shared.log(), 10, "the error in the log")
+    assert shared.log().count("ZeroDivisionError") == 1
     style = get(container, "/?__debugger__=yes&cmd=resource&f=style.css")
     assert style.status_code == 200
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.harness import Engine, trusting
+from tests.support.marks import at_night
 
 # Small, and neither in the image nor needed by anything in it.
 PYTHON_PACKAGE, OS_PACKAGE, PROGRAM = "six==1.17.0", "hello", "/usr/bin/hello"
@@ -52,7 +53,7 @@ def test_off_by_default(engine: Engine, folder: Path) -> None:
     assert engine.run(app=folder).wait_until_serving().text == PLAIN
 
 
-@pytest.mark.parametrize("value", ["0", "off", "No", ""])
+@pytest.mark.parametrize("value", ["off", *at_night("0", "No", "")])
 def test_off(engine: Engine, folder: Path, value: str) -> None:
     assert engine.run(**options(folder, value)).wait_until_serving().text == PLAIN
 
@@ -75,7 +76,7 @@ def test_first_start_only(engine: Engine, folder: Path) -> None:
 
 
 @pytest.mark.timeout(2 * INSTALL_SECONDS)
-@pytest.mark.parametrize("value", ["True", "ON"])
+@pytest.mark.parametrize("value", ["True", *at_night("ON")])
 def test_every_word_that_the_setting_takes(engine: Engine, folder: Path, value: str) -> None:
     (folder / "requirements_os.txt").unlink()
     container = engine.run(**options(folder, value))

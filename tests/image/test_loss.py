@@ -12,6 +12,7 @@ import pytest
 from tests.support.harness import Engine, wait_for
 from tests.support.judge.result import Verdict
 from tests.support.loss import Load, Service
+from tests.support.marks import at_night
 from tests.support.servers import CHOSEN, SERVERS, Server
 
 NEW = {"mode": "new", "rate": 1500}
@@ -170,7 +171,7 @@ def test_ctrl_c_on_a_terminal_loses_nothing(service: Service) -> None:
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("load", [{"mode": "new", "rate": 300}, KEPT], ids=["new", "keepalive"])
+@pytest.mark.parametrize("load", [{"mode": "new", "rate": 300}, *at_night(KEPT)])
 def test_ten_reloads_lose_nothing(service: Service, load: dict[str, Any]) -> None:
     old: set[int] = set()
     with service.load(**load) as running:
@@ -380,26 +381,25 @@ def test_a_stopped_process_is_replaced(service: Service, title: str) -> None:
     assert result.counts["ok"] == sum(result.counts.values())
 
 
+EXITS = [f"/exit?how={how}&code={code}" for how in ("os", "sys") for code in (0, 1, 15, 22, 31)]
+
+
 @pytest.mark.service(env={"WEB_CONCURRENCY": "4"})
-@pytest.mark.parametrize(
-    "path",
-    [f"/exit?how={how}&code={code}" for how in ("os", "sys") for code in (0, 1, 15, 22, 31)]
-    + ["/segfault"],
-)
-def test_a_view_that_ends_its_worker(service: Service, path: str) -> None:
-    with service.load(path, connections=4, requests=4) as running:
-        result = running.wait(15)
-    wait_for(lambda: len(service.processes("app worker")) == 4, 3, "four workers")
-    verdicts = service.verdicts(result)
-    report(path, verdicts.rows())
-    assert verdicts.counts["5xx"] == 4
-    assert verdicts.most_runs <= 2
-    service.container.wait_until_serving(seconds=3)
+def test_a_view_that_ends_its_worker(service: Service) -> None:
+    for path in (*EXITS, "/segfault"):
+        with service.load(path, connections=4, requests=4) as running:
+            result = running.wait(15)
+        wait_for(lambda: len(service.processes("app worker")) == 4, 3, f"four workers: {path}")
+        verdicts = service.verdicts(result)
+        report(path, verdicts.rows())
+        assert verdicts.counts["5xx"] == 4, path
+        assert verdicts.most_runs <= 2, path
+        service.container.wait_until_serving(seconds=3)
 
 
 @pytest.mark.timed
 @pytest.mark.parametrize("path", ["/loop", "/gilloop", "/hang"])
-@pytest.mark.parametrize("threads", [1, 4])
+@pytest.mark.parametrize("threads", [1, *at_night(4)])
 def test_a_view_that_never_answers(
     engine: Engine, tmp_path: Path, server: Server, path: str, threads: int
 ) -> None:

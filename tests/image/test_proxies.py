@@ -358,6 +358,7 @@ def proxies(module_engine: Engine) -> Iterator[str]:
     module_engine.client.images.remove(image.id, force=True)
 
 
+@pytest.mark.nightly  # installs both
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("proxy", PROXIES)
 def test_the_documented_proxies(

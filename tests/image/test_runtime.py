@@ -31,6 +31,7 @@ from tests.support.harness import (
     wait_for,
 )
 from tests.support.loss import Service, written_memory
+from tests.support.marks import at_night
 
 APP = APPS / "runtime"
 WORKERS, THREADS = 3, 3
@@ -557,7 +558,7 @@ def numpy(module_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 @pytest.mark.timeout(200)  # with the download
-@pytest.mark.parametrize("preload", ["0", "1"])
+@pytest.mark.parametrize("preload", ["0", *at_night("1")])
 def test_numpy_in_workers_and_threads_and_after_a_reload(
     engine: Engine, app_folder: Path, numpy: Path, preload: str
 ) -> None:

@@ -99,10 +99,13 @@ def settings(container: Container) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("name", SERVERS)
-def test_each_serves_as_the_others_do(engine: Engine, app: Path, name: str) -> None:
+def test_each_serves_as_the_others_do(engine: Engine, app: Path, tmp_path: Path, name: str) -> None:
     server: Server = SERVERS[name]
     env = {"WEB_CONCURRENCY": "3", **AS_WRITTEN}
-    container = engine.run(server=server, app=app, env=env)
+    snippet = tmp_path / "hidden.conf"
+    snippet.write_text("location /hidden/ { internal; alias /app/; }\n")
+    volumes = {str(snippet): {"bind": "/etc/nginx/server.d/hidden.conf", "mode": "ro"}}
+    container = engine.run(server=server, app=app, env=env, volumes=volumes)
     container.wait_until_serving()
     assert server.name.lower() in container.get().text.lower()
     wait_for(lambda: workers(container) == 3, 10, "three workers")
@@ -116,6 +119,9 @@ def test_each_serves_as_the_others_do(engine: Engine, app: Path, name: str) -> N
     seen = container.get("/environment").json()
     assert {name: seen.get(name) for name in AS_WRITTEN} == AS_WRITTEN
     assert not [name for name in seen if name.startswith("DOCKER_FLASK")]
+    check_that_internal_locations_stay_internal(container)
+    if name != "granian":
+        check_that_a_large_answer_is_taken_at_once(container)
     code, took = container.stop()
     assert code == 0, container.logs()
     assert took < 5
@@ -142,10 +148,7 @@ def test_greenlets_wait_beside_each_other(
     assert time.monotonic() - begun < 2.5
 
 
-@pytest.mark.parametrize("name", [name for name in SERVERS if name != "granian"])
-def test_a_large_answer_is_taken_at_once(engine: Engine, app: Path, name: str) -> None:
-    container = engine.run(server=SERVERS[name], app=app)
-    container.wait_until_serving()
+def check_that_a_large_answer_is_taken_at_once(container: Container) -> None:
     small, large = (
         int(container.get(f"/taken?first={first}").text.lstrip("-")) for first in (1000, 100_000)
     )
@@ -207,13 +210,7 @@ def test_all_requests_change_over_at_once(engine: Engine, app: Path, name: str) 
         assert late == [], f"{len(late)} of {len(seen)}"
 
 
-@pytest.mark.parametrize("name", ["uwsgi", "gunicorn-gevent", "granian"])
-def test_what_is_internal_stays_so(engine: Engine, app: Path, tmp_path: Path, name: str) -> None:
-    snippet = tmp_path / "hidden.conf"
-    snippet.write_text("location /hidden/ { internal; alias /app/; }\n")
-    volumes = {str(snippet): {"bind": "/etc/nginx/server.d/hidden.conf", "mode": "ro"}}
-    container = engine.run(server=SERVERS[name], app=app, volumes=volumes)
-    container.wait_until_serving()
+def check_that_internal_locations_stay_internal(container: Container) -> None:
     _, configuration = container.execute("cat", "/run/docker-flask/nginx.conf")
     (files,) = re.findall(r"location \^~ (/[0-9a-f]{32})/ {", configuration)
     for path in ("/hidden/app.py", f"{files}/app/app.py", f"{files}/as-is/app/app.py"):

@@ -38,6 +38,7 @@ def service(engine: Engine, tmp_path: Path) -> Service:
 
 
 @pytest.mark.alone
+@pytest.mark.nightly  # a minute
 @pytest.mark.timeout(300)
 def test_more_workers_while_requests_wait_and_fewer_after(service: Service) -> None:
     """Each step under load, as none may cost a request."""
