@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from tests.support.harness import APPS, Container, Engine, wait_for
+from tests.support.marks import at_night
 from tests.support.servers import CHOSEN
 
 PUBLIC = "Cache-Control:public, max-age=600"
@@ -488,7 +489,7 @@ def at_once(service: Service, path: str, count: int = 12) -> list[httpx.Response
     [
         {"WEB_CONCURRENCY": "1"},
         {"WEB_CONCURRENCY": "4"},
-        *([] if CHOSEN.has_greenlets else [{"THREADS": "4"}]),
+        *at_night(*([] if CHOSEN.has_greenlets else [{"THREADS": "4"}])),
     ],
 )
 def test_misses_at_the_same_time_make_one_call(start: Start, env: dict[str, str]) -> None:
@@ -549,6 +550,7 @@ def kilobytes(service: Service, folder: str = "/run/docker-flask/cache") -> int:
     return int(service.container.execute("du", "-sk", folder)[1].split()[0])
 
 
+@pytest.mark.nightly
 def test_it_has_a_size(start: Start) -> None:
     service = start({"RESPONSE_CACHE": "1m"})
     for _ in range(60):
@@ -563,8 +565,8 @@ def test_it_has_a_size(start: Start) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {"read_only": True, "tmpfs": {"/tmp": ""}},
-        {"user": "4321", "cap_drop": ["ALL"]},
+        {"read_only": True, "tmpfs": {"/tmp": ""}, "user": "4321", "cap_drop": ["ALL"]},
+        *at_night({"read_only": True, "tmpfs": {"/tmp": ""}}),
     ],
 )
 def test_wherever_the_container_may_write(start: Start, options: dict[str, Any]) -> None:

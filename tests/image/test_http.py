@@ -26,6 +26,7 @@ from tests.support.harness import (
     Engine,
     wait_for,
 )
+from tests.support.marks import at_night
 from tests.support.servers import CHOSEN, SERVERS
 
 KB, MB = 1 << 10, 1 << 20
@@ -165,7 +166,7 @@ def test_request_headers_of_up_to_64_kb(
     assert {name: found[name] for name in seen} == seen
 
 
-@pytest.mark.parametrize("server", ["gunicorn-gthread", "granian"])
+@pytest.mark.parametrize("server", ["gunicorn-gthread", *at_night("granian")])
 def test_servers_by_http_take_request_headers_of_128_kb(engine: Engine, server: str) -> None:
     """In lines of up to 64 KB: all that nginx takes."""
     container = engine.run(server=SERVERS[server], app=APPS / "http")
@@ -454,7 +455,10 @@ def test_a_client_that_pauses_gets_all_of_it(production: Service) -> None:
         assert list(pool.map(lambda path: download(production, path, 10), paths)) == [40 * MB] * 2
 
 
-@pytest.mark.parametrize(("path", "pause"), [("/generated?", 0), ("/generated?length&", 6)])
+@pytest.mark.parametrize(
+    ("path", "pause"),
+    [("/generated?length&", 6), pytest.param("/generated?", 0, marks=pytest.mark.nightly)],
+)
 def test_a_generated_download_of_2_gb_is_not_cut(
     production: Service, path: str, pause: float
 ) -> None:

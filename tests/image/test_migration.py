@@ -30,6 +30,7 @@ from tests.support.harness import (
     docker_client,
     wait_for,
 )
+from tests.support.marks import at_night
 
 BAD_SETTING = 78
 REFUSED = 3.0  # seconds from the start to the end of what can't run, as promised
@@ -756,7 +757,7 @@ def test_an_address_of_the_options_is_not_in_the_way_of_a_reload(engine: Engine,
     assert container.execute("docker-flask", "reload") == (0, "docker-flask: reload: ok\n")
 
 
-@pytest.mark.parametrize("preload", ["0", "1"])
+@pytest.mark.parametrize("preload", ["0", *at_night("1")])
 def test_an_option_by_which_uwsgi_reloads_itself(engine: Engine, app: Path, preload: str) -> None:
     """It then closes descriptors that it knows nothing of, such as the supervisor's."""
     write(app, {"uwsgi.ini": f"{INI}touch-reload = /app/again\n", "again": ""})

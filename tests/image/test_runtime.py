@@ -31,7 +31,6 @@ from tests.support.harness import (
     wait_for,
 )
 from tests.support.loss import Service, written_memory
-from tests.support.marks import at_night
 
 APP = APPS / "runtime"
 WORKERS, THREADS = 3, 3
@@ -206,7 +205,9 @@ def test_preloaded_reloads_and_deaths_lose_nothing(service: Service) -> None:
 @pytest.mark.parametrize(
     ("code", "reason"),
     [
-        ("import time\ntime.sleep(3600)\n", "START_TIMEOUT=3"),
+        pytest.param(
+            "import time\ntime.sleep(3600)\n", "START_TIMEOUT=3", marks=pytest.mark.nightly
+        ),
         ("import os\nos._exit(3)\n", "before the application was loaded"),
     ],
     ids=["hangs", "exits"],
@@ -557,8 +558,9 @@ def numpy(module_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(200)  # with the download
-@pytest.mark.parametrize("preload", ["0", *at_night("1")])
+@pytest.mark.parametrize("preload", ["0", "1"])
 def test_numpy_in_workers_and_threads_and_after_a_reload(
     engine: Engine, app_folder: Path, numpy: Path, preload: str
 ) -> None:

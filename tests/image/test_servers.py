@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from tests.support.harness import Container, Engine, wait_for
+from tests.support.marks import at_night
 from tests.support.servers import SERVERS, Server
 
 APP = """import itertools
@@ -98,7 +99,13 @@ def settings(container: Container) -> dict[str, list[str]]:
     return {words[0]: words[1:] for words in map(str.split, out.splitlines())}
 
 
-@pytest.mark.parametrize("name", SERVERS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("uwsgi", "gunicorn-gthread", "gunicorn-gevent", "granian"),
+        *at_night("uwsgi-gevent", "gunicorn-sync"),
+    ],
+)
 def test_each_serves_as_the_others_do(engine: Engine, app: Path, tmp_path: Path, name: str) -> None:
     server: Server = SERVERS[name]
     env = {"WEB_CONCURRENCY": "3", **AS_WRITTEN}

@@ -19,6 +19,7 @@ import pytest
 from tests.support.harness import Container, Engine, wait_for
 from tests.support.judge.record import ids_in_log
 from tests.support.loss import Load
+from tests.support.marks import at_night
 
 # Seconds after which nginx has looked again at a file that the container can't write.
 AGAIN = 2
@@ -491,7 +492,7 @@ def test_a_folder_that_comes_later(engine: Engine, app_folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"user": "12345"}, {"user": "12345:0", "read_only": True}],
+    [*at_night({"user": "12345"}), {"user": "12345:0", "read_only": True}],
     ids=str,
 )
 def test_for_any_user(engine: Engine, app_folder: Path, options: dict[str, Any]) -> None:
