@@ -49,29 +49,35 @@ RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
     /sources/install-os.sh /requirements_os.txt
 COPY requirements.lock /
 # The cache keeps compiled packages for the next build, not for the image. uWSGI is built as a library;
-# docker_flask/worker/uwsgi_program.py runs it, and says why.
-ENV UWSGI_PROFILE=/library.ini UWSGI_PYTHON_NOLIB=1
+# docker_flask/worker/uwsgi_program.py runs it, and says why. The same packages give the same files: uWSGI
+# contains the date of SOURCE_DATE_EPOCH and no id of its build; a compiled Python file contains the date
+# of its source. Some packages have files that can't be compiled; pip ignores them, too.
+ENV UWSGI_PROFILE=/library.ini UWSGI_PYTHON_NOLIB=1 \
+    SOURCE_DATE_EPOCH=315532800 LDFLAGS="-s -Wl,--build-id=none"
 RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
     --mount=type=secret,id=ca \
-    --mount=type=cache,id=docker-flask-pip,target=/root/.cache/pip \
+    --mount=type=cache,id=docker-flask-python,target=/root/.cache/pip \
     if [ -r /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi \
  && python3 -m venv /opt/venv \
  && printf '[uwsgi]\nmain_plugin = python,gevent\ninherit = base\nbin_name = uwsgi.so\nas_shared_library = true\n' > /library.ini \
- && /opt/venv/bin/pip install --disable-pip-version-check --require-hashes -r /requirements.lock
+ && /opt/venv/bin/pip install --disable-pip-version-check --no-compile --require-hashes -r /requirements.lock \
+ && find /opt/venv -name '*.py' -exec touch -d "@$SOURCE_DATE_EPOCH" {} + \
+ && { /opt/venv/bin/python -m compileall -qq --invalidation-mode timestamp /opt/venv/lib || true; }
 COPY requirements.txt /
 # Changes nothing if requirements.lock belongs to this requirements.txt. Otherwise pip keeps the locked
 # versions that are still allowed.
 RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
     --mount=type=secret,id=ca \
-    --mount=type=cache,id=docker-flask-pip,target=/root/.cache/pip \
+    --mount=type=cache,id=docker-flask-python,target=/root/.cache/pip \
     if [ -r /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi \
  && checksum=$(sha256sum < /requirements.txt) \
  && if ! grep -q "${checksum%% *}" /requirements.lock; then \
       echo "docker-flask: requirements.txt has changed since the last \"make lock\": installing the" \
         "difference without checksums; run \"make lock\" to add the checksums" >&2; \
     fi \
- && /opt/venv/bin/pip install --disable-pip-version-check -r /requirements.txt \
- && strip /opt/venv/bin/uwsgi.so \
+ && /opt/venv/bin/pip install --disable-pip-version-check --no-compile -r /requirements.txt \
+ && find /opt/venv -name '*.py' -exec touch -d "@$SOURCE_DATE_EPOCH" {} + \
+ && { /opt/venv/bin/python -m compileall -qq --invalidation-mode timestamp /opt/venv/lib || true; } \
  # Scripts in any folder can import `docker_flask` and the application; packages of the application come
  # first.
  && printf '/opt/docker-flask\n/app\n' > "$(/opt/venv/bin/python -c 'import site; print(site.getsitepackages()[0])')/docker_flask.pth"
@@ -140,7 +146,7 @@ COPY docker_flask /opt/docker-flask/docker_flask
 WORKDIR /opt/docker-flask/docker_flask-1+image.dist-info
 RUN printf 'Metadata-Version: 2.1\nName: docker-flask\nVersion: 1+image\n' > METADATA \
  && printf '[flask.commands]\ndocker-flask = docker_flask.discovery.flask_command:command\n' > entry_points.txt \
- && python3 -m compileall -q /opt/docker-flask/docker_flask \
+ && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/docker-flask/docker_flask \
  && python3 -m docker_flask.nginx.mime_types > /opt/docker-flask/mime.types \
  && ln -s /opt/docker-flask/entry-point.sh /usr/local/bin/docker-flask \
  # Images that build on similar images start with these names.

@@ -13,7 +13,7 @@ BENCH ?=
 DOCKER := tools/docker
 
 .DEFAULT_GOAL := help
-.PHONY: help image up debug down test test-quick test-all lint lock figures soak sizing peers pains bench pictures
+.PHONY: help image up debug down test test-quick test-all reproduce lint lock figures soak sizing peers pains bench pictures
 
 help: ## show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -42,7 +42,10 @@ test-quick: ## run the unit tests, and a short test of both modes; 90 seconds
 test-all: ## run all tests with every server, on every base image, and a short soak; hours
 	@tools/test all $(IMAGE)
 
-lint: ## check the style of all code
+reproduce: ## build the image twice, and compare all files; 10 minutes
+	@$(MAKE) --no-print-directory test TESTS="-s tests/image/test_build.py -k two_builds"
+
+lint: ## check all code without running it: style, types, security, secrets
 	@tools/lint
 
 lock: ## renew requirements.lock: the newest Python packages that requirements.txt allows

@@ -36,7 +36,9 @@ main() {
   [[ ${#packages[@]} -gt 0 ]] || return 0
   apt update
   apt install -y --no-install-recommends "${packages[@]}"
-  rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log
+  # Beside logs and lists, ldconfig's cache: it has the times at which files were installed.
+  rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old /var/lib/dpkg/*-old \
+    /var/cache/ldconfig/aux-cache /var/log/apt /var/log/dpkg.log /var/log/alternatives.log
 }
 
 main "$@"

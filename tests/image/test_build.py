@@ -13,6 +13,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -133,7 +134,11 @@ for top in sys.argv[1:]:
                 flags, mtime, size = (int.from_bytes(head[i:i+4], "little") for i in (4, 8, 12))
                 if head[:4] != importlib.util.MAGIC_NUMBER:
                     problem = "of another Python"
-                elif flags or (mtime, size) != (int(status.st_mtime), status.st_size):
+                elif flags:
+                    with open(source, "rb") as file:
+                        if importlib.util.source_hash(file.read()) != head[8:]:
+                            problem = "not of this source"
+                elif (mtime, size) != (int(status.st_mtime), status.st_size):
                     problem = "not of this source"
             found += 1
             if problem:
@@ -275,12 +280,12 @@ class Builder:
         self.tag = tag
         self.ca = CA_BUNDLE
 
-    def build(self, folder: Path, *options: str) -> tuple[str, float]:
+    def build(self, folder: Path, *options: str, seconds: int = BUILD_SECONDS) -> tuple[str, float]:
         """Build; returns the log and how long it took."""
         secret = ["--secret", f"id=ca,src={self.ca}"] if self.ca.is_file() else []
         begun = time.monotonic()
         arguments = ["build", "--build-arg", f"BASE_IMAGE={BASE_IMAGE}", *secret, "-t", self.tag]
-        result = docker_client(*arguments, *options, str(folder), seconds=BUILD_SECONDS)
+        result = docker_client(*arguments, *options, str(folder), seconds=seconds)
         took = time.monotonic() - begun
         assert result.returncode == 0, result.stderr[-3000:]
         return result.stderr + result.stdout, took
@@ -447,6 +452,51 @@ def test_built_upon(builder: Builder, context: Path, engine: Engine) -> None:
     )
     builder.build(folder)
     assert engine.run(image=builder.tag).wait_until_serving().text == "1.17.0"
+
+
+# Files that may differ between two builds, each with its reason.
+DIFFERS: dict[str, str] = {}
+FROM_NOTHING_SECONDS = 900
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(2 * FROM_NOTHING_SECONDS + 100)
+def test_two_builds_have_the_same_files(
+    builder: Builder, context: Path, tmp_path: Path, engine: Engine
+) -> None:
+    """From folders whose files have other times, and without what an earlier build has left."""
+    dockerfile = context / "Dockerfile"
+    text, caches = re.subn(r" *--mount=type=cache,\S+ \\\n", "", dockerfile.read_text())
+    assert caches > 1
+    dockerfile.write_text(text)
+    builds = []
+    for age in (0, 100_000):
+        for path in context.rglob("*"):
+            os.utime(path, (time.time() - age, time.time() - age))
+        builder.build(context, "--no-cache", seconds=FROM_NOTHING_SECONDS)
+        builds.append(files_of(engine, builder.tag, tmp_path))
+    one, two = builds
+    print(f"{len(one)} files, folders and links")
+    assert len(one) > 3000
+    assert sorted(set(one) ^ set(two)) == []
+    assert sorted(path for path in one if one[path] != two[path] and path not in DIFFERS) == []
+
+
+def files_of(engine: Engine, tag: str, folder: Path) -> dict[str, tuple[Any, ...]]:
+    """Each file, folder and link: its type, mode and owner, and the checksum of what is in it."""
+    archive = folder / "files.tar"
+    created = engine.client.containers.create(tag)
+    with archive.open("wb") as file:
+        for chunk in created.export():
+            file.write(chunk)
+    created.remove(v=True)
+    found: dict[str, tuple[Any, ...]] = {}
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            content = tar.extractfile(member) if member.isfile() else None
+            checksum = sha256(content.read()).hexdigest() if content else member.linkname
+            found[member.name] = (member.type, member.mode, member.uid, member.gid, checksum)
+    return found
 
 
 # --- what must not stay in it ----------------------------------------------------------------
