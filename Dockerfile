@@ -37,12 +37,27 @@ RUN touch apt.list pip.conf \
     fi
 
 
-# --- The virtual environment; the compiler stays in this stage.
-FROM ${BASE_IMAGE} AS build
+# --- The compiler, which is in no layer of the image.
+FROM ${BASE_IMAGE} AS compiler
 ENV APT_SOURCES=/sources/apt.list PIP_CONFIG_FILE=/sources/pip.conf
 RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
     --mount=type=secret,id=ca \
     /sources/install-os.sh gcc libc6-dev libpcre2-dev libssl-dev python3-dev python3-venv
+
+
+# --- The generator of the SBOM, which is in no layer of the image.
+FROM compiler AS sbom
+COPY sbom /sbom
+RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
+    --mount=type=secret,id=ca \
+    --mount=type=cache,id=docker-flask-python,target=/root/.cache/pip \
+    if [ -r /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi \
+ && python3 -m venv /sbom/venv \
+ && /sbom/venv/bin/pip install --disable-pip-version-check --require-hashes -r /sbom/requirements.lock
+
+
+# --- The virtual environment.
+FROM compiler AS build
 COPY requirements_os.txt /
 RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
     --mount=type=secret,id=ca \
@@ -140,6 +155,9 @@ RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /nginx_preload.so /threads_plugin.so /opt/docker-flask/
 COPY VERSION requirements.txt app.ini nginx.conf entry-point.sh /opt/docker-flask/
+# After the packages, before the image's own code.
+RUN --mount=type=bind,from=sbom,source=/sbom,target=/sources \
+    /sources/venv/bin/python -I /sources/make.py /opt/docker-flask/VERSION /opt/venv > /opt/docker-flask/sbom.json
 COPY docker_flask /opt/docker-flask/docker_flask
 # Declares the plugin with which the `flask` command finds the same application as the image. The plus
 # in the version: no package index has such a version, even if `pip freeze` writes it to a file.

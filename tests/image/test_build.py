@@ -35,6 +35,7 @@ CONTEXT = [
     "requirements.lock",
     "requirements.txt",
     "requirements_os.txt",
+    "sbom",
 ]
 BUILD_SECONDS = 240
 LOCKED = re.findall(r"^\S+==\S+", (ROOT / "requirements.lock").read_text(), re.MULTILINE)

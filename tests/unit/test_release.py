@@ -6,16 +6,21 @@ import hashlib
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_lock_was_made_from_requirements() -> None:
+@pytest.mark.parametrize(
+    ("folder", "some"), [(".", {"flask", "uwsgi", "werkzeug"}), ("sbom", {"cyclonedx-python-lib"})]
+)
+def test_the_lock_was_made_from_requirements(folder: str, some: set[str]) -> None:
     """If this fails: run `make lock`."""
-    checksum = hashlib.sha256((ROOT / "requirements.txt").read_bytes()).hexdigest()
-    lock = (ROOT / "requirements.lock").read_text()
+    checksum = hashlib.sha256((ROOT / folder / "requirements.txt").read_bytes()).hexdigest()
+    lock = (ROOT / folder / "requirements.lock").read_text()
     assert lock.startswith(f"# sha256 of requirements.txt: {checksum}\n")
     names = re.findall(r"^(\S+)==", lock, re.MULTILINE)
-    assert {"flask", "uwsgi", "werkzeug"} <= set(names)
+    assert some <= set(names)
     assert len(re.findall(r"^\S+==.* \\\n +--hash=sha256:\w{64}\b", lock, re.MULTILINE)) == len(
         names
     )
