@@ -142,7 +142,7 @@ class Settings:
     )
     max_upload: str = setting(
         kinds.size(),
-        "0",
+        "100m",
         "Largest request body, as `50m`; 0 for no limit. A larger one gets 413.",
         ("NGINX_MAX_UPLOAD",),
     )

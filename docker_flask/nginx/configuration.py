@@ -17,6 +17,7 @@ from docker_flask.configuration.kinds import SettingError
 from docker_flask.configuration.nginx_files import Part
 from docker_flask.configuration.plan import Plan
 from docker_flask.nginx.command import command, environment
+from docker_flask.nginx.errors import errors
 from docker_flask.paths import HOME
 from docker_flask.sendfile_headers import PUT_BACK
 from docker_flask.static_files import StaticFiles
@@ -113,6 +114,7 @@ def render(plan: Plan, site: Site, starting: bool = False, templates: Path | Non
         connections=sizing.nginx_connections,
         requests=sizing.admitted_requests,
         max_upload=settings.max_upload,
+        errors=errors(settings.max_upload),
         trusted_proxies=settings.trusted_proxies,
         access_log=settings.access_log,
         # How requests get to the application.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from docker_flask import connections, paths, process, sockets
 from docker_flask.configuration import nginx_files
+from docker_flask.configuration.kinds import in_bytes
 from docker_flask.configuration.plan import Plan
 from docker_flask.log import log
 from docker_flask.loop import Loop
@@ -29,6 +30,8 @@ TAKEOVER = 2.0
 QUIT = 2.0
 # Cached pages may take the free disk divided by this.
 CACHE_SHARE = 4
+# Bodies of requests may take the room of so many of the largest ones.
+LARGEST_BODIES = 40
 
 
 class Nginx:
@@ -53,6 +56,7 @@ class Nginx:
         self._static: StaticFiles | None = None
         self._configuration: Configuration | None = None
         self._environment: dict[str, str] = {}
+        self._bodies = 0
 
     # --- what the application server has to know of it ---------------------------------------
 
@@ -120,6 +124,8 @@ class Nginx:
             self._quit()
         self._take_up(configuration)
         self._environment = dict(plan.environment)
+        largest = in_bytes(plan.settings.max_upload)
+        self._bodies = max(LARGEST_BODIES * largest // plan.sizing.nginx_workers, 2 * largest)
         self._spawn()
 
     def answer_503(self, plan: Plan, configuration: Configuration) -> None:
@@ -206,7 +212,7 @@ class Nginx:
         inherited = list(range(first, first + len(self._listeners)))
         self.pid = process.spawn(
             command(self._runtime / "nginx.conf"),
-            {**self._environment, **environment(inherited)},
+            {**self._environment, **environment(inherited, self._bodies)},
             self._descriptors(),
         )
 

@@ -5,7 +5,6 @@ No request may block the worker for ever, or end it. This runs at each request: 
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import signal
 import socket
@@ -14,9 +13,9 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from typing import Any
 
 from docker_flask.log import log
+from docker_flask.worker import request_body
 from docker_flask.worker.greenlets import unpatched
 from docker_flask.worker.recycling import Recycling
 from docker_flask.worker.response import HeadersTooLarge, Response
@@ -35,8 +34,8 @@ _FAILED = b"Internal Server Error\n"
 class Middleware:
     """Wraps an application: measures and counts its requests, and turns exceptions into a 500.
 
-    sendfile_location: of nginx, empty if workers send files; by_http: the server speaks HTTP, and
-    leaves it to the application to read a request's body; pages: what nginx caches, if anything.
+    sendfile_location: of nginx, empty if workers send files; by_http: the server speaks HTTP;
+    pages: what nginx caches, if anything.
     """
 
     def __init__(
@@ -70,7 +69,7 @@ class Middleware:
         if self._watchdog.asleep:
             self._watchdog.wake()
         silent_since[thread] = now()
-        body = environ["wsgi.input"] if self._by_http and _has_body(environ) else None
+        body = request_body.of_request(environ)
         result = page = response = None
         complete = False
         if environ.get("REQUEST_URI", "").startswith("//"):
@@ -80,7 +79,9 @@ class Middleware:
             if page and page.known and (redirect := page.look_again()):
                 start_response("200 OK", redirect)
                 return
-            response = Response(environ, start_response, self._sendfile_location, page, self._pages)
+            response = Response(
+                environ, start_response, self._sendfile_location, page, self._pages, body
+            )
             result = self._application(environ, response.start)
             for chunk in response.take(result):
                 if not isinstance(chunk, bytes):  # uWSGI would drop the chunk, with status 200
@@ -121,7 +122,7 @@ class Middleware:
                 if close:
                     close()
                 if body:
-                    _read_to_end(body)
+                    body.drop()
             finally:
                 self._active.discard(thread)
                 self._recycling.count()
@@ -131,10 +132,6 @@ def _start_with_one_slash(environ: Environ) -> None:
     """Do what Python's own server does: a redirect to //name would lead to another host."""
     for name in ("PATH_INFO", "REQUEST_URI"):
         environ[name] = "/" + environ[name].lstrip("/")
-
-
-def _has_body(environ: Environ) -> bool:
-    return environ.get("CONTENT_LENGTH", "0") not in ("", "0")
 
 
 def _enlarge_send_buffer(environ: Environ) -> None:
@@ -154,14 +151,3 @@ def _enlarge_send_buffer(environ: Environ) -> None:
     ctypes.CDLL(None).setsockopt(
         descriptor, socket.SOL_SOCKET, socket.SO_SNDBUF, ctypes.byref(size), ctypes.sizeof(size)
     )
-
-
-def _read_to_end(body: Any) -> None:
-    """Read the part of a request's body that the application has not read.
-
-    If a server closes a connection with unread data, the kernel resets the connection. nginx may
-    then lose the response, and respond with 502.
-    """
-    with contextlib.suppress(OSError, ValueError):  # the client has left, or the body is closed
-        while body.read(BLOCK):
-            pass

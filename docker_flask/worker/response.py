@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from docker_flask.worker import response_head, sendfile
+from docker_flask.worker.request_body import RequestBody
 from docker_flask.worker.response_cache import Page, Pages
 from docker_flask.worker.wsgi_types import Environ, Headers, StartResponse
 
@@ -29,11 +30,13 @@ class Response:
 
     prefix: of nginx's location for files, empty if workers send files; page: what nginx's cache
     learns from the response, None if nginx does not cache it; pages: the table of all pages, if
-    there is one; headers_sent: the server has status and headers.
+    there is one; request_body: None if there is none; headers_sent: the server has status and
+    headers.
     """
 
     __slots__ = (
-        *("_body", "_environ", "_delayed", "_page", "_pages", "_prefix", "_push", "_start"),
+        *("_body", "_environ", "_delayed", "_page", "_pages", "_prefix", "_push", "_request_body"),
+        "_start",
         "headers_sent",
     )
 
@@ -44,6 +47,7 @@ class Response:
         prefix: str,
         page: Page | None = None,
         pages: Pages | None = None,
+        request_body: RequestBody | None = None,
     ) -> None:
         environ["wsgi.file_wrapper"] = sendfile.File
         self._environ = environ
@@ -51,6 +55,7 @@ class Response:
         self._prefix = prefix
         self._page = page
         self._pages = pages
+        self._request_body = request_body
         self._delayed: tuple[str, Headers] | None = None
         self._body: Iterable[bytes] | None = None
         self._push: Callable[[bytes], Any] | None = None
@@ -91,7 +96,11 @@ class Response:
         if self._delayed is None:
             raise RuntimeError("the application has not called start_response")
         status, headers = self._delayed
-        self._push = self._start(status, self._adjust(status, headers))
+        headers = self._adjust(status, headers)
+        if self._request_body and all(name.lower() != "content-length" for name, _ in headers):
+            # nginx waits for the end of this response, and sends no more of the body meanwhile.
+            self._request_body.keep()
+        self._push = self._start(status, headers)
         self.headers_sent = True
 
     def _write(self, data: bytes) -> None:

@@ -17,8 +17,6 @@ PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("**/*.md"), *ROOT.glob("benchmark
 README_LINES = 180
 # What troubleshooting.md quotes of nginx, Python, uWSGI and pip.
 FOREIGN = {
-    "503 Service Temporarily Unavailable",
-    "400 Request Header Or Cookie Too Large",
     "SQLite objects created in a thread can only be used in that same thread",
     "bdb.BdbQuit",
     "libpython3.12.so.1.0: cannot open shared object file",

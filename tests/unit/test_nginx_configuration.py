@@ -144,7 +144,8 @@ def test_a_misspelt_name_in_the_template_is_an_error(tmp_path: Path) -> None:
         ({}, f"listen unix:{RUNTIME}/nginx.sock;"),
         ({}, "worker_processes 1;"),
         ({}, "worker_rlimit_nofile 65536;"),
-        ({}, "client_max_body_size 0;"),
+        ({}, "client_max_body_size 100m;"),
+        ({"MAX_UPLOAD": "0"}, "client_max_body_size 0;"),
         ({"MAX_UPLOAD": "50M"}, "client_max_body_size 50m;"),
         ({"NGINX_MAX_UPLOAD": "1g"}, "client_max_body_size 1g;"),
         ({}, "uwsgi_read_timeout 60s;"),
@@ -194,7 +195,7 @@ def test_files_are_sent_from_a_location_that_no_client_can_ask_for() -> None:
 
 
 def test_workers_can_send_files() -> None:
-    assert [line for line in directives(render()) if "alias" in line or "internal" in line] == []
+    assert [line for line in directives(render()) if "alias" in line] == []
 
 
 def test_the_cache_is_bounded_and_can_be_off() -> None:
@@ -286,9 +287,23 @@ def test_while_starting_every_response_is_503() -> None:
 @pytest.mark.parametrize("starting", [True, False])
 def test_nginx_own_503_has_retry_after(starting: bool) -> None:
     lines = directives(render(starting=starting))
-    assert "error_page 503 @later;" in lines
-    at = lines.index("location @later {")
-    assert lines[at + 2 : at + 4] == ["add_header Retry-After 2 always;", "return 503;"]
+    at = lines.index("map $status $error_retry {")
+    assert "503 2;" in lines[at : lines.index("}", at)]
+    assert lines.count("add_header Retry-After $error_retry always;") == 2
+
+
+@pytest.mark.parametrize("starting", [True, False])
+def test_each_error_page_has_words(starting: bool) -> None:
+    text = render(starting=starting, MAX_UPLOAD="50m")
+    statuses = re.findall(r"error_page ([\d ]+) /\.docker-flask/error\.html;", text)[0].split()
+    for status in (*statuses, "400headers"):
+        assert len(re.findall(rf'^ *{status} "[^"]+";$', text, re.MULTILINE)) == 2
+    assert "50m (setting MAX_UPLOAD)" in text
+
+
+def test_an_error_page_of_the_users_comes_first() -> None:
+    text = (TEMPLATES / "nginx.conf").read_text()
+    assert text.index("/etc/nginx/server.d/*.conf") < text.index("parts/errors.conf")
 
 
 def test_while_serving_requests_go_to_the_application() -> None:
@@ -328,7 +343,7 @@ def test_without_static_files_no_directive_is_about_them(starting: bool) -> None
 
 def test_headers_are_at_the_level_of_the_users_headers() -> None:
     at_http = directives(render())
-    assert at_http.count("add_header X-Request-ID $request_id always;") == 1
+    assert at_http.index("add_header X-Request-ID $request_id always;") < at_http.index("server {")
     assert at_http.index("add_header Cache-Control $static_cache_control;") < at_http.index(
         "server {"
     )

@@ -109,7 +109,7 @@ def test_defaults() -> None:
         "start_timeout": 120.0,
         "drain_delay": 1.0,
         "graceful_timeout": 8.0,
-        "max_upload": "0",
+        "max_upload": "100m",
         "sendfile": True,
         "response_cache": "64m",
         "trusted_proxies": None,

@@ -1,0 +1,160 @@
+"""Uploads: one client can neither fill the disk nor make the uploads of others fail."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from tests.support.harness import NO_TLS, Container, Engine
+
+MB = 1 << 20
+APP = """
+from os import statvfs
+from flask import Flask, Response, abort, request, stream_with_context
+
+app = Flask(__name__)
+
+@app.get("/")
+def hello():
+    return "hello"
+
+@app.get("/missing")
+def missing():
+    abort(404)
+
+@app.post("/used")
+def used():
+    disk = statvfs("/dev/shm")
+    used = (disk.f_blocks - disk.f_bfree) * disk.f_frsize
+    return {"length": len(request.get_data()), "used": used}
+
+@app.post("/form")
+def form():
+    return {"length": len(request.files["file"].read())}
+
+@app.post("/unread")
+def unread():
+    return "not read"
+
+@app.post("/streamed")
+def streamed():
+    def body():
+        yield b"begin "
+        yield str(sum(map(len, iter(lambda: request.stream.read(65536), b"")))).encode()
+    return Response(stream_with_context(body()))
+"""
+
+
+@pytest.fixture(scope="module")
+def container(
+    module_engine: Engine, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Container]:
+    """A container whose only room is /dev/shm, 64 MB."""
+    folder = tmp_path_factory.mktemp("uploads")
+    for parent in (folder, folder.parent):
+        parent.chmod(0o755)
+    (folder / "app.py").write_text(APP)
+    (folder / "own.conf").write_text(
+        "location = /own-404 { return 404; }\nlocation = /own-502 { return 502; }\n"
+        "error_page 429 /own-429.html;\nlocation = /own-429.html { return 200 mine; }\n"
+        "location = /own-429 { return 429; }\n"
+    )
+    container = module_engine.run(
+        app=folder,
+        read_only=True,
+        volumes={str(folder / "own.conf"): {"bind": "/etc/nginx/server.d/own.conf", "mode": "ro"}},
+    )
+    container.wait_until_serving()
+    yield container
+    print(container.logs())
+
+
+def post(container: Container, path: str, size: int, form: bool = False) -> httpx.Response:
+    """Send a body of zeros."""
+    what = {"files": {"file": bytes(size)}} if form else {"content": bytes(size)}
+    return httpx.post(container.url(path), timeout=30, verify=NO_TLS, **what)
+
+
+def test_a_body_lies_in_one_file(container: Container) -> None:
+    answer = post(container, "/used", 18 * MB).json()
+    assert answer["length"] == 18 * MB
+    assert answer["used"] < 27 * MB
+
+
+def test_five_uploads_at_once_are_taken_or_get_507(container: Container) -> None:
+    with ThreadPoolExecutor(5) as pool:
+        answers = list(pool.map(lambda _: post(container, "/form", 20_000_000, True), range(5)))
+    assert {answer.status_code for answer in answers} <= {200, 507}
+    assert post(container, "/form", 20_000_000, True).json() == {"length": 20_000_000}
+
+
+def test_an_open_upload_takes_no_room_from_others(container: Container) -> None:
+    with socket.create_connection(("127.0.0.1", container.port())) as client:
+        head = f"POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: {64 * MB}\r\n\r\n"
+        client.sendall(head.encode())
+        for _ in range(20):
+            client.sendall(bytes(MB))
+        assert post(container, "/form", 3 * MB, True).json() == {"length": 3 * MB}
+
+
+@pytest.mark.parametrize(
+    ("path", "text"), [("/unread", "not read"), ("/streamed", f"begin {8 * MB}")]
+)
+def test_a_body_that_is_read_late_or_never(container: Container, path: str, text: str) -> None:
+    before = container.logs()
+    assert post(container, path, 8 * MB).text == text
+    assert "rror" not in container.logs().removeprefix(before)
+
+
+@pytest.mark.parametrize(
+    ("path", "size", "status", "words"),
+    [
+        ("/form", 200 * MB, 413, "larger than 100m (setting MAX_UPLOAD)"),
+        ("/form", 40 * MB, 507, "no room for the body"),
+        ("/own-404", 0, 404, "nothing at this address"),
+        ("/own-502", 0, 502, "application failed"),
+    ],
+)
+def test_error_pages(container: Container, path: str, size: int, status: int, words: str) -> None:
+    """nginx's own pages, as HTML and as JSON."""
+    for accept in ("text/html,*/*", "application/json, text/plain, */*"):
+        with socket.create_connection(("127.0.0.1", container.port()), timeout=20) as client:
+            head = f"POST {path} HTTP/1.1\r\nHost: a\r\nAccept: {accept}\r\nConnection: close\r\n"
+            client.sendall(f"{head}Content-Length: {size}\r\n\r\n".encode())
+            for _ in range(0 if status == 413 else size // MB):
+                try:
+                    client.sendall(bytes(MB))
+                except OSError:  # nginx has refused it
+                    break
+            answer = b""
+            while block := receive(client):
+                answer += block
+        top, _, body = answer.decode().partition("\r\n\r\n")
+        assert top.startswith(f"HTTP/1.1 {status} "), top
+        assert words in body
+        assert "nginx/" not in answer.decode()
+        kind = "application/json" if "json" in accept else "text/html; charset=utf-8"
+        assert f"Content-Type: {kind}" in top
+        assert body.startswith('{"code":' if "json" in accept else "<!doctype html>")
+
+
+def receive(client: socket.socket) -> bytes:
+    """The next bytes; none if nginx has closed the connection."""
+    try:
+        return client.recv(65536)
+    except OSError:
+        return b""
+
+
+def test_an_error_page_of_the_users(container: Container) -> None:
+    answer = container.get("/own-429")
+    assert (answer.status_code, answer.text) == (429, "mine")
+
+
+def test_an_error_of_the_application_is_its_own(container: Container) -> None:
+    assert "docker" not in container.get("/missing").text
+    assert container.get("/.docker-flask/error.html").status_code == 404

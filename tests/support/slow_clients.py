@@ -1,0 +1,183 @@
+"""Many slow clients, and a good one whose requests are measured meanwhile.
+
+    python3 -m tests.support.slow_clients --kind bodies --clients 4000 --seconds 20
+
+Kinds: `headers` and `bodies` are sent a byte at a time; of a `static` file and of a `dynamic`
+response, the client reads a little at a time. A client that is refused or closed comes back after
+a second. The clients have several addresses of the loopback network. Prints a line of JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import random
+import resource
+import selectors
+import socket
+import statistics
+import threading
+import time
+from dataclasses import asdict, dataclass, field
+
+# Of a slow client: seconds from one byte to the next, bytes that it reads then, its buffer.
+PAUSE, READ, BUFFER = 2.0, 512, 4096
+COMES_BACK = 1.0
+HEAD = "Host: shop.example\r\nUser-Agent: slow\r\n"
+START = {
+    "headers": f"GET / HTTP/1.1\r\n{HEAD}X-Slow: ",
+    "bodies": f"POST / HTTP/1.1\r\n{HEAD}Content-Length: 1000000\r\n\r\n" + "x" * 1000,
+    "static": f"GET /static/large.bin HTTP/1.1\r\n{HEAD}\r\n",
+    "dynamic": f"GET /large HTTP/1.1\r\n{HEAD}\r\n",
+}
+
+
+@dataclass
+class Measured:
+    """What the good client saw: how often each status, milliseconds, and how many were slow."""
+
+    statuses: dict[str, int] = field(default_factory=dict)
+    median: float = 0
+    p99: float = 0
+    slowest: float = 0
+    open_clients: int = 0
+    begun: int = 0
+
+
+class SlowClients:
+    """Connections of one kind from some addresses."""
+
+    def __init__(self, kind: str, count: int, addresses: int, port: int) -> None:
+        self._kind, self._port = kind, port
+        self._selector = selectors.DefaultSelector()
+        self._sources = [f"127.0.{1 + n // 250}.{1 + n % 250}" for n in range(addresses)]
+        self._due: list[tuple[float, socket.socket | None]] = [
+            (time.monotonic() + random.uniform(0, 2), None) for _ in range(count)
+        ]
+        self.open: set[socket.socket] = set()
+        self.begun = 0
+
+    def run(self, until: float) -> None:
+        """Be slow until this time."""
+        while (now := time.monotonic()) < until:
+            later = []
+            for moment, client in self._due:
+                if moment > now:
+                    later.append((moment, client))
+                elif client is None:
+                    self._connect(later)
+                elif client in self.open:
+                    later.append((now + PAUSE, client))
+                    self._trickle(client)
+            self._due = later
+            for key, _ in self._selector.select(0.05):
+                self._look(key.fileobj)  # type: ignore[arg-type]
+        for client in list(self.open):
+            self._leave(client)
+
+    def _connect(self, later: list[tuple[float, socket.socket | None]]) -> None:
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+        client.settimeout(1)
+        try:
+            client.bind((random.choice(self._sources), 0))
+            client.connect(("127.0.0.1", self._port))
+            client.sendall(START[self._kind].encode())
+        except OSError:
+            client.close()
+            later.append((time.monotonic() + COMES_BACK, None))
+            return
+        client.setblocking(False)
+        self.begun += 1
+        self.open.add(client)
+        if self._kind in ("headers", "bodies"):
+            self._selector.register(client, selectors.EVENT_READ)
+        later.append((time.monotonic() + PAUSE, client))
+
+    def _trickle(self, client: socket.socket) -> None:
+        """Send or read a little."""
+        try:
+            if self._kind in ("headers", "bodies"):
+                client.send(b"x")
+            elif not client.recv(READ):
+                raise ConnectionError
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._again(client)
+
+    def _look(self, client: socket.socket) -> None:
+        """The server responds before the request is complete, or closes the connection."""
+        with contextlib.suppress(OSError):
+            client.recv(READ)
+        self._again(client)
+
+    def _again(self, client: socket.socket) -> None:
+        self._leave(client)
+        self._due.append((time.monotonic() + COMES_BACK, None))
+
+    def _leave(self, client: socket.socket) -> None:
+        self.open.discard(client)
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(client)
+        client.close()
+
+
+def request(port: int, path: str = "/") -> tuple[str, float]:
+    """A request on a connection of its own: its status, or what failed, and its milliseconds."""
+    begun = time.monotonic()
+    answer = b""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+            client.sendall(f"GET {path} HTTP/1.0\r\nHost: shop.example\r\n\r\n".encode())
+            while block := client.recv(65536):
+                answer += block
+        status = answer.split(b" ", 2)[1].decode()
+    except (OSError, IndexError) as error:
+        status = type(error).__name__
+    return status, (time.monotonic() - begun) * 1000
+
+
+def measure(kind: str, count: int, seconds: float, addresses: int, port: int, rate: float) -> Measured:
+    """Let the good client send its requests while the slow ones are there."""
+    until = time.monotonic() + seconds
+    slow = SlowClients(kind, count, addresses, port)
+    thread = threading.Thread(target=slow.run, args=(until,))
+    thread.start()
+    time.sleep(min(seconds / 4, 5))  # until most are connected
+    result, times = Measured(), list[float]()
+    while time.monotonic() < until - 0.5:
+        next_one = time.monotonic() + 1 / rate
+        status, took = request(port)
+        result.statuses[status] = result.statuses.get(status, 0) + 1
+        times.append(took)
+        time.sleep(max(0, next_one - time.monotonic()))
+    result.open_clients, result.begun = len(slow.open), slow.begun
+    thread.join()
+    result.median = statistics.median(times)
+    result.p99 = sorted(times)[int(len(times) * 0.99)]
+    result.slowest = max(times)
+    return result
+
+
+def main() -> None:
+    """Run as the arguments say."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--kind", choices=START, required=True)
+    parser.add_argument("--clients", type=int, default=4000)
+    parser.add_argument("--addresses", type=int, default=40)
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--port", type=int, default=80)
+    parser.add_argument("--rate", type=float, default=20)
+    given = parser.parse_args()
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    result = measure(
+        given.kind, given.clients, given.seconds, given.addresses, given.port, given.rate
+    )
+    print(json.dumps(asdict(result)))
+
+
+if __name__ == "__main__":
+    main()
