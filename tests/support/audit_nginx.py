@@ -56,9 +56,9 @@ class Excepted(NamedTuple):
 EXCEPTIONS = (
     Excepted(
         "add_header_redefinition",
-        r"add_header (Retry-After 2 always|X-Request-ID|Cache-Control|X-Cache-Status"
+        r"add_header (Retry-After \$error_retry always|X-Request-ID|Cache-Control|X-Cache-Status"
         r"|[\w-]+ \$upstream_http_\w+).*",
-        "the location @later needs no other header; the one for files repeats what it needs",
+        "error pages need no other header; the location for files repeats what it needs",
     ),
     Excepted(
         "filesystem_root_exposure",
