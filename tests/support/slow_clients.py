@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import random
 import resource
 import selectors
 import socket
@@ -20,6 +19,7 @@ import statistics
 import threading
 import time
 from dataclasses import asdict, dataclass, field
+from itertools import cycle
 
 # Of a slow client: seconds from one byte to the next, bytes that it reads then, its buffer.
 PAUSE, READ, BUFFER = 2.0, 512, 4096
@@ -51,9 +51,9 @@ class SlowClients:
     def __init__(self, kind: str, count: int, addresses: int, port: int) -> None:
         self._kind, self._port = kind, port
         self._selector = selectors.DefaultSelector()
-        self._sources = [f"127.0.{1 + n // 250}.{1 + n % 250}" for n in range(addresses)]
+        self._sources = cycle(f"127.0.{1 + n // 250}.{1 + n % 250}" for n in range(addresses))
         self._due: list[tuple[float, socket.socket | None]] = [
-            (time.monotonic() + random.uniform(0, 2), None) for _ in range(count)
+            (time.monotonic() + 2 * n / count, None) for n in range(count)
         ]
         self.open: set[socket.socket] = set()
         self.begun = 0
@@ -81,7 +81,7 @@ class SlowClients:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
         client.settimeout(1)
         try:
-            client.bind((random.choice(self._sources), 0))
+            client.bind((next(self._sources), 0))
             client.connect(("127.0.0.1", self._port))
             client.sendall(START[self._kind].encode())
         except OSError:
@@ -139,7 +139,9 @@ def request(port: int, path: str = "/") -> tuple[str, float]:
     return status, (time.monotonic() - begun) * 1000
 
 
-def measure(kind: str, count: int, seconds: float, addresses: int, port: int, rate: float) -> Measured:
+def measure(
+    kind: str, count: int, seconds: float, addresses: int, port: int, rate: float
+) -> Measured:
     """Let the good client send its requests while the slow ones are there."""
     until = time.monotonic() + seconds
     slow = SlowClients(kind, count, addresses, port)
