@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from docker_flask import static_files
-from docker_flask.configuration import defaults, kinds
+from docker_flask.configuration import defaults, kinds, misspelt
 from docker_flask.configuration.kinds import Kind, SettingError
 from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.origin import DEFAULT, FileValue, Found, Origin, Source
@@ -276,6 +276,12 @@ def rows(settings: Settings, origins: Mapping[str, Origin]) -> list[tuple[str, s
     ]
 
 
+def names() -> set[str]:
+    """The variables that are settings, and other variables that decide something here."""
+    own = {name for spec in fields(Settings) for name in (spec.name, *spec.metadata["aliases"])}
+    return {name.upper() for name in own} | {"FLASK_DEBUG", "GUNICORN_CMD_ARGS"}
+
+
 def ignored(environ: Mapping[str, str], production: bool = True) -> list[str]:
     """One sentence for each variable that has no effect."""
     found = []
@@ -285,7 +291,7 @@ def ignored(environ: Mapping[str, str], production: bool = True) -> list[str]:
     debug = environ.get("FLASK_DEBUG", "")
     if production and debug.lower() not in ("", "0", "false", "no"):
         found.append(f"FLASK_DEBUG={debug!r} is ignored in production: use -d debug")
-    return found
+    return found + misspelt.sentences(environ, names())
 
 
 def _is_time_zone(text: str) -> bool:
