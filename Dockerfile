@@ -102,8 +102,9 @@ RUN /opt/venv/bin/uwsgi --python-version \
  && /opt/venv/bin/uwsgi --version \
  && ldd /opt/venv/bin/uwsgi.so > /uwsgi.libraries \
  && grep -q libpcre2 /uwsgi.libraries
-COPY docker_flask/nginx/preload.c docker_flask/worker/threads_plugin.c /
-RUN gcc -shared -fPIC -O2 -Wall -Wextra -Werror -s -o /nginx_preload.so /preload.c \
+COPY docker_flask/leave_root.c docker_flask/nginx/preload.c docker_flask/worker/threads_plugin.c /
+RUN gcc -static -O2 -Wall -Wextra -Werror -s -o /leave-root /leave_root.c \
+ && gcc -shared -fPIC -O2 -Wall -Wextra -Werror -s -o /nginx_preload.so /preload.c \
  # With the header and the flags of this uWSGI.
  && /opt/venv/bin/uwsgi --dot-h > /uwsgi.h \
  && eval "gcc $(/opt/venv/bin/uwsgi --cflags) -Werror -I/ -shared -s -o /threads_plugin.so /threads_plugin.c"
@@ -118,7 +119,7 @@ LABEL org.opencontainers.image.title="docker-flask" \
       org.opencontainers.image.licenses="MIT"
 
 # Defaults of other variables than settings (docker_flask/configuration/settings.py).
-ENV PATH=/opt/venv/bin:$PATH \
+ENV PATH=/opt/docker-flask/docker_flask/bin:/opt/venv/bin:$PATH \
     VIRTUAL_ENV=/opt/venv \
     LANG=C.UTF-8 \
     # Output of the application is in the log immediately.
@@ -153,7 +154,7 @@ RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
     APT_SOURCES=/sources/apt.list /sources/install-os.sh /opt/docker-flask/requirements_os.txt
 
 COPY --from=build /opt/venv /opt/venv
-COPY --from=build /nginx_preload.so /threads_plugin.so /opt/docker-flask/
+COPY --from=build /leave-root /nginx_preload.so /threads_plugin.so /opt/docker-flask/
 COPY VERSION requirements.txt app.ini nginx.conf entry-point.sh /opt/docker-flask/
 # After the packages, before the image's own code.
 RUN --mount=type=bind,from=sbom,source=/sbom,target=/sources \
@@ -166,7 +167,7 @@ RUN printf 'Metadata-Version: 2.1\nName: docker-flask\nVersion: 1+image\n' > MET
  && printf '[flask.commands]\ndocker-flask = docker_flask.discovery.flask_command:command\n' > entry_points.txt \
  && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/docker-flask/docker_flask \
  && python3 -m docker_flask.nginx.mime_types > /opt/docker-flask/mime.types \
- && ln -s /opt/docker-flask/entry-point.sh /usr/local/bin/docker-flask \
+ && ln -s /opt/docker-flask/docker_flask/bin/docker-flask /usr/local/bin/docker-flask \
  # Images that build on similar images start with these names.
  && ln -s /opt/docker-flask/entry-point.sh /entrypoint.sh \
  && ln -s /opt/docker-flask/entry-point.sh /start.sh \
@@ -184,7 +185,17 @@ EXPOSE 80 5000
 # TERM drains the container, exit code 0 (docs/reliability.md).
 STOPSIGNAL SIGTERM
 # The command of `docker-flask health` without bash, because the health check is most of the work of an
-# idle container.
+# idle container. Like every command in a container, it starts as root, and leaves root first.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=120s \
-  CMD ["/usr/bin/python3", "-I", "-S", "/opt/docker-flask/docker_flask/health.py"]
+  CMD ["/opt/docker-flask/leave-root", "/usr/bin/python3", "-I", "-S", "/opt/docker-flask/docker_flask/health.py"]
 ENTRYPOINT ["/opt/docker-flask/entry-point.sh"]
+
+
+# --- The same image for those who refuse root at the start, too: docker build --target nonroot
+# --- A number, because Kubernetes' runAsNonRoot can't look up names.
+FROM runtime AS nonroot
+USER 33:33
+
+
+# --- What `docker build` builds.
+FROM runtime

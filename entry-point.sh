@@ -41,11 +41,12 @@ fail() {
   exit "$code"
 }
 
-# Replace this shell with Python. Signals stay blocked and pending until Python has its handlers: the
-# kernel would drop a TERM for process 1 without a handler.
+# Replace this shell with Python, which never runs as root: leave_root.c explains the options that
+# follow the command. Signals stay blocked and pending until Python has its handlers: the kernel would
+# drop a TERM for process 1 without a handler.
 become_python() {
   exec env --block-signal=TERM --block-signal=INT --block-signal=HUP \
-    /usr/bin/python3 -I -m docker_flask "$1"
+    "$IMAGE_FILES/leave-root" "${@:2}" /usr/bin/python3 -I -m docker_flask "$1"
 }
 
 # True if this start must install packages: the first start, or the first one after an edit of the files.
@@ -94,23 +95,23 @@ start() {
   if install_wanted; then
     install_requirements
   fi
-  become_python "$1"
+  become_python "$@"
 }
 
 main() {
   case "${1-}" in
-    "") start serve ;;
+    "") start serve --bind ;;
     -h | --help) usage ;;
     --version) printf 'docker-flask %s (%s)\n' "$(<"$IMAGE_FILES/VERSION")" "$(<"$IMAGE_FILES/REVISION")" ;;
     -d)
       [[ "${2-}" == debug ]] ||
         fail "$EXIT_USAGE" "-d ${2:-without a value} is not allowed; the only mode is -d debug"
       [[ $# -eq 2 ]] || fail "$EXIT_USAGE" "unexpected argument \"$3\": -d debug takes no arguments"
-      start debug
+      start debug --owner
       ;;
     -*) fail "$EXIT_USAGE" "unknown option \"$1\"; use -d debug, -h or --version" ;;
     # -S: the health check runs often, must be fast, and needs no packages.
-    health) exec /usr/bin/python3 -I -S "$IMAGE_FILES/docker_flask/health.py" ;;
+    health) exec "$IMAGE_FILES/leave-root" /usr/bin/python3 -I -S "$IMAGE_FILES/docker_flask/health.py" ;;
     settings | reload) become_python "$1" ;;
     *) exec "$@" ;;
   esac

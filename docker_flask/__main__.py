@@ -10,27 +10,37 @@ from pathlib import Path
 
 from docker_flask import privileges, runtime_folder, sockets
 from docker_flask.configuration import limits, settings
-from docker_flask.configuration.kinds import EXIT_BAD_SETTING, SettingError
+from docker_flask.configuration.kinds import SettingError
 from docker_flask.log import log
 from docker_flask.paths import DEBUG_PORT, OK
 
 EXIT_FAULT = 1
+EXIT_NOT_READABLE = 70  # EX_SOFTWARE in sysexits.h: the application can't run
 
 
 def serve() -> int:
-    """Production: bind the sockets as root, drop root, supervise."""
+    """Production: bind the sockets, give up the right to it, supervise."""
+    if problem := privileges.why_not_readable(Path.cwd()):
+        log(problem)
+        return EXIT_NOT_READABLE
     resources = limits.read()
     chosen = settings.resolve(settings.read(os.environ), resources).settings
     limits.bound_descriptors(resources)
     listeners = _bind(chosen.listen_port)
-    privileges.drop_privileges(*privileges.service_ids())
+    privileges.give_up_capabilities()
+    if os.geteuid() == 0:
+        log("the application runs as root, because RUN_AS_ROOT=1")
     # Imported after the sockets are bound: meanwhile, connections wait in the kernel's queue.
     from docker_flask.supervisor.log_relay import LogRelay
     from docker_flask.supervisor.supervisor import Supervisor
 
     relay = LogRelay()
     try:
-        return Supervisor(resources, runtime_folder.make_folder(), listeners).run()
+        with runtime_folder.open_folder() as folder:
+            return Supervisor(resources, folder, listeners).run()
+    except privileges.NotPermitted as missing:
+        log(str(missing))
+        return missing.code
     except Exception:  # a bug here: the relay must write the traceback before this process ends
         sys.excepthook(*sys.exc_info())
         return EXIT_FAULT
@@ -43,10 +53,15 @@ def _bind(port: int) -> list[socket.socket]:
     from docker_flask.configuration import nginx_files
 
     addresses = nginx_files.NginxFiles.read().addresses()
+    name = f"LISTEN_PORT={port}" if addresses is None else f"a port of {nginx_files.WHOLE}"
     try:
         return sockets.bind(sockets.everywhere(port) if addresses is None else addresses)
+    except PermissionError:
+        raise privileges.NotPermitted(
+            f"can't listen on {name}: permission denied for uid {os.geteuid()}; use a port above "
+            "1023, or add --sysctl net.ipv4.ip_unprivileged_port_start=0 to docker run"
+        ) from None
     except OSError as error:
-        name = f"LISTEN_PORT={port}" if addresses is None else f"a port of {nginx_files.WHOLE}"
         raise SettingError(
             f"can't listen on {name}: {error.strerror}; "
             "use a free port, and a port above 1023 if the container has no privileges"
@@ -59,9 +74,17 @@ def debug() -> int:
 
     resources = limits.read()
     chosen = settings.resolve(settings.read(os.environ), resources).settings
-    # The owner of the folder then owns the files that the application writes, and can delete them.
-    privileges.drop_privileges(*privileges.owner_ids(Path.cwd()))
-    return DebugServer(DEBUG_PORT, chosen, resources).run()
+    privileges.give_up_capabilities()
+    # leave-root chose the owner of the folder: it then owns the files that the application writes,
+    # and can delete them. That can't be root.
+    folder, uid = Path.cwd(), os.geteuid()
+    if uid and folder.stat().st_uid == 0:
+        log(
+            f"{folder} belongs to root, so the application runs as uid {uid} and can't write "
+            "there: chown the folder, or start the container with --user"
+        )
+    with runtime_folder.open_folder() as runtime:
+        return DebugServer(DEBUG_PORT, chosen, resources, runtime).run()
 
 
 def show_settings() -> int:
@@ -79,9 +102,12 @@ def reload() -> int:
     """Load the code in /app, and wait until the new generation serves or fails."""
     from docker_flask.supervisor import control
 
-    folder = runtime_folder.find_folder()
+    folder = runtime_folder.running_server()
     if not folder:
-        log("nothing to reload: no production server runs here; debug mode reloads by itself")
+        log(
+            f"nothing to reload: no production server runs here as uid {os.geteuid()}; "
+            "debug mode reloads by itself"
+        )
         return 1
     chosen = settings.resolve(settings.read(os.environ), limits.read()).settings
     # Another reload may run, and this one starts after it.
@@ -101,10 +127,11 @@ COMMANDS: dict[str, Callable[[], int]] = {
 def main() -> int:
     """Run the command from entry-point.sh."""
     try:
+        privileges.check_user()
         return COMMANDS[sys.argv[1]]()
-    except SettingError as error:
+    except (SettingError, privileges.NotPermitted) as error:
         log(str(error))
-        return EXIT_BAD_SETTING
+        return error.code
     except OSError as error:
         log(f"{sys.argv[1]}: {error}")
         return 1

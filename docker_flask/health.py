@@ -50,12 +50,11 @@ def debug() -> str:
 
 def main() -> int:
     """Check the mode that runs in this container."""
-    for folder in paths.FOLDERS:
-        if os.path.exists(f"{folder}/{paths.CONTROL_SOCKET}"):
-            problem = production(folder)
-            break
-    else:
-        problem = debug()
+    folder = paths.running()
+    if not folder:
+        raise OSError("no server runs in this container, or it runs as another user")
+    is_debug = os.path.exists(f"{folder}/{paths.DEBUG_MARK}")
+    problem = debug() if is_debug else production(folder)
     if problem:
         print(problem)
     return 1 if problem else 0

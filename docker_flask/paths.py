@@ -3,15 +3,22 @@
 Strings only: the health check imports this module, and pathlib would double the cost of the check.
 """
 
+import os
+import stat
+
 # The image's own files, and the Python environment of the application.
 HOME, VENV = "/opt/docker-flask", "/opt/venv"
 PYTHON, UWSGI_PROGRAM = f"{VENV}/bin/python", f"{VENV}/bin/uwsgi"
 
-# The supervisor uses the first of these folders that it can write to. The image has the first one.
-# Any user can write to the others, and to the last even if the root file system is read-only.
-FOLDERS = ("/run/docker-flask", "/tmp/docker-flask", "/dev/shm/docker-flask")  # noqa: S108 (made with mode 700)
+# The folder for sockets that the image has for its service user. Other users take one of their own
+# in one of these places: most containers can write to the first, `--read-only` leaves the second,
+# and `--ipc none` in addition leaves the volume.
+IMAGE_FOLDER = "/run/docker-flask"
+PLACES = ("/tmp", "/dev/shm", "/data")  # noqa: S108 (made with mode 700)
 # Sockets in this folder: the supervisor's for commands, and nginx's for the health check.
 CONTROL_SOCKET, NGINX_SOCKET = "control.sock", "nginx.sock"
+# In this folder in debug mode, which has no sockets.
+DEBUG_MARK = "debug"
 # Files in this folder; nginx checks whether they exist. DRAINING: nginx closes the connections of
 # clients. SHARING: a stop or a reload may create DRAINING, or a worker shares pages.
 DRAINING, SHARING = "draining", "sharing"
@@ -19,3 +26,40 @@ DRAINING, SHARING = "draining", "sharing"
 DEBUG_PORT = 5000
 # The answer to a command that succeeds.
 OK = "ok"
+
+
+def container() -> tuple[str, str]:
+    """The kernel's boot and this container's number on it: no other container has both.
+
+    Containers may share their places, processes and network, but never the mount namespace. Virtual
+    machines number alike, so the boot counts, too. Short texts: nginx has 46 bytes for the path of
+    static files.
+    """
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return file.read(6), f"{os.stat('/proc/self/ns/mnt').st_ino:x}"
+    except OSError:  # a kernel without these
+        return "", os.uname().nodename[:16]
+
+
+def folders() -> tuple[str, ...]:
+    """The folders for sockets that this container may take, the best first."""
+    name = "-".join(("docker-flask", *container()))
+    return (IMAGE_FOLDER, *(f"{place}/{name}" for place in PLACES))
+
+
+def is_own(folder: str) -> bool:
+    """True for a folder of this user's, no link: in shared places, others can make any name."""
+    try:
+        status = os.lstat(folder)
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+
+
+def running() -> str:
+    """The folder of the server that runs in this container; empty if there is none."""
+    for folder in filter(is_own, folders()):
+        if any(os.path.exists(f"{folder}/{name}") for name in (CONTROL_SOCKET, DEBUG_MARK)):
+            return folder
+    return ""

@@ -1,25 +1,50 @@
-"""The user that a container runs as, and the access of that user."""
+"""The user that a container runs as, and the access of that user.
+
+`leave_root.c` changes from root to that user before Python starts, and says who that is. What is
+here makes sure of it, and gives up what was left to bind ports.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import pwd
+from collections.abc import Mapping
 from pathlib import Path
 
-SERVICE_USER = "www-data"
+EXIT_NOT_PERMITTED = 77  # EX_NOPERM in sysexits.h
+LEAVE_ROOT = "/opt/docker-flask/leave-root"
+_CAPABILITY_VERSION = 0x20080522  # the third, of three sets with 64 bits each: capset(2)
 
 
-def service_ids() -> tuple[int, int]:
-    """User and group of production, if the container is started as root."""
-    entry = pwd.getpwnam(SERVICE_USER)
-    return entry.pw_uid, entry.pw_gid
+class NotPermitted(Exception):
+    """The container lacks a privilege; the message says which, and what mends it."""
+
+    code = EXIT_NOT_PERMITTED
 
 
-def owner_ids(folder: Path) -> tuple[int, int]:
-    """User and group of a folder: debug mode runs as the owner of a bind mount."""
-    status = folder.stat()
-    return status.st_uid, status.st_gid
+def stays_root(environ: Mapping[str, str]) -> bool:
+    """True if the user wants root; the same words as in leave_root.c."""
+    return environ.get("RUN_AS_ROOT", "").lower() in ("1", "on", "true", "yes")
+
+
+def check_user() -> None:
+    """Raises NotPermitted if this process is root, and nobody asked for it."""
+    if 0 in os.getresuid() and not stays_root(os.environ):
+        raise NotPermitted(
+            "this process is still root; let the image's entry point start it, start the container "
+            "as an unprivileged user (--user 33:33), or set RUN_AS_ROOT=1"
+        )
+
+
+def give_up_capabilities() -> None:
+    """Give up the right to bind ports, the only one that is left. Raises NotPermitted."""
+    if not _capabilities():
+        return
+    import ctypes  # only where it is needed: this takes 2 ms
+
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
+    ctypes.CDLL(None).capset(header, (ctypes.c_uint32 * 6)())
+    if _capabilities():
+        raise NotPermitted("can't give up capabilities; start the container with --cap-drop ALL")
 
 
 def why_not_readable(folder: Path) -> str:
@@ -34,20 +59,12 @@ def why_not_readable(folder: Path) -> str:
     )
 
 
-def drop_privileges(uid: int, gid: int) -> None:
-    """Change from root to this user for good; does nothing if the process is not root.
-
-    stdout and stderr get the new owner first, because nginx opens /dev/stdout again. A container
-    that may not change users (`--cap-drop ALL`) stays root without privileges.
-    """
-    if os.geteuid() != 0:
-        return
-    for stream in (1, 2):
-        with contextlib.suppress(OSError):
-            os.fchown(stream, uid, gid)
-    # Other users can't write to root's home, and libraries keep caches at home.
-    os.environ["HOME"] = "/tmp"  # noqa: S108 (the image stores nothing there)
-    with contextlib.suppress(PermissionError):
-        os.setgroups([group for group in os.getgroups() if group != 0])
-        os.setgid(gid)
-        os.setuid(uid)
+def _capabilities() -> int:
+    """The capabilities that this process has or can take, as bits."""
+    names = ("CapInh:", "CapPrm:", "CapEff:", "CapAmb:")
+    found = 0
+    with open("/proc/self/status") as file:
+        for line in file:
+            if line.startswith(names):
+                found |= int(line.split()[1], 16)
+    return found

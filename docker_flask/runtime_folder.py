@@ -3,37 +3,35 @@
 from __future__ import annotations
 
 import contextlib
+import glob
+import os
+import socket
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
-from docker_flask.paths import CONTROL_SOCKET, FOLDERS
+from docker_flask import paths
+from docker_flask.privileges import NotPermitted
+
+# Seconds after which a folder without a server is one that a killed container left.
+LEFT_BEHIND = 60.0
 
 
-def make_folder() -> Path:
-    """Make an empty folder for this start, without the files of an earlier one; raises OSError."""
-    import shutil  # slow to import; only needed after the port is bound
-
-    problem: OSError | None = None
-    for folder in map(Path, FOLDERS):
-        try:
-            folder.mkdir(mode=0o700, exist_ok=True)
-            for leftover in folder.iterdir():
-                is_folder = leftover.is_dir() and not leftover.is_symlink()
-                shutil.rmtree(leftover) if is_folder else leftover.unlink()
-            (folder / ".probe").touch()
-            (folder / ".probe").unlink()
-            return folder
-        except OSError as error:
-            problem = error
-    raise problem or OSError("no folder for sockets")
+@contextlib.contextmanager
+def open_folder() -> Iterator[Path]:
+    """An empty folder for this start, which no other container uses; raises NotPermitted."""
+    folder = _take_first()
+    try:
+        yield folder
+    finally:
+        if str(folder) != paths.IMAGE_FOLDER:  # the image's stays, for who wants to look into it
+            _delete(folder)
 
 
-def find_folder() -> Path | None:
-    """The folder of the supervisor that runs in this container, None if there is none."""
-    for folder in map(Path, FOLDERS):
-        with contextlib.suppress(PermissionError):
-            if (folder / CONTROL_SOCKET).exists():
-                return folder
-    return None
+def running_server() -> Path | None:
+    """The folder of the production server that runs in this container, None if there is none."""
+    folder = paths.running()
+    return Path(folder) if folder and not os.path.exists(f"{folder}/{paths.DEBUG_MARK}") else None
 
 
 def point(link: Path, target: str) -> None:
@@ -42,3 +40,63 @@ def point(link: Path, target: str) -> None:
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(target)
     fresh.replace(link)
+
+
+def _take_first() -> Path:
+    reasons = []
+    for name in paths.folders():
+        try:
+            _take(Path(name))
+            return Path(name)
+        except OSError as error:
+            reasons.append(f"{name}: {error.strerror}")
+    raise NotPermitted(
+        f"no folder for sockets can be written to ({'; '.join(reasons)}); "
+        "give the container one: --tmpfs /tmp"
+    )
+
+
+def _take(folder: Path) -> None:
+    """Make this folder, or empty one of an earlier start; raises OSError."""
+    if str(folder) != paths.IMAGE_FOLDER:
+        _clean(folder.parent)
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+    if not paths.is_own(str(folder)):
+        missing = not os.path.lexists(folder)
+        raise PermissionError(0, "no such folder" if missing else "belongs to another user")
+    folder.chmod(0o700)
+    for leftover in folder.iterdir():
+        _delete(leftover)
+    (folder / ".probe").touch()
+    (folder / ".probe").unlink()
+
+
+def _clean(place: Path) -> None:
+    """Delete what killed containers left in a place that outlived them."""
+    boot, _ = paths.container()
+    for name in glob.glob(f"{place}/docker-flask-{boot}-*"):
+        with contextlib.suppress(OSError):
+            age = time.time() - os.lstat(name).st_mtime
+            if paths.is_own(name) and age > LEFT_BEHIND and not _answers(name):
+                _delete(Path(name))
+
+
+def _answers(folder: str) -> bool:
+    """True if the server of this folder lives."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(1)
+        try:
+            connection.connect(f"{folder}/{paths.CONTROL_SOCKET}")
+        except (ConnectionRefusedError, FileNotFoundError):
+            return os.path.exists(f"{folder}/{paths.DEBUG_MARK}")
+        except OSError:
+            return True
+        return True
+
+
+def _delete(path: Path) -> None:
+    import shutil  # slow to import; only needed after the port is bound
+
+    is_folder = path.is_dir() and not path.is_symlink()
+    shutil.rmtree(path, ignore_errors=True) if is_folder else path.unlink(missing_ok=True)

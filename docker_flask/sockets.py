@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 
 
@@ -25,6 +26,18 @@ def bind(addresses: list[tuple[str, int]]) -> list[socket.socket]:
         else:
             listeners.append(_listen(socket.AF_INET, (host, port)))
     return listeners
+
+
+def listen_unix(path: str, backlog: int = socket.SOMAXCONN) -> socket.socket:
+    """Listen on a path, for this user and group only; replaces what is there."""
+    listener = socket.socket(socket.AF_UNIX)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    listener.bind(path)
+    os.chmod(path, 0o660)
+    listener.listen(backlog)
+    listener.setblocking(False)
+    return listener
 
 
 def ports(listeners: list[socket.socket]) -> list[int]:

@@ -208,6 +208,12 @@ class Settings:
         "1",
         "Write a line for each request to the log; `json` for JSON objects.",
     )
+    run_as_root: bool = setting(
+        kinds.switch(),
+        "0",
+        "Run everything as root if the container is started as root. Without it, root is left "
+        "for `www-data`, or the container ends with exit code 77.",
+    )
     install_on_start: bool = setting(
         kinds.switch(),
         "0",

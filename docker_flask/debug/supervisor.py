@@ -24,7 +24,7 @@ from docker_flask.configuration.settings import Settings, ignored, read, resolve
 from docker_flask.debug.source_watcher import SourceWatcher
 from docker_flask.log import log
 from docker_flask.loop import Loop
-from docker_flask.paths import PYTHON
+from docker_flask.paths import DEBUG_MARK, PYTHON
 from docker_flask.prestart import Prestart, PrestartFailed
 from docker_flask.privileges import why_not_readable
 from docker_flask.worker_options import DebugOptions
@@ -42,7 +42,7 @@ CHILD_STOP_TIMEOUT = 0.5
 class DebugServer:
     """Runs the development server on a port until a stop signal; `run` returns the exit code."""
 
-    def __init__(self, port: int, settings: Settings, limits: Limits) -> None:
+    def __init__(self, port: int, settings: Settings, limits: Limits, folder: Path) -> None:
         self.port = port
         self.settings = settings
         self.limits = limits
@@ -57,6 +57,8 @@ class DebugServer:
         self.channel, self.childs_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.channel.setblocking(False)
         self.terminal = _terminal()
+        self.folder = folder
+        (folder / DEBUG_MARK).touch()
         self.exit_code: int | None = None
         self.child = 0
         self.problem = ""  # what the child shows instead of the application
@@ -146,9 +148,9 @@ class DebugServer:
             # Applications check this to start a thing only once under Werkzeug's reloader.
             "WERKZEUG_RUN_MAIN": "true",
             "WERKZEUG_DEBUG_PIN": self.pin,
-            # As Python's tempfile looks. In a read-only container, /dev/shm is writable.
+            # As Python's tempfile looks.
             "TMPDIR": self.environment.get("TMPDIR")
-            or ("/tmp" if os.access("/tmp", os.W_OK) else "/dev/shm"),  # noqa: S108
+            or ("/tmp" if os.access("/tmp", os.W_OK) else str(self.folder)),  # noqa: S108
         }
 
     def _end_child(self) -> None:

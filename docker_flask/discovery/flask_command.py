@@ -4,12 +4,14 @@ Flask imports this module as a plugin (an entry point `flask.commands`, which th
 declares) when its command line starts, before it looks for an application itself. `flask --app`
 and an application's own command line work as always.
 
-`docker exec` starts as root. As in debug mode, this module then becomes the owner of the folder:
-the application can write the files that `flask db init` writes into a bind mount, too.
+`docker exec` starts as root, and `bin/flask` leaves root before Python starts. If another script
+starts Flask's command line as root, this module starts it again without root.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import click
@@ -60,9 +62,14 @@ def _take_over() -> None:
 
 
 def _leave_root() -> None:
-    uid, gid = privileges.owner_ids(Path.cwd())
-    if uid:
-        privileges.drop_privileges(uid, gid)
+    if os.geteuid() != 0:
+        return
+    # The environment of the start: a .flaskenv has no say in this.
+    given = Path("/proc/self/environ").read_text(errors="surrogateescape").split("\0")
+    environ = dict(pair.split("=", 1) for pair in given if "=" in pair)
+    if not privileges.stays_root(environ):
+        command = [sys.executable, *sys.orig_argv[1:]]
+        os.execve(privileges.LEAVE_ROOT, [privileges.LEAVE_ROOT, "--owner", *command], environ)
 
 
 _leave_root()

@@ -51,6 +51,8 @@ class Nginx:
         self._loop = loop
         self._runtime = runtime
         self._listeners = listeners
+        # nginx would let everybody write to a unix socket that it binds itself.
+        self._health = sockets.listen_unix(str(runtime / paths.NGINX_SOCKET))
         self._ports = sockets.ports(listeners)
         # What the configuration says of static files, and what was tested and taken up last.
         self._static: StaticFiles | None = None
@@ -207,13 +209,12 @@ class Nginx:
         os.replace(configuration.file, self._runtime / "nginx.conf")
 
     def _spawn(self) -> None:
-        (self._runtime / paths.NGINX_SOCKET).unlink(missing_ok=True)
-        first = process.FIRST_DESCRIPTOR
-        inherited = list(range(first, first + len(self._listeners)))
+        first, descriptors = process.FIRST_DESCRIPTOR, self._descriptors()
+        inherited = list(range(first, first + len(descriptors)))
         self.pid = process.spawn(
             command(self._runtime / "nginx.conf"),
             {**self._environment, **environment(inherited, self._bodies)},
-            self._descriptors(),
+            descriptors,
         )
 
     def _quit(self) -> None:
@@ -227,4 +228,4 @@ class Nginx:
         process.signal_group(pid, signal.SIGKILL)
 
     def _descriptors(self) -> list[int]:
-        return [listener.fileno() for listener in self._listeners]
+        return [listener.fileno() for listener in (*self._listeners, self._health)]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from docker_flask.loop import Loop
 from docker_flask.paths import CONTROL_SOCKET
+from docker_flask.sockets import listen_unix
 
 
 class Control:
@@ -22,10 +23,7 @@ class Control:
     ) -> None:
         self._loop = loop
         self._commands = commands
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(folder / CONTROL_SOCKET))
-        self._listener.listen()
-        self._listener.setblocking(False)
+        self._listener = listen_unix(str(folder / CONTROL_SOCKET))
         loop.watch(self._listener, self._on_connection)
 
     def _on_connection(self) -> None:

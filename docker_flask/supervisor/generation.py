@@ -16,6 +16,7 @@ from docker_flask.configuration.plan import Plan
 from docker_flask.loop import Loop
 from docker_flask.runtime_folder import point
 from docker_flask.servers.app_server import SOCKET_FD, AppServer
+from docker_flask.sockets import listen_unix
 from docker_flask.static_files import StaticFiles
 from docker_flask.supervisor.worker_pool import WorkerPool
 from docker_flask.task import Steps, Until
@@ -60,9 +61,7 @@ class Generation:
             self._options_file.write_text(plan.server_options)
         # A FIFO: a plus adds a worker, a minus removes a worker.
         self._orders = self.path.with_suffix(".orders")
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(self.path))
-        self._listener.listen(plan.limits.backlog)
+        self._listener = listen_unix(str(self.path), plan.limits.backlog)
         self._channel, self._workers_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._channel.setblocking(False)
         loop.watch(self._channel, self._on_message)

@@ -21,7 +21,6 @@ from docker_flask.loop import Loop
 from docker_flask.nginx.nginx import Nginx
 from docker_flask.paths import OK
 from docker_flask.prestart import Prestart, PrestartFailed
-from docker_flask.privileges import why_not_readable
 from docker_flask.servers.registry import SERVERS
 from docker_flask.supervisor import retirement
 from docker_flask.supervisor.control import Control
@@ -128,8 +127,6 @@ class Supervisor:
     # --- start -----------------------------------------------------------------------------
 
     def _start(self) -> None:
-        if problem := why_not_readable(Path.cwd()):
-            raise Failure(problem)
         self._warn_of_limits()
         self.environment = self.prestart.run(self.loop, self.environment)
         for sentence in ignored(self.environment):

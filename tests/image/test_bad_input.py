@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.harness import Container, Engine, wait_for
 
-NOT_SERVING, BAD_SETTING = 70, 78
+NOT_SERVING, NOT_PERMITTED, BAD_SETTING = 70, 77, 78
 NOTICED = 1.0  # seconds that a start may take until the trouble shows
 IN_TIME = 2.0  # seconds from noticing to the end
 
@@ -257,7 +257,7 @@ def test_a_forbidden_port(engine: Engine, app_folder: Path) -> None:
     (app_folder / "app.py").write_text(HELLO)
     sysctls = {"net.ipv4.ip_unprivileged_port_start": "1024"}
     found = ended(engine.run(app=app_folder, user="12345", sysctls=sysctls))
-    assert found.code == BAD_SETTING
+    assert found.code == NOT_PERMITTED
     assert "LISTEN_PORT=80" in found.log[-1]
     assert "denied" in found.log[-1]
     assert found.seconds <= NOTICED + IN_TIME

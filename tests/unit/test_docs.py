@@ -129,6 +129,14 @@ def in_bash(text: str) -> Iterator[str]:
         yield re.sub(r"\$\(\([^)]*\)\)|\$\{[^}]*\}|\$\w+", VALUE, quoted.replace('\\"', '"'))
 
 
+def in_c(text: str) -> Iterator[str]:
+    """The string literals of C, adjacent ones joined; VALUE stands for each conversion."""
+    literal = r'"((?:[^"\\\n]|\\.)*)"'
+    for match in re.finditer(rf"{literal}(?:[A-Z_\s]*{literal})*", text):
+        joined = "".join(re.findall(literal, match[0]))
+        yield re.sub(r"(?:%[su])+", VALUE, joined)
+
+
 @cache
 def printed() -> list[str]:
     """Every string that the image and its tools may print."""
@@ -137,6 +145,8 @@ def printed() -> list[str]:
     for file in files:
         if file.suffix == ".py":
             found += in_python(ast.parse(file.read_text()))
+        elif file.suffix == ".c":
+            found += in_c(file.read_text())
         elif file.is_file() and file.read_bytes().startswith(b"#!"):
             found += in_bash(file.read_text())
     return found

@@ -1,0 +1,206 @@
+/* leave-root: root becomes another user for good, and executes a program.
+
+     leave-root PROGRAM ...          as the service user
+     leave-root --bind PROGRAM ...   as the service user, who may still bind ports below 1024
+     leave-root --owner PROGRAM ...  as the owner of the working directory, or as the service user if
+                                     that is root
+
+   A process that is not root keeps its user and its groups. The program has no capabilities, or that
+   for ports only, and no later program gets any (no_new_privs, empty bounding set). If this fails,
+   the program does not run: exit code 77. RUN_AS_ROOT=1 keeps the user root.
+
+   Static, because it is faster, and because root's dynamic linker would obey LD_PRELOAD. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <grp.h>
+#include <limits.h>
+#include <linux/capability.h>
+#include <pwd.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define SERVICE_USER "www-data"
+#define BIND_PORTS (1U << CAP_NET_BIND_SERVICE)
+
+enum { USAGE = 64, NOT_PERMITTED = 77 }; /* EX_USAGE and EX_NOPERM in sysexits.h */
+
+/* The three sets of this process; each is in two parts, for capabilities below 32 and above. */
+typedef struct __user_cap_data_struct capabilities[_LINUX_CAPABILITY_U32S_3];
+
+static struct __user_cap_header_struct version = {.version = _LINUX_CAPABILITY_VERSION_3};
+
+static void fail(int code, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    fputs("docker-flask: ", stderr);
+    vfprintf(stderr, format, arguments);
+    fputc('\n', stderr);
+    va_end(arguments);
+    exit(code);
+}
+
+static void read_capabilities(capabilities sets)
+{
+    if (syscall(SYS_capget, &version, sets))
+        fail(NOT_PERMITTED, "can't read the capabilities: %s", strerror(errno));
+}
+
+static void write_capabilities(capabilities sets)
+{
+    if (syscall(SYS_capset, &version, sets))
+        fail(NOT_PERMITTED, "can't give up the capabilities: %s", strerror(errno));
+}
+
+static int has(capabilities sets, unsigned capability)
+{
+    return sets[capability / 32].effective >> capability % 32 & 1;
+}
+
+/* The same words as in docker_flask/privileges.py. */
+static int stays_root(void)
+{
+    static const char *const words[] = {"1", "on", "true", "yes"};
+    const char *value = getenv("RUN_AS_ROOT");
+
+    for (unsigned i = 0; value && i < sizeof words / sizeof *words; i++)
+        if (!strcasecmp(value, words[i]))
+            return 1;
+    return 0;
+}
+
+/* Reads the file itself: other sources of users would need dynamic libraries. */
+static void find_service_user(uid_t *uid, gid_t *gid)
+{
+    FILE *file = fopen("/etc/passwd", "re");
+    struct passwd *entry;
+
+    while (file && (entry = fgetpwent(file)))
+        if (!strcmp(entry->pw_name, SERVICE_USER) && entry->pw_uid) {
+            *uid = entry->pw_uid;
+            *gid = entry->pw_gid;
+            return;
+        }
+    fail(NOT_PERMITTED, "can't leave root: /etc/passwd has no user " SERVICE_USER);
+}
+
+static void find_owner(uid_t *uid, gid_t *gid)
+{
+    struct stat folder;
+
+    if (!stat(".", &folder) && folder.st_uid) {
+        *uid = folder.st_uid;
+        *gid = folder.st_gid ? folder.st_gid : folder.st_uid; /* not root's group, either */
+    } else
+        find_service_user(uid, gid);
+}
+
+/* The new user writes to the log, and programs open /dev/stdout again. */
+static void give_streams(uid_t uid, gid_t gid)
+{
+    struct stat stream;
+
+    for (int descriptor = 1; descriptor <= 2; descriptor++)
+        if (!fstat(descriptor, &stream) && (S_ISFIFO(stream.st_mode) || isatty(descriptor)))
+            (void)!fchown(descriptor, uid, gid); /* production's log does without */
+}
+
+static void check_may_leave(capabilities sets, uid_t uid, gid_t gid)
+{
+    int uids = has(sets, CAP_SETUID), gids = has(sets, CAP_SETGID);
+
+    if (!uids || !gids)
+        fail(NOT_PERMITTED,
+             "can't leave root, because the container has no capability %s%s%s; add%s%s, or start "
+             "the container as an unprivileged user: --user %u:%u (to stay root: RUN_AS_ROOT=1)",
+             uids ? "" : "SETUID", uids || gids ? "" : " and no capability ", gids ? "" : "SETGID",
+             uids ? "" : " --cap-add SETUID", gids ? "" : " --cap-add SETGID", uid, gid);
+}
+
+/* The groups of `docker run --group-add` stay. */
+static void become(uid_t uid, gid_t gid)
+{
+    gid_t groups[NGROUPS_MAX];
+    uid_t real, effective, saved;
+    gid_t real_group, effective_group, saved_group;
+    int count = getgroups(NGROUPS_MAX, groups), kept = 0;
+
+    for (int i = 0; i < count; i++)
+        if (groups[i])
+            groups[kept++] = groups[i];
+    if (count < 0 || setgroups(kept, groups) || setresgid(gid, gid, gid) || setresuid(uid, uid, uid))
+        fail(NOT_PERMITTED,
+             "can't become uid %u, gid %u: %s; start the container as an unprivileged user: --user "
+             "(to stay root: RUN_AS_ROOT=1)",
+             uid, gid, strerror(errno));
+    if (getresuid(&real, &effective, &saved) || real != uid || effective != uid || saved != uid
+        || getresgid(&real_group, &effective_group, &saved_group) || real_group != gid
+        || effective_group != gid || saved_group != gid || getgroups(0, NULL) != kept)
+        fail(NOT_PERMITTED, "still root after leaving root; start the container with --user");
+    setenv("HOME", "/tmp", 1); /* others can't write to root's home */
+}
+
+/* keep: a capability below 32, as a bit, or 0. */
+static void keep_only(capabilities sets, unsigned keep)
+{
+    for (int i = 0; i < _LINUX_CAPABILITY_U32S_3; i++) {
+        unsigned kept = i ? 0 : keep;
+
+        sets[i].effective = sets[i].permitted = sets[i].inheritable = kept;
+    }
+    write_capabilities(sets);
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+    if (keep)
+        prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_BIND_SERVICE, 0, 0);
+}
+
+int main(int argc, char **argv)
+{
+    static char owner[] = "--owner ";
+    capabilities sets;
+    unsigned keep = 0;
+    int by_owner = 0;
+    uid_t uid;
+    gid_t gid;
+
+    argv++;
+    if (argc > 1 && !strncmp(argv[0], owner, strlen(owner))) {
+        by_owner = 1; /* the first line of a script passes all its words as one */
+        argv[0] += strlen(owner);
+    } else if (argc > 1 && !strcmp(argv[0], "--owner"))
+        by_owner = 1, argv++;
+    else if (argc > 1 && !strcmp(argv[0], "--bind"))
+        keep = BIND_PORTS, argv++;
+    if (!argv[0])
+        fail(USAGE, "usage: leave-root [--bind | --owner] PROGRAM [ARGUMENT...]");
+
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+        fail(NOT_PERMITTED, "can't set no_new_privs: %s", strerror(errno));
+    read_capabilities(sets);
+    keep &= sets[0].permitted;
+    if (keep && sets[0].inheritable != keep) {
+        sets[0].inheritable |= keep; /* while it is in the bounding set */
+        write_capabilities(sets);
+    }
+    if (has(sets, CAP_SETPCAP))
+        for (int i = 0; prctl(PR_CAPBSET_READ, i, 0, 0, 0) >= 0; i++)
+            prctl(PR_CAPBSET_DROP, i, 0, 0, 0);
+    if (!geteuid() && !stays_root()) {
+        (by_owner ? find_owner : find_service_user)(&uid, &gid);
+        check_may_leave(sets, uid, gid);
+        give_streams(uid, gid);
+        prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0);
+        become(uid, gid);
+    }
+    keep_only(sets, keep);
+    execv(argv[0], argv);
+    fail(errno == ENOENT ? 127 : 126, "%s: %s", argv[0], strerror(errno));
+}

@@ -1,0 +1,254 @@
+"""Who runs what: nothing is root, or the container ends and its last line says what mends it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.harness import DEBUG, DEBUG_PORT, Container, Engine, wait_for
+
+NOT_PERMITTED = 77
+NOBODY = "no server runs in this container, or it runs as another user"
+SERVICE_USER = 33
+LEAVE_ROOT = "/opt/docker-flask/leave-root"
+# What a container needs, and no more, to leave root and to bind port 80 on any kernel.
+NEEDED = ["SETUID", "SETGID", "NET_BIND_SERVICE"]
+APP = """
+import os
+from flask import Flask
+
+app = Flask(__name__)
+print("imported by uid", os.getuid())
+
+@app.get("/")
+def who():
+    with open("/proc/self/status") as file:
+        return file.read()
+"""
+# Writes each kind of process that it sees, every 5 ms from the bound socket on, until /tmp/stop.
+SAMPLER = """
+import json, os, sys, time
+seen = set()
+fields = ("Uid:", "Gid:", "Groups:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:", "NoNewPrivs:")
+os.setgid(12345), os.setgroups([]), os.setuid(12345)
+while not any(row.split()[1].endswith(sys.argv[1]) for row in open("/proc/net/tcp")):
+    time.sleep(0.001)
+while not os.path.exists("/tmp/stop"):
+    begun = time.monotonic()
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            command = open(f"/proc/{pid}/cmdline").read().replace("\\0", " ").strip()
+            status = open(f"/proc/{pid}/status").read().splitlines()
+        except OSError:
+            continue
+        if int(pid) != os.getpid() and command:
+            found = [row.split(":")[1].split() for row in status if row.startswith(fields)]
+            seen.add(json.dumps([command, *found]))
+    time.sleep(max(0, begun + 0.005 - time.monotonic()))
+open("/tmp/seen", "w").write("[" + ",".join(seen) + "]")
+"""
+
+
+def write(folder: Path, text: str = APP) -> Path:
+    (folder / "app.py").write_text(text)
+    return folder
+
+
+def sampled(command: str, port: str) -> list[str]:
+    """A command as process 1, beside which the sampler runs from the first moment on."""
+    quoted = SAMPLER.replace('"', '\\"').replace("\\\\", "\\\\\\\\")
+    return ["bash", "-c", f'python3 -I -c "{quoted}" {port} & exec {command}']
+
+
+def seen_by_the_sampler(container: Container) -> list[list[Any]]:
+    assert container.execute("touch", "/tmp/stop")[0] == 0
+    wait_for(lambda: container.execute("test", "-s", "/tmp/seen")[0] == 0, 5, "the samples")
+    found: list[list[Any]] = json.loads(container.execute("cat", "/tmp/seen")[1])
+    # The engine's own process, before it is the command; our program while it leaves root.
+    engine = ("runc", "/proc/self/exe", "docker-init")
+    return [row for row in found if not row[0].startswith((*engine, LEAVE_ROOT))]
+
+
+@pytest.mark.parametrize("mode", ["production", "debug"])
+def test_nothing_is_root_at_any_time(engine: Engine, app_folder: Path, mode: str) -> None:
+    """Nor has a capability, after the socket is bound: every process, every 5 ms."""
+    entry, port, number = "/opt/docker-flask/entry-point.sh", "0050", 80
+    if mode == "debug":
+        entry, port, number = f"{entry} -d debug", "1388", DEBUG_PORT
+    container = engine.run(
+        [],
+        app=write(app_folder),
+        entrypoint=sampled(entry, port),
+        healthcheck={"interval": 500_000_000, "timeout": 5_000_000_000},
+        ports={f"{number}/tcp": ("127.0.0.1", None)},
+    )
+    container.wait_until_serving(inside=number)
+    # Not by `docker exec` of the sampler's own commands: those are root, as the engine starts them.
+    assert container.execute("docker-flask", "settings")[0] == 0
+    assert container.execute("docker-flask", "health") == (0, "")
+    assert container.execute("flask", "routes")[0] == 0
+    if mode == "production":
+        assert container.execute("docker-flask", "reload")[0] == 0
+
+    def healthy() -> bool:
+        container.docker.reload()
+        return container.docker.attrs["State"]["Health"]["Status"] == "healthy"
+
+    wait_for(healthy, 10, "a health check")
+    container.get(inside=number)
+    rows = [row for row in seen_by_the_sampler(container) if row[0] not in TOOLS]
+    commands = {row[0] for row in rows}
+    for part in ("docker_flask settings", "health.py", "flask routes", "python3 -I -m"):
+        assert any(part in command for command in commands), commands
+    for command, uids, gids, groups, *capabilities, no_new_privs in rows:
+        assert "0" not in {*uids, *gids, *groups}, command
+        assert {int(value, 16) for (value,) in capabilities} == {0}, command
+        assert no_new_privs == ["1"], command
+
+
+TOOLS = {"touch /tmp/stop", "test -s /tmp/seen", "cat /tmp/seen"}
+
+
+# --- what can't be had -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", [[], DEBUG], ids=["production", "debug"])
+@pytest.mark.parametrize("dropped", [["SETGID"], ["SETUID"], ["ALL"]], ids=str)
+def test_root_that_can_not_be_left(engine: Engine, dropped: list[str], mode: list[str]) -> None:
+    code, out, err = engine.run(mode, cap_drop=dropped).finish()
+    assert code == NOT_PERMITTED
+    assert (out, err.count("\n")) == ("", 1), err
+    for name in ("SETUID", "SETGID"):
+        lacks = dropped in ([name], ["ALL"])
+        assert (f"--cap-add {name}" in err) == lacks, err
+    assert f"--user {SERVICE_USER}:{SERVICE_USER}" in err
+
+
+@pytest.mark.parametrize("name", ["settings", "health"])
+def test_no_command_runs_as_root_that_can_not_be_left(engine: Engine, name: str) -> None:
+    code, _, err = engine.run([name], cap_drop=["ALL"]).finish()
+    assert (code, "--cap-add SETUID" in err) == (NOT_PERMITTED, True), err
+
+
+def test_what_the_sentence_advises_helps(engine: Engine, app_folder: Path) -> None:
+    added = ["SETUID", "SETGID"]
+    containers = [
+        engine.run(app=write(app_folder), cap_drop=["ALL"], cap_add=added),
+        engine.run(app=app_folder, cap_drop=["ALL"], user="33:33"),
+    ]
+    for container in containers:
+        assert uid(container.wait_until_serving().text) == SERVICE_USER
+
+
+def test_root_that_is_wanted(engine: Engine, app_folder: Path) -> None:
+    """The user is root, who owns the files; the capabilities go in any case."""
+    container = engine.run(app=write(app_folder), env={"RUN_AS_ROOT": "1"})
+    status = container.wait_until_serving().text
+    assert uid(status) == 0
+    for line in ("CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1"):
+        assert line in status
+    assert "runs as root, because RUN_AS_ROOT=1" in container.logs()
+    assert container.execute("docker-flask", "health") == (0, "")
+    assert container.execute("docker-flask", "reload")[0] == 0
+    assert container.stop()[0] == 0
+
+
+def test_a_setting_that_is_not_allowed_keeps_nobody_root(engine: Engine) -> None:
+    code, _, err = engine.run(env={"RUN_AS_ROOT": "perhaps"}).finish()
+    assert (code, "RUN_AS_ROOT='perhaps' is not allowed" in err) == (78, True), err
+
+
+def uid(status: str) -> int:
+    found = re.search(r"^Uid:\t(\d+)", status, re.MULTILINE)
+    assert found, status
+    return int(found[1])
+
+
+# --- what the application controls -----------------------------------------------------------
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to make a folder of root's")
+def test_debug_mode_in_a_folder_of_root(engine: Engine, app_folder: Path) -> None:
+    container = engine.run(DEBUG, app=write(app_folder))
+    assert uid(container.wait_until_serving(inside=DEBUG_PORT).text) == SERVICE_USER
+    assert "/app belongs to root, so the application runs as uid 33" in container.logs()
+
+
+@pytest.fixture(scope="module")
+def serving(module_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Container:
+    """A container with the fewest capabilities, whose application says who imports it."""
+    folder = tmp_path_factory.mktemp("app")
+    for path in (folder, *folder.parents[:2]):
+        path.chmod(0o755)
+    container = module_engine.run(
+        app=write(folder),
+        cap_drop=["ALL"],
+        cap_add=NEEDED,
+        sysctls={"net.ipv4.ip_unprivileged_port_start": "1024"},
+    )
+    container.wait_until_serving()
+    return container
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["flask", "routes"],
+        ["/opt/venv/bin/flask", "routes"],
+        ["python", "-m", "flask", "routes"],
+        ["sh", "-c", "RUN_AS_ROOT= flask routes"],
+    ],
+    ids=" ".join,
+)
+def test_the_flask_command_never_imports_the_application_as_root(
+    serving: Container, command: list[str]
+) -> None:
+    code, out = serving.execute(*command)
+    assert code == 0, out
+    assert "imported by uid " in out
+    assert "imported by uid 0\n" not in out
+
+
+def test_the_fewest_capabilities_are_enough(serving: Container) -> None:
+    """Health and reload, too: root without DAC_OVERRIDE could not enter the folder."""
+    assert serving.execute("docker-flask", "health") == (0, "")
+    assert serving.execute("docker-flask", "reload") == (0, "docker-flask: reload: ok\n")
+    status = serving.get().text
+    assert uid(status) == SERVICE_USER
+    for name in ("CapPrm", "CapEff", "CapAmb", "CapInh"):
+        assert f"{name}:\t0000000000000000" in status
+
+
+def test_sockets_are_for_the_service_user_only(serving: Container) -> None:
+    program = (
+        "import os, stat\n"
+        "for folder, folders, names in os.walk('/run'):\n"
+        "    for name in names:\n"
+        "        mode = os.lstat(os.path.join(folder, name)).st_mode\n"
+        "        if stat.S_ISSOCK(mode): print(name, oct(mode & 0o777), "
+        "oct(os.stat(folder).st_mode & 0o777))\n"
+    )
+    _, out = serving.execute("python3", "-c", program, user="33")
+    rows = [line.split() for line in out.splitlines()]
+    assert {"control.sock", "nginx.sock"} < {name for name, _, _ in rows}
+    assert {tuple(modes) for _, *modes in rows} == {("0o660", "0o700")}, out
+
+
+def test_only_the_published_port_listens(serving: Container) -> None:
+    program = "print(open('/proc/net/tcp').read() + open('/proc/net/tcp6').read())"
+    _, table = serving.execute("python3", "-c", program)
+    rows = [line.split() for line in table.splitlines() if ":" in line]
+    assert {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A"} == {80}
+
+
+def test_a_server_of_another_user(serving: Container) -> None:
+    """`docker exec --user` of a third one: a sentence, and no guess."""
+    code, out = serving.execute("docker-flask", "health", user="12345")
+    assert (code, out) == (1, f"docker-flask: health: {NOBODY}\n")
+    code, out = serving.execute("docker-flask", "reload", user="12345")
+    assert (code, "no production server runs here as uid 12345" in out) == (1, True)
