@@ -75,15 +75,15 @@ def debug() -> int:
     resources = limits.read()
     chosen = settings.resolve(settings.read(os.environ), resources).settings
     privileges.give_up_capabilities()
-    # leave-root chose the owner of the folder: it then owns the files that the application writes,
-    # and can delete them. That can't be root.
-    folder, uid = Path.cwd(), os.geteuid()
-    if uid and folder.stat().st_uid == 0:
-        log(
-            f"{folder} belongs to root, so the application runs as uid {uid} and can't write "
-            "there: chown the folder, or start the container with --user"
-        )
     with runtime_folder.open_folder() as runtime:
+        # leave-root chose the owner of the folder, who then owns the files that the application
+        # writes, and can delete them. That can't be root.
+        folder, uid = Path.cwd(), os.geteuid()
+        if folder.stat().st_uid == 0 and not os.access(folder, os.W_OK):
+            log(
+                f"{folder} belongs to root, so the application runs as uid {uid} and can't write "
+                "there: chown the folder if the application has to write"
+            )
         return DebugServer(DEBUG_PORT, chosen, resources, runtime).run()
 
 

@@ -1,0 +1,295 @@
+"""The flags that lock a container down, in combinations; what containers share; the files."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.harness import DEBUG, DOCKER, IMAGE, ROOT, Container, Engine, wait_for
+
+HEALTHY = 3.0  # seconds, as promised
+NOT_PERMITTED = 77
+FLAGS: dict[str, dict[str, Any]] = {
+    "--read-only": {"read_only": True},
+    "--cap-drop ALL": {"cap_drop": ["ALL"]},
+    "--user 12345": {"user": "12345"},
+    "no-new-privileges": {"security_opt": ["no-new-privileges"]},
+    "--network none": {"network_mode": "none", "ports": None},
+    "--ipc none": {"ipc_mode": "none"},
+}
+# The default ones of the engine.
+CAPABILITIES = [
+    *("AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD"),
+    *("NET_BIND_SERVICE", "NET_RAW", "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT"),
+]
+OPENSHIFT = {"user": "1000680000:0", "cap_drop": ["ALL"], "env": {"HOME": ""}}
+UNUSUAL: dict[str, dict[str, Any]] = {
+    "OpenShift": OPENSHIFT,
+    "OpenShift, noexec": {**OPENSHIFT, "tmpfs": {"/tmp": "noexec", "/run": "noexec"}},
+    "/tmp and /run not writable": {**OPENSHIFT, "tmpfs": {"/tmp": "ro", "/run": "mode=755"}},
+    "root, /tmp and /run not writable": {"tmpfs": {"/tmp": "ro", "/run": "mode=755"}},
+}
+# Tries to change the files that the container runs: as its user, whatever the file system allows.
+FIND_WRITABLE = "find /opt /usr /etc -xdev -not -type l -writable -print 2>/dev/null; true"
+ASK = (
+    "import sys, urllib.request\n"
+    "print(urllib.request.urlopen(f'http://127.0.0.1:{sys.argv[1]}/', timeout=5).status)\n"
+)
+
+
+def together(*names: str) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    for name in names:
+        options |= FLAGS[name]
+    return options
+
+
+def holds(container: Container, begun: float) -> None:
+    """Healthy in time, serves, reloads, stops with 0; nothing that it runs can be changed."""
+
+    def healthy() -> bool:
+        assert container.running(), container.logs()
+        return container.execute("docker-flask", "health") == (0, "")
+
+    wait_for(healthy, 15, "the container to be healthy")
+    took = time.monotonic() - begun
+    print(f"healthy after {took:.2f} s")
+    assert container.execute("/usr/bin/python3", "-I", "-c", ASK, "80") == (0, "200\n")
+    uid = container.docker.attrs["Config"]["User"] or "33"
+    assert container.execute("sh", "-c", FIND_WRITABLE, user=uid) == (0, "")
+    code, out = container.execute("docker-flask", "reload")
+    assert (code, out) == (0, "docker-flask: reload: ok\n"), container.logs()
+    assert container.execute("docker-flask", "health") == (0, "")
+    assert container.stop()[0] == 0, container.logs()
+    assert took <= HEALTHY
+
+
+SINGLE = [(name,) for name in FLAGS if name != "--cap-drop ALL"]
+PAIRS = [
+    pair
+    for pair in itertools.combinations(FLAGS, 2)
+    if "--cap-drop ALL" not in pair or "--user 12345" in pair
+]
+
+
+@pytest.mark.timed
+@pytest.mark.parametrize(
+    "names",
+    [
+        tuple(FLAGS),
+        *(pytest.param(names, marks=pytest.mark.nightly) for names in (*SINGLE, *PAIRS)),
+    ],
+    ids=lambda names: "all" if len(names) > 2 else ", ".join(names),
+)
+def test_flags(engine: Engine, names: tuple[str, ...]) -> None:
+    """Without --user, root without capabilities can't be left: tests/image/test_privileges.py."""
+    begun = time.monotonic()
+    holds(engine.run(**together(*names)), begun)
+
+
+@pytest.mark.timed
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "/tmp and /run not writable",
+        *(
+            pytest.param(kind, marks=pytest.mark.nightly)
+            for kind in UNUSUAL
+            if kind != "/tmp and /run not writable"
+        ),
+    ],
+)
+def test_unusual_users_and_folders(engine: Engine, kind: str) -> None:
+    begun = time.monotonic()
+    holds(engine.run(**UNUSUAL[kind]), begun)
+
+
+@pytest.mark.nightly
+@pytest.mark.timed
+@pytest.mark.parametrize("name", CAPABILITIES)
+def test_each_capability(engine: Engine, name: str) -> None:
+    """Only those without which root can't be left are needed."""
+    begun = time.monotonic()
+    container = engine.run(cap_drop=[name])
+    if name in ("SETUID", "SETGID"):
+        assert container.wait_for_exit() == NOT_PERMITTED
+        assert f"--cap-add {name}" in container.logs()
+    else:
+        holds(container, begun)
+
+
+@pytest.mark.parametrize("mode", [[], DEBUG], ids=["production", "debug"])
+def test_no_folder_can_be_written_to(engine: Engine, tmp_path: Path, mode: list[str]) -> None:
+    closed = {str(tmp_path): {"bind": "/data", "mode": "ro"}}
+    hardened = together("--read-only", "--user 12345", "--ipc none")
+    code, out, err = engine.run(mode, volumes=closed, **hardened).finish()
+    assert (code, out, err.count("\n")) == (NOT_PERMITTED, "", 1), err
+    for words in ("no folder for sockets can be written to", "/data/docker-flask-", "--tmpfs /tmp"):
+        assert words in err
+
+
+# --- what containers share -------------------------------------------------------------------
+
+NAMED_APP = (
+    "from flask import Flask\napp = Flask(__name__)\n@app.get('/')\ndef name():\n return {!r}"
+)
+
+
+def family(
+    engine: Engine, folder: Path, number: int, kind: str
+) -> Iterator[tuple[Container, str, str]]:
+    """Containers that share a network and the places for sockets: each, its address and name."""
+    places = {}
+    for place in ("tmp", "shm"):
+        (folder / place).mkdir()
+        (folder / place).chmod(0o1777)
+        bind = {"tmp": "/tmp", "shm": "/dev/shm"}[place]
+        places[str(folder / place)] = {"bind": bind, "mode": "rw"}
+    shared: dict[str, Any] = {"volumes": places} if kind == "places" else {"ipc_mode": "shareable"}
+    ports = {f"{8000 + i}/tcp": ("127.0.0.1", None) for i in range(number)}
+    first: Container | None = None
+    for i in range(number):
+        app = folder / f"app{i}"
+        app.mkdir(mode=0o755)
+        (app / "app.py").write_text(NAMED_APP.format(f"container {i}"))
+        container = engine.run(
+            app=app,
+            read_only=True,
+            user="12345",
+            env={"LISTEN_PORT": str(8000 + i), "WEB_CONCURRENCY": "2"},
+            ports=None if first else ports,
+            **shared,
+        )
+        if not first:
+            first = container
+            whole = f"container:{container.docker.id}"
+            shared |= {"network_mode": whole}
+            shared |= {"ipc_mode": whole} if kind == "ipc" else {}
+        yield container, first.url(inside=8000 + i), f"container {i}"
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (2, "ipc"),
+        pytest.param(2, "places", marks=pytest.mark.nightly),
+        pytest.param(10, "ipc", marks=pytest.mark.nightly),
+        pytest.param(10, "places", marks=pytest.mark.nightly),
+    ],
+)
+def test_containers_that_share_answer_for_themselves(
+    engine: Engine, app_folder: Path, number: int, kind: str
+) -> None:
+    containers = list(family(engine, app_folder, number, kind))
+
+    def answers(url: str, seconds: float = 30) -> str:
+        def look() -> str:
+            try:
+                response = httpx.get(url, timeout=5)
+            except httpx.TransportError:
+                return ""
+            return response.text if response.status_code == 200 else ""
+
+        return wait_for(look, seconds, url)
+
+    for _, url, name in containers:
+        assert answers(url) == name
+    for container, url, name in containers:
+        assert container.execute("docker-flask", "reload")[0] == 0, container.logs()
+        assert [httpx.get(url, timeout=5).text for _ in range(5)] == [name] * 5
+    last, *others = reversed(containers)
+    assert last[0].stop()[0] == 0
+    for container, url, name in others:
+        assert container.execute("docker-flask", "health") == (0, "")
+        assert answers(url, 1) == name
+    if kind == "places":
+        left = [path.name for path in (app_folder / "tmp").iterdir()]
+        assert len(left) == len(others), left
+
+
+@pytest.mark.nightly
+def test_a_container_beside_debug_mode_is_not_healthy_by_its_port(
+    engine: Engine, app_folder: Path
+) -> None:
+    """Nor is one that has not started."""
+    (app_folder / "app.py").write_text(NAMED_APP.format("debug"))
+    debug = engine.run(DEBUG, app=app_folder)
+    debug.wait_until_serving(inside=5000)
+    beside = engine.run(
+        ["sleep", "60"], network_mode=f"container:{debug.docker.id}", ports=None, user="33"
+    )
+    assert beside.execute("docker-flask", "health")[0] == 1
+    assert debug.execute("docker-flask", "health") == (0, "")
+
+
+# --- files -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("what", "find"),
+    [
+        (
+            "what anybody may change",
+            "/ -xdev -perm /0002 -not -type l -not ( -type d -perm /1000 ) -print",
+        ),
+        (
+            "histories and credentials",
+            "/ -xdev ( -name .*_history -o -name .netrc -o -name .pypirc -o -path */.ssh/id_*"
+            " -o -name .git-credentials -o -name pip.conf ) -print",
+        ),
+        (
+            "what belongs to the service user, beside its folder",
+            "/ -xdev ( -user www-data -o -group www-data ) -not -path /run/docker-flask -print",
+        ),
+    ],
+)
+def test_has_no(engine: Engine, what: str, find: str) -> None:
+    assert engine.run(["find", *find.split()]).finish(60) == (0, "", ""), what
+
+
+# --- the target nonroot ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def nonroot(module_engine: Engine) -> Iterator[str]:
+    """An image of the target, which has no layers of its own."""
+    tag = f"{IMAGE}:nonroot-{secrets.token_hex(4)}"
+    command = [str(ROOT / "tools/build"), tag, "--target", "nonroot", "--quiet"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert result.returncode == 0, result.stderr
+    yield tag
+    module_engine.remove_containers()
+    subprocess.run([DOCKER, "rmi", tag], capture_output=True, timeout=60, check=False)
+
+
+@pytest.mark.timeout(360)
+def test_nonroot(module_engine: Engine, nonroot: str) -> None:
+    config = module_engine.client.api.inspect_image(nonroot)["Config"]
+    usual = module_engine.client.api.inspect_image(IMAGE)["Config"]
+    assert config["User"] == "33:33"
+    assert config["Healthcheck"] == usual["Healthcheck"]
+    container = module_engine.run(image=nonroot, cap_drop=["ALL"])
+    container.wait_until_serving()
+    assert container.execute("id", "-u") == (0, "33\n")
+    table = container.docker.top(ps_args="axno pid,uid")
+    assert {row[1] for row in table["Processes"]} == {"33"}
+    assert container.execute("docker-flask", "reload")[0] == 0
+    assert container.stop()[0] == 0
+
+
+@pytest.mark.timeout(360)
+def test_nonroot_where_port_80_may_not_be_bound(module_engine: Engine, nonroot: str) -> None:
+    sysctls = {"net.ipv4.ip_unprivileged_port_start": "1024"}
+    code, out, err = module_engine.run(image=nonroot, sysctls=sysctls).finish()
+    assert (code, out, err.count("\n")) == (NOT_PERMITTED, "", 1), err
+    assert "LISTEN_PORT=80" in err
+    assert "a port above 1023" in err
