@@ -69,7 +69,9 @@ def _leave_root() -> None:
     environ = dict(pair.split("=", 1) for pair in given if "=" in pair)
     if not privileges.stays_root(environ):
         command = [sys.executable, *sys.orig_argv[1:]]
-        os.execve(privileges.LEAVE_ROOT, [privileges.LEAVE_ROOT, "--owner", *command], environ)
+        os.execve(  # noqa: S606 (no shell on purpose)
+            privileges.LEAVE_ROOT, [privileges.LEAVE_ROOT, "--owner", *command], environ
+        )
 
 
 _leave_root()
