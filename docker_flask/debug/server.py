@@ -46,11 +46,12 @@ def load(options: DebugOptions) -> Wsgi:
     return Debugger(found.application, options)
 
 
-def with_request_id(application: Wsgi) -> Wsgi:
-    """Give each request an id, as nginx does in production."""
+def as_behind_nginx(application: Wsgi) -> Wsgi:
+    """Give each request an ID, and drop the header Proxy (https://httpoxy.org), as nginx does."""
 
     def identified(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         environ["HTTP_X_REQUEST_ID"] = uuid.uuid4().hex
+        environ.pop("HTTP_PROXY", None)
         return application(environ, start_response)
 
     return identified
@@ -85,7 +86,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # no request is active yet
     loaded_files = LoadedFiles(options.notify_fd)
     loaded_files.report()
-    application = with_request_id(load(options))
+    application = as_behind_nginx(load(options))
     loaded_files.report()
     server = make_server(
         "0.0.0.0",  # noqa: S104 (not used: the supervisor has bound the descriptor)
