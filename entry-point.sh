@@ -5,8 +5,9 @@ trap 'exit 143' TERM # first: without a handler, the kernel does not send the si
 trap 'exit 130' INT
 set -Eeuo pipefail
 
-readonly EXIT_USAGE=64   # EX_USAGE in sysexits.h
-readonly EXIT_INSTALL=69 # EX_UNAVAILABLE
+readonly EXIT_USAGE=64       # EX_USAGE in sysexits.h
+readonly EXIT_BAD_SETTING=78 # EX_CONFIG
+readonly EXIT_INSTALL=69     # EX_UNAVAILABLE
 readonly IMAGE_FILES=/opt/docker-flask
 readonly INSTALLED=/var/lib/docker-flask/installed
 
@@ -98,7 +99,17 @@ start() {
   become_python "$@"
 }
 
+# Programs open the file that TZ names: each would wait for ever if the file is a pipe.
+check_time_zone() {
+  local zone=${TZ-}
+  zone=${zone#:}
+  [[ $zone == /* ]] || zone=/usr/share/zoneinfo/$zone
+  [[ ! -e $zone || -f $zone || -d $zone ]] ||
+    fail "$EXIT_BAD_SETTING" "TZ=${TZ@Q} is not a file of a time zone; use a name such as Europe/Berlin"
+}
+
 main() {
+  check_time_zone
   case "${1-}" in
     "") start serve --bind ;;
     -h | --help) usage ;;

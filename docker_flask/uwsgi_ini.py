@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Mapping
@@ -13,6 +14,21 @@ SECTION = "[uwsgi]"
 _PLACEHOLDER = re.compile(
     r"%\((?P<option>[^)]+)\)|\$\((?P<variable>[^)]+)\)|%(?P<letter>[cdknpsv%])"
 )
+
+
+# Bytes of a file of options; a larger file is something else.
+MAX_SIZE = 1 << 20
+
+
+def text(path: Path) -> str:
+    """The text of a file. Raises OSError, also for a file that is no file of options."""
+    if not path.is_file():  # a pipe or a device may have no end
+        raise FileNotFoundError(errno.ENOENT, "no such file", str(path))
+    with path.open("rb") as file:
+        data = file.read(MAX_SIZE + 1)
+    if len(data) > MAX_SIZE:
+        raise OSError(errno.EFBIG, "a file of options has up to 1 MB", str(path))
+    return data.decode("utf-8", "replace")
 
 
 def find(root: Path, named: str) -> Path | None:
@@ -46,8 +62,8 @@ def read(
             return environ.get(match["variable"], "").replace("%", percent)
         return letters[match["letter"]]
 
-    for name, text in _pairs(path.read_text(encoding="utf-8", errors="replace")):
-        value = _PLACEHOLDER.sub(fill, text)
+    for name, given in _pairs(text(path)):
+        value = _PLACEHOLDER.sub(fill, given)
         options.append((name, value))
         known.setdefault(name, value)
     return options
@@ -55,13 +71,12 @@ def read(
 
 def variables(path: Path) -> set[str]:
     """Names that occur in values as %(name). Raises OSError."""
-    text = path.read_text(encoding="utf-8", errors="replace")
-    return {match["option"] for match in _PLACEHOLDER.finditer(text) if match["option"]}
+    return {match["option"] for match in _PLACEHOLDER.finditer(text(path)) if match["option"]}
 
 
-def _pairs(text: str) -> list[tuple[str, str]]:
+def _pairs(lines: str) -> list[tuple[str, str]]:
     pairs, section = [], ""
-    for line in map(str.strip, text.splitlines()):
+    for line in map(str.strip, lines.splitlines()):
         if line.startswith("["):
             section = line
         elif line and line[0] not in ";#" and section == SECTION:

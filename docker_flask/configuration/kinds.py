@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from docker_flask import static_files
+from docker_flask import static_files, uwsgi_ini
 
 # Source addresses that no packet from the internet has: private (RFC 1918), loopback, link-local
 # (RFC 3927; several clouds' load balancers use it), and their IPv6 counterparts. Without
@@ -43,6 +43,13 @@ class Kind:
 
     parse: Callable[[str], Any]
     allowed: str
+
+
+def shown(text: str) -> str:
+    """A value for a line of the log: quoted, and cut if it is long."""
+    if len(text) <= 500:
+        return repr(text)
+    return f"{text[:100]!r}... ({len(text)} characters)"
 
 
 def whole_number(low: int, high: int) -> Kind:
@@ -127,32 +134,63 @@ def in_bytes(size: str) -> int:
     return int(size[:-1]) << shift if shift else int(size)
 
 
+# An expression such as `name.attribute` or `factory(1, key="text")`.
+_EXPRESSION = r"[A-Za-z_][\w.]*\s*(\([^\x00-\x1f\x7f]*\))?"
+# Longer names are no names of modules: a file's name has up to 255 bytes.
+_MAX_CALLABLE, _MAX_NAME = 1000, 250
+
+
+def _check_callable(text: str, expression: str) -> str:
+    """The text; raises ValueError if discovery/callables.py could not understand the expression."""
+    if len(text) > _MAX_CALLABLE or max(map(len, re.split(r"[./:(]", text))) > _MAX_NAME:
+        raise ValueError(text)
+    if "(" in expression:
+        import ast  # slow to import, and the port is not bound yet
+
+        try:
+            call = ast.parse(expression, mode="eval").body
+            if not isinstance(call, ast.Call) or "(" in ast.unparse(call.func):
+                raise ValueError(text)
+            for argument in (*call.args, *(keyword.value for keyword in call.keywords)):
+                ast.literal_eval(argument)
+        except (SyntaxError, TypeError, MemoryError, RecursionError):
+            raise ValueError(text) from None
+    return text
+
+
 def wsgi_callable() -> Kind:
     def parse(text: str) -> str:
         module = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
-        if not re.fullmatch(rf"{module}(:[A-Za-z_][\w.]*(\([^\r\n]*\))?)?", text):
+        if not re.fullmatch(rf"{module}(:{_EXPRESSION})?", text):
             raise ValueError(text)
-        return text
+        return _check_callable(text, text.partition(":")[2])
 
     return Kind(parse, "package.module:callable, or package.module:factory()")
 
 
 def flask_app() -> Kind:
     def parse(text: str) -> str:
-        if not re.fullmatch(r"[\w./+-]+(:\s*[A-Za-z_][\w.]*\s*(\([^\r\n]*\))?)?", text):
+        if not re.fullmatch(rf"[\w./+][\w./+-]*(:\s*{_EXPRESSION})?", text):
             raise ValueError(text)
-        return text
+        path = Path(text.partition(":")[0])
+        # Not a .py, but a script such as app.wsgi. Pipes and devices may have no end, and files of
+        # /proc have no size.
+        is_script = path.suffix != ".py" and path.exists() and not path.is_dir()
+        if is_script and not (path.is_file() and path.stat().st_size):
+            raise ValueError(text)
+        return _check_callable(text, text.partition(":")[2].strip())
 
     return Kind(parse, "a module or its file, such as path/to/hello.py, with or without :callable")
 
 
 def existing_file() -> Kind:
     def parse(text: str) -> str:
-        if not re.fullmatch(r"[\w./+-]+", text) or not Path(text).is_file():
+        if not re.fullmatch(r"[\w./+-]+", text):
             raise ValueError(text)
+        uwsgi_ini.text(Path(text))
         return text
 
-    return Kind(parse, "the path of an existing file")
+    return Kind(parse, "the path of an existing file of up to 1 MB")
 
 
 def networks() -> Kind:
@@ -182,7 +220,8 @@ def networks() -> Kind:
 def host_names() -> Kind:
     def parse(text: str) -> tuple[str, ...]:
         hosts = tuple(host.strip().lower() for host in text.split(","))
-        if not all(re.fullmatch(r"\.?[a-z0-9]([a-z0-9.-]*[a-z0-9])?", host) for host in hosts):
+        name = r"\.?[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?"
+        if not all(re.fullmatch(name, host) for host in hosts):
             raise ValueError(text)
         return hosts
 
@@ -193,7 +232,7 @@ def host_names() -> Kind:
 
 def debugger_pin() -> Kind:
     def parse(text: str) -> str:
-        if text != "off" and not re.fullmatch(r"[0-9]+(-[0-9]+)*", text):
+        if text != "off" and not re.fullmatch(r"(?=.{1,100}$)[0-9]+(-[0-9]+)*", text):
             raise ValueError(text)
         return text
 
@@ -203,7 +242,7 @@ def debugger_pin() -> Kind:
 def url_prefix() -> Kind:
     def parse(text: str) -> str:
         prefix = text.removesuffix("/")
-        if not static_files.URL.fullmatch(prefix):
+        if len(text) > 255 or not static_files.URL.fullmatch(prefix):
             raise ValueError(text)
         return prefix
 
@@ -212,11 +251,22 @@ def url_prefix() -> Kind:
     )
 
 
+# What nobody means to publish.
+_OF_THE_SYSTEM = ("/boot", "/dev", "/etc", "/proc", "/root", "/run", "/sys", "/var/lib", "/var/log")
+
+
 def static_folder() -> Kind:
     def parse(text: str) -> str:
-        folder = Path(text).resolve()
+        try:
+            folder = Path(text).resolve()
+        except RuntimeError:  # a link to itself
+            raise ValueError(text) from None
         if not folder.is_dir() or Path.cwd().resolve().is_relative_to(folder):
+            raise ValueError(text)
+        if any(folder.is_relative_to(place) for place in _OF_THE_SYSTEM):
             raise ValueError(text)
         return os.path.abspath(text)
 
-    return Kind(parse, "an existing folder that does not contain the application")
+    return Kind(
+        parse, "an existing folder that does not contain the application, nor is of the system"
+    )

@@ -5,6 +5,7 @@ A setting is an environment variable. One of the user's files can set its value,
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
@@ -18,6 +19,8 @@ from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.origin import DEFAULT, FileValue, Found, Origin, Source
 
 ZONES = Path("/usr/share/zoneinfo")
+# Longer values are errors: a list of networks has hundreds of characters.
+MAX_LENGTH = 10_000
 DEFAULT_APP_SERVER = "uwsgi"
 
 
@@ -293,21 +296,24 @@ def ignored(environ: Mapping[str, str], production: bool = True) -> list[str]:
     found = []
     zone = environ.get("TZ", "")
     if not _is_time_zone(zone):
-        found.append(f"TZ={zone!r} is not a time zone, using UTC; use a name such as Europe/Berlin")
+        shown = kinds.shown(zone)
+        found.append(f"TZ={shown} is not a time zone, using UTC; use a name such as Europe/Berlin")
     debug = environ.get("FLASK_DEBUG", "")
     if production and debug.lower() not in ("", "0", "false", "no"):
-        found.append(f"FLASK_DEBUG={debug!r} is ignored in production: use -d debug")
+        found.append(f"FLASK_DEBUG={kinds.shown(debug)} is ignored in production: use -d debug")
     return found + misspelt.sentences(environ, names())
 
 
 def _is_time_zone(text: str) -> bool:
     """True if the C library knows the zone: a file of tzdata, or a rule such as `CET-1CEST`."""
     rule = r"([A-Za-z]{3,}|<[A-Za-z0-9+-]{3,}>)[+-]?[0-9]{1,3}(:[0-9:]+)?([A-Za-z<].*)?"
-    try:
-        data = (ZONES / text.removeprefix(":")).read_bytes()
-    except OSError:
-        data = b""
-    return not text or data.startswith(b"TZif") or bool(re.fullmatch(rule, text))
+    data = b""
+    with contextlib.suppress(OSError, ValueError):
+        file = ZONES / text.removeprefix(":")
+        if file.is_file():  # a pipe has no end
+            with file.open("rb") as opened:
+                data = opened.read(4)
+    return not text or data == b"TZif" or bool(re.fullmatch(rule, text))
 
 
 def _read(spec: Field[Any], environ: Mapping[str, str]) -> Found | None:
@@ -341,9 +347,12 @@ def _default(spec: Field[Any], limits: Limits) -> Found:
 def _parse(spec: Field[Any], name: str, text: str, where: str) -> Any:
     kind: Kind = spec.metadata["kind"]
     try:
+        if len(text) > MAX_LENGTH:
+            raise ValueError(text)
         return kind.parse(text)
-    except ValueError:
-        raise SettingError(f"{name}={text!r}{where} is not allowed; use {kind.allowed}") from None
+    except (ValueError, OSError):  # an OSError: a path that is too long
+        reason = f"{kinds.shown(text)}{where} is not allowed; use {kind.allowed}"
+        raise SettingError(f"{name}={reason}") from None
 
 
 def _show(value: Any) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from docker_flask import uwsgi_ini
-from docker_flask.configuration.kinds import SettingError
+from docker_flask.configuration.kinds import SettingError, shown
 from docker_flask.configuration.origin import FileValue
 
 _APPLICATION = {
@@ -47,6 +47,14 @@ _OWN = {
 }
 _OWN_FAMILIES = re.compile(r"(.+-)?socket|http.*|emperor.*")
 _INCLUDES = re.compile(r"config|include|inherit|ini(-paste.*)?|xml|xmlconfig|yaml|yml")
+# Options whose value is an address to listen on, other than _OWN_FAMILIES.
+_LISTENS = re.compile(
+    r"cache-udp-server|(fast|raw|ssl|forkpty|tuntap-)router\d?|legion(-mcast)?|snmp|stats(-server)?"
+    r"|.*subscription-server|udp|multicast|cluster|zerg-server"
+)
+_UNIX_SOCKET = re.compile(r"(unix:)?[@/\w][^:\s]*")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_MAX_VALUE = 4_000
 _BLOCK_BEGINS = re.compile(r"for(-.+)?|if-.+|if(dir|env|exists|plugin)")
 _BLOCK_ENDS = re.compile(r"end-?(for|if)")
 _PREFIX = "UWSGI_"
@@ -90,12 +98,26 @@ def read(root: Path, environ: Mapping[str, str], uwsgi: str) -> UwsgiOptions:
     """
     options = UwsgiOptions()
     ini_file = uwsgi_ini.find(root, environ.get("UWSGI_INI", ""))
-    variables = uwsgi_ini.variables(ini_file) if ini_file else set()
+    try:
+        variables = uwsgi_ini.variables(ini_file) if ini_file else set()
+        in_file = [*_in_file(ini_file, environ)]
+    except OSError as error:
+        raise SettingError(f"can't read {ini_file}: {error.strerror}") from None
     block = ""  # the block of the current option; only uWSGI can evaluate its condition
-    for name, value, given_name, file in (*_in_file(ini_file, environ), *_in_environment(environ)):
+    for name, value, given_name, file in (*in_file, *_in_environment(environ)):
         if not file and name not in _known(uwsgi):
             continue  # Kubernetes sets such variables for a service called uwsgi
         where = f" in {file}" if file else ""
+        if len(value) > _MAX_VALUE or _CONTROL.search(value):
+            raise SettingError(
+                f"{given_name}={shown(value)}{where} is not allowed; use one line of text of up to "
+                f"{_MAX_VALUE} characters"
+            )
+        if _LISTENS.fullmatch(name) and not _UNIX_SOCKET.fullmatch(value):
+            raise SettingError(
+                f"{given_name}={shown(value)}{where} is not allowed: only nginx listens on the "
+                "network; use the path of a unix socket, such as /tmp/stats.sock"
+            )
         ours = name in _APPLICATION or name in _SETTINGS or _is_own(name)
         if block and ours:
             raise SettingError(

@@ -106,6 +106,8 @@ class Server(Application):  # type: ignore[misc]
     def get_config_from_filename(self, filename: str) -> Any:
         """The variables of a configuration file: as it was when the supervisor made its plan."""
         if self._options is None:
+            if not os.path.isfile(filename):  # a pipe or a device may have no end
+                raise RuntimeError(f"{filename!r} is not a file")
             self._file = os.path.abspath(filename)
             return super().get_config_from_filename(filename)
         module = ModuleType("__config__")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -103,3 +104,15 @@ def test_an_unknown_command() -> None:
 def test_a_command_installs_nothing(value: str) -> None:
     assert run("true", INSTALL_ON_START=value).stderr == ""
     assert run("true", INSTALL_ON_START="1").stderr == ""
+
+
+def test_a_time_zone_that_programs_would_wait_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "zone\n1"
+    os.mkfifo(pipe)
+    for zone in ("/dev/zero", ":/dev/zero", str(pipe), f":{pipe}", f"../../..{pipe}"):
+        result = run("-h", TZ=zone)
+        assert (result.returncode, result.stdout) == (78, "")
+        assert len(result.stderr.splitlines()) == 1
+        assert "use a name such as Europe/Berlin" in result.stderr
+    for zone in ("", "Europe/Berlin", "Mars/Olympus", "CET-1CEST", "/etc/passwd"):
+        assert run("-h", TZ=zone).returncode == 0

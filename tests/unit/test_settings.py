@@ -440,7 +440,7 @@ def zones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 ZONES = ["", "Europe/Berlin", ":Europe/Berlin", "UTC0", "CET-1CEST", "<+0330>-3:30"]
 ZONES += ["CET-1CEST,M3.5.0,M10.5.0/3", "EST5EDT4,M3.2.0,M11.1.0"]
-NO_ZONES = ["Mars/Olympus", "Europe", "zone.tab", "EST", "berlin", "+3", "../passwd", "x" * 5000]
+NO_ZONES = ["Mars/Olympus", "Europe", "zone.tab", "EST", "berlin", "+3", "../passwd", "x" * 500]
 
 
 @pytest.mark.parametrize("zone", ZONES)

@@ -56,10 +56,10 @@ def test_variables_come_behind_the_file(uwsgi: Path) -> None:
     """Not those that are no options, as Kubernetes sets them, nor those that are settings."""
     options = sort(
         uwsgi,
-        "processes = 4\nstats = :1",
+        "processes = 4\nstats = /1",
         UWSGI_PROCESSES="5",
         UWSGI_HARAKIRI="9",
-        UWSGI_STATS=":2",
+        UWSGI_STATS="/2",
         UWSGI_LISTEN="9",
         UWSGI_CALLABLE="app",
         UWSGI_PORT="tcp://10.0.0.1:80",
@@ -68,7 +68,7 @@ def test_variables_come_behind_the_file(uwsgi: Path) -> None:
     )
     assert options.settings["request_timeout"] == FileValue("UWSGI_HARAKIRI", "9", "")
     assert options.settings["web_concurrency"].text == "4"
-    assert options.passed == [("stats", ":1"), ("stats", ":2")]
+    assert options.passed == [("stats", "/1"), ("stats", "/2")]
     assert options.ignored == ["UWSGI_LISTEN", "UWSGI_CALLABLE"]
 
 

@@ -1,0 +1,178 @@
+"""Settings as an attack: refused in one line, at once, and never in a configuration file."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from docker_flask.configuration import settings, uwsgi_options
+from docker_flask.configuration.kinds import SettingError
+from docker_flask.configuration.settings import Settings
+
+NAMES = [
+    name for spec in fields(Settings) for name in (spec.name.upper(), *spec.metadata["aliases"])
+]
+LENGTHS = (300, 4_097, 10_001, 100_000)
+# Each would be allowed if it were shorter.
+LONG = {
+    name: pieces
+    for names, pieces in (
+        (("APP_MODULE", "FLASK_APP"), ("a", "a.", "a:b", "a:b('", "a:b(1,", "a:" + "b(" * 9)),
+        (("UWSGI_INI", "STATIC_PATH"), ("a", "/a", "../", "./")),
+        (("STATIC_URL",), ("/a", "a", "/a/")),
+        (("DEBUG_HOSTS",), ("a", "a-", ".")),
+        (("WERKZEUG_DEBUG_PIN",), ("1", "1-")),
+        (("TRUSTED_PROXIES",), ("1", "1.", "private,", "f:")),
+    )
+    for name in names
+}
+PLACES = ("/dev/zero", "/dev/stdin", "/proc/self/mem", "/proc/self/environ", "/etc")
+CONTROLS = [chr(code) for code in (*range(1, 32), 127)]
+HOSTILE = [
+    *(f"a{control}b" for control in CONTROLS),
+    *("a;b", "a; include /etc/passwd", "$(id)", "`id`", "${HOME}", "{{ 7*7 }}", "{% raw %}", "a}"),
+    *("a{", "%(home)", "\\x00", "a#b", 'a"b', "a'b", "<script>", "|id", "a&b", "a\\", "~root", "*"),
+    *(
+        "\udcff",
+        "a\u2028b",
+        "\u202e",
+        "1\u0660",
+        "-" * 300,
+        "--help",
+        "-c /etc/passwd",
+        "@/etc/passwd",
+    ),
+    *PLACES,
+    *("file:///etc/passwd", "http://127.0.0.1/", "tcp://10.0.0.1:80"),
+    *(
+        "a:__import__('os').system('id')",
+        "a:b(__import__('os').system('id'))",
+        "a:b(c)",
+        "a:b(*[])",
+    ),
+    *("a:b(open('/dev/zero'))", "a:b(1))", "a:b((1)", "a:b(x=lambda: 1)", "a:b" + "(" * 300),
+    *("a:b(" + "[" * 300 + "]" * 300 + ")", "a:b(" + "-" * 900 + "1)", "a:b(1)(2)", "a:b(1).c()"),
+]
+# What one setting means by this, though it is hostile elsewhere.
+HARMLESS = {
+    ("FLASK_APP", "/etc"),  # a folder that may hold a package
+    ("FLASK_APP", "1\u0660"),
+    ("FLASK_APP", "/x"),
+    ("UWSGI_INI", "/proc/self/environ"),  # it has no options
+    *(("STATIC_URL", place) for place in PLACES),
+}
+
+
+def refusal(name: str, value: str) -> str:
+    """The message, which comes at once and is one line that a person can read."""
+    begun = time.process_time()
+    with pytest.raises(SettingError) as caught:
+        pytest.fail(f"{settings.read({name: value})} by {value[:50]!r}")
+    assert time.process_time() - begun < 0.25, f"{name}={value[:50]!r}"
+    message = str(caught.value)
+    assert message.startswith(f"{name}=")
+    assert len(message) < 1_500
+    assert message.isprintable()
+    return message
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_hostile_values(name: str) -> None:
+    for value in HOSTILE:
+        if (name, value) not in HARMLESS:
+            refusal(name, value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_long_values(name: str) -> None:
+    for length in LENGTHS:
+        for piece in ("x", "1", "1 ", "/x", *LONG.get(name, ())):
+            value = (piece * length)[:length].strip()
+            if (name, piece) not in HARMLESS or length > 10_000:
+                message = refusal(name, value)
+                assert length < 500 or f"({len(value)} characters)" in message
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> dict[str, Path]:
+    """Files and folders that no setting may mean."""
+    found = {name: tmp_path / name for name in ("fifo", "folder", "large", "loop", "dangling")}
+    os.mkfifo(found["fifo"])
+    found["folder"].mkdir()
+    with found["large"].open("wb") as file:
+        file.truncate(1 << 40)
+    found["loop"].symlink_to(found["loop"])
+    found["dangling"].symlink_to("none")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "places_refused"),
+    [
+        ("UWSGI_INI", ("fifo", "folder", "large", "loop", "dangling")),
+        ("STATIC_PATH", ("fifo", "large", "loop", "dangling")),
+        ("FLASK_APP", ("fifo",)),
+    ],
+)
+def test_files(places: dict[str, Path], name: str, places_refused: tuple[str, ...]) -> None:
+    for place in places_refused:
+        refusal(name, str(places[place]))
+
+
+@pytest.mark.parametrize("folder", ["/etc", "/etc/ssl", "/proc/1", "/dev/shm/..", "/root/../sys"])
+def test_folders_of_the_system_are_not_published(folder: str) -> None:
+    assert "nor is of the system" in refusal("STATIC_PATH", folder)
+
+
+def test_time_zones_that_have_no_end(places: dict[str, Path]) -> None:
+    zones = ("/dev/zero", ":/dev/zero", "/proc/self/mem", str(places["fifo"]), "a\0b", "\n" * 9)
+    for zone in (*zones, str(places["large"]), "/" + "x" * 5_000, "../" * 5_000):
+        begun = time.process_time()
+        (line,) = settings.ignored({"TZ": zone})
+        assert time.process_time() - begun < 0.25
+        assert line.isprintable()
+        assert len(line) < 1_000
+
+
+# --- options for uWSGI -------------------------------------------------------------------------
+
+OPTIONS = "--env --stats --stats-server --udp --snmp --fastrouter --legion --zerg-server --master"
+
+
+def options(folder: Path, ini: str = "", **environ: str) -> uwsgi_options.UwsgiOptions:
+    program = folder / "uwsgi"
+    program.write_text(f"#!/bin/sh\necho '{OPTIONS.replace('--', '-- --').replace('-- ', '')}'\n")
+    program.chmod(0o755)
+    (folder / "uwsgi.ini").write_text(f"[uwsgi]\n{ini}\n")
+    return uwsgi_options.read(folder, environ, str(program))
+
+
+ADDRESSES = ("0.0.0.0:9191", ":9191", "127.0.0.1:9191", "[::]:9191", "*:1", "name 10.0.0.1:80 98")
+
+
+@pytest.mark.parametrize("name", ["stats", "stats-server", "udp", "snmp", "legion", "zerg-server"])
+def test_only_nginx_listens(tmp_path: Path, name: str) -> None:
+    for address in ADDRESSES:
+        with pytest.raises(SettingError, match="only nginx listens on the network"):
+            options(tmp_path, f"{name} = {address}")
+        with pytest.raises(SettingError, match="only nginx listens on the network"):
+            options(tmp_path, **{f"UWSGI_{name.upper().replace('-', '_')}": address})
+    for path in ("/tmp/stats.sock", "@stats", "stats.sock", "unix:/tmp/stats"):
+        assert options(tmp_path, f"{name} = {path}").passed == [(name, path)]
+
+
+@pytest.mark.parametrize("value", ["a\nsocket = :80", "a\rb", "a\x1b[31m", "a\x00", "x" * 5_000])
+def test_no_option_through_a_variable(tmp_path: Path, value: str) -> None:
+    with pytest.raises(SettingError, match="use one line of text") as caught:
+        options(tmp_path, "env = A=$(B)", B=value)
+    assert str(caught.value).isprintable()
+
+
+def test_an_ini_file_that_has_no_end(tmp_path: Path, places: dict[str, Path]) -> None:
+    for file in (places["large"], Path("/proc/self/mem")):
+        with pytest.raises(SettingError, match="can't read"):
+            uwsgi_options.read(tmp_path, {"UWSGI_INI": str(file)}, "/no/such")
