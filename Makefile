@@ -13,7 +13,7 @@ BENCH ?=
 DOCKER := tools/docker
 
 .DEFAULT_GOAL := help
-.PHONY: help image up debug down test test-quick test-all reproduce lint lock figures soak sizing peers pains bench pictures
+.PHONY: help image up debug down test test-quick test-all reproduce lint lock figures soak sizing peers pains bench hardening pictures
 
 help: ## show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -76,6 +76,10 @@ peers: image ## count the lost requests of other images for Flask; 20 minutes
 pains: image ## repeat known problems of users with this image and a tutorial's image; 4 minutes
 	@BASE_IMAGE=$$(tools/base-image) IMAGE=$(IMAGE) DOCKER=$(DOCKER) \
 	  .venv/bin/python -m benchmarks.pains
+
+hardening: image ## attack this image and others in the same ways; 15 minutes
+	@BASE_IMAGE=$$(tools/base-image) IMAGE=$(IMAGE) DOCKER=$(DOCKER) \
+	  .venv/bin/python -m benchmarks.hardening
 
 pictures: image ## make the README's pictures again
 	@.venv/bin/python -m tests.browser.screenshots

@@ -1,0 +1,438 @@
+"""The same attacks on this image and on other ways of serving Flask: `make hardening`.
+
+Writes a table of what each image leaves to an attacker: processes as root, flags of `docker run`
+with which it does not serve, what lies in its file system, slow clients, debuggers.
+
+    python -m benchmarks.hardening --out docs/security-comparison.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import quantiles
+from typing import Any
+
+import httpx
+from docker.errors import APIError
+
+from benchmarks import peers
+from tests.support.harness import (
+    APPS,
+    BASE_IMAGE,
+    IMAGE,
+    NO_TLS,
+    PRODUCTION_PORT,
+    Container,
+    Engine,
+)
+
+ROOT = Path(__file__).parents[1]
+PEERS = {
+    "tutorial": "nginx and uWSGI of a tutorial",
+    "uwsgi-nginx-flask": "uwsgi-nginx-flask",
+    "gunicorn-gthread": "Gunicorn",
+}
+SERVING_SECONDS = 8
+UPLOAD = 20_000_000
+
+# --- containers ------------------------------------------------------------------------------
+
+
+class Subject:
+    """An image that is attacked."""
+
+    def __init__(self, engine: Engine, image: str) -> None:
+        self.engine = engine
+        self.image = image
+
+    @contextmanager
+    def running(self, **options: Any) -> Iterator[Container | None]:
+        """A container with the application that is attacked; None if the engine can't start it."""
+        try:
+            yield self.engine.run(image=self.image, app=APPS / "hardening", **options)
+        except APIError:
+            yield None
+        finally:
+            self.engine.remove_containers()
+
+
+Probe = Callable[[Subject], list[str]]
+
+# A client inside the container, because a container without a network has no other.
+ASK = """
+import sys, time, urllib.request
+url, upload, seconds = "http://127.0.0.1:80/", int(sys.argv[1]), float(sys.argv[2])
+end = time.monotonic() + seconds
+while True:
+    try:
+        urllib.request.urlopen(url, timeout=5).read()
+        break
+    except Exception as error:
+        if time.monotonic() > end:
+            sys.exit(f"no answer: {error}")
+        time.sleep(0.1)
+try:
+    body = urllib.request.urlopen(url + "upload", b"x" * upload, timeout=20).read()
+except Exception as error:
+    sys.exit(f"upload: {error}")
+sys.exit(0 if int(body) == upload else "upload is cut")
+"""
+
+
+def serves(container: Container | None) -> str:
+    """Nothing if it answers a GET and takes an upload, else which of them fails."""
+    if container is None:
+        return "does not start"
+    try:
+        code, out = container.execute("python3", "-c", ASK, str(UPLOAD), str(SERVING_SECONDS))
+    except APIError:
+        return "ends"
+    words = out.strip().splitlines()
+    if code == 0:
+        return ""
+    return "no upload" if words and words[-1].startswith("upload") else "does not serve"
+
+
+# --- row 1: processes ------------------------------------------------------------------------
+
+
+def processes(container: Container) -> list[dict[str, str]]:
+    """What the kernel says of each process."""
+    found = []
+    for row in container.docker.top()["Processes"]:
+        with suppress(OSError):  # it has ended meanwhile
+            lines = Path(f"/proc/{row[1]}/status").read_text().splitlines()
+            found.append(
+                {name: text.strip() for name, _, text in (x.partition(":") for x in lines)}
+            )
+    return found
+
+
+def as_root(found: list[dict[str, str]]) -> int:
+    """How many of the processes are root's."""
+    return sum("0" in status["Uid"].split() for status in found)
+
+
+def capabilities(status: dict[str, str], kind: str) -> int:
+    """How many capabilities a process has."""
+    return int(status[kind], 16).bit_count()
+
+
+def privileges(subject: Subject) -> list[str]:
+    """What the processes of a container may do that was started without flags."""
+    with subject.running() as container:
+        assert container
+        container.wait_until_serving()
+        found = processes(container)
+    most = {
+        kind: max(capabilities(status, kind) for status in found) for kind in ("CapEff", "CapBnd")
+    }
+    free = sum(status["NoNewPrivs"] == "0" for status in found)
+    return [
+        f"{as_root(found)} of {len(found)}",
+        str(most["CapEff"]),
+        str(most["CapBnd"]),
+        f"{free} of {len(found)}",
+    ]
+
+
+# --- row 2: flags ----------------------------------------------------------------------------
+
+FLAGS: dict[str, dict[str, Any]] = {
+    "--read-only": {"read_only": True},
+    "--cap-drop ALL": {"cap_drop": ["ALL"]},
+    "--user 12345": {"user": "12345"},
+    "--security-opt no-new-privileges": {"security_opt": ["no-new-privileges"]},
+    "--network none": {"network_mode": "none", "ports": {}},
+    "--ipc none": {"ipc_mode": "none"},
+}
+DEFAULT_CAPABILITIES = [
+    *("AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD"),
+    *("NET_BIND_SERVICE", "NET_RAW", "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT"),
+]
+
+
+def flag(**options: Any) -> Probe:
+    """Whether it serves with flags of `docker run`."""
+
+    def probe(subject: Subject) -> list[str]:
+        with subject.running(**options) as container:
+            return [serves(container) or "serves"]
+
+    return probe
+
+
+def each_capability(subject: Subject) -> list[str]:
+    """Which capabilities it needs, and without which of the others all its processes are root's."""
+    with subject.running() as container:
+        without_flags = serves(container)
+    needed, root = [], []
+    for name in DEFAULT_CAPABILITIES:
+        with subject.running(cap_drop=[name]) as container:
+            if serves(container) != without_flags:
+                needed.append(name)
+            elif container and as_root(found := processes(container)) == len(found):
+                root.append(name)
+    everywhere = len(root) == len(DEFAULT_CAPABILITIES) - len(needed)
+    return [", ".join(needed) or "none", "any" if everywhere else ", ".join(root) or "none"]
+
+
+# --- row 5: the file system ------------------------------------------------------------------
+
+NOT_DEVICES = "find / -xdev ( -path /proc -o -path /sys -o -path /dev ) -prune -o"
+COMPILERS = "( -name *gcc-[0-9]* -o -name cc1 -o -name *-as -o -name make )"
+# What root finds, and in the second line any user: others don't reach what is in a closed folder.
+FIND = (
+    ("0", f"{NOT_DEVICES} -type f -perm /6000 -print"),
+    ("65534", f"{NOT_DEVICES} -perm /0002 -not -type l -not ( -type d -perm /1000 ) -print"),
+    ("0", f"{NOT_DEVICES} -type f -perm /0111 {COMPILERS} -print"),
+    ("0", "find /var/lib/apt/lists -type f"),
+)
+# In the name of whoever runs the application.
+WRITABLE = """
+import os
+found = 0
+for top in ("/opt", "/usr", "/etc", "/bin", "/lib"):
+    for folder, _, names in os.walk(top):
+        paths = [folder, *(os.path.join(folder, name) for name in names)]
+        found += sum(os.access(p, os.W_OK) and not os.path.islink(p) for p in paths)
+print(found)
+"""
+
+
+def files(subject: Subject) -> list[str]:
+    """How many of each kind; then what the process that runs the application may write to."""
+    with subject.running() as container:
+        assert container
+        container.wait_until_serving()
+        counts = []
+        for user, words in FIND:
+            _, out = container.execute(*words.split(), user=user)
+            counts.append(str(len([line for line in out.splitlines() if line.startswith("/")])))
+        # The application runs as the user who is not root, if there is one.
+        uids = [status["Uid"].split()[1] for status in processes(container)]
+        worker = next((uid for uid in uids if uid != "0"), "0")
+        _, out = container.execute("python3", "-c", WRITABLE, user=worker)
+        return [*counts, out.strip()]
+
+
+# --- row 10: slow clients --------------------------------------------------------------------
+
+SLOW, SLOW_SECONDS = 1_000, 12
+LIMITS = {"nano_cpus": 1_000_000_000, "mem_limit": "512m"}
+# What a slow client sends first, and then each second. It reads 1,000 bytes a second.
+HEADERS = (b"GET / HTTP/1.1\r\nHost: slow\r\n", b"X-More: 1\r\n")
+BODIES = (b"POST /upload HTTP/1.1\r\nHost: slow\r\nContent-Length: 100000\r\n\r\n", b"x")
+READERS = (b"GET /large HTTP/1.1\r\nHost: slow\r\n\r\n", b"")
+
+
+class SlowClients(threading.Thread):
+    """Clients that keep what they have got."""
+
+    def __init__(self, address: str, first: bytes, more: bytes) -> None:
+        super().__init__()
+        self._address = address
+        self._first = first
+        self._more = more
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        with ExitStack() as stack:
+            clients = [stack.enter_context(self._connect()) for _ in range(SLOW)]
+            sent: set[socket.socket] = set()
+            while not self._ended.wait(1):
+                for client in clients:
+                    with suppress(OSError):  # not connected yet, or not any more
+                        client.send(self._more if client in sent else self._first)
+                        sent.add(client)
+                        client.recv(1000)
+
+    def _connect(self) -> socket.socket:
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setblocking(False)
+        with suppress(BlockingIOError):
+            client.connect((self._address, PRODUCTION_PORT))
+        return client
+
+    def end(self) -> None:
+        """Close all connections."""
+        self._ended.set()
+        self.join()
+
+
+def slow(first: bytes, more: bytes) -> Probe:
+    """What a good client sees meanwhile, which asks once in 0.1 s on a connection of its own."""
+
+    def probe(subject: Subject) -> list[str]:
+        with subject.running(**LIMITS) as container:
+            assert container
+            container.wait_until_serving()
+            address = container.docker.attrs["NetworkSettings"]["IPAddress"]
+            clients = SlowClients(address, first, more)
+            clients.start()
+            try:
+                time.sleep(2)
+                return [good_client(f"http://{address}/")]
+            finally:
+                clients.end()
+
+    return probe
+
+
+def good_client(url: str) -> str:
+    """How many of its requests fail, and how long the others take."""
+    took, failed = [], 0
+    end = time.monotonic() + SLOW_SECONDS
+    while time.monotonic() < end:
+        begun = time.monotonic()
+        try:
+            good = httpx.get(url, timeout=5, verify=NO_TLS).status_code == 200
+        except httpx.TransportError:
+            good = False
+        if good:
+            took.append(time.monotonic() - begun)
+        failed += not good
+        time.sleep(0.1)
+    worst = f", p99 {1000 * quantiles(took, n=100)[98]:.0f} ms" if len(took) > 1 else ""
+    return f"{failed} of {failed + len(took)} fail{worst}"
+
+
+# --- row 11: debuggers in production ---------------------------------------------------------
+
+
+def debugger(**env: str) -> Probe:
+    """Whether a client gets a debugger, or a traceback."""
+
+    def probe(subject: Subject) -> list[str]:
+        with subject.running(env=env) as container:
+            assert container
+            try:
+                container.wait_until_serving(seconds=SERVING_SECONDS)
+            except AssertionError:
+                return ["does not serve"]
+            page = container.get("/fail").text
+            script = container.get("/?__debugger__=yes&cmd=resource&f=debugger.js")
+        if "openShell" in script.text or "EVALEX = true" in page:
+            return ["**a debugger**"]
+        return ["**a traceback**" if "in the traceback" in page else "neither"]
+
+    return probe
+
+
+# --- the table -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Attack:
+    """Lines of the table that one probe fills."""
+
+    lines: tuple[str, ...]
+    probe: Probe
+
+
+ATTACKS = [
+    Attack(
+        (
+            "processes of root's, `docker run` without flags",
+            "effective capabilities of a process, at most",
+            "capabilities that a process can get back, at most",
+            "processes without no_new_privs",
+        ),
+        privileges,
+    ),
+    Attack(("no flag",), flag()),
+    *(Attack((f"`{name}`",), flag(**options)) for name, options in FLAGS.items()),
+    Attack(("all of these flags",), flag(**{k: v for o in FLAGS.values() for k, v in o.items()})),
+    Attack(
+        (
+            "capabilities that it can't do without",
+            "`--cap-drop` by which all processes stay root's",
+        ),
+        each_capability,
+    ),
+    Attack(
+        (
+            "setuid and setgid files",
+            "files, folders and sockets that everybody may change",
+            "compilers and `make`",
+            "lists of the package index",
+            "files below /opt, /usr, /etc that the application may change",
+        ),
+        files,
+    ),
+    Attack((f"{SLOW:,} clients with slow headers",), slow(*HEADERS)),
+    Attack((f"{SLOW:,} clients with slow bodies",), slow(*BODIES)),
+    Attack((f"{SLOW:,} slow readers of a response of 6 MB",), slow(*READERS)),
+    Attack(("`FLASK_DEBUG=1`",), debugger(FLASK_DEBUG="1")),
+    Attack(("`app.debug = True`",), debugger(DEBUGGER="app.debug")),
+    Attack(("`app.run(debug=True)` at import",), debugger(DEBUGGER="app.run")),
+    Attack(("`DebuggedApplication(app)`",), debugger(DEBUGGER="DebuggedApplication")),
+]
+
+
+REPORT = """# Comparison of security
+
+What does each image leave to an attacker? `make hardening` runs the same checks on this image and
+on other usual ways of serving Flask: `benchmarks/peers/` has a recipe for each. This table was
+written on {date}, with the base image `{base}` and engine {engine}.
+
+- A flag is one of `docker run`. "serves": a GET and an upload of 20 MB succeed, without another
+  flag. "no upload": the upload fails.
+- Slow clients: with `--cpus 1 --memory 512m`. Meanwhile, a good client sends requests for
+  {seconds} s. A request fails if there is no response 200 within 5 s.
+- Debuggers: what a client gets when a view fails, or when the client asks for Werkzeug's debugger.
+
+| | docker-flask | {names} |
+|---|---{lines}|
+{rows}
+"""
+
+
+def report(rows: list[list[str]], engine: Engine) -> str:
+    """The Markdown text."""
+    return REPORT.format(
+        date=f"{datetime.now(UTC):%Y-%m-%d}",
+        base=BASE_IMAGE,
+        engine=engine.client.version()["Version"],
+        seconds=SLOW_SECONDS,
+        names=" | ".join(PEERS.values()),
+        lines="|---" * len(PEERS),
+        rows="\n".join(f"| {' | '.join(row)} |" for row in rows),
+    )
+
+
+def main() -> None:
+    """Attack all images and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=ROOT / "docs/security-comparison.md")
+    parser.add_argument("--only", default="", help="lines with this text, printed and not written")
+    options = parser.parse_args()
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    engine = Engine(f"hardening-{os.getpid()}")
+    images = [IMAGE, *map(peers.build, PEERS)]
+    rows = []
+    for attack in ATTACKS:
+        if not any(options.only in line for line in attack.lines):
+            continue
+        columns = [attack.probe(Subject(engine, image)) for image in images]
+        for line, *cells in zip(attack.lines, *columns, strict=True):
+            rows.append([line, *cells])
+            print(" | ".join(rows[-1]), flush=True)
+    if not options.only:
+        options.out.write_text(report(rows, engine))
+
+
+if __name__ == "__main__":
+    main()
