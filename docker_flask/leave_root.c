@@ -77,6 +77,20 @@ static int stays_root(void)
     return 0;
 }
 
+/* Engines let everybody bind every port of a container, if it has a network of its own. */
+static int ports_are_reserved(void)
+{
+    FILE *file = fopen("/proc/sys/net/ipv4/ip_unprivileged_port_start", "re");
+    int first = 1024;
+
+    if (file) {
+        if (fscanf(file, "%d", &first) != 1)
+            first = 1024;
+        fclose(file);
+    }
+    return first > 1;
+}
+
 /* Reads the file itself: other sources of users would need dynamic libraries. */
 static void find_service_user(uid_t *uid, gid_t *gid)
 {
@@ -178,7 +192,7 @@ int main(int argc, char **argv)
     } else if (argc > 1 && !strcmp(argv[0], "--owner"))
         by_owner = 1, argv++;
     else if (argc > 1 && !strcmp(argv[0], "--bind"))
-        keep = BIND_PORTS, argv++;
+        keep = ports_are_reserved() ? BIND_PORTS : 0, argv++;
     if (!argv[0])
         fail(USAGE, "usage: leave-root [--bind | --owner] PROGRAM [ARGUMENT...]");
 
