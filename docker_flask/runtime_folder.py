@@ -78,11 +78,11 @@ def _clean(place: Path) -> None:
     for name in glob.glob(f"{place}/docker-flask-{boot}-*"):
         with contextlib.suppress(OSError):
             age = time.time() - os.lstat(name).st_mtime
-            if paths.is_own(name) and age > LEFT_BEHIND and not _answers(name):
+            if paths.is_own(name) and age > LEFT_BEHIND and not answers(name):
                 _delete(Path(name))
 
 
-def _answers(folder: str) -> bool:
+def answers(folder: str) -> bool:
     """True if the server of this folder lives."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(1)

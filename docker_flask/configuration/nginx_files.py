@@ -20,7 +20,7 @@ from docker_flask.configuration.kinds import SettingError
 from docker_flask.configuration.nginx_syntax import Directive
 from docker_flask.configuration.origin import FileValue
 from docker_flask.paths import NGINX_SOCKET
-from docker_flask.runtime_folder import point
+from docker_flask.runtime_folder import answers, point
 
 # Relative paths in the user's files start here, as in any nginx of the distribution.
 FOLDER = Path("/etc/nginx")
@@ -358,6 +358,13 @@ def link_folder(runtime: Path) -> None:
 
 def link_socket(target: Path) -> None:
     """Let /tmp/uwsgi.sock lead to the application; raises SettingError."""
+    if USUAL_SOCKET.is_symlink():
+        other = USUAL_SOCKET.readlink().parent
+        if other != target.parent and answers(str(other)):
+            raise SettingError(
+                f"{USUAL_SOCKET}, which your nginx configuration uses, leads to the application of "
+                "another container that shares /tmp: give each container a /tmp of its own"
+            )
     try:
         point(USUAL_SOCKET, str(target))
     except OSError as error:
