@@ -16,6 +16,7 @@ import pytest
 from tests.support.harness import DEBUG, DOCKER, IMAGE, ROOT, Container, Engine, wait_for
 
 HEALTHY = 3.0  # seconds, as promised
+in_time = pytest.mark.flaky_timing("healthy within 3 s, which a busy machine may need twice")
 NOT_PERMITTED = 77
 FLAGS: dict[str, dict[str, Any]] = {
     "--read-only": {"read_only": True},
@@ -59,7 +60,7 @@ def holds(container: Container, begun: float) -> None:
         assert container.running(), container.logs()
         return container.execute("docker-flask", "health") == (0, "")
 
-    wait_for(healthy, 15, "the container to be healthy")
+    wait_for(healthy, 15, "the container to be healthy", every=0.2)
     took = time.monotonic() - begun
     print(f"healthy after {took:.2f} s")
     assert container.execute("/usr/bin/python3", "-I", "-c", ASK, "80") == (0, "200\n")
@@ -80,6 +81,7 @@ PAIRS = [
 ]
 
 
+@in_time
 @pytest.mark.timed
 @pytest.mark.parametrize(
     "names",
@@ -95,6 +97,7 @@ def test_flags(engine: Engine, names: tuple[str, ...]) -> None:
     holds(engine.run(**together(*names)), begun)
 
 
+@in_time
 @pytest.mark.timed
 @pytest.mark.parametrize(
     "kind",
@@ -112,6 +115,7 @@ def test_unusual_users_and_folders(engine: Engine, kind: str) -> None:
     holds(engine.run(**UNUSUAL[kind]), begun)
 
 
+@in_time
 @pytest.mark.nightly
 @pytest.mark.timed
 @pytest.mark.parametrize("name", CAPABILITIES)
