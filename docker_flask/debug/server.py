@@ -71,6 +71,14 @@ class Connection(WSGIRequestHandler):
         self.open.add(self)
         super().setup()
 
+    def parse_request(self) -> bool:
+        """Refuse a line that is no header: Python drops the lines after it, even a proxy's."""
+        parsed = super().parse_request()
+        if parsed and self.headers.defects:
+            self.send_error(400, "Bad header")
+            return False
+        return parsed
+
     def finish(self) -> None:
         super().finish()
         self.open.discard(self)
