@@ -45,8 +45,10 @@ class WorkerOptions(_Options):
     uwsgi_ini: str = ""
     # True if the server loads the application once, before it forks the workers.
     preload: bool = False
-    # If set, workers load one at a time: each worker locks this file.
+    # A file that workers lock, so that the first one loads alone.
     load_lock: str = ""
+    # True if the other workers load one at a time, too.
+    load_one_by_one: bool = False
 
     # --- Limits: seconds, requests, bytes.
     request_timeout: float = 60.0

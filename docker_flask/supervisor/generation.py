@@ -61,6 +61,7 @@ class Generation:
             self._options_file.write_text(plan.server_options)
         # A FIFO: a plus adds a worker, a minus removes a worker.
         self._orders = self.path.with_suffix(".orders")
+        self._load_lock = self.path.with_suffix(".lock")
         self._listener = listen_unix(str(self.path), plan.limits.backlog)
         self._channel, self._workers_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._channel.setblocking(False)
@@ -73,7 +74,7 @@ class Generation:
     ) -> None:
         """Start the server, or start it again after a crash.
 
-        client_header, sendfile_location, cache_size: of nginx. load_one_by_one: the workers load
+        client_header, sendfile_location, cache_size: of nginx. load_one_by_one: all workers load
         one after another, because another generation needs the CPUs.
         """
         self._loading.clear()
@@ -88,7 +89,8 @@ class Generation:
             app_module=settings.app_module or "",
             uwsgi_ini=settings.uwsgi_ini or "",
             preload=settings.preload,
-            load_lock=str(self._runtime / "load.lock") if load_one_by_one else "",
+            load_lock=str(self._load_lock),
+            load_one_by_one=load_one_by_one,
             request_timeout=self.plan.timeouts.request,
             watchdog=self.plan.timeouts.watchdog,
             max_requests=settings.max_requests,
@@ -232,6 +234,7 @@ class Generation:
             file.close()
         self.path.unlink(missing_ok=True)
         self._orders.unlink(missing_ok=True)
+        self._load_lock.unlink(missing_ok=True)
         if self._options_file:
             self._options_file.unlink(missing_ok=True)
 

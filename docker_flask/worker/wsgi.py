@@ -48,7 +48,7 @@ def load() -> Any:
     root = Path.cwd()
     no_debug.turn_off()
     try:
-        with _locked(options.load_lock):
+        with _turn_to_load(options.load_lock, options.load_one_by_one):
             found = find_app.load(root, options.app_module, options.uwsgi_ini)
     except find_app.NotFound as error:
         _give_up(tell, str(error))
@@ -112,17 +112,28 @@ def _new_threads(options: WorkerOptions) -> Callable[[], Threads] | None:
 
 
 @contextlib.contextmanager
-def _locked(path: str) -> Iterator[None]:
-    """Load in one worker at a time if another generation serves: its requests need the CPUs.
+def _turn_to_load(path: str, one_by_one: bool) -> Iterator[None]:
+    """Wait for this worker's turn to load the application.
 
-    path: the lock file, empty if all workers may load at once.
+    The first worker loads alone, because many applications create tables and folders when they are
+    imported. path: a file that the workers lock, and that is empty until one has loaded; an empty
+    path means no lock. one_by_one: the other workers load one at a time, too.
     """
     if not path:
         yield
         return
-    with open(path, "w") as lock:
+    with open(path, "ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        is_first = not os.fstat(lock.fileno()).st_size
+        if not is_first and not one_by_one:
+            fcntl.flock(lock, fcntl.LOCK_UN)
+        try:
+            yield
+            if is_first:
+                os.ftruncate(lock.fileno(), 1)  # needs no space on a full disk
+        finally:
+            # Closing the file is not enough: a process that the application forked has it, too.
+            fcntl.flock(lock, fcntl.LOCK_UN)
 
 
 def _give_up(tell: Callable[..., bool], reason: str) -> None:

@@ -27,6 +27,8 @@ from tests.support.harness import (
     Engine,
     wait_for,
 )
+from tests.support.marks import at_night
+from tests.support.servers import SERVERS
 
 START, STOP, GONE = 1.0, 1.5, 1.0  # seconds, as promised
 SERVICE_USER = "33"  # www-data on Debian and Ubuntu
@@ -468,3 +470,35 @@ def test_a_child_that_dies_again_and_again_ends_the_container(serving: Container
     last = serving.logs().splitlines()[-1]
     assert "nginx" in last
     assert "SIGKILL" in last
+
+
+# --- the first start ---------------------------------------------------------------------------
+
+# As applications create their tables: what is not there is created, by each worker that looks.
+CREATES = """
+import time
+from pathlib import Path
+from flask import Flask
+
+print("begins to load")
+app = Flask(__name__)
+table = Path("/data/table")
+if not table.exists():
+    time.sleep(0.5)
+    table.mkdir()
+print("has its table")
+
+@app.get("/")
+def hello():
+    return "hello"
+"""
+
+
+@pytest.mark.parametrize("name", ["uwsgi", *at_night("gunicorn-gthread", "granian")])
+def test_one_worker_loads_before_the_others(engine: Engine, app_folder: Path, name: str) -> None:
+    (app_folder / "app.py").write_text(CREATES)
+    env = {"WEB_CONCURRENCY": "4", "UWSGI_CHEAPER": "0"}
+    container = engine.run(server=SERVERS[name], app=app_folder, env=env)
+    container.wait_until_serving()
+    wait_for(lambda: container.logs().count("has its table") == 4, 10, "four workers")
+    assert container.logs().count("begins to load") == 4, "none has failed and begun again"
