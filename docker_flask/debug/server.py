@@ -13,6 +13,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Iterable
+from email import errors
 from pathlib import Path
 from typing import ClassVar
 
@@ -27,6 +28,15 @@ from docker_flask.process import FIRST_DESCRIPTOR
 from docker_flask.worker import sendfile
 from docker_flask.worker.wsgi_types import Environ, StartResponse, Wsgi
 from docker_flask.worker_options import DebugOptions
+
+# A line that ends Python's search for headers, or that it skips. There are other defects, because
+# Python reads headers as those of an e-mail.
+NO_HEADER = (
+    errors.MissingHeaderBodySeparatorDefect,
+    errors.FirstHeaderLineIsContinuationDefect,
+    errors.MisplacedEnvelopeHeaderDefect,
+    errors.InvalidHeaderDefect,
+)
 
 
 def load(options: DebugOptions) -> Wsgi:
@@ -74,7 +84,7 @@ class Connection(WSGIRequestHandler):
     def parse_request(self) -> bool:
         """Refuse a line that is no header: Python drops the lines after it, even a proxy's."""
         parsed = super().parse_request()
-        if parsed and self.headers.defects:
+        if parsed and any(isinstance(defect, NO_HEADER) for defect in self.headers.defects):
             self.send_error(400, "Bad header")
             return False
         return parsed
