@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 from flask import Flask, redirect, render_template, request, send_from_directory, url_for
 from werkzeug.exceptions import HTTPException, InternalServerError, NotFound, RequestEntityTooLarge
@@ -23,13 +23,19 @@ from werkzeug.wrappers import Response
 MAX_NAME_LENGTH = 40
 MAX_UPLOAD_MB = 8
 MAX_PICTURES_SHOWN = 60
+MAX_MEGAPIXELS = 50  # a small file can be a picture that fills a browser's memory
 PICTURE_TYPES = {  # ending: (media type, first bytes); no SVG, as it can carry scripts
     ".png": ("image/png", rb"\x89PNG\r\n\x1a\n"),
     ".jpg": ("image/jpeg", rb"\xff\xd8\xff"),
     ".gif": ("image/gif", rb"GIF8[79]a"),
     ".webp": ("image/webp", rb"RIFF....WEBP"),
 }
-
+# A picture that is also a script stays a picture. No page needs scripts, or files from elsewhere.
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; img-src 'self'; style-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+}
 
 app = Flask(__name__)
 app.config["MAX_CONTENT_LENGTH"] = MAX_UPLOAD_MB * 1024 * 1024
@@ -37,16 +43,52 @@ app.config["UPLOAD_FOLDER"] = Path(os.environ.get("UPLOAD_FOLDER") or "/data/upl
 
 
 def server_name() -> str:
-    """Name the server that called us, with its version."""
-    if uwsgi := request.environ.get("uwsgi.version"):
-        return f"uWSGI {uwsgi.decode()} behind nginx"
+    """Name the server that called us."""
+    if "uwsgi.version" in request.environ:
+        return "uWSGI behind nginx"
     return request.environ.get("SERVER_SOFTWARE") or "an unknown server"
+
+
+def facts_for_developers() -> dict[str, str]:
+    """Name versions, which are nobody else's business."""
+    return {"Python": platform.python_version(), "Flask": version("flask")}
 
 
 def picture_ending(data: bytes) -> str | None:
     """Tell a picture's type by its content: the name it was sent with proves nothing."""
     types = PICTURE_TYPES.items()
     return next((end for end, (_, start) in types if re.match(start, data, re.DOTALL)), None)
+
+
+def picture_size(data: bytes, ending: str) -> tuple[int, int] | None:
+    """Read width and height, if the picture has them where they belong."""
+
+    def numbers(at: int, size: int, order: Literal["big", "little"]) -> tuple[int, int]:
+        first, second = data[at : at + size], data[at + size : at + 2 * size]
+        return int.from_bytes(first, order), int.from_bytes(second, order)
+
+    if ending == ".png":
+        return numbers(16, 4, "big")
+    if ending == ".gif":
+        return numbers(6, 2, "little")
+    if ending == ".webp" and data[12:16] == b"VP8 ":
+        return numbers(26, 2, "little")
+    if ending == ".webp" and data[12:16] == b"VP8L":
+        bits, _ = numbers(21, 4, "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if ending == ".webp" and data[12:16] == b"VP8X":
+        width, height = numbers(24, 3, "little")
+        return width + 1, height + 1
+    at = 2
+    for _ in range(1000):  # the segments of a JPEG
+        marker, length = data[at : at + 2], numbers(at + 2, 2, "big")[0]
+        if re.fullmatch(rb"\xff[\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf]", marker):
+            height, width = numbers(at + 5, 2, "big")
+            return width, height
+        if marker[:1] != b"\xff" or length < 2:
+            break
+        at += 2 + length
+    return None
 
 
 @contextmanager
@@ -81,8 +123,7 @@ def home() -> str:
     facts = {
         "Mode": "development" if app.debug else "production",
         "Server": server_name(),
-        "Python": platform.python_version(),
-        "Flask": version("flask"),
+        **(facts_for_developers() if app.debug else {}),
         "Worker": f"process {os.getpid()}",
         "Your address": request.remote_addr or "unknown",
         "Scheme": request.scheme,
@@ -111,6 +152,11 @@ def upload() -> Response | tuple[str, int]:
         return gallery("Choose a picture first: no file came in, or it was empty."), 400
     if not (ending := picture_ending(data)):
         return gallery("This file is not a PNG, JPEG, GIF or WebP picture."), 400
+    size = picture_size(data, ending)
+    if not size or 0 in size:
+        return gallery("This picture is damaged: it has no width and height."), 400
+    if size[0] * size[1] > MAX_MEGAPIXELS * 1_000_000:
+        return gallery(f"This picture is too large: {MAX_MEGAPIXELS} megapixels is the limit."), 400
     save_picture(data, ending)
     return redirect(url_for("gallery"), 303)  # so that a reload does not upload again
 
@@ -122,15 +168,20 @@ def image(filename: str) -> Response:
     if ending not in PICTURE_TYPES:
         raise NotFound
     folder, (media_type, _) = app.config["UPLOAD_FOLDER"], PICTURE_TYPES[ending]
-    response = send_from_directory(folder, filename, mimetype=media_type, max_age=86400)
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    return response
+    return send_from_directory(folder, filename, mimetype=media_type, max_age=86400)
 
 
 @app.get("/fail")
 def fail() -> NoReturn:
     """Fail on purpose: see what that looks like in each mode."""
     raise RuntimeError("This page fails on purpose.")
+
+
+@app.after_request
+def protect(response: Response) -> Response:
+    """Let a browser take a response for what it is, and nothing more."""
+    response.headers.update(SECURITY_HEADERS)
+    return response
 
 
 @app.errorhandler(HTTPException)
