@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import secrets
+import shlex
 import subprocess
 import time
 from collections.abc import Iterator
@@ -238,26 +239,25 @@ def test_a_container_beside_debug_mode_is_not_healthy_by_its_port(
 # --- files -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("what", "find"),
-    [
-        (
-            "what anybody may change",
-            "/ -xdev -perm /0002 -not -type l -not ( -type d -perm /1000 ) -print",
-        ),
-        (
-            "histories and credentials",
-            "/ -xdev ( -name .*_history -o -name .netrc -o -name .pypirc -o -path */.ssh/id_*"
-            " -o -name .git-credentials -o -name pip.conf ) -print",
-        ),
-        (
-            "what belongs to the service user, beside its folder",
-            "/ -xdev ( -user www-data -o -group www-data ) -not -path /run/docker-flask -print",
-        ),
-    ],
-)
-def test_has_no(engine: Engine, what: str, find: str) -> None:
-    assert engine.run(["find", *find.split()]).finish(60) == (0, "", ""), what
+NOT_IN_THE_IMAGE = {
+    "what anybody may change": "-perm /0002 -not -type l -not ( -type d -perm /1000 )",
+    "setuid and setgid programs": "-type f -perm /6000",
+    "what the service user may change": (
+        "( -user www-data -o -group www-data ) -not -path /run/docker-flask"
+    ),
+    "histories and credentials": (
+        "( -name .*_history -o -name .netrc -o -name .pypirc -o -name .git-credentials"
+        " -o -name pip.conf -o -path */.ssh/id_* )"
+    ),
+}
+
+
+def test_has_none_of_these(engine: Engine) -> None:
+    commands = [
+        shlex.join(["find", "/", "-xdev", *find.split(), "-printf", f"{what}: %p\\n"])
+        for what, find in NOT_IN_THE_IMAGE.items()
+    ]
+    assert engine.run(["sh", "-c", ";".join(commands)]).finish(60) == (0, "", "")
 
 
 # --- the target nonroot ----------------------------------------------------------------------
