@@ -14,13 +14,19 @@ from pathlib import Path
 MODULES = ("app", "wsgi", "main")
 CALLABLES = ("app", "application")
 FACTORIES = ("create_app", "make_app")
-# A package is a candidate if it defines one of the names above at its top level.
+_MAKES_ONE = (
+    rf"(?:{'|'.join(CALLABLES)})\b\s*[:=]|def\s+(?:{'|'.join(CALLABLES + FACTORIES)})\b"
+    r"|\w+\s*=\s*(?:flask\.)?Flask\("
+)
+# A module of any other name is a candidate if it makes an application at its top level; a package
+# also if it imports one.
+_MAKES = re.compile(rf"^(?:{_MAKES_ONE})", re.MULTILINE)
 _DEFINES = re.compile(
-    rf"^(?:(?:{'|'.join(CALLABLES)})\b\s*[:=]|def\s+(?:{'|'.join(CALLABLES + FACTORIES)})\b"
-    rf"|from\s.+\bimport\b.*\b(?:{'|'.join(CALLABLES + FACTORIES)})\b"
-    r"|\w+\s*=\s*(?:flask\.)?Flask\()",
+    rf"^(?:{_MAKES_ONE}|from\s.+\bimport\b.*\b(?:{'|'.join(CALLABLES + FACTORIES)})\b)",
     re.MULTILINE,
 )
+# Modules that are no application, whatever they contain.
+_NO_APPLICATION = re.compile(r"test_.*|.*_test|conftest|setup|tests?")
 _RELATIVE = re.compile(r"^\s*from\s+\.", re.MULTILINE)
 # The image's own sample application contains this text. Images that build on it inherit the sample.
 _SAMPLE = "docker-flask's sample gives way"
@@ -83,6 +89,7 @@ def usual(root: Path) -> Iterable[Candidate]:
             else:
                 yield from _in_folder(name, base / name, folders_of(root))
     yield from _other_packages(root)
+    yield from _other_modules(root)
     if is_sample(root / "app.py"):
         yield Candidate("app", folders_of(root))
 
@@ -139,6 +146,23 @@ def _other_packages(root: Path) -> Iterable[Candidate]:
         raise NotFound(f"several packages in {root} look like the application: {names}")
     for folder in likely:
         yield from _in_package(folder.name, folder, folders_of(root))
+
+
+def _other_modules(root: Path) -> Iterable[Candidate]:
+    """The module of another name that makes an application."""
+    names = [
+        file.stem
+        for base in (root, root / "src")
+        for file in sorted(base.glob("*.py"))
+        if file.stem.isidentifier()
+        and file.stem not in (*MODULES, "__init__")
+        and not _NO_APPLICATION.fullmatch(file.stem)
+        and _MAKES.search(file.read_text(errors="replace"))
+    ]
+    if len(names) > 1:
+        raise NotFound(f"several modules in {root} make an application: {quoted(names)}")
+    for name in names:
+        yield Candidate(name, folders_of(root))
 
 
 def _defines(folder: Path, module: str) -> bool:

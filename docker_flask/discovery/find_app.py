@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 from docker_flask import uwsgi_ini
 from docker_flask.discovery import candidates, flaskenv
@@ -143,16 +144,18 @@ def _load_named(named: Named) -> Found:
 
 def _load_usual(root: Path, note: str) -> Found:
     """note: a possible reason why no setting names the application."""
-    modules = []
+    modules: dict[str, ModuleType] = {}
     try:
         for candidate in candidates.usual(root):
-            modules.append(module := import_module(candidate))
+            modules[candidate.module] = module = import_module(candidate)
             if name := pick(module):
                 return resolve(module, name, f"the usual names in {root}{note}")
     except NotFound as error:
         raise NotFound(f"{error}{note}; {HINT}") from None
     if modules:
-        looked = f"{', '.join(module.__name__ for module in modules)} hold {describe_lack(modules)}"
+        verb = "holds" if len(modules) == 1 else "hold"
+        looked = f"{', '.join(modules)} {verb} {describe_lack(modules.values())}"
     else:
-        looked = f"none of {quoted(f'{name}.py' for name in MODULES)} exists, and no package"
+        usual = quoted(f"{name}.py" for name in MODULES)
+        looked = f"none of {usual} exists, and no other module or package makes one"
     raise NotFound(f"no WSGI callable in {root}: {looked}{note}; {HINT}")

@@ -60,7 +60,7 @@ def run(engine: Engine, folder: Path, files: dict[str, str], **options: Any) -> 
             {"app.py": "x = 1\n"},
             {},
             NOT_SERVING,
-            ["no WSGI callable in /app: app hold none of", "APP_MODULE="],
+            ["no WSGI callable in /app: app holds none of", "APP_MODULE="],
         ),
         (
             {"app.py": "\n\nraise RuntimeError('broken here')\n"},

@@ -141,6 +141,21 @@ def test_any_wsgi_callable(tmp_path: Path, expression: str) -> None:
         ),
         # The usual names before a package of another name.
         ({"shop/__init__.py": APP, "wsgi.py": "from shop import app\n"}, "wsgi:app"),
+        # A module of another name, beside some that import the application, test it or have none.
+        ({"hello.py": APP}, "hello:app"),
+        ({"run.py": wsgi("application")}, "run:application"),
+        ({"src/server.py": FACTORY}, "server:create_app()"),
+        (
+            {
+                "server.py": FLASK + "site = Flask(__name__)\nimport models\n",
+                "models.py": "from server import site\n",
+                "test_server.py": "from flask import Flask\napp = Flask('test')\n",
+                "gunicorn.conf.py": "app = 1\n",
+            },
+            "server:site",
+        ),
+        # A package before it.
+        ({"shop/__init__.py": FACTORY, "run.py": wsgi("app")}, "shop:create_app()"),
         # src layout.
         ({"src/app.py": wsgi("app")}, "app:app"),
         ({"src/shop/__init__.py": APP}, "shop:app"),
@@ -229,13 +244,19 @@ def test_app_module(tmp_path: Path, app_module: str, says: str) -> None:
     [
         ({}, None, ["`app.py`", "`wsgi.py`", "`main.py`", "APP_MODULE="]),
         ({"README": ""}, None, ["`app.py`"]),
-        ({"app.py": "x = 1\n"}, None, ["app hold", "`create_app`", "APP_MODULE="]),
+        ({"app.py": "x = 1\n"}, None, ["app holds", "`create_app`", "APP_MODULE="]),
         ({"app.py": "", "main.py": ""}, None, ["app, main hold"]),
         (
             {"app.py": "def create_app(config): ...\n"},
             None,
-            ["app hold", "`create_app` in app needs arguments"],
+            ["app holds", "`create_app` in app needs arguments"],
         ),
+        (
+            {"hello.py": APP, "server.py": wsgi("app"), "models.py": ""},
+            None,
+            ["several modules", "`hello`, `server`", "APP_MODULE="],
+        ),
+        ({"test_app.py": APP, "conftest.py": FACTORY, "setup.py": APP}, None, ["`app.py`"]),
         (
             {
                 f"{name}/{file}": text
@@ -438,10 +459,10 @@ def test_a_file_sets_what_the_environment_does_not(tmp_path: Path) -> None:
 
 
 def test_a_file_without_python_dotenv_is_named(tmp_path: Path) -> None:
-    files = {".flaskenv": "FLASK_APP=hello\n", "hello.py": wsgi("app")}
+    files = {".flaskenv": "FLASK_APP=hello\n", "hello.py": ""}
     note = f"; {tmp_path}/.flaskenv ignored: python-dotenv is not installed"
     answer = locate(tmp_path, files, WITHOUT_DOTENV="1")
-    assert f"no package{note}; set APP_MODULE=" in answer["message"]
+    assert f"package makes one{note}; set APP_MODULE=" in answer["message"]
     found = locate(tmp_path, {**files, "app.py": wsgi("app")}, WITHOUT_DOTENV="1")
     assert found["reason"] == f"the usual names in {tmp_path}{note}"
 
