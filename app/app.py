@@ -43,14 +43,15 @@ app.config["UPLOAD_FOLDER"] = Path(os.environ.get("UPLOAD_FOLDER") or "/data/upl
 
 
 def server_name() -> str:
-    """Name the server that called us."""
+    """Name the server that called us; its version is for developers only."""
     if "uwsgi.version" in request.environ:
         return "uWSGI behind nginx"
-    return request.environ.get("SERVER_SOFTWARE") or "an unknown server"
+    name: str = request.environ.get("SERVER_SOFTWARE") or "an unknown server"
+    return name if app.debug else name.partition("/")[0]
 
 
 def facts_for_developers() -> dict[str, str]:
-    """Name versions, which are nobody else's business."""
+    """Name the versions of what runs this app."""
     return {"Python": platform.python_version(), "Flask": version("flask")}
 
 

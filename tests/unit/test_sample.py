@@ -145,6 +145,8 @@ def test_no_versions_in_production(client: Any, sample: ModuleType) -> None:
     software = {"uwsgi.version": b"2.0.31", "REMOTE_ADDR": "192.0.2.1"}
     page = client.get("/", environ_overrides=software).text
     assert "uWSGI behind nginx" in page
+    by_gunicorn = client.get("/", environ_overrides={"SERVER_SOFTWARE": "gunicorn/27.0.1"}).text
+    assert "<strong>gunicorn</strong>" in by_gunicorn
     for number in ("2.0.31", sample.platform.python_version(), sample.version("flask")):
         assert number not in page
     sample.app.debug = True
