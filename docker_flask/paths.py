@@ -22,6 +22,8 @@ DEBUG_MARK = "debug"
 # Files in this folder; nginx checks whether they exist. DRAINING: nginx closes the connections of
 # clients. SHARING: a stop or a reload may create DRAINING, or a worker shares pages.
 DRAINING, SHARING = "draining", "sharing"
+# A folder in this folder: large responses on their way to their clients.
+RESPONSES = "responses"
 # Debug mode's port.
 DEBUG_PORT = 5000
 # The answer to a command that succeeds.

@@ -6,6 +6,11 @@ import contextlib
 import os
 import socket
 
+# Bytes that the kernel takes for a client beyond those on their way to it. Every connection has
+# this from the listening socket: tcp_notsent_lowat in the kernel's ip-sysctl.rst. By default, it
+# would take megabytes for each client that reads slowly, all at once.
+TCP_NOTSENT_LOWAT, UNSENT = 25, 128 << 10
+
 
 def everywhere(port: int) -> list[tuple[str, int]]:
     """A port on all IPv4 and IPv6 addresses."""
@@ -57,6 +62,7 @@ def _listen(family: socket.AddressFamily, address: tuple[str, int]) -> socket.so
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind(address)

@@ -199,7 +199,7 @@ class Settings:
         kinds.whole_number(64, 1_000_000),
         None,
         "Connections of each nginx process, if its open files allow: two a request, one an idle"
-        " client; unset: 4,096 and those of the requests that may wait.",
+        " client; unset: 10,240 and those of the requests that may wait.",
     )
     nginx_worker_open_files: int = setting(
         kinds.whole_number(128, 1_000_000),

@@ -22,8 +22,18 @@ GREENLETS = 1000
 # them. For workers that skip requests of clients that have gone (threads_plugin.c), the queue may
 # hold the small requests that the CPUs handle in half a second.
 QUEUE, QUEUE_PER_CPU = 1024, 2048
-# Connections of each nginx worker without a request, or with a request that is not read yet.
-IDLE_CONNECTIONS = 4096
+# Connections of each nginx worker beyond those of requests that wait for the application.
+IDLE_CONNECTIONS = 10_240
+# So many of them, in twentieths, are for requests whose body nginx has not read, and as many for
+# responses that clients have not read: slow clients take no place of a request that waits. At most
+# SLOW of each.
+SLOW_TWENTIETHS, SLOW = 9, 4608
+# Memory (bytes) of a body in nginx (client_body_buffer_size). All together may take the container's
+# memory divided by BODY_SHARE.
+BODY_MEMORY, BODY_SHARE = 16 << 10, 4
+# Bodies from one public address: an office or a telephone network behind one address has some tens
+# of uploads at a time.
+BODIES_BY_ADDRESS = 256
 # Cached pages that nginx keeps open, and as many static files; fewer if the limit is low.
 OPEN_FILES = 256
 # Idle connections to the application that each nginx worker keeps.
@@ -41,7 +51,9 @@ class Sizing:
     nginx_connections: all connections; idle_connections: clients' connections without a request;
     kept_connections: idle connections to the application; open_files: cached pages that stay open,
     and the same number of static files.
-    admitted_requests: requests that run or wait; further requests get 503.
+    queue: requests that wait in the application's socket; admitted_requests: requests without a
+    body that run, wait, or have responses that their clients have not read; admitted_bodies:
+    requests with a body; bodies_by_address: those from one address. Further requests get 503.
     """
 
     requests_per_worker: int
@@ -52,7 +64,10 @@ class Sizing:
     idle_connections: int
     kept_connections: int
     open_files: int
+    queue: int
     admitted_requests: int
+    admitted_bodies: int
+    bodies_by_address: int
 
 
 def compute(settings: Settings, limits: Limits) -> Sizing:
@@ -68,6 +83,13 @@ def compute(settings: Settings, limits: Limits) -> Sizing:
     )
     idle = min(IDLE_CONNECTIONS, connections // 4)
     queue = QUEUE if settings.threads else max(QUEUE, int(QUEUE_PER_CPU * limits.cpus))
+    waiting = min(
+        settings.web_concurrency * per_worker + queue,
+        limits.backlog,
+        nginx_processes * (connections - idle) // 2,
+    )
+    slow = min(SLOW, (nginx_processes * connections - 2 * waiting) * SLOW_TWENTIETHS // 20)
+    bodies = max(16, min(slow, limits.memory // BODY_SHARE // BODY_MEMORY))
     return Sizing(
         requests_per_worker=per_worker,
         max_threads=_max_threads(settings, limits),
@@ -77,13 +99,11 @@ def compute(settings: Settings, limits: Limits) -> Sizing:
         idle_connections=idle,
         kept_connections=min(KEPT_CONNECTIONS, idle // 4),
         open_files=files,
-        # At most the backlog of the application's socket: requests of clients that have gone stay
-        # in the backlog.
-        admitted_requests=min(
-            settings.web_concurrency * per_worker + queue,
-            limits.backlog,
-            nginx_processes * (connections - idle) // 2,
-        ),
+        # The kernel accepts one more.
+        queue=max(1, min(queue, waiting) - 1),
+        admitted_requests=waiting + slow,
+        admitted_bodies=bodies,
+        bodies_by_address=max(16, min(BODIES_BY_ADDRESS, bodies // 4)),
     )
 
 

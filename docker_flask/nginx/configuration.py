@@ -13,12 +13,12 @@ from typing import NamedTuple
 import jinja2
 
 from docker_flask.configuration import nginx_files
-from docker_flask.configuration.kinds import SettingError
+from docker_flask.configuration.kinds import PRIVATE, SettingError
 from docker_flask.configuration.nginx_files import Part
 from docker_flask.configuration.plan import Plan
 from docker_flask.nginx.command import command, environment
 from docker_flask.nginx.errors import errors
-from docker_flask.paths import HOME
+from docker_flask.paths import HOME, RESPONSES
 from docker_flask.sendfile_headers import PUT_BACK
 from docker_flask.static_files import StaticFiles
 
@@ -113,6 +113,9 @@ def render(plan: Plan, site: Site, starting: bool = False, templates: Path | Non
         descriptors=sizing.nginx_descriptors,
         connections=sizing.nginx_connections,
         requests=sizing.admitted_requests,
+        bodies=sizing.admitted_bodies,
+        bodies_by_address=sizing.bodies_by_address,
+        private=PRIVATE,
         max_upload=settings.max_upload,
         errors=errors(settings.max_upload),
         trusted_proxies=settings.trusted_proxies,
@@ -138,6 +141,7 @@ def render(plan: Plan, site: Site, starting: bool = False, templates: Path | Non
         cache_control=_cache_control(static.max_age if static else None),
         open_static=0 if static and static.may_change() else sizing.open_files,
         files=site.sendfile_location,
+        responses=RESPONSES,
         put_back=PUT_BACK,
         headers_in_server=plan.nginx_files.has_headers_in_server,
     )

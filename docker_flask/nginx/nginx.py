@@ -30,6 +30,9 @@ TAKEOVER = 2.0
 QUIT = 2.0
 # Cached pages may take the free disk divided by this.
 CACHE_SHARE = 4
+# Large responses that wait for their clients may take the memory divided by this, so that the
+# kernel need not wait for the disk.
+RESPONSES_SHARE = 2
 # Bodies of requests may take the room of so many of the largest ones.
 LARGEST_BODIES = 40
 
@@ -45,6 +48,8 @@ class Nginx:
         self.pid = 0
         disk = os.statvfs(runtime)
         self.cache_room = disk.f_bavail * disk.f_frsize // CACHE_SHARE
+        self._disk_share = self.cache_room
+        (runtime / paths.RESPONSES).mkdir(mode=0o700, exist_ok=True)
         # Names nginx's location for files, and its header for servers that it reaches by HTTP. No
         # client can guess it, so no client can ask for the one or send the other.
         self._secret = os.urandom(16).hex()
@@ -73,6 +78,10 @@ class Nginx:
     def cache_size(self, plan: Plan) -> int:
         """Bytes of pages that nginx may keep."""
         return plan.cache_size(self.cache_room)
+
+    def responses_room(self, plan: Plan) -> int:
+        """Bytes of large responses that may wait for their clients."""
+        return min(self._disk_share, plan.limits.memory // RESPONSES_SHARE)
 
     # --- its configuration --------------------------------------------------------------------
 

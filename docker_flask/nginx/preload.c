@@ -8,12 +8,16 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 int sigaction(int number, const struct sigaction *action, struct sigaction *before)
@@ -41,14 +45,23 @@ uid_t geteuid(void)
    DOCKER_FLASK_BODIES; and a single body two thirds of that. A write beyond fails, and the client gets
    507. nginx has no setting for this. A worker of nginx has one thread. */
 enum { FILES = 65536 };
+enum { TRIM_SECONDS = 10 };
+static size_t kept;
 static off_t most, used;    /* bytes of all bodies, 0 for no limit but the disk */
 static off_t sizes[FILES];  /* by descriptor: bytes of a body and 1; 0: not a body */
 
-__attribute__((constructor)) static void read_limit(void)
+/* A large response, which a worker has written into a file in the folder `responses`
+   (docker_flask/worker/large_response.py): nginx marks the file when it opens it, and removes it when
+   it closes it. By descriptor: the path. */
+static char *responses[FILES];
+
+__attribute__((constructor)) static void read_limits(void)
 {
     const char *text = getenv("DOCKER_FLASK_BODIES");
 
     most = text ? strtoll(text, NULL, 10) : 0;
+    text = getenv("MALLOC_TRIM_THRESHOLD_");
+    kept = text ? strtoul(text, NULL, 10) : 0;
 }
 
 static int is_body(int file)
@@ -89,8 +102,12 @@ int open64(const char *path, int flags, ...)
     va_start(arguments, flags);
     file = original(path, flags, va_arg(arguments, mode_t));
     va_end(arguments);
-    if (file >= 0 && file < FILES && flags & O_EXCL && strstr(path, "/body/"))
+    if (file < 0 || file >= FILES)
+        return file;
+    if (flags & O_EXCL && strstr(path, "/body/"))
         sizes[file] = 1;
+    if (!(flags & O_CREAT) && strstr(path, "/responses/") && !fchmod(file, S_IRUSR))
+        responses[file] = strdup(path);
     return file;
 }
 
@@ -129,5 +146,43 @@ int close(int file)
         used -= sizes[file] - 1;
         sizes[file] = 0;
     }
+    if (file >= 0 && file < FILES && responses[file]) {
+        unlink(responses[file]);
+        free(responses[file]);
+        responses[file] = NULL;
+    }
     return original(file);
+}
+
+/* nginx frees the memory of its connections, but the C library keeps what others stand behind. So
+   after some seconds with events, an nginx gives the kernel back what it has freed, except for the
+   bytes that MALLOC_TRIM_THRESHOLD_ says. */
+int epoll_wait(int queue, struct epoll_event *events, int most_events, int timeout)
+{
+    static int (*original)(int, struct epoll_event *, int, int);
+    static time_t trimmed;
+    static int used_memory;
+    struct timespec now;
+    int count;
+
+    if (!original)
+        original = dlsym(RTLD_NEXT, "epoll_wait");
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    if (used_memory && now.tv_sec - trimmed >= TRIM_SECONDS) {
+        malloc_trim(kept);
+        trimmed = now.tv_sec;
+        used_memory = 0;
+    }
+    if (used_memory && (timeout < 0 || timeout > TRIM_SECONDS * 1000)) {
+        count = original(queue, events, most_events, TRIM_SECONDS * 1000);
+        if (count)
+            return count;
+        if (timeout > 0)
+            timeout -= TRIM_SECONDS * 1000;
+        malloc_trim(kept);
+        used_memory = 0;
+    }
+    count = original(queue, events, most_events, timeout);
+    used_memory |= count > 0;
+    return count;
 }

@@ -18,7 +18,7 @@ def command(plan: Plan, _options_file: Path | None, _orders: Path) -> list[str]:
         workers=plan.settings.web_concurrency,
         blocking_threads=threads,
         backpressure=threads,
-        backlog=plan.limits.backlog,
+        backlog=plan.sizing.queue,
     )
 
 

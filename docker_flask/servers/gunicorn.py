@@ -27,7 +27,7 @@ def command(plan: Plan, options_file: Path | None, _orders: Path) -> list[str]:
         threads=threads,
         worker_connections=GREENLETS if settings.worker_class == "gevent" else threads,
         preload_app=settings.preload,
-        backlog=plan.limits.backlog,
+        backlog=plan.sizing.queue,
         graceful_timeout=plan.timeouts.whole_release,
         keepalive=KEEPALIVE if plan.keeps_connections else 0,
     )

@@ -22,7 +22,7 @@ def command(plan: Plan, options_file: Path | None, orders: Path) -> list[str]:
         "load-in-workers": int(not settings.preload),
         "load-in-master": int(settings.preload),
         "socket-fd": SOCKET_FD,
-        "socket-backlog": plan.limits.backlog,
+        "socket-backlog": plan.sizing.queue,
         "io-seconds": plan.timeouts.whole_release,
         "open-files": plan.limits.descriptors,
         "orders-fifo": orders,

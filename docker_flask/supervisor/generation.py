@@ -14,6 +14,7 @@ from docker_flask.configuration import defaults
 from docker_flask.configuration.kinds import in_bytes
 from docker_flask.configuration.plan import Plan
 from docker_flask.loop import Loop
+from docker_flask.paths import RESPONSES
 from docker_flask.runtime_folder import point
 from docker_flask.servers.app_server import SOCKET_FD, AppServer
 from docker_flask.sockets import listen_unix
@@ -62,7 +63,7 @@ class Generation:
         # A FIFO: a plus adds a worker, a minus removes a worker.
         self._orders = self.path.with_suffix(".orders")
         self._load_lock = self.path.with_suffix(".lock")
-        self._listener = listen_unix(str(self.path), plan.limits.backlog)
+        self._listener = listen_unix(str(self.path), plan.sizing.queue)
         self._channel, self._workers_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._channel.setblocking(False)
         loop.watch(self._channel, self._on_message)
@@ -70,12 +71,17 @@ class Generation:
         self._cache_table = io.FileIO(os.memfd_create("docker-flask-pages"), "r+")
 
     def start(
-        self, client_header: str, sendfile_location: str, cache_size: int, load_one_by_one: bool
+        self,
+        client_header: str,
+        sendfile_location: str,
+        responses_room: int,
+        cache_size: int,
+        load_one_by_one: bool,
     ) -> None:
         """Start the server, or start it again after a crash.
 
-        client_header, sendfile_location, cache_size: of nginx. load_one_by_one: all workers load
-        one after another, because another generation needs the CPUs.
+        client_header, sendfile_location, responses_room, cache_size: of nginx. load_one_by_one: all
+        workers load one after another, because another generation needs the CPUs.
         """
         self._loading.clear()
         self._workers.clear()
@@ -101,6 +107,9 @@ class Generation:
             listener_fd=listener,
             client_header=client_header,
             sendfile_location=sendfile_location,
+            responses_folder=str(self._runtime / RESPONSES) if sendfile_location else "",
+            responses_room=responses_room,
+            simultaneous=max(self.plan.sizing.requests_per_worker, self.plan.sizing.max_threads),
             cache_folder=str(self._runtime / "cache") if cache_size else "",
             max_cached_page=cache_size // PAGE_SHARE,
             cache_table_fd=table,

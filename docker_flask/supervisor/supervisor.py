@@ -182,6 +182,7 @@ class Supervisor:
         generation.start(
             client_header=nginx.client_header(its_plan),
             sendfile_location=nginx.sendfile_location(its_plan),
+            responses_room=nginx.responses_room(its_plan),
             cache_size=nginx.cache_size(its_plan),
             load_one_by_one=another_serves,
         )

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from docker_flask.log import log
 from docker_flask.worker import request_body
 from docker_flask.worker.greenlets import unpatched
+from docker_flask.worker.large_response import LARGE, Busy, LargeResponses
 from docker_flask.worker.recycling import Recycling
 from docker_flask.worker.response import HeadersTooLarge, Response
 from docker_flask.worker.response_cache import Pages
@@ -29,13 +30,14 @@ BLOCK = 1 << 16
 # responses. A larger buffer is not faster (benchmarks/TRIED.md).
 SEND_BUFFER = 1 << 19
 _FAILED = b"Internal Server Error\n"
+_BUSY, _PLAIN = b"Too many responses wait for their clients.\n", [("Content-Type", "text/plain")]
 
 
 class Middleware:
     """Wraps an application: measures and counts its requests, and turns exceptions into a 500.
 
     sendfile_location: of nginx, empty if workers send files; by_http: the server speaks HTTP;
-    pages: what nginx caches, if anything.
+    pages: what nginx caches, if anything; large: the files of large responses, None for none.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Middleware:
         sendfile_location: str = "",
         by_http: bool = False,
         pages: Pages | None = None,
+        large: LargeResponses | None = None,
     ) -> None:
         self._application = application
         self._watchdog = watchdog
@@ -55,6 +58,7 @@ class Middleware:
         self._sendfile_location = sendfile_location
         self._by_http = by_http
         self._pages = pages
+        self._large = large
         # For threads, even if gevent has replaced them with greenlets.
         self._local = unpatched("_thread", "_local")()
 
@@ -87,6 +91,10 @@ class Middleware:
                 if not isinstance(chunk, bytes):  # uWSGI would drop the chunk, with status 200
                     raise TypeError(f"a body is made of bytes, not of {type(chunk).__name__}")
                 if not response.headers_sent:
+                    if len(chunk) >= LARGE and self._large:
+                        chunk = response.send_first(chunk, self._large, len(self._active))
+                        if not chunk:
+                            continue
                     response.send_headers()
                     if len(chunk) >= BLOCK:
                         _enlarge_send_buffer(environ)
@@ -101,6 +109,10 @@ class Middleware:
             if response and response.headers_sent:
                 # The server closes the connection in the middle of the response.
                 raise RuntimeError("the application failed within its response") from error
+            if isinstance(error, Busy):
+                start_response("503 Service Unavailable", [("Retry-After", "2"), *_PLAIN])
+                yield _BUSY
+                return
             if isinstance(error, HeadersTooLarge):
                 log(str(error))
             else:

@@ -23,6 +23,7 @@ from typing import Any
 from docker_flask import notify, process
 from docker_flask.discovery import find_app, static_folder
 from docker_flask.worker import greenlets, no_debug, response_cache, sendfile, worker_process
+from docker_flask.worker.large_response import LargeResponses
 from docker_flask.worker.middleware import Middleware
 from docker_flask.worker.recycling import Recycling
 from docker_flask.worker.threads import Threads
@@ -64,8 +65,13 @@ def load() -> Any:
     watchdog = Watchdog(options.request_timeout, options.watchdog, worker, _new_threads(options))
     recycling = Recycling(options.max_requests, options.max_worker_memory, worker)
     by_http = bool(options.client_header)
+    large = None
+    if options.responses_folder:
+        large = LargeResponses(
+            options.responses_folder, options.responses_room, options.simultaneous
+        )
     middleware = Middleware(
-        application, watchdog, recycling, options.sendfile_location, by_http, pages
+        application, watchdog, recycling, options.sendfile_location, by_http, pages, large
     )
     worker_process.let_term_end_children()
     static, words = static_folder.find(found.application, root, options)

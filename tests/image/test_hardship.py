@@ -238,7 +238,7 @@ def test_a_deleted_socket_comes_back(engine: Engine, tmp_path: Path) -> None:
     service.container.wait_until_serving()
     code, output = service.container.execute("bash", "-c", "rm /run/docker-flask/app?-*.sock")
     assert code == 0, output
-    assert service.container.get().status_code == 502, "no socket was in use"
+    assert service.container.get().status_code == 503, "no socket was in use"
     service.container.wait_until_serving(seconds=5)
 
 

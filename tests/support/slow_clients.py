@@ -4,7 +4,7 @@
 
 Kinds: `headers` and `bodies` are sent a byte at a time; of a `static` file and of a `dynamic`
 response, the client reads a little at a time. A client that is refused or closed comes back after
-a second. The clients have several addresses of the loopback network. Prints a line of JSON.
+ten seconds. The clients have several addresses of the loopback network. Prints a line of JSON.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from itertools import cycle
 
 # Of a slow client: seconds from one byte to the next, bytes that it reads then, its buffer.
 PAUSE, READ, BUFFER = 2.0, 512, 4096
-COMES_BACK = 1.0
+# All come within RAMP seconds: more at once would be a flood, and not slow.
+COMES_BACK, RAMP = 10.0, 10.0
 HEAD = "Host: shop.example\r\nUser-Agent: slow\r\n"
 START = {
     "headers": f"GET / HTTP/1.1\r\n{HEAD}X-Slow: ",
@@ -48,12 +49,12 @@ class Measured:
 class SlowClients:
     """Connections of one kind from some addresses."""
 
-    def __init__(self, kind: str, count: int, addresses: int, port: int) -> None:
+    def __init__(self, kind: str, count: int, addresses: int, port: int, ramp: float) -> None:
         self._kind, self._port = kind, port
         self._selector = selectors.DefaultSelector()
         self._sources = cycle(f"127.0.{1 + n // 250}.{1 + n % 250}" for n in range(addresses))
         self._due: list[tuple[float, socket.socket | None]] = [
-            (time.monotonic() + 2 * n / count, None) for n in range(count)
+            (time.monotonic() + ramp * n / count, None) for n in range(count)
         ]
         self.open: set[socket.socket] = set()
         self.begun = 0
@@ -144,10 +145,10 @@ def measure(
 ) -> Measured:
     """Let the good client send its requests while the slow ones are there."""
     until = time.monotonic() + seconds
-    slow = SlowClients(kind, count, addresses, port)
+    ramp = min(RAMP, seconds / 4)
+    slow = SlowClients(kind, count, addresses, port, ramp)
     thread = threading.Thread(target=slow.run, args=(until,))
     thread.start()
-    time.sleep(min(seconds / 4, 5))  # until most are connected
     result, times = Measured(), list[float]()
     while time.monotonic() < until - 0.5:
         next_one = time.monotonic() + 1 / rate

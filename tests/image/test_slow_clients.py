@@ -1,0 +1,100 @@
+"""Slow clients take nothing from a good one: no place, no worker, no memory for long."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.harness import ROOT, Container, Engine, wait_for
+from tests.support.judge.netns import command_in_netns
+from tests.support.loss import written_memory
+
+MB = 1 << 20
+APP = """
+from flask import Flask, Response
+
+app = Flask(__name__)
+
+@app.route("/", methods=["GET", "POST"])
+def hello():
+    return "hello"
+
+@app.get("/large")
+def large():
+    return Response(b"x" * 6_000_000, mimetype="application/octet-stream")
+"""
+FOUR_WORKERS = {"WEB_CONCURRENCY": "4", "THREADS": "1"}
+# More than fit into the places or the workers before nginx told the kinds apart.
+FEW = {"headers": 300, "bodies": 1200, "static": 300, "dynamic": 40}
+# Bytes of all processes that no kind of slow client may exceed (docs/reliability.md).
+MOST_MEMORY = 320 * MB
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An application with a large response and a large static file."""
+    folder = tmp_path_factory.mktemp("slow")
+    for parent in (folder, folder.parent):
+        parent.chmod(0o755)
+    (folder / "app.py").write_text(APP)
+    (folder / "static").mkdir()
+    (folder / "static/large.bin").write_bytes(bytes(6_000_000))
+    return folder
+
+
+def start(engine: Engine, folder: Path, **env: str) -> Container:
+    """A container with one CPU and 512 MB."""
+    container = engine.run(
+        app=folder, mem_limit="512m", nano_cpus=1_000_000_000, env={"ACCESS_LOG": "0", **env}
+    )
+    container.wait_until_serving()
+    return container
+
+
+@pytest.fixture(scope="module")
+def four_workers(module_engine: Engine, folder: Path) -> Container:
+    return start(module_engine, folder, **FOUR_WORKERS)
+
+
+def slow(container: Container, kind: str, clients: int, seconds: float) -> dict[str, Any]:
+    """What a good client sees meanwhile (tests/support/slow_clients.py)."""
+    words = [sys.executable, "-m", "tests.support.slow_clients", "--kind", kind]
+    words += ["--clients", str(clients), "--seconds", str(seconds)]
+    command = command_in_netns(container.pid, words)
+    result = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=seconds + 60
+    )
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    print(kind, clients, found)
+    assert found["open_clients"] > 0
+    return found
+
+
+@pytest.mark.timed
+@pytest.mark.parametrize("kind", FEW)
+def test_a_good_client_is_served(four_workers: Container, kind: str) -> None:
+    found = slow(four_workers, kind, FEW[kind], 4)
+    assert set(found["statuses"]) == {"200"}
+    assert found["p99"] < 500
+
+
+@pytest.mark.nightly
+@pytest.mark.alone
+@pytest.mark.parametrize("env", [{}, FOUR_WORKERS], ids=["defaults", "four workers"])
+@pytest.mark.parametrize("kind", FEW)
+def test_4000_slow_clients(engine: Engine, folder: Path, kind: str, env: dict[str, str]) -> None:
+    container = start(engine, folder, **env)
+    before = written_memory(container)
+    found = slow(container, kind, 4000, 25)
+    most = written_memory(container)
+    wait_for(lambda: written_memory(container) < 1.25 * before, 30, "the memory to return", 1)
+    print(f"{before // MB} MB before, {most // MB} MB with slow clients")
+    assert set(found["statuses"]) == {"200"}
+    assert found["p99"] < 500
+    assert most < MOST_MEMORY
