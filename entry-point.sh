@@ -46,7 +46,7 @@ fail() {
 # follow the command. Signals stay blocked and pending until Python has its handlers: the kernel would
 # drop a TERM for process 1 without a handler.
 become_python() {
-  exec env --block-signal=TERM --block-signal=INT --block-signal=HUP \
+  exec /usr/bin/env --block-signal=TERM --block-signal=INT --block-signal=HUP \
     "$IMAGE_FILES/leave-root" "${@:2}" /usr/bin/python3 -I -m docker_flask "$1"
 }
 
