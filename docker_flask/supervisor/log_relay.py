@@ -8,12 +8,18 @@ the reader of the container's stdout and stderr.
 from __future__ import annotations
 
 import os
+import re
 import select
 import threading
 
 _BLOCK_SIZE = 65536
 # Bytes to buffer for a slow reader of one stream, before the relay drops output.
 _MAX_BUFFER = 1 << 20
+
+# Characters of UTF-8; the control characters U+0080 to U+009F, and single bytes that terminals take
+# for these; and the begin of a character at the end of a block.
+_NOT_ASCII = re.compile(rb"\xc2[\xa0-\xbf]|[\xc3-\xf4][\x80-\xbf]{1,3}|(\xc2?[\x80-\x9f])")
+_CUT = re.compile(rb"(?:[\xc2-\xdf]|[\xe0-\xef][\x80-\xbf]?|[\xf0-\xf4][\x80-\xbf]{0,2})\Z")
 
 
 class LogRelay:
@@ -49,6 +55,18 @@ class LogRelay:
                         open_streams.discard(stream)
 
 
+def without_controls(data: bytes) -> bytes:
+    """Text with \\x9B in place of the control character U+009B.
+
+    nginx passes on what clients send, and terminals obey.
+    """
+
+    def visible(match: re.Match[bytes]) -> bytes:
+        return b"\\x%02X" % match[1][-1] if match[1] else match[0]
+
+    return _NOT_ASCII.sub(visible, data)
+
+
 class _Stream:
     """stdout or stderr: the pipe that processes write to, and the original file."""
 
@@ -62,6 +80,7 @@ class _Stream:
         self.buffer = b""
         self._number = number
         self._dropped = 0
+        self._cut = b""
 
     def detach(self) -> None:
         """Close this process's end of the pipe: point the descriptor at /dev/null."""
@@ -71,7 +90,13 @@ class _Stream:
 
     def read(self) -> bool:
         """Read from the pipe; returns False at its end."""
-        data = os.read(self.source, _BLOCK_SIZE)
+        data = self._cut + os.read(self.source, _BLOCK_SIZE)
+        is_open = len(data) > len(self._cut)
+        self._cut = b""
+        if not data.isascii():
+            if is_open and (cut := _CUT.search(data)):
+                data, self._cut = data[: cut.start()], cut[0]
+            data = without_controls(data)
         if len(self.buffer) > _MAX_BUFFER:
             self._dropped += len(data)
         else:
@@ -80,7 +105,7 @@ class _Stream:
                 data, self._dropped = f"docker-flask: {what}\n".encode() + data, 0
             self.buffer += data
             self.write()
-        return bool(data)
+        return is_open
 
     def write(self) -> None:
         """Write as much of the buffer as the reader accepts; drop it if the reader has gone."""

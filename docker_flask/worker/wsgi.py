@@ -22,7 +22,15 @@ from typing import Any
 
 from docker_flask import notify, process
 from docker_flask.discovery import find_app, static_folder
-from docker_flask.worker import greenlets, no_debug, response_cache, sendfile, worker_process
+from docker_flask.discovery.callables import is_flask
+from docker_flask.worker import (
+    greenlets,
+    no_debug,
+    response_cache,
+    sendfile,
+    static_guard,
+    worker_process,
+)
 from docker_flask.worker.large_response import LargeResponses
 from docker_flask.worker.middleware import Middleware
 from docker_flask.worker.recycling import Recycling
@@ -75,6 +83,8 @@ def load() -> Any:
     )
     worker_process.let_term_end_children()
     static, words = static_folder.find(found.application, root, options)
+    if is_flask(found.application):
+        static_guard.protect(found.application)
     lines = [*no_debug.report(found.application), *([words] if words else [])]
 
     def begin() -> None:

@@ -484,6 +484,7 @@ def test_access_log_in_json_is_json_whatever_is_asked(preloaded: Container) -> N
     assert "\ufffd" not in "".join(lines)
     agents = [entry["http_user_agent"] for entry in entries[:5]]
     assert agents == ['a"b\\c', "\x01\t\x1f \x7f", "grüße 名字 😀", "not UTF-8", "é" * 6000]
+    assert [entry["http_referer"] for entry in entries[:7]] == [*[""] * 6, "not UTF-8"]
     assert entries[7]["request_uri"] == "/text?grüße%0A%FF"
     assert {entry["status"] for entry in entries} == {200, 400, 414, 505}
 

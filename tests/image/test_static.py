@@ -95,6 +95,8 @@ MISTAKES = {
     "static/settings.toml": "secret = 1",
     "static/server.key": "PRIVATE KEY",
 }
+# Those of them that nobody gets.
+REFUSED = ("static/.env", "static/.git/config", "static/server.key")
 
 
 def write(folder: Path, files: dict[str, str]) -> Path:
@@ -209,6 +211,14 @@ def test_a_line_in_the_log(nginx: Container) -> None:
     assert '"GET /static/notes.txt?line HTTP/1.1" 200 5 ' in line
 
 
+@pytest.mark.parametrize("name", REFUSED)
+def test_neither_nginx_nor_flask_sends_secrets(
+    nginx: Container, flask: Container, name: str
+) -> None:
+    for container in (nginx, flask):
+        assert container.get(f"/{name}").status_code == 404
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
@@ -233,7 +243,7 @@ def test_a_line_in_the_log(nginx: Container) -> None:
         ("OPTIONS", "/static/style.css", 200),
         ("POST", "/static/none.css", 405),
         ("POST", "/", 200),
-        *(("GET", f"/{name}", 200) for name in MISTAKES),
+        *(("GET", f"/{name}", 200) for name in MISTAKES if name not in REFUSED),
         ("GET", "/static/archive.tar.gz", 200),
     ],
 )

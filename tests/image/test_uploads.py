@@ -14,13 +14,17 @@ from tests.support.harness import NO_TLS, Container, Engine
 MB = 1 << 20
 APP = """
 from os import statvfs
-from flask import Flask, Response, abort, request, stream_with_context
+from flask import Flask, Response, abort, request, stream_with_context, url_for
 
 app = Flask(__name__)
 
 @app.get("/")
 def hello():
     return "hello"
+
+@app.get("/url")
+def url():
+    return url_for("hello", _external=True)
 
 @app.get("/missing")
 def missing():
@@ -158,3 +162,25 @@ def test_an_error_page_of_the_users(container: Container) -> None:
 def test_an_error_of_the_application_is_its_own(container: Container) -> None:
     assert "docker" not in container.get("/missing").text
     assert container.get("/.docker-flask/error.html").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("request_line", "host", "status", "text"),
+    [
+        ("GET http://evil/url HTTP/1.1", "good", 400, "can not understand"),
+        ("GET http://evil/url HTTP/1.0", "", 400, "can not understand"),
+        ("GET http://Good:80/url HTTP/1.1", "good", 200, "http://good/"),
+        ("GET http://good/url HTTP/1.1", "good:8080", 200, "http://good:8080/"),
+        ("GET /url HTTP/1.1", "good.:81", 200, "http://good.:81/"),
+        ("GET /url HTTP/1.0", "", 200, "http://localhost/"),
+    ],
+)
+def test_a_request_has_one_host(
+    container: Container, request_line: str, host: str, status: int, text: str
+) -> None:
+    line = f"Host: {host}\r\n" if host else ""
+    with socket.create_connection(("127.0.0.1", container.port()), timeout=20) as client:
+        client.sendall(f"{request_line}\r\n{line}Connection: close\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: receive(client), b"")).decode()
+    assert f" {status} " in answer.splitlines()[0]
+    assert text in answer

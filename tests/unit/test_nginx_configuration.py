@@ -236,7 +236,7 @@ def test_the_application_gets_the_address_of_the_real_peer() -> None:
 
 def test_an_http_server_gets_the_same_information() -> None:
     lines = directives(render(client_header="X-secret"))
-    said = "$realip_remote_addr $realip_remote_port $scheme $server_addr $server_port $request_uri"
+    said = "$realip_remote_addr $realip_remote_port $scheme localhost $server_port $request_uri"
     assert f'proxy_set_header X-secret "{said}";' in lines
     assert lines.count("rewrite ^ $uri break; proxy_pass http://application;") == 2
     assert [line for line in lines if re.match("uwsgi_(?!temp_path)", line)] == []
@@ -310,7 +310,7 @@ def test_an_error_page_of_the_users_comes_first() -> None:
 def test_while_serving_requests_go_to_the_application() -> None:
     lines = directives(render())
     at = lines.index("location / {")
-    assert "uwsgi_pass application;" in lines[at : at + 9]
+    assert "uwsgi_pass application;" in lines[at : at + 12]
     assert "return 503;" not in lines[at : lines.index("location @draining {")]
 
 

@@ -1,0 +1,43 @@
+"""Static files that Flask sends: no hidden file, no key, and nothing that a link leads out to."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import sys
+from typing import Any
+
+from docker_flask.log import log
+
+# As in nginx/parts/static_files.conf.
+REFUSED = re.compile(r"(^|/)\.(?!well-known/)|\.(env|key|pem|p12|pfx)$", re.IGNORECASE)
+_RULE = re.compile(r".*/<path:filename>")
+
+
+def protect(flask: Any) -> None:
+    """Put the check around Flask's own views for static files, those of blueprints included."""
+    places = {"static": flask, **{f"{name}.static": it for name, it in flask.blueprints.items()}}
+    for endpoint, place in places.items():
+        view = flask.view_functions.get(endpoint)
+        if view and place.has_static_folder:
+            flask.view_functions[endpoint] = _checked(view, place)
+
+
+def _checked(view: Any, place: Any) -> Any:
+    logged = set[str]()
+
+    @functools.wraps(view)
+    def checked(*args: Any, **values: Any) -> Any:
+        name = str(values.get("filename", ""))
+        folder = os.path.realpath(place.static_folder)
+        real = os.path.realpath(os.path.join(folder, name))
+        leaves = os.path.commonpath([folder, real]) != folder and ".." not in name
+        if leaves and folder not in logged:
+            logged.add(folder)
+            log(f"{name!r} in the static files leads out of {folder}; such links are refused")
+        if leaves or REFUSED.search(name):
+            raise sys.modules["werkzeug.exceptions"].NotFound
+        return view(*args, **values)
+
+    return checked
