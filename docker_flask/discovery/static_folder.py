@@ -10,7 +10,7 @@ from typing import Any
 
 from docker_flask.discovery import loaded_modules
 from docker_flask.discovery.callables import is_flask
-from docker_flask.static_files import DEFAULT_URL, URL, StaticFiles
+from docker_flask.static_files import DEFAULT_URL, MAX_LOOKS, URL, StaticFiles
 from docker_flask.worker_options import WorkerOptions
 
 _RULE_END = "/<path:filename>"
@@ -42,6 +42,8 @@ def find(application: Any, root: Path, options: WorkerOptions) -> tuple[StaticFi
             max_age if max_age is not None else (flask and _max_age(flask)),
         )
         _refuse_source(files.folder, root)
+        if not folder:  # whoever sets STATIC_PATH has chosen the folder with its links
+            _refuse_links(files.folder)
         words = _words(files, flask)
     except Exception as error:  # also an error of the application's own code
         files, words = None, f"static files are left to the application: {error}"
@@ -118,6 +120,23 @@ def _refuse_source(folder: str, root: Path) -> None:
     for place in {str(root), os.getcwd(), *_folders_of_modules()}:
         if os.path.join(os.path.realpath(place), "").startswith(real):
             raise LeftToTheApplication(f"{folder} contains source code, too")
+
+
+def _refuse_links(folder: str) -> None:
+    """Raise LeftToTheApplication if a link leads out of the folder: nginx would follow the link.
+
+    The application refuses such links (worker/static_guard.py).
+    """
+    real, looks = os.path.realpath(folder), 0
+    for place, folders, files in os.walk(folder):
+        looks += 1 + len(folders) + len(files)
+        if looks > MAX_LOOKS:
+            return
+        for path in (os.path.join(place, name) for name in (*folders, *files)):
+            if os.path.islink(path):
+                target = os.path.realpath(path)
+                if os.path.commonpath([real, target]) != real:
+                    raise LeftToTheApplication(f"the link {path} leads out to {target}")
 
 
 def _folders_of_modules() -> Iterable[str]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import Flask
 
+from docker_flask.discovery import static_folder
 from docker_flask.static_files import StaticFiles
+from docker_flask.worker_options import WorkerOptions
 from tests.support.harness import run_python
 
 # Prints what is found, and what the log says of it.
@@ -274,3 +278,20 @@ def test_the_log_stays_a_log(tmp_path: Path) -> None:
 def test_nothing_odd_can_be_said_of_them(values: tuple[Any, ...]) -> None:
     with pytest.raises(ValueError, match="for static files"):
         StaticFiles(*values)
+
+
+@pytest.mark.parametrize(
+    ("target", "left"), [("style.css", False), ("../secret.txt", True), ("..", True)]
+)
+def test_a_link_that_leads_out(tmp_path: Path, target: str, left: bool) -> None:
+    folder = tmp_path / "static"
+    (folder / "below").mkdir(parents=True)
+    (folder / "style.css").write_text("")
+    (tmp_path / "secret.txt").write_text("")
+    (folder / "below/link").symlink_to(os.path.join("..", target))
+    app = Flask("shop", static_folder=str(folder))
+    chosen, _ = static_folder.find(app, tmp_path / "root", WorkerOptions(static_path=str(folder)))
+    assert chosen
+    found, words = static_folder.find(app, tmp_path / "root", WorkerOptions())
+    assert (found is None) == left
+    assert ("leads out to" in words) == left

@@ -1,0 +1,112 @@
+"""No spelling of a path leads out of the folders whose files nginx and the application send."""
+
+from __future__ import annotations
+
+import socket
+from itertools import islice, product
+
+import pytest
+
+from tests.support.harness import Container, Engine
+
+OUTSIDE = "SECRET-OUTSIDE"
+APP = f"""
+from flask import Flask, send_from_directory
+from werkzeug.utils import secure_filename
+
+app = Flask(__name__)  # {OUTSIDE}
+
+@app.get("/")
+def hello():
+    return "hello"
+
+@app.get("/files/<path:name>")
+def files(name):
+    return send_from_directory("files", name)
+"""
+# How a path begins, what is meant to lead up, how often, and to what.
+BEGINS = ("/static", "/static/", "/static/below/", "/files/", "/files/below", "//static/", "/")
+STEPS = (
+    *("out/", "below/out/", "out/static/below/../../"),
+    *("../", "..%2f", "%2e%2e/", "%2e%2e%2f", ".%2e/", "%2e./", "..%5c", "..\\", "....//", "..;/"),
+    *("%252e%252e%252f", "%c0%ae%c0%ae/", "%uff0e%uff0e/", "..%00/", "./../", "/../", "..//"),
+    *("%2e%2e%5c", "..%255c", "..%c1%9c", "%EF%BC%8E%EF%BC%8E/", "x/../../", "..%09/", "..%20/"),
+)
+TARGETS = (
+    *("app.py", "secret.txt", "secret.txt%00.css", "secret.txt%20", "secret.txt/", "SECRET.TXT"),
+    *("etc/passwd", "%65tc/passwd", "proc/self/environ", "opt/docker-flask/app.ini", "dev/stdin"),
+    *("run/docker-flask/nginx.conf", "run/docker-flask/control.sock"),
+)
+INSIDE_OTHERS = ("root:x:", "daemon off", "PYTHONUNBUFFERED", "[uwsgi]", OUTSIDE)
+
+
+@pytest.fixture(scope="module")
+def container(module_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Container:
+    folder = tmp_path_factory.mktemp("ways")
+    for parent in (folder, folder.parent):
+        parent.chmod(0o755)
+    (folder / "app.py").write_text(APP)
+    (folder / "secret.txt").write_text(OUTSIDE)
+    for name in ("static/below", "files/below"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "inside.txt").write_text("inside")
+    (folder / "static/out").symlink_to("..", target_is_directory=True)
+    (folder / "static/below/out").symlink_to("../..", target_is_directory=True)
+    container = module_engine.run(app=folder)
+    container.wait_until_serving()
+    return container
+
+
+def paths() -> list[str]:
+    """Every combination of these."""
+    return [
+        f"{begin}{step * count}{target}"
+        for begin, step, count, target in product(BEGINS, STEPS, (1, 2, 3, 5, 9), TARGETS)
+    ]
+
+
+@pytest.mark.parametrize("count", [250, pytest.param(20_000, marks=pytest.mark.nightly)])
+def test_no_path_leads_out(container: Container, count: int) -> None:
+    every = paths()
+    assert len(every) > 10_000
+    port, client, answered = container.port(), None, 0
+    for path in islice(every, 0, None, max(1, len(every) // count)):
+        answer, client = ask(client, port, path)
+        answered += answer.startswith(b"HTTP/1.1 ")
+        for words in INSIDE_OTHERS:
+            assert words.encode() not in answer, path
+    assert answered >= min(count, len(every)) * 0.99
+    answer, client = ask(client, port, "/static/below/inside.txt")
+    assert answer.endswith(b"inside")
+    if client:
+        client.close()
+    print(f"{answered} paths")
+
+
+def ask(client: socket.socket | None, port: int, path: str) -> tuple[bytes, socket.socket | None]:
+    """The response to a path, and the connection if it stays open."""
+    client = client or socket.create_connection(("127.0.0.1", port), timeout=10)
+    client.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        block = client.recv(65536)
+        if not block:
+            client.close()
+            return answer, None
+        answer += block
+    head, _, body = answer.partition(b"\r\n\r\n")
+    length = next(
+        (int(n) for k, n in pairs(head) if k.lower() == b"content-length"), len(body) or 1 << 30
+    )
+    while len(body) < length and (block := client.recv(65536)):
+        body += block
+    if len(body) < length or b"connection: close" in head.lower():
+        client.close()
+        return head + body, None
+    return head + body, client
+
+
+def pairs(head: bytes) -> list[tuple[bytes, bytes]]:
+    """The headers of a response."""
+    split = [line.partition(b": ") for line in head.split(b"\r\n")[1:]]
+    return [(name, value) for name, _, value in split]
