@@ -83,7 +83,7 @@ PAIRS = [
 
 
 @in_time
-@pytest.mark.timed
+@pytest.mark.alone
 @pytest.mark.parametrize(
     "names",
     [
@@ -99,7 +99,7 @@ def test_flags(engine: Engine, names: tuple[str, ...]) -> None:
 
 
 @in_time
-@pytest.mark.timed
+@pytest.mark.alone
 @pytest.mark.parametrize(
     "kind",
     [
@@ -118,7 +118,7 @@ def test_unusual_users_and_folders(engine: Engine, kind: str) -> None:
 
 @in_time
 @pytest.mark.nightly
-@pytest.mark.timed
+@pytest.mark.alone
 @pytest.mark.parametrize("name", CAPABILITIES)
 def test_each_capability(engine: Engine, name: str) -> None:
     """Only those without which root can't be left are needed."""
