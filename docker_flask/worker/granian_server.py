@@ -52,37 +52,49 @@ def application() -> Callable[..., Any]:
     """The application, as every server of the image loads it, with an early first chunk.
 
     Granian reads status and headers when the call returns, so the first chunk has to exist then.
+    Its `start_response` returns no `write`: what an application writes becomes a part of a chunk.
     """
     from docker_flask.worker.wsgi import application as middleware
 
     def with_first_chunk(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        chunks = middleware(environ, start_response)
+        written: list[bytes] = []
+
+        def start(*arguments: Any) -> Callable[[bytes], None]:
+            start_response(*arguments)
+            return written.append
+
+        chunks = Chunks(middleware(environ, start), written)
         first = next(chunks, b"")
         length = next((v for k, v in start_response.headers if k.lower() == "content-length"), "")
         if length == str(len(first)) or environ["REQUEST_METHOD"] == "HEAD":
             for _ in chunks:  # run the middleware to its end
                 pass
             return [first]
-        return Chunks(first, chunks)
+        written.append(first)
+        return chunks
 
     return with_first_chunk
 
 
 class Chunks:
-    """An iterator whose first item was taken already."""
+    """An iterator that puts what was written before the next chunk of another iterator."""
 
-    def __init__(self, first: bytes, chunks: Iterator[bytes]) -> None:
-        self._first: bytes | None = first
-        self._chunks = chunks
+    def __init__(self, chunks: Iterator[bytes], written: list[bytes]) -> None:
+        self._chunks, self._written = chunks, written
 
     def __iter__(self) -> Chunks:
         return self
 
     def __next__(self) -> bytes:
-        if self._first is None:
-            return next(self._chunks)
-        first, self._first = self._first, None
-        return first
+        if not self._written:
+            chunk = next(self._chunks, None)
+            if chunk is not None:
+                self._written.append(chunk)
+            elif not self._written:
+                raise StopIteration
+        data = b"".join(self._written)
+        self._written.clear()
+        return data
 
     def close(self) -> None:
         """End the application's iterator, because the client has left."""

@@ -89,6 +89,8 @@ def test_malformed_answers(target: Target) -> None:
         leaked = any(text in first.body for text in (REASON.encode(), b"Traceback", b"root:"))
         if injected or leaked:
             wrong.append(f"{name}: {first}")
+        if name.startswith("written") and first.body != b"written text":
+            wrong.append(f"{name}: {first}")
         if others and (len(others) > 1 or token.encode() not in others[0].body):
             wrong.append(f"{name}: the next answer is {others}")
         if not others and first.complete and not first.status >= 500:

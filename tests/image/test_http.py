@@ -277,8 +277,6 @@ def test_response_headers_of_any_size_are_sent_or_named(production: Service) -> 
 
 @pytest.mark.parametrize("path", ["/started-within", "/pushed"])
 def test_large_response_headers_of_plain_wsgi(production: Service, path: str) -> None:
-    if CHOSEN.name == "Granian" and path == "/pushed":
-        CHOSEN.skip("it has no function to push with")
     small, large = (production.exchange(message(path, f"X-Size: {n}")) for n in (60_000, 70_000))
     assert (status(small), body(small)[-9:].count(b"ok")) == (200, 1)
     assert status(large) == 500

@@ -127,6 +127,8 @@ ANSWERS = {
         )
     },
     "no start": (),
+    "written": ("200 OK", [TYPE], "text", "200 OK"),
+    "written, with a length": ("200 OK", [TYPE, ("Content-Length", "12")], "text", "200 OK"),
     "starts twice": ("200 OK", [TYPE], [b"text"], "404 Not Found"),
 }
 NAMES = sorted(ANSWERS)
@@ -139,7 +141,10 @@ def answer(name, start_response):
     status, headers, body, *more = ANSWERS[name]
     start_response(status, headers)
     for other in more:
-        start_response(other, headers)
+        write = start_response(other, headers)
+        if isinstance(body, str):
+            write(b"written ")
+            body = [body.encode()]
     return body() if callable(body) else body
 
 
