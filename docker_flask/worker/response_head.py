@@ -56,8 +56,8 @@ def _check_each(status: str, pairs: Headers) -> None:
     for name, value in pairs:
         if not (_NAME.fullmatch(name) and _VALUE.fullmatch(value)):
             raise ValueError(
-                f"header {(name, value)!r}: a name has no spaces, "
-                "and control characters are not allowed"
+                f"header {(name, value)!r}: a header has only characters of Latin-1, "
+                "no control characters, and no spaces in its name"
             )
         if len(_names) < _MAX_NAMES:
             _names.add(name)

@@ -751,7 +751,7 @@ def test_reload_takes_a_changed_uwsgi_ini(engine: Engine, app: Path) -> None:
 
 
 def test_an_address_of_the_options_is_not_in_the_way_of_a_reload(engine: Engine, app: Path) -> None:
-    write(app, {"uwsgi.ini": f"{INI}stats = 127.0.0.1:9191\n"})
+    write(app, {"uwsgi.ini": f"{INI}stats = /tmp/stats.sock\n"})
     container = engine.run(app=app)
     container.wait_until_serving()
     assert container.execute("docker-flask", "reload") == (0, "docker-flask: reload: ok\n")
