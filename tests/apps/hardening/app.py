@@ -15,8 +15,9 @@ elif left == "DebuggedApplication":
     app.wsgi_app = DebuggedApplication(app.wsgi_app, evalex=True)
 
 
-@app.get("/")
+@app.route("/", methods=["GET", "POST"])
 def hello():
+    request.get_data()
     return "hello"
 
 
