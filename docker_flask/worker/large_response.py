@@ -11,9 +11,11 @@ folder shows which responses their clients have not read yet.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import ipaddress
 import os
 import secrets
+import threading
 import time
 
 from docker_flask.worker.wsgi_types import Environ
@@ -27,6 +29,9 @@ UNOPENED, UNCLOSED = 2, 3600
 ADDRESS_SHARE = 4
 # A worker may send responses itself with its threads divided by this.
 BUSY_SHARE = 16
+# Seconds after which a worker gives the kernel back the memory of large responses, which the C
+# library keeps.
+TRIM_AFTER = 5.0
 # The name of a file has the address of the client in front of this.
 SEPARATOR = "-"
 
@@ -42,12 +47,18 @@ class LargeResponses:
         self._folder = folder
         self._room = room
         self._simultaneous = simultaneous
+        self._will_trim = False
 
     def write(self, environ: Environ, data: bytes, active: int) -> str | None:
         """The path of a file with the data; None if the worker is to send the data itself.
 
         active: requests that the worker runs. Raises Busy if others need the worker more.
         """
+        if not self._will_trim:
+            self._will_trim = True
+            timer = threading.Timer(TRIM_AFTER, self._trim)
+            timer.daemon = True
+            timer.start()
         size, address = len(data), environ.get("REMOTE_ADDR", "")
         if size > self._room // 2:
             return None
@@ -58,6 +69,10 @@ class LargeResponses:
         if too_many and active > self._simultaneous // BUSY_SHARE:
             raise Busy
         return None if too_many else self._write(address, data)
+
+    def _trim(self) -> None:
+        self._will_trim = False
+        ctypes.CDLL(None).malloc_trim(0)
 
     def _sizes(self, address: str) -> tuple[int, int]:
         """The bytes of all files, and of those for one address."""
