@@ -252,7 +252,7 @@ def test_a_full_disk_cuts_no_answer(engine: Engine, tmp_path: Path) -> None:
     assert small.status_code == 200
     large = httpx.post(url, content=b"x" * 8_000_000, timeout=20)
     assert large.status_code == 507
-    assert "Disk quota exceeded" in service.container.logs()
+    service.container.wait_for_log("Disk quota exceeded")
     download = service.container.get("/bytes?n=20000000", timeout=30)
     assert download.status_code == 200
     assert len(download.content) > 20_000_000
