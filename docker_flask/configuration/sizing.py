@@ -99,8 +99,9 @@ def compute(settings: Settings, limits: Limits) -> Sizing:
         idle_connections=idle,
         kept_connections=min(KEPT_CONNECTIONS, idle // 4),
         open_files=files,
-        # The kernel accepts one more.
-        queue=max(1, min(queue, waiting) - 1),
+        # The kernel accepts one more. Greenlets take requests out of the socket only while they
+        # have the CPU, so all requests must fit into it.
+        queue=max(1, (waiting if per_worker == GREENLETS else min(queue, waiting)) - 1),
         admitted_requests=waiting + slow,
         admitted_bodies=bodies,
         bodies_by_address=max(16, min(BODIES_BY_ADDRESS, bodies // 4)),
