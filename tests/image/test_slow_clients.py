@@ -76,7 +76,7 @@ def slow(container: Container, kind: str, clients: int, seconds: float) -> dict[
     return found
 
 
-@pytest.mark.timed
+@pytest.mark.alone
 @pytest.mark.parametrize("kind", FEW)
 def test_a_good_client_is_served(four_workers: Container, kind: str) -> None:
     found = slow(four_workers, kind, FEW[kind], 4)
