@@ -33,7 +33,7 @@ debug: image ## start development mode on app/, in this terminal
 down: ## stop production; uploads stay in the volume NAME-data
 	@$(DOCKER) stop $(NAME) >/dev/null && $(DOCKER) rm $(NAME) >/dev/null && echo 'docker-flask: stopped'
 
-test: ## run all tests with the default server, from a bare machine; 10 minutes
+test: ## run the tests with the default server, from a bare machine; 10 minutes
 	@tools/test whole $(IMAGE) $(TESTS)
 
 test-quick: ## run the unit tests, and a short test of both modes; 90 seconds
