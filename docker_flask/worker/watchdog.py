@@ -104,7 +104,9 @@ class Watchdog:
             requests = list(self.silent_since.items())
             if jump > 2 * TICK or jump < -TICK:
                 for thread, since in requests:
-                    self.silent_since[thread] = since + (jump if since > 0 else -jump)
+                    # Not in addition: a request that began after the jump has a small age.
+                    if not -TICK <= now - abs(since) <= pause + TICK:
+                        self.silent_since[thread] = since + (jump if since > 0 else -jump)
                 continue
             if threads:
                 threads.look(len(self.active))
