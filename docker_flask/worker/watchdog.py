@@ -103,10 +103,7 @@ class Watchdog:
             last = now
             requests = list(self.silent_since.items())
             if jump > 2 * TICK or jump < -TICK:
-                for thread, since in requests:
-                    # Not in addition: a request that began after the jump has a small age.
-                    if not -TICK <= now - abs(since) <= pause + TICK:
-                        self.silent_since[thread] = since + (jump if since > 0 else -jump)
+                self._add(jump, now, pause, requests)
                 continue
             if threads:
                 threads.look(len(self.active))
@@ -127,6 +124,15 @@ class Watchdog:
         came = bool(self.active) or self._alarm.acquire(timeout=seconds)
         self.asleep = False
         return came
+
+    def _add(
+        self, jump: float, now: float, pause: float, requests: list[tuple[int, float]]
+    ) -> None:
+        """Give a jump of the clock to the requests that began before it."""
+        for thread, since in requests:
+            # A request that began after the jump has a small age by the new clock.
+            if not -TICK <= now - abs(since) <= pause + TICK:
+                self.silent_since[thread] = since + (jump if since > 0 else -jump)
 
     def _end_if_overdue(self, now: float, requests: list[tuple[int, float]]) -> None:
         latest = now - self._limit

@@ -59,7 +59,7 @@ def test_load_beyond_capacity(engine: Engine, tmp_path: Path) -> None:
     assert over.counts["ok"] + over.counts["503_retry_after"] == sum(over.counts.values())
     assert healthy(after)
     # To refuse a request is not for free: 0.84 to 0.97 were measured.
-    assert share >= 0.75
+    assert share >= 0.8
 
 
 class Window:

@@ -68,7 +68,7 @@ def test_first_start_only(engine: Engine, folder: Path) -> None:
     begun = time.monotonic()
     container.docker.restart()
     assert container.wait_until_serving().text == INSTALLED
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 5
     assert container.logs().count("docker-flask: pip install") == installs
     # As every other start, it is no root that serves.
     table = container.docker.top(ps_args="axno pid,uid")

@@ -64,6 +64,16 @@ def test_when_a_worker_is_ended(
     assert seconds_until_the_end(worker, requests) == seconds
 
 
+@pytest.mark.parametrize("jump", [600.0, -600.0])
+def test_a_jump_of_the_clock_is_given_to_requests_before_it_only(
+    worker: WorkerProcess, jump: float
+) -> None:
+    watchdog, now = Watchdog(TIMEOUT, LIMIT, worker), NOW + jump
+    before, sending, after = NOW - 3, -(NOW - 3), now - 0.1
+    watchdog._add(jump, now, TICK, list(enumerate([before, sending, after])))
+    assert watchdog.silent_since == {0: now - 3, 1: -(now - 3)}, "the third keeps what it has"
+
+
 def test_the_log_names_the_setting(
     worker: WorkerProcess, capfd: pytest.CaptureFixture[str]
 ) -> None:
