@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from tests.browser import chromium
 from tests.browser.visit import Site, Watch
 from tests.support.harness import DEBUG, DEBUG_PORT, PRODUCTION_PORT, Engine
+from tests.support.marks import at_night
 
 REPORT = pytest.StashKey[pytest.TestReport]()
 
@@ -34,7 +35,7 @@ def editable(engine: Engine, sample_app: Path) -> Site:
     return Site(container, "development", DEBUG_PORT, sample_app)
 
 
-@pytest.fixture(params=["production", "debug"])
+@pytest.fixture(params=["production", *at_night("debug")])
 def site(request: pytest.FixtureRequest) -> Site:
     """The sample application, in each mode."""
     site: Site = request.getfixturevalue(request.param)

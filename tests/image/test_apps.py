@@ -313,13 +313,9 @@ def ask(client: httpx.Client, expected: Answer) -> Answer:
 @pytest.mark.parametrize(
     ("app", "mode"),
     [
-        *((app, "production") for app in EXPECTED),
-        *((app, "debug") for app in BY_DAY),
-        *(
-            pytest.param(app, "debug", marks=pytest.mark.nightly)
-            for app in EXPECTED
-            if app not in BY_DAY
-        ),
+        pytest.param(app, mode, marks=[] if app in BY_DAY else [pytest.mark.nightly])
+        for app in EXPECTED
+        for mode in MODES
     ],
 )
 def test_app_answers(engine: Engine, app: str, mode: str) -> None:

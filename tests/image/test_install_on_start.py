@@ -76,6 +76,7 @@ def test_first_start_only(engine: Engine, folder: Path) -> None:
 
 
 @pytest.mark.timeout(2 * INSTALL_SECONDS)
+@pytest.mark.nightly
 def test_in_debug_mode(engine: Engine, folder: Path) -> None:
     (folder / "requirements_os.txt").unlink()
     container = engine.run(["-d", "debug"], **options(folder, "ON"))

@@ -16,7 +16,6 @@ from tests.support.marks import at_night
 from tests.support.servers import CHOSEN, SERVERS, Server
 
 NEW = {"mode": "new", "rate": 1500}
-DIFFERENT = ["gunicorn-gevent", pytest.param("granian", marks=pytest.mark.nightly)]
 KEPT = {"mode": "keepalive", "connections": 50}
 FAST = {"mode": "new", "rate": 4000}
 MOST_TURNED_AWAY = 16  # clients that a stop may answer with 503; it refuses all others
@@ -25,12 +24,16 @@ SETTLE = 1.5  # s of steady load before and after what is done
 
 # `make test-all` tries all of it with each application server, chosen by SERVER. Without SERVER,
 # some of it is tried with the most different ones, too.
+NAME = next(name for name in SERVERS if SERVERS[name] is CHOSEN)
+IS_DEFAULT = CHOSEN is SERVERS["uwsgi"]
 every_server = pytest.mark.parametrize(
     "server",
-    [
-        next(name for name in SERVERS if SERVERS[name] is CHOSEN),
-        *(DIFFERENT if CHOSEN is SERVERS["uwsgi"] else []),
-    ],
+    [NAME, *(["gunicorn-gevent", *at_night("granian")] if IS_DEFAULT else [])],
+    indirect=True,
+)
+every_server_at_night = pytest.mark.parametrize(
+    "server",
+    [NAME, *at_night(*(["gunicorn-gevent", "granian"] if IS_DEFAULT else []))],
     indirect=True,
 )
 
@@ -109,7 +112,7 @@ def test_stop_waits_for_a_request_of_six_seconds(service: Service) -> None:
 
 
 @pytest.mark.timed
-@pytest.mark.parametrize("path", ["/hang", "/sse"])
+@pytest.mark.parametrize("path", ["/hang", *at_night("/sse")])
 def test_stop_cuts_what_would_never_end(service: Service, path: str) -> None:
     with service.load(path, connections=2, requests=2):
         time.sleep(0.5)
@@ -287,7 +290,7 @@ def test_stop_wins_over_reload(service: Service) -> None:
 
 
 @pytest.mark.timed
-@every_server
+@every_server_at_night
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_killed_worker(service: Service, method: str) -> None:
     body: dict[str, Any] = {"body_bytes": 100} if method == "POST" else {}
@@ -318,7 +321,7 @@ def test_killed_worker(service: Service, method: str) -> None:
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("title", ["app master", "nginx master", "nginx worker"])
+@pytest.mark.parametrize("title", ["app master", "nginx worker", *at_night("nginx master")])
 def test_killed_server(service: Service, title: str) -> None:
     name = {"app master": service.server.name, "nginx worker": "worker process"}.get(title, "nginx")
     with service.load(mode="new", rate=500) as running:
@@ -368,7 +371,7 @@ def test_a_server_that_cannot_come_back_ends_the_container(service: Service) -> 
     assert "nothing_of_that_name" in service.container.logs().splitlines()[-1]
 
 
-@pytest.mark.parametrize("title", ["app worker", "app master", "nginx master"])
+@pytest.mark.parametrize("title", ["app worker", *at_night("app master", "nginx master")])
 def test_a_stopped_process_is_replaced(service: Service, title: str) -> None:
     victim = service.processes(title)[0]
     service.signal("STOP", victim)
@@ -399,7 +402,7 @@ def test_a_view_that_ends_its_worker(service: Service) -> None:
 
 
 @pytest.mark.timed
-@pytest.mark.parametrize("path", ["/loop", "/gilloop", "/hang"])
+@pytest.mark.parametrize("path", ["/hang", *at_night("/loop", "/gilloop")])
 @pytest.mark.parametrize("threads", [1, *at_night(4)])
 def test_a_view_that_never_answers(
     engine: Engine, tmp_path: Path, server: Server, path: str, threads: int

@@ -219,6 +219,7 @@ def test_nginx_settings(shop: Container) -> None:
     assert "open files" not in shop.logs()
 
 
+@pytest.mark.nightly
 def test_fewest_workers_first_and_more_as_they_are_needed(shop: Container) -> None:
     assert len(processes(shop, "uWSGI worker")) == 2
     url = shop.url("/sleep/6.0", inside=8080)
@@ -298,11 +299,9 @@ CMD ["/start.sh"]
 @pytest.mark.parametrize(
     "options",
     [
-        {},
         {"user": "12345"},
-        {"read_only": True, "tmpfs": {"/tmp": ""}},
+        *at_night({}, {"read_only": True, "tmpfs": {"/tmp": ""}}),
     ],
-    ids=["as it is", "any user", "read-only"],
 )
 def test_whole_nginx_conf(engine: Engine, derive: Derive, options: dict[str, Any]) -> None:
     tag = derive(WHOLE)
@@ -616,6 +615,7 @@ def test_reload_takes_changed_snippets(engine: Engine, app: Path, snippets: Path
     assert container.stop()[0] == 0
 
 
+@pytest.mark.nightly
 def test_requests_may_take_as_long_as_a_snippet_says(
     engine: Engine, app: Path, tmp_path: Path
 ) -> None:
@@ -757,7 +757,8 @@ def test_an_address_of_the_options_is_not_in_the_way_of_a_reload(engine: Engine,
     assert container.execute("docker-flask", "reload") == (0, "docker-flask: reload: ok\n")
 
 
-@pytest.mark.parametrize("preload", ["0", *at_night("1")])
+@pytest.mark.nightly
+@pytest.mark.parametrize("preload", ["0", "1"])
 def test_an_option_by_which_uwsgi_reloads_itself(engine: Engine, app: Path, preload: str) -> None:
     """It then closes descriptors that it knows nothing of, such as the supervisor's."""
     write(app, {"uwsgi.ini": f"{INI}touch-reload = /app/again\n", "again": ""})

@@ -120,6 +120,7 @@ def test_nginx_that_crashed_after_a_broken_edit_starts(
     assert "/etc/nginx/server.d/mine.conf:1" in words
 
 
+@pytest.mark.nightly
 def test_gunicorn_that_crashed_starts_with_the_options_that_it_had(
     engine: Engine, app: Path
 ) -> None:
@@ -187,6 +188,7 @@ def test_a_death_is_answered_while_a_reload_loads(engine: Engine, app: Path) -> 
     assert log.count("serving app:app") == 1, "the reload had ended, which shows nothing"
 
 
+@pytest.mark.nightly
 def test_workers_are_added_while_a_reload_loads(engine: Engine, app: Path) -> None:
     env = {"UWSGI_CHEAPER": "2", "THREADS": "1"}
     container = engine.run(app=app, env=env)

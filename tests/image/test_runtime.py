@@ -31,6 +31,7 @@ from tests.support.harness import (
     wait_for,
 )
 from tests.support.loss import Service, written_memory
+from tests.support.marks import at_night
 
 APP = APPS / "runtime"
 WORKERS, THREADS = 3, 3
@@ -151,6 +152,7 @@ def test_preloaded_workers_share_them_and_the_log_says_so(preloaded: Container) 
     assert "its workers share the connections opened at import" in line
 
 
+@pytest.mark.nightly
 def test_preloaded_workers_share_memory(container: Container, preloaded: Container) -> None:
     used = []
     for each in (container, preloaded):
@@ -226,6 +228,7 @@ def test_preloaded_broken_code_is_not_put_into_service(
 
 
 @pytest.mark.timed
+@pytest.mark.nightly
 def test_preloaded_workers_are_guarded(service: Service) -> None:
     for path, status in (("/hang", 504), ("/gilloop", 504), ("/exit?how=os&code=15", 502)):
         workers = all_there(service)
@@ -253,7 +256,7 @@ def all_there(service: Service) -> list[int]:
 
 
 @pytest.mark.timed
-@pytest.mark.parametrize("threads", [1, 4])
+@pytest.mark.parametrize("threads", [1, *at_night(4)])
 def test_workers_are_replaced_without_a_loss(engine: Engine, tmp_path: Path, threads: int) -> None:
     most = 50
     env = {"MAX_REQUESTS": str(most), "WEB_CONCURRENCY": str(WORKERS), "THREADS": str(threads)}
@@ -509,7 +512,7 @@ def test_health_checks_leave_no_line(container: Container) -> None:
     assert len(container.logs().splitlines()) == before + 2, "besides the marks"
 
 
-@pytest.mark.parametrize("disabled", ["0", "1"])
+@pytest.mark.parametrize("disabled", ["1", *at_night("0")])
 def test_health_with_and_without_ipv6(engine: Engine, disabled: str) -> None:
     sysctls = {"net.ipv6.conf.all.disable_ipv6": disabled}
     for command, port in (([], PRODUCTION_PORT), (DEBUG, DEBUG_PORT)):

@@ -136,7 +136,8 @@ def test_each_serves_as_the_others_do(engine: Engine, app: Path, tmp_path: Path,
 
 @pytest.mark.timed
 @pytest.mark.parametrize(
-    ("name", "preload"), [("uwsgi-gevent", "0"), ("uwsgi-gevent", "1"), ("gunicorn-gevent", "0")]
+    ("name", "preload"),
+    [("gunicorn-gevent", "0"), *at_night(("uwsgi-gevent", "0"), ("uwsgi-gevent", "1"))],
 )
 def test_greenlets_wait_beside_each_other(
     engine: Engine, app: Path, name: str, preload: str
@@ -183,7 +184,7 @@ def test_greenlets_answer_many_requests_on_a_connection(engine: Engine, app: Pat
 
 
 @pytest.mark.timed
-@pytest.mark.parametrize("name", ["uwsgi", "gunicorn-gevent"])
+@pytest.mark.parametrize("name", ["uwsgi", *at_night("gunicorn-gevent")])
 def test_all_requests_change_over_at_once(engine: Engine, app: Path, name: str) -> None:
     """Whoever has seen the new code never sees the old again, while and after it is loaded."""
     rule = "app.add_url_rule('/version', 'version', lambda: '{}', methods=['GET', 'POST'])"
@@ -225,6 +226,7 @@ def check_that_internal_locations_stay_internal(container: Container) -> None:
         assert (answer.status_code, "flask" in answer.text) == (404, False), path
 
 
+@pytest.mark.nightly
 def test_gunicorn_conf_py_counts_where_nothing_is_set(engine: Engine, app: Path) -> None:
     (app / "gunicorn.conf.py").write_text(
         "import os\nworkers = 3\nworker_class = 'gevent'\ntimeout = 7\nbind = ':9'\nreload = True\n"

@@ -60,6 +60,7 @@ def test_more_workers_while_requests_wait_and_fewer_after(service: Service) -> N
 
 @pytest.mark.alone
 @pytest.mark.timeout(300)
+@pytest.mark.nightly
 def test_reload_and_stop_of_many_workers(service: Service) -> None:
     with service.load("/sleep?s=0.5", **WAITING) as running:
         wait_for(lambda: len(workers(service.container)) == 16, 60, "16 workers")
@@ -136,6 +137,7 @@ def greedy():
 
 
 @pytest.mark.timeout(200)
+@pytest.mark.nightly
 def test_no_more_threads_than_the_memory_has_room_for(
     engine: Engine, app_folder: Path, tmp_path: Path
 ) -> None:
@@ -197,6 +199,7 @@ def test_never_past_the_memory(engine: Engine, app_folder: Path, tmp_path: Path)
     assert "killed by signal" not in container.logs()
 
 
+@pytest.mark.nightly
 def test_as_many_as_are_asked_for(engine: Engine, tmp_path: Path) -> None:
     service = Service(engine, tmp_path, env={"WEB_CONCURRENCY": "3"})
     service.container.wait_until_serving()

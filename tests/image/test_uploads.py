@@ -117,7 +117,7 @@ def test_a_body_that_is_read_late_or_never(container: Container, path: str, text
 @pytest.mark.parametrize(
     ("path", "size", "status", "words"),
     [
-        ("/form", 200 * MB, 413, "larger than 100m (setting MAX_UPLOAD)"),
+        ("/form", 101 * MB, 413, "larger than 100m (setting MAX_UPLOAD)"),
         ("/form", 40 * MB, 507, "no room for the body"),
         ("/own-404", 0, 404, "nothing at this address"),
         ("/own-502", 0, 502, "application failed"),

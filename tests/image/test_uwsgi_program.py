@@ -51,6 +51,7 @@ def test_processes_have_names_and_the_interpreter_of_python3(engine: Engine) -> 
         assert found[title] == [python.strip()]
 
 
+@pytest.mark.nightly
 def test_own_options_reach_the_application_and_a_reload_of_its_own(
     engine: Engine, tmp_path: Path
 ) -> None:
