@@ -110,6 +110,15 @@ RUN gcc -static -O2 -Wall -Wextra -Werror -s -o /leave-root /leave_root.c \
  && eval "gcc $(/opt/venv/bin/uwsgi --cflags) -Werror -I/ -shared -s -o /threads_plugin.so /threads_plugin.c"
 
 
+# --- The application. The image's own sample goes where it is not among the files of an image that
+# --- builds on this one: an empty /app serves the sample.
+FROM ${BASE_IMAGE} AS application
+COPY app /files/app
+RUN if grep -qs "docker-flask's sample stays out" /files/app/app.py; then \
+      mkdir -p /files/opt/docker-flask && mv /files/app /files/opt/docker-flask/sample && mkdir /files/app; \
+    fi
+
+
 # --- The image.
 FROM ${BASE_IMAGE} AS runtime
 # The file VERSION contains the version, too.
@@ -178,7 +187,7 @@ LABEL org.opencontainers.image.revision="$REVISION"
 RUN echo "$REVISION" > /opt/docker-flask/REVISION
 
 WORKDIR /app
-COPY app /app
+COPY --from=application /files /
 
 VOLUME /data
 EXPOSE 80 5000

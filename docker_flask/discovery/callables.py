@@ -18,7 +18,6 @@ from docker_flask.discovery.candidates import (
     FACTORIES,
     Candidate,
     NotFound,
-    is_sample,
     quoted,
 )
 
@@ -38,7 +37,6 @@ def import_module(candidate: Candidate) -> ModuleType:
     sys.path[:] = [*folders, *(path for path in sys.path if path not in folders)]
     if candidate.file:
         return _import_file(candidate.module, candidate.file)
-    _uncover(candidate)
     try:
         __import__(candidate.module)  # import_module() would take ./hello for a relative import
     except ModuleNotFoundError as error:
@@ -47,15 +45,6 @@ def import_module(candidate: Candidate) -> ModuleType:
             raise NotFound(f"no module named {missing!r} in {quoted(folders)}") from None
         raise
     return sys.modules[candidate.module]
-
-
-def _uncover(candidate: Candidate) -> None:
-    """Find `app.main` in a folder `app` without __init__.py: the sample app.py would hide it."""
-    package, _, submodule = candidate.module.partition(".")
-    spec = importlib.util.find_spec(package) if submodule and package else None
-    if spec and spec.origin and is_sample(Path(spec.origin)):
-        module = sys.modules[package] = ModuleType(package)
-        module.__path__ = [str(folder / package) for folder in candidate.folders]
 
 
 def _import_file(name: str, file: Path) -> ModuleType:

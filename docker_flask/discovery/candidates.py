@@ -28,8 +28,6 @@ _DEFINES = re.compile(
 # Modules that are no application, whatever they contain.
 _NO_APPLICATION = re.compile(r"test_.*|.*_test|conftest|setup|tests?")
 _RELATIVE = re.compile(r"^\s*from\s+\.", re.MULTILINE)
-# The image's own sample application contains this text. Images that build on it inherit the sample.
-_SAMPLE = "docker-flask's sample gives way"
 # Packages that import the application, and are not the application.
 _TESTS = ("test", "tests")
 
@@ -84,22 +82,12 @@ def usual(root: Path) -> Iterable[Candidate]:
             # Python itself prefers a package to a module of the same name.
             if (base / name / "__init__.py").is_file():
                 yield from _in_package(name, base / name, folders_of(root))
-            elif _is_module(base / f"{name}.py") and not (is_package and base == root):
+            elif (base / f"{name}.py").is_file() and not (is_package and base == root):
                 yield Candidate(name, folders_of(root))
             else:
                 yield from _in_folder(name, base / name, folders_of(root))
     yield from _other_packages(root)
     yield from _other_modules(root)
-    if is_sample(root / "app.py"):
-        yield Candidate("app", folders_of(root))
-
-
-def _is_module(file: Path) -> bool:
-    return file.is_file() and not is_sample(file)
-
-
-def is_sample(file: Path) -> bool:
-    return file.is_file() and _SAMPLE in file.read_text(errors="replace")
 
 
 def _is_package(root: Path) -> bool:
@@ -111,7 +99,7 @@ def _is_package(root: Path) -> bool:
     init = root / "__init__.py"
     if not init.is_file():
         return False
-    modules = [file for name in MODULES if _is_module(file := root / f"{name}.py")]
+    modules = [file for name in MODULES if (file := root / f"{name}.py").is_file()]
     return (
         not modules
         or bool(_DEFINES.search(init.read_text(errors="replace")))
@@ -172,9 +160,7 @@ def _defines(folder: Path, module: str) -> bool:
 
 def folders_of(root: Path) -> tuple[Path, ...]:
     source = root / "src"
-    if not source.is_dir():
-        return (root,)
-    return (source, root) if is_sample(root / "app.py") else (root, source)
+    return (root, source) if source.is_dir() else (root,)
 
 
 def quoted(names: Iterable[str]) -> str:

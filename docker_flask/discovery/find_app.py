@@ -24,6 +24,8 @@ __all__ = ["Found", "NotFound", "load"]
 # While this variable is set, Flask ignores `app.run()` at a module's top level.
 IS_COMMAND = "FLASK_RUN_FROM_CLI"
 HINT = "set APP_MODULE=package.module:callable"
+# Served if the application's folder is empty. An image that builds on this one sees nothing of it.
+SAMPLE = Path("/opt/docker-flask/sample")
 
 
 @dataclass(frozen=True)
@@ -145,11 +147,14 @@ def _load_named(named: Named) -> Found:
 def _load_usual(root: Path, note: str) -> Found:
     """note: a possible reason why no setting names the application."""
     modules: dict[str, ModuleType] = {}
+    reason = f"the usual names in {root}{note}"
+    if SAMPLE.is_dir() and not any(root.iterdir()):
+        root, reason = SAMPLE, f"the image's sample, because {root} is empty"
     try:
         for candidate in candidates.usual(root):
             modules[candidate.module] = module = import_module(candidate)
             if name := pick(module):
-                return resolve(module, name, f"the usual names in {root}{note}")
+                return resolve(module, name, reason)
     except NotFound as error:
         raise NotFound(f"{error}{note}; {HINT}") from None
     if modules:

@@ -436,6 +436,36 @@ def test_both_requirements_files_take_effect(
 
 
 @pytest.mark.timeout(300)
+def test_only_the_application_is_in_app(builder: Builder, context: Path, engine: Engine) -> None:
+    """Neither the sample nor what an application writes in development."""
+    shutil.rmtree(context / "app")
+    kept = {"hello.py", ".flaskenv", "towns.csv", "shop/logs/__init__.py", "shop/environment.py"}
+    written = {
+        *("app.db", "app.db-journal", "shop/shop.sqlite", "shop.sqlite3", "shop.sqlite3-wal"),
+        *("instance/shop.sqlite", "shop/instance/config.py", "logs/shop.log", "logs/shop.log.1"),
+        *(".env", "shop/.env", ".git/config", ".venv/pyvenv.cfg", "venv/pyvenv.cfg"),
+        *("__pycache__/hello.pyc", "shop/old.pyc", ".pytest_cache/README", ".mypy_cache/x"),
+    }
+    for name in kept | written:
+        (context / "app" / name).parent.mkdir(parents=True, exist_ok=True)
+        (context / "app" / name).write_text("")
+    (context / "app" / "hello.py").write_text(HELLO)
+    builder.build(context)
+    find = ["find", "/app", "/opt/docker-flask/sample", "-type", "f", "-printf", "%P\n"]
+    _, out, err = engine.run(find, image=builder.tag).finish()
+    assert set(out.split()) == kept
+    assert "/opt/docker-flask/sample" in err, "it is not there"
+    assert engine.run(image=builder.tag).wait_until_serving().text == "hello"
+
+
+HELLO = "def app(environ, start):\n    start('200 OK', [])\n    return [b'hello']\n"
+
+
+def test_an_image_begins_with_an_empty_folder(output: Callable[..., str]) -> None:
+    assert output("ls", "-A", "/app") == ""
+
+
+@pytest.mark.timeout(300)
 def test_built_upon(builder: Builder, context: Path, engine: Engine) -> None:
     """FROM docker-flask, with an application and its packages."""
     folder = context / "derived"

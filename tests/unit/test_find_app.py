@@ -585,36 +585,37 @@ def test_python_path_is_searched(tmp_path: Path) -> None:
     assert found.get("name") == "app:app", found
 
 
-# --- in an image that is built on this one ---------------------------------------------------
+# --- an empty folder -------------------------------------------------------------------------
 
-
-SAMPLE = {"app.py": (Path(__file__).parents[2] / "app/app.py").read_text()}
+# Serves the sample that lies in the folder sys.argv[1].
+WITH_SAMPLE = PROGRAM.replace(
+    "os.chdir(sys.argv[1])",
+    "find_app.SAMPLE = Path(sys.argv[1]) / 'sample'\nos.chdir(Path(sys.argv[1]) / 'app')",
+)
 
 
 @pytest.mark.parametrize(
-    ("files", "name"),
+    ("files", "app_module", "name"),
     [
-        ({"main.py": wsgi("app")}, "main:app"),
-        ({"wsgi.py": wsgi("application")}, "wsgi:application"),
-        ({"app/__init__.py": "", "app/main.py": wsgi("app")}, "app.main:app"),
-        ({"src/app.py": wsgi("app")}, "app:app"),
-        ({"src/shop/__init__.py": wsgi("app")}, "shop:app"),
-        ({"shop/__init__.py": wsgi("app")}, "shop:app"),
-        ({"__init__.py": wsgi("app")}, "image:app"),
-        # A folder without __init__.py, which app.py hides; not named, and named.
-        ({"app/main.py": wsgi("app")}, "app.main:app"),
-        ({"uwsgi.ini": "[uwsgi]\nmodule = app.x\n", "app/x.py": wsgi("app")}, "app.x:app"),
-        # Somebody's own, in its place.
-        ({"app.py": wsgi("app"), "main.py": wsgi("app", "main")}, "app:app"),
+        ({}, "", "app:app"),
+        # What is there is served, or nothing is.
+        ({"wsgi.py": wsgi("app")}, "", "wsgi:app"),
+        ({"words.txt": ""}, "", None),
+        ({".hidden": ""}, "", None),
+        # A setting that names a package of /opt/venv.
+        ({}, "wsgiref.simple_server:demo_app", "wsgiref.simple_server:demo_app"),
+        ({}, "shop:app", None),
     ],
 )
-def test_the_sample_gives_way(tmp_path: Path, files: dict[str, str], name: str) -> None:
-    """The files of the sample lie in /app, and those of the application beside them."""
-    found = locate(tmp_path / "image", SAMPLE | files, UPLOAD_FOLDER=str(tmp_path / "uploads"))
-    assert (found.get("name"), found.get("says")) == (name, "here"), found
-
-
-@pytest.mark.parametrize("files", [{}, {"main.py": "HELPER = 1\n"}])
-def test_the_sample_stays_without_another(tmp_path: Path, files: dict[str, str]) -> None:
-    found = locate(tmp_path / "image", SAMPLE | files, UPLOAD_FOLDER=str(tmp_path / "uploads"))
-    assert (found.get("name"), found.get("says")) == ("app:app", "app"), found
+def test_an_empty_folder_serves_the_sample(
+    tmp_path: Path, files: dict[str, str], app_module: str, name: str | None
+) -> None:
+    for folder, content in (("sample", {"app.py": wsgi("app")}), ("app", files)):
+        (tmp_path / folder).mkdir()
+        for file, text in content.items():
+            (tmp_path / folder / file).write_text(text)
+    program = WITH_SAMPLE.replace('b"".join(application({}, print)).decode()', "''")
+    found = run_python(program, str(tmp_path), "{}", env={"APP_MODULE": app_module})
+    assert found.get("name") == name, found
+    said = f"the image's sample, because {tmp_path}/app is empty"
+    assert (found.get("reason") == said) == (not files and not app_module)
