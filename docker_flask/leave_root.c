@@ -1,11 +1,14 @@
 /* leave-root: root becomes another user for good, and executes a program.
 
-     leave-root PROGRAM ...          as the service user
-     leave-root --bind PROGRAM ...   as the service user, who may still bind ports below 1024
-     leave-root --owner PROGRAM ...  as the owner of the working directory, or as the service user if
-                                     that is root
+     leave-root PROGRAM ...            as the service user
+     leave-root --bind PROGRAM ...     as the service user, who may still bind ports below 1024
+     leave-root --owner PROGRAM ...    as the owner of the working directory, or as the service user
+                                       if that is root
+     leave-root --running PROGRAM ...  as the user of the server that runs in this container; as
+                                       --owner if none runs
 
-   A process that is not root keeps its user and its groups. The program has no capabilities, or that
+   A process that is not root keeps its user and its groups. USER, LOGNAME and HOME fit the user, unless
+   the container sets them to something that does. The program has no capabilities, or that
    for ports only, and no later program gets any (no_new_privs, empty bounding set). If this fails,
    the program does not run: exit code 77. RUN_AS_ROOT=1 keeps the user root.
 
@@ -27,8 +30,10 @@
 #include <unistd.h>
 
 #define SERVICE_USER "www-data"
+#define IMAGE_FOLDER "/run/docker-flask"
 #define BIND_PORTS (1U << CAP_NET_BIND_SERVICE)
 
+enum option { NONE, BIND, OWNER, RUNNING };
 enum { USAGE = 64, NOT_PERMITTED = 77 }; /* EX_USAGE and EX_NOPERM in sysexits.h */
 
 /* The three sets of this process; each is in two parts, for capabilities below 32 and above. */
@@ -117,6 +122,42 @@ static void find_owner(uid_t *uid, gid_t *gid)
         find_service_user(uid, gid);
 }
 
+/* The folder for sockets is the server's, with the names of paths.py. The image's folder belongs to
+   the service user in any case; root without the capability DAC_READ_SEARCH can't look into it. */
+static void find_running(uid_t *uid, gid_t *gid)
+{
+    static const char *const places[] = {"/tmp", "/dev/shm", "/data"};
+    static const char *const marks[] = {"control.sock", "debug"};
+    char boot[7] = "", path[128];
+    FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
+    struct stat status;
+
+    for (unsigned i = 0; i < sizeof marks / sizeof *marks; i++) {
+        snprintf(path, sizeof path, IMAGE_FOLDER "/%s", marks[i]);
+        if (!lstat(path, &status) || errno == EACCES) {
+            find_service_user(uid, gid);
+            return;
+        }
+    }
+    if (file) {
+        (void)!fgets(boot, sizeof boot, file);
+        fclose(file);
+    }
+    if (!stat("/proc/self/ns/mnt", &status)) {
+        unsigned long number = status.st_ino;
+
+        for (unsigned i = 0; i < sizeof places / sizeof *places; i++) {
+            snprintf(path, sizeof path, "%s/docker-flask-%s-%lx", places[i], boot, number);
+            if (!lstat(path, &status) && S_ISDIR(status.st_mode) && status.st_uid) {
+                *uid = status.st_uid;
+                *gid = status.st_gid ? status.st_gid : status.st_uid;
+                return;
+            }
+        }
+    }
+    find_owner(uid, gid);
+}
+
 /* The new user writes to the log, and programs open /dev/stdout again. */
 static void give_streams(uid_t uid, gid_t gid)
 {
@@ -159,7 +200,32 @@ static void become(uid_t uid, gid_t gid)
         || getresgid(&real_group, &effective_group, &saved_group) || real_group != gid
         || effective_group != gid || saved_group != gid || getgroups(0, NULL) != kept)
         fail(NOT_PERMITTED, "still root after leaving root; start the container with --user");
-    setenv("HOME", "/tmp", 1); /* others can't write to root's home */
+}
+
+/* Programs ask for their user's name and home, which a uid without an entry in /etc/passwd lacks. */
+static void name_user(void)
+{
+    static const char *const names[] = {"USER", "LOGNAME"};
+    const char *home = getenv("HOME");
+    FILE *file = fopen("/etc/passwd", "re");
+    struct passwd *entry = NULL;
+    uid_t uid = geteuid();
+    char name[32];
+
+    while (file && (entry = fgetpwent(file)) && entry->pw_uid != uid)
+        ;
+    snprintf(name, sizeof name, "uid%u", uid);
+    for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *value = getenv(names[i]);
+
+        if (!value || !*value || (uid && !strcmp(value, "root")))
+            setenv(names[i], entry ? entry->pw_name : name, 1);
+    }
+    if (file)
+        fclose(file);
+    /* The engine sets root's home, or / for a uid without an entry. */
+    if (!home || access(home, W_OK | X_OK))
+        setenv("HOME", "/tmp", 1);
 }
 
 /* keep: a capability below 32, as a bit, or 0. */
@@ -176,29 +242,48 @@ static void keep_only(capabilities sets, unsigned keep)
         prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_BIND_SERVICE, 0, 0);
 }
 
-int main(int argc, char **argv)
+/* Removes the option from the arguments. The first line of a script passes all its words as one. */
+static enum option take_option(char ***arguments)
 {
-    static char owner[] = "--owner ";
+    static const char *const names[] = {"", "--bind", "--owner", "--running"};
+    char *first = **arguments;
+
+    for (enum option option = BIND; first && option <= RUNNING; option++) {
+        size_t length = strlen(names[option]);
+
+        if (strncmp(first, names[option], length))
+            continue;
+        if (first[length] == ' ')
+            **arguments = first + length + 1;
+        else if (!first[length])
+            ++*arguments;
+        else
+            continue;
+        return option;
+    }
+    return NONE;
+}
+
+int main(int, char **argv)
+{
+    static void (*const finders[])(uid_t *, gid_t *) = {find_service_user, find_service_user,
+                                                        find_owner, find_running};
     capabilities sets;
     unsigned keep = 0;
-    int by_owner = 0;
+    enum option option;
     uid_t uid;
     gid_t gid;
 
     argv++;
-    if (argc > 1 && !strncmp(argv[0], owner, strlen(owner))) {
-        by_owner = 1; /* the first line of a script passes all its words as one */
-        argv[0] += strlen(owner);
-    } else if (argc > 1 && !strcmp(argv[0], "--owner"))
-        by_owner = 1, argv++;
-    else if (argc > 1 && !strcmp(argv[0], "--bind"))
-        keep = ports_are_reserved() ? BIND_PORTS : 0, argv++;
+    option = take_option(&argv);
     if (!argv[0])
-        fail(USAGE, "usage: leave-root [--bind | --owner] PROGRAM [ARGUMENT...]");
+        fail(USAGE, "usage: leave-root [--bind | --owner | --running] PROGRAM [ARGUMENT...]");
 
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
         fail(NOT_PERMITTED, "can't set no_new_privs: %s", strerror(errno));
     read_capabilities(sets);
+    if (option == BIND && ports_are_reserved())
+        keep = BIND_PORTS;
     keep &= sets[0].permitted;
     if (keep && sets[0].inheritable != keep) {
         sets[0].inheritable |= keep; /* while it is in the bounding set */
@@ -208,13 +293,14 @@ int main(int argc, char **argv)
         for (int i = 0; prctl(PR_CAPBSET_READ, i, 0, 0, 0) >= 0; i++)
             prctl(PR_CAPBSET_DROP, i, 0, 0, 0);
     if (!geteuid() && !stays_root()) {
-        (by_owner ? find_owner : find_service_user)(&uid, &gid);
+        finders[option](&uid, &gid);
         check_may_leave(sets, uid, gid);
         give_streams(uid, gid);
         prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0);
         become(uid, gid);
     }
     keep_only(sets, keep);
+    name_user();
     execv(argv[0], argv);
     fail(errno == ENOENT ? 127 : 126, "%s: %s", argv[0], strerror(errno));
 }

@@ -70,7 +70,7 @@ def _leave_root() -> None:
     if not privileges.stays_root(environ):
         command = [sys.executable, *sys.orig_argv[1:]]
         os.execve(  # noqa: S606 (no shell on purpose)
-            privileges.LEAVE_ROOT, [privileges.LEAVE_ROOT, "--owner", *command], environ
+            privileges.LEAVE_ROOT, [privileges.LEAVE_ROOT, "--running", *command], environ
         )
 
 

@@ -15,6 +15,7 @@ from tests.support.harness import DEBUG, DEBUG_PORT, Container, Engine, wait_for
 NOT_PERMITTED = 77
 NOBODY = "no server runs in this container, or it runs as another user"
 SERVICE_USER = 33
+DEVELOPER = 23456  # on the host, without an entry in the image's /etc/passwd
 LEAVE_ROOT = "/opt/docker-flask/leave-root"
 # What a container needs, and no more, to leave root and to bind port 80 on any kernel.
 NEEDED = ["SETUID", "SETGID", "NET_BIND_SERVICE"]
@@ -176,6 +177,43 @@ def uid(status: str) -> int:
     return int(found[1])
 
 
+# --- users without a name --------------------------------------------------------------------
+
+NAMES = """
+import getpass, os, pathlib
+from flask import Flask
+
+app = Flask(__name__)
+
+@app.get("/")
+def names():
+    home = pathlib.Path.home()
+    return f"{os.getuid()} {getpass.getuser()} {os.environ['USER']} {home} {os.access(home, 2)}"
+
+@app.cli.command("names")
+def show():
+    print(names())
+"""
+
+
+@pytest.mark.parametrize("mode", ["production", "debug"])
+def test_any_user_has_a_name_and_a_home(engine: Engine, app_folder: Path, mode: str) -> None:
+    """The server, and the `flask` command of `docker exec`, which starts as root."""
+    write(app_folder, NAMES)
+    if mode == "production":
+        container, number = engine.run(app=app_folder, user="12345"), 12345
+        container.wait_until_serving()
+    else:
+        if os.getuid() != 0:
+            pytest.skip("needs root to make a folder of another user")
+        os.chown(app_folder, DEVELOPER, DEVELOPER)
+        container, number = engine.run(DEBUG, app=app_folder), DEVELOPER
+        container.wait_until_serving(inside=DEBUG_PORT)
+    names = f"{number} uid{number} uid{number} /tmp True"
+    assert container.get(inside=DEBUG_PORT if mode == "debug" else 80).text == names
+    assert container.execute("flask", "names", user="0") == (0, f"{names}\n")
+
+
 # --- what the application controls -----------------------------------------------------------
 
 
@@ -192,6 +230,8 @@ def serving(module_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("app")
     for path in (folder, *folder.parents[:2]):
         path.chmod(0o755)
+    if os.getuid() == 0:
+        os.chown(folder, DEVELOPER, DEVELOPER)
     container = module_engine.run(
         app=write(folder),
         cap_drop=["ALL"],
@@ -217,7 +257,7 @@ def test_the_flask_command_never_imports_the_application_as_root(
 ) -> None:
     code, out = serving.execute(*command)
     assert code == 0, out
-    assert "imported by uid " in out
+    assert f"imported by uid {SERVICE_USER}\n" in out, "as the workers, not as the folder's owner"
     assert "imported by uid 0\n" not in out
 
 
