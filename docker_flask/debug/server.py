@@ -20,6 +20,7 @@ from typing import ClassVar
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from docker_flask import notify
+from docker_flask.debug import request_target
 from docker_flask.debug.debugger import Debugger, failing
 from docker_flask.debug.loaded_files import LoadedFiles
 from docker_flask.discovery import find_app
@@ -82,12 +83,35 @@ class Connection(WSGIRequestHandler):
         super().setup()
 
     def parse_request(self) -> bool:
-        """Refuse a line that is no header: Python drops the lines after it, even a proxy's."""
-        parsed = super().parse_request()
-        if parsed and any(isinstance(defect, NO_HEADER) for defect in self.headers.defects):
+        """Refuse a target that nginx refuses, and a line that is no header.
+
+        Python drops the lines after such a line, even a proxy's.
+        """
+        if not super().parse_request():
+            return False
+        if any(isinstance(defect, NO_HEADER) for defect in self.headers.defects):
             self.send_error(400, "Bad header")
             return False
-        return parsed
+        try:
+            self.target = request_target.read(self.requestline.split()[1])
+        except ValueError:
+            self.send_error(400, "Bad request target")
+            return False
+        if not request_target.same_host(self.target.host, self.headers.get("Host")):
+            self.send_error(400, "Two hosts")
+            return False
+        return True
+
+    def make_environ(self) -> Environ:
+        """What the application gets behind nginx."""
+        environ = super().make_environ()
+        uri, environ["PATH_INFO"], environ["QUERY_STRING"], _ = self.target
+        environ["REQUEST_URI"] = environ["RAW_URI"] = uri
+        if self.target.host and self.headers.get("Host"):
+            environ["HTTP_HOST"] = self.headers["Host"]
+        environ["SERVER_NAME"] = "localhost"
+        environ["REMOTE_PORT"] = str(environ["REMOTE_PORT"])
+        return environ
 
     def finish(self) -> None:
         super().finish()

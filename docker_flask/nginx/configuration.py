@@ -130,6 +130,7 @@ def render(plan: Plan, site: Site, starting: bool = False, templates: Path | Non
         socket=site.runtime / "app.sock",
         request_timeout=plan.timeouts.whole_request,
         shutdown_timeout=plan.timeouts.whole_release,
+        app_server=settings.app_server,
         client_header=site.client_header,
         kept=site.kept,
         kept_connections=sizing.kept_connections,

@@ -13,8 +13,10 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
+import granian.wsgi
 from granian._granian import SocketHolder
 from granian._imports import setproctitle
 from granian.constants import HTTPModes, Interfaces
@@ -58,6 +60,7 @@ def application() -> Callable[..., Any]:
 
     def with_first_chunk(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         written: list[bytes] = []
+        environ["wsgi.multiprocess"] = True
 
         def start(*arguments: Any) -> Callable[[bytes], None]:
             start_response(*arguments)
@@ -104,6 +107,8 @@ class Chunks:
 def main() -> None:
     """Run the server."""
     multiprocessing.set_start_method("fork")
+    # Granian would add the variables of its process, secrets too, to the WSGI environment.
+    granian.wsgi.os = SimpleNamespace(environ={})
     Server(
         "docker_flask.worker.wsgi:application",
         interface=Interfaces.WSGI,

@@ -76,8 +76,14 @@ class Middleware:
         body = request_body.of_request(environ)
         result = page = response = None
         complete = False
-        if environ.get("REQUEST_URI", "").startswith("//"):
-            _start_with_one_slash(environ)
+        # Gunicorn has no REQUEST_URI behind an nginx.conf of the user's, uWSGI has no RAW_URI.
+        uri = environ.get("REQUEST_URI") or environ.get("RAW_URI", "")
+        if uri.startswith("//"):
+            # Python's own server does the same: a redirect to //name would lead to another host.
+            uri = "/" + uri.lstrip("/")
+            environ["PATH_INFO"] = "/" + environ["PATH_INFO"].lstrip("/")
+        environ["REQUEST_URI"] = environ["RAW_URI"] = uri
+        environ.setdefault("SCRIPT_NAME", "")  # uWSGI has none
         try:
             page = self._pages.page_of(environ) if self._pages else None
             if page and page.known and (redirect := page.look_again()):
@@ -138,12 +144,6 @@ class Middleware:
             finally:
                 self._active.discard(thread)
                 self._recycling.count()
-
-
-def _start_with_one_slash(environ: Environ) -> None:
-    """Do what Python's own server does: a redirect to //name would lead to another host."""
-    for name in ("PATH_INFO", "REQUEST_URI"):
-        environ[name] = "/" + environ[name].lstrip("/")
 
 
 def _enlarge_send_buffer(environ: Environ) -> None:

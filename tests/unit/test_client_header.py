@@ -6,7 +6,7 @@ from typing import Any
 
 from docker_flask.worker.client_header import ClientHeader
 
-SAID = "203.0.113.7 4711 http 10.0.0.2 80 /a%20b//c?q=1"
+SAID = "203.0.113.7 4711 http 10.0.0.2 80 HTTP/1.0 /a%20b//c?q=1"
 
 
 def environ_after(**environ: Any) -> dict[str, Any]:
@@ -28,6 +28,7 @@ def test_nginx_is_believed() -> None:
         "wsgi.url_scheme": "http",
         "SERVER_NAME": "10.0.0.2",
         "SERVER_PORT": "80",
+        "SERVER_PROTOCOL": "HTTP/1.0",
         "REQUEST_URI": "/a%20b//c?q=1",
         "PATH_INFO": "/a b//c",
     }
@@ -36,3 +37,10 @@ def test_nginx_is_believed() -> None:
 def test_nobody_else_is() -> None:
     said = {"HTTP_X_DOCKER_FLASK": SAID, "REMOTE_ADDR": "own"}
     assert environ_after(**said) == {"PATH_INFO": "/", **said}
+
+
+def test_a_uri_that_is_not_ascii() -> None:
+    said = SAID.replace("/a%20b//c?q=1", "-")
+    seen = environ_after(HTTP_X_5ECRET=said, PATH_INFO="/\xc3\xa4?/%", QUERY_STRING="a=\xc3&b=%20")
+    assert seen["REQUEST_URI"] == "/%C3%A4%3F/%25?a=%C3&b=%20"
+    assert seen["REMOTE_ADDR"] == "203.0.113.7"

@@ -236,8 +236,8 @@ def test_the_application_gets_the_address_of_the_real_peer() -> None:
 
 def test_an_http_server_gets_the_same_information() -> None:
     lines = directives(render(client_header="X-secret"))
-    said = "$realip_remote_addr $realip_remote_port $scheme localhost $server_port $request_uri"
-    assert f'proxy_set_header X-secret "{said}";' in lines
+    said = "$realip_remote_addr $realip_remote_port $scheme localhost $server_port $server_protocol"
+    assert f'proxy_set_header X-secret "{said} $request_uri";' in lines
     assert lines.count("rewrite ^ $uri break; proxy_pass http://application;") == 2
     assert [line for line in lines if re.match("uwsgi_(?!temp_path)", line)] == []
     by_uwsgi = directives(render())

@@ -1,0 +1,163 @@
+"""The WSGI environment is the same in both modes and on every server, except for one table.
+
+docs/application-servers.md has the table. A cell is a value, words for any value, or `absent`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from fnmatch import fnmatch
+from typing import Any
+
+import pytest
+
+from tests.support import raw_http
+from tests.support.harness import APPS, DEBUG, DEBUG_PORT, PRODUCTION_PORT, ROOT, Engine
+from tests.support.marks import at_night
+from tests.support.servers import SERVERS
+
+PAGE = ROOT / "docs" / "application-servers.md"
+COLUMNS = ("uWSGI", "Gunicorn", "Granian", "debug mode")
+# Objects and methods of the servers themselves.
+OWN = ("uwsgi.*", "x-wsgiorg.*", "gunicorn.*", "werkzeug.*")
+# What no two requests have in common: the form of these values counts.
+FORMS = {"REMOTE_PORT": r"[1-9]\d{0,4}", "HTTP_X_REQUEST_ID": "[0-9a-f]{32}"}
+
+HEADERS = (
+    b"Host: me.example\r\nConnection: close, te\r\nCookie: a=1; b=2\r\nProxy: evil\r\n"
+    b"X_Under: score\r\nX-Forwarded-For: 9.9.9.9\r\nX-Request-ID: mine\r\n"
+)
+TARGETS = {
+    "a path": "/a%20b?x=%26",
+    "an encoded slash": "/x%2Fy/../z",
+    "letters": "/%C3%A4/%C3%B6%3F",
+    "letters not encoded": "/\xc3\xa4/o",
+    "no letter": "/%E4",
+    "dots": "/..x/../y",
+    "encoded dots": "/a/%2e%2e/b//c",
+    "two slashes": "//a//b",
+    "a semicolon": "/;x",
+    "an empty query": "/a?",
+    "a fragment": "/a?x#y",
+    "an absolute address": "http://me.example/a?x=1",
+    "only a host": "http://me.example",
+}
+REFUSED = ["/../b", "/%00", "/%zz", "*", "http://other.example/"]
+REQUESTS = {
+    **{
+        name: b"GET %s HTTP/1.1\r\n%s\r\n" % (target.encode("latin-1"), HEADERS)
+        for name, target in TARGETS.items()
+    },
+    "a body": b"POST /p HTTP/1.1\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n"
+    + HEADERS
+    + b"\r\nabc",
+    "a chunked body": b"POST /p HTTP/1.1\r\nTransfer-Encoding: chunked\r\n"
+    + HEADERS
+    + b"\r\n3\r\nabc\r\n0\r\n\r\n",
+    "a header sent twice": b"GET / HTTP/1.1\r\nX-Two: a\r\nX-Two: b\r\n" + HEADERS + b"\r\n",
+    "a header that is not ASCII": b"GET / HTTP/1.1\r\nX-Text: \xc3\xa9\r\n" + HEADERS + b"\r\n",
+    "no Host": b"GET / HTTP/1.0\r\n\r\n",
+}
+
+Seen = dict[str, dict[str, Any]]
+Look = Callable[[str], Seen]
+
+
+@pytest.fixture(scope="module")
+def look(module_engine: Engine) -> Look:
+    """The environments of all requests, in debug mode or on a server; starts each only once."""
+    found: dict[str, Seen] = {}
+
+    def environments(name: str) -> Seen:
+        if name not in found:
+            command = DEBUG if name == "debug mode" else None
+            server = SERVERS.get(name, SERVERS["uwsgi"])
+            inside = DEBUG_PORT if command else PRODUCTION_PORT
+            container = module_engine.run(command, server=server, app=APPS / "environ")
+            container.wait_until_serving("/", inside)
+            port = container.port(inside)
+            found[name] = {case: asked(port, sent) for case, sent in REQUESTS.items()}
+            for target in REFUSED:
+                (answer,) = raw_http.answers(
+                    raw_http.exchange(
+                        port, b"GET %s HTTP/1.1\r\n%s\r\n" % (target.encode(), HEADERS)
+                    )
+                )
+                assert answer.status == 400, (name, target)
+        return found[name]
+
+    return environments
+
+
+def asked(port: int, request: bytes) -> dict[str, Any]:
+    (answer,) = raw_http.answers(raw_http.exchange(port, request, end=False))
+    assert answer.status == 200, request
+    return dict(answer.json)
+
+
+def differences() -> dict[tuple[str, str], dict[str, str]]:
+    """The table: for a request ("" for all) and a key, the cell of each column."""
+    (table,) = re.findall(r"<!-- environ -->\n(.*?)<!-- /environ -->", PAGE.read_text(), re.DOTALL)
+    rows = {}
+    for line in table.splitlines()[2:]:
+        first, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+        key, _, case = first.partition(", of ")
+        rows[case, key.strip("`")] = dict(zip(COLUMNS, cells, strict=True))
+    return rows
+
+
+def agrees(cell: str, environ: dict[str, Any], key: str) -> bool:
+    """True if the table tells the truth about a key."""
+    if key not in environ:
+        return cell.endswith("absent")
+    value = re.fullmatch("`(.*)`", cell)
+    return cell != "absent" and (not value or str(environ[key]) == value[1])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("gunicorn-gthread", "debug mode"),
+        *at_night("uwsgi-gevent", "gunicorn-sync", "gunicorn-gevent", "granian"),
+    ],
+)
+def test_the_environment_differs_only_as_the_page_says(look: Look, name: str) -> None:
+    wanted, seen, rows = look("uwsgi"), look(name), differences()
+    column = "debug mode" if name == "debug mode" else SERVERS[name].name
+    wrong = []
+    for case, environ in seen.items():
+        for key in sorted(environ.keys() | wanted[case].keys()):
+            if any(fnmatch(key, pattern) for pattern in OWN):
+                continue
+            if key in FORMS:
+                right = bool(re.fullmatch(FORMS[key], str(environ.get(key))))
+                right &= type(environ.get(key)) is str
+            elif cells := rows.get((case, key)) or rows.get(("", key)):
+                right = agrees(cells["uWSGI"], wanted[case], key)
+                right &= agrees(cells[column], environ, key)
+            else:
+                right = environ.get(key, "absent") == wanted[case].get(key, "absent")
+            if not right:
+                wrong.append((case, key, wanted[case].get(key), environ.get(key)))
+    assert not wrong, "\n".join(map(str, wrong))
+
+
+def test_paths_of_the_default_server(look: Look) -> None:
+    seen = {
+        case: tuple(look("uwsgi")[case][key] for key in ("RAW_URI", "REQUEST_URI", "PATH_INFO"))
+        for case in TARGETS
+    }
+    assert seen["an encoded slash"] == ("/x%2Fy/../z",) * 2 + ("/x/z",)
+    assert seen["letters"] == ("/%C3%A4/%C3%B6%3F",) * 2 + ("/\xc3\xa4/\xc3\xb6?",)
+    assert seen["letters not encoded"] == ("/\xc3\xa4/o",) * 2 + ("/\xc3\xa4/o",)
+    assert seen["dots"] == ("/..x/../y",) * 2 + ("/y",)
+    assert seen["two slashes"] == ("/a//b",) * 3
+    assert seen["an empty query"] == ("/a?",) * 2 + ("/a",)
+    assert seen["a fragment"] == ("/a?x#y",) * 2 + ("/a",)
+    assert seen["an absolute address"] == ("/a?x=1",) * 2 + ("/a",)
+    assert look("uwsgi")["a path"]["SCRIPT_NAME"] == ""
+
+
+def test_each_row_of_the_table_is_a_difference() -> None:
+    assert [row for row, cells in differences().items() if len(set(cells.values())) == 1] == []
