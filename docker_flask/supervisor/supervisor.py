@@ -410,7 +410,12 @@ class Supervisor:
         self.loop.wait(lambda: not self.nginx.clients(), drain, tick=TICK)
         listener_drain = ListenerDrain(self.listeners, self.loop)
         rejected = listener_drain.close(self.nginx.quit, min(QUEUE_TIMEOUT, left() / 2))
-        self.loop.wait(lambda: not self.nginx.pid, left(), tick=TICK)
+        while self.nginx.pid and left():
+            # Nobody waits for a request whose client has left.
+            is_last = not self.nginx.clients()
+            self.loop.wait(lambda: not self.nginx.pid, min(STOP_TIMEOUT, left()), tick=TICK)
+            if is_last:
+                break
         cut = self.nginx.clients() if self.nginx.pid else 0
         self.nginx.kill()
         timeout = SHORT_STOP_TIMEOUT if cut else STOP_TIMEOUT

@@ -42,7 +42,7 @@ def environment():
 
 @app.get("/slow")
 def slow():
-    sleep(1)
+    sleep(request.args.get("seconds", 1, type=float))
     return "done"
 
 @app.route("/connection", methods=["GET", "POST"])
@@ -129,9 +129,10 @@ def test_each_serves_as_the_others_do(engine: Engine, app: Path, tmp_path: Path,
     check_that_internal_locations_stay_internal(container)
     if name != "granian":
         check_that_a_large_answer_is_taken_at_once(container)
+    check_that_an_abandoned_request_delays_no_other(container)
     code, took = container.stop()
     assert code == 0, container.logs()
-    assert took < 5
+    assert took < 4
 
 
 @pytest.mark.timed
@@ -154,6 +155,15 @@ def test_greenlets_wait_beside_each_other(
         texts = [answer.result().text for answer in answers]
     assert texts == ["done"] * 5, container.logs()
     assert time.monotonic() - begun < 2.5
+
+
+def check_that_an_abandoned_request_delays_no_other(container: Container) -> None:
+    """A worker that still runs it takes no other request, while the other workers are free."""
+    seconds = 6
+    with pytest.raises(httpx.ReadTimeout):
+        container.get(f"/slow?seconds={seconds}", timeout=0.2)
+    times = [container.get("/").elapsed.total_seconds() for _ in range(30)]
+    assert max(times) < seconds / 4
 
 
 def check_that_a_large_answer_is_taken_at_once(container: Container) -> None:
