@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from docker_flask import privileges, runtime_folder, sockets
+from docker_flask import control, privileges, runtime_folder, sockets
 from docker_flask.configuration import limits, settings
 from docker_flask.configuration.kinds import SettingError
 from docker_flask.log import log
@@ -100,8 +100,6 @@ def show_settings() -> int:
 
 def reload() -> int:
     """Load the code in /app, and wait until the new generation serves or fails."""
-    from docker_flask.supervisor import control
-
     folder = runtime_folder.running_server()
     if not folder:
         log(

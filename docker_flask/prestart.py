@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +14,8 @@ from docker_flask.loop import Loop
 EXIT_KILLED = 70  # EX_SOFTWARE in sysexits.h: the shell was killed, and has no exit code
 # The folder in other images.
 USUAL_FOLDER = Path("/app")
+# What the shell sets by itself.
+OF_SHELL = {"_", "SHLVL", "PWD", "OLDPWD"}
 # Lines of files from Windows end with a carriage return. After the script, also if it ends by
 # `exit`, the shell writes its exported variables to a descriptor that the script does not use. This
 # needs no folder, so the container may be read-only.
@@ -39,6 +42,8 @@ class Prestart:
     def __init__(self) -> None:
         self.pid = 0
         self._status = 0
+        self._changes: str | None = None
+        self._wait_for_changes: list[Callable[[str], None]] = []
 
     def run(
         self,
@@ -51,6 +56,22 @@ class Prestart:
         stopped: if this returns True, `run` returns before the script ends. The caller reaps child
         processes, and calls `ended` for the shell.
         """
+        after = self._run(loop, environment, stopped)
+        self._changes = json.dumps(changes(environment, after))
+        for answer in self._wait_for_changes:
+            answer(self._changes)
+        return after
+
+    def answer_changes(self, answer: Callable[[str], None]) -> None:
+        """Respond with the variables that the script has changed, as soon as it has ended."""
+        if self._changes is None:
+            self._wait_for_changes.append(answer)
+        else:
+            answer(self._changes)
+
+    def _run(
+        self, loop: Loop, environment: Mapping[str, str], stopped: Callable[[], bool]
+    ) -> dict[str, str]:
         places = (os.path.join(folder, "prestart.sh") for folder in (Path.cwd(), USUAL_FOLDER))
         script = next(filter(os.path.isfile, places), None)
         if not script:
@@ -76,3 +97,9 @@ class Prestart:
     def ended(self, status: int) -> None:
         """Note that the shell ended."""
         self.pid, self._status = 0, status
+
+
+def changes(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, str | None]:
+    """The variables that differ, None for one that was removed."""
+    names = (before.keys() | after.keys()) - OF_SHELL
+    return {name: after.get(name) for name in names if before.get(name) != after.get(name)}

@@ -89,7 +89,7 @@ def answers(folder: str) -> bool:
         try:
             connection.connect(f"{folder}/{paths.CONTROL_SOCKET}")
         except (ConnectionRefusedError, FileNotFoundError):
-            return os.path.exists(f"{folder}/{paths.DEBUG_MARK}")
+            return False
         except OSError:
             return True
         return True

@@ -21,6 +21,7 @@ from docker_flask import notify, process
 from docker_flask.configuration.kinds import SettingError
 from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.settings import Settings, ignored, read, resolve
+from docker_flask.control import Control
 from docker_flask.debug.source_watcher import SourceWatcher
 from docker_flask.log import log
 from docker_flask.loop import Loop
@@ -58,6 +59,8 @@ class DebugServer:
         self.channel.setblocking(False)
         self.terminal = _terminal()
         self.folder = folder
+        # For commands that run as the application: their variables.
+        Control(folder, self.loop, {"environment": self.prestart.answer_changes})
         (folder / DEBUG_MARK).touch()
         self.exit_code: int | None = None
         self.child = 0

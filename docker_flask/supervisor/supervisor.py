@@ -16,6 +16,7 @@ from docker_flask.configuration.kinds import SettingError
 from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.plan import Plan
 from docker_flask.configuration.settings import ignored
+from docker_flask.control import Control
 from docker_flask.log import log
 from docker_flask.loop import Loop
 from docker_flask.nginx.nginx import Nginx
@@ -23,7 +24,6 @@ from docker_flask.paths import OK
 from docker_flask.prestart import Prestart, PrestartFailed
 from docker_flask.servers.registry import SERVERS
 from docker_flask.supervisor import retirement
-from docker_flask.supervisor.control import Control
 from docker_flask.supervisor.generation import STOP_TIMEOUT, Generation
 from docker_flask.supervisor.listener_drain import ListenerDrain
 from docker_flask.supervisor.worker_pool import RESIZE_INTERVAL
@@ -121,7 +121,11 @@ class Supervisor:
                 signal.SIGCHLD: self._on_child,
             }
         )
-        commands = {"health": self._answer_health, "reload": self._answer_reload}
+        commands = {
+            "health": self._answer_health,
+            "reload": self._answer_reload,
+            "environment": self.prestart.answer_changes,
+        }
         Control(self.runtime, self.loop, commands)
 
     # --- start -----------------------------------------------------------------------------
