@@ -102,8 +102,9 @@ RUN /opt/venv/bin/uwsgi --python-version \
  && /opt/venv/bin/uwsgi --version \
  && ldd /opt/venv/bin/uwsgi.so > /uwsgi.libraries \
  && grep -q libpcre2 /uwsgi.libraries
-COPY docker_flask/leave_root.c docker_flask/nginx/preload.c docker_flask/worker/threads_plugin.c /
+COPY docker_flask/leave_root.c docker_flask/init.c docker_flask/nginx/preload.c docker_flask/worker/threads_plugin.c /
 RUN gcc -static -O2 -Wall -Wextra -Werror -s -o /leave-root /leave_root.c \
+ && gcc -static -O2 -Wall -Wextra -Werror -s -o /init /init.c \
  && gcc -shared -fPIC -O2 -Wall -Wextra -Werror -s -o /nginx_preload.so /preload.c \
  # With the header and the flags of this uWSGI.
  && /opt/venv/bin/uwsgi --dot-h > /uwsgi.h \
@@ -163,7 +164,7 @@ RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
     APT_SOURCES=/sources/apt.list /sources/install-os.sh /opt/docker-flask/requirements_os.txt
 
 COPY --from=build /opt/venv /opt/venv
-COPY --from=build /leave-root /nginx_preload.so /threads_plugin.so /opt/docker-flask/
+COPY --from=build /leave-root /init /nginx_preload.so /threads_plugin.so /opt/docker-flask/
 COPY VERSION requirements.txt app.ini nginx.conf entry-point.sh /opt/docker-flask/
 # After the packages, before the image's own code.
 RUN --mount=type=bind,from=sbom,source=/sbom,target=/sources \

@@ -1,6 +1,6 @@
 #!/bin/bash
 # The container's entry point: handles the arguments and installs packages at the start, then
-# docker_flask replaces this process.
+# docker_flask or the user's command replaces this process.
 trap 'exit 143' TERM # first: without a handler, the kernel does not send the signal to process 1
 trap 'exit 130' INT
 set -Eeuo pipefail
@@ -29,6 +29,7 @@ Commands (docker run --rm docker-flask COMMAND, or docker exec CONTAINER docker-
   settings    print each setting, its value and the origin of the value
   reload      load changed code without losing a request (in a running container)
   health      exit 0 when requests are being served (in a running container)
+  run COMMAND run a command as the application: its user, prestart.sh, its environment
   any other command runs unchanged: docker run --rm -it docker-flask bash
 
 Settings are environment variables (docker run -e NAME=VALUE); docs/settings.md explains each.
@@ -42,12 +43,16 @@ fail() {
   exit "$code"
 }
 
-# Replace this shell with Python, which never runs as root: leave_root.c explains the options that
-# follow the command. Signals stay blocked and pending until Python has its handlers: the kernel would
-# drop a TERM for process 1 without a handler.
-become_python() {
+# Replace this shell with a program that never runs as root: leave_root.c explains the options. Signals
+# stay blocked and pending until the program has its handlers: the kernel would drop a TERM for process 1
+# without a handler.
+leave_root() {
   exec /usr/bin/env --block-signal=TERM --block-signal=INT --block-signal=HUP \
-    "$IMAGE_FILES/leave-root" "${@:2}" /usr/bin/python3 -I -m docker_flask "$1"
+    "$IMAGE_FILES/leave-root" "$@"
+}
+
+become_python() {
+  leave_root "${@:2}" /usr/bin/python3 -I -m docker_flask "$1"
 }
 
 # True if this start must install packages: the first start, or the first one after an edit of the files.
@@ -92,11 +97,31 @@ install_step() {
     "INSTALL_ON_START=1: \"$*\" failed with code $code (the lines above show why); the application does not start"
 }
 
-start() {
+install() {
   if install_wanted; then
     install_requirements
   fi
-  become_python "$@"
+}
+
+# The application's Python, because .flaskenv needs its python-dotenv. where: "container" if the command
+# is what the container runs, "inside" for `docker exec`.
+run_command() {
+  local where=$1
+  [[ $# -gt 1 ]] ||
+    fail "$EXIT_USAGE" "run needs a command, as in: docker-flask run flask db upgrade"
+  [[ $where == inside ]] || install
+  leave_root /opt/venv/bin/python -P -m docker_flask.command "$@"
+}
+
+# A hint for Dockerfiles from tutorials, whose last line starts a server.
+name_own_server() {
+  local shell='(/bin/sh -c )?(exec )?' python='python[0-9.]* (-u )?'
+  local server='(daphne|granian|gunicorn|hypercorn|uvicorn|uwsgi|waitress(-serve)?|flask( .*)? run)'
+  local script='(\./|/app/)?(app|application|hello|main|run|server|wsgi)\.py'
+  if [[ $* =~ ^$shell(($python-m )?$server|$python$script)( |$) ]]; then
+    printf 'docker-flask: %s\n' \
+      "running this command unchanged; without a command, the image serves the application with nginx and an application server" >&2
+  fi
 }
 
 # Programs open the file that TZ names: each would wait for ever if the file is a pipe.
@@ -109,22 +134,38 @@ check_time_zone() {
 }
 
 main() {
+  local where=container
+  if [[ ${1-} == --inside ]]; then # bin/docker-flask
+    where=inside
+    shift
+  fi
   check_time_zone
   case "${1-}" in
-    "") start serve --bind ;;
+    "")
+      install
+      become_python serve --bind
+      ;;
     -h | --help) usage ;;
     --version) printf 'docker-flask %s (%s)\n' "$(<"$IMAGE_FILES/VERSION")" "$(<"$IMAGE_FILES/REVISION")" ;;
     -d)
       [[ "${2-}" == debug ]] ||
         fail "$EXIT_USAGE" "-d ${2:-without a value} is not allowed; the only mode is -d debug"
       [[ $# -eq 2 ]] || fail "$EXIT_USAGE" "unexpected argument \"$3\": -d debug takes no arguments"
-      start debug --owner
+      install
+      become_python debug --owner
       ;;
     -*) fail "$EXIT_USAGE" "unknown option \"$1\"; use -d debug, -h or --version" ;;
     # -S: the health check runs often, must be fast, and needs no packages.
     health) exec "$IMAGE_FILES/leave-root" /usr/bin/python3 -I -S "$IMAGE_FILES/docker_flask/health.py" ;;
     settings | reload) become_python "$1" ;;
-    *) exec "$@" ;;
+    run) run_command "$where" "${@:2}" ;;
+    # This program, as images that build on similar images start it.
+    docker-flask | /start.sh | /entrypoint.sh) main "${@:2}" ;;
+    *)
+      [[ $where == container ]] || exec "$@"
+      name_own_server "$@"
+      exec "$IMAGE_FILES/init" --health -- "$@"
+      ;;
   esac
 }
 

@@ -1,4 +1,6 @@
-"""`docker-flask health`: exits with 0 if the container serves. entry-point.sh runs it as a script.
+"""`docker-flask health`: exits with 0 if the container serves, or runs a command.
+
+entry-point.sh runs this file as a script.
 
 The image's HEALTHCHECK runs it twice a minute, so it has to be cheap: it uses no site packages, and
 `_socket` in place of `socket`, whose import would take as long as all the rest.
@@ -48,10 +50,24 @@ def debug() -> str:
     return ""
 
 
+def runs_command() -> bool:
+    """True if the container runs a command in place of a server."""
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
+    try:
+        connection.connect(f"\0{paths.name()}")  # of init.c, which lives as long as the command
+    except ConnectionRefusedError:
+        return False
+    finally:
+        connection.close()
+    return True
+
+
 def main() -> int:
-    """Check the mode that runs in this container."""
+    """Check what runs in this container: a mode, or a command."""
     folder = paths.running()
     if not folder:
+        if runs_command():
+            return 0
         raise OSError("no server runs in this container, or it runs as another user")
     is_debug = os.path.exists(f"{folder}/{paths.DEBUG_MARK}")
     problem = debug() if is_debug else production(folder)

@@ -122,8 +122,9 @@ static void find_owner(uid_t *uid, gid_t *gid)
         find_service_user(uid, gid);
 }
 
-/* The folder for sockets is the server's, with the names of paths.py. The image's folder belongs to
-   the service user in any case; root without the capability DAC_READ_SEARCH can't look into it. */
+/* Process 1 has this user, except under `docker run --init`. There, the folder for sockets is the
+   server's, with the names of paths.py. The image's folder belongs to the service user in any case;
+   root without the capability DAC_READ_SEARCH can't look into it. */
 static void find_running(uid_t *uid, gid_t *gid)
 {
     static const char *const places[] = {"/tmp", "/dev/shm", "/data"};
@@ -132,6 +133,11 @@ static void find_running(uid_t *uid, gid_t *gid)
     FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
     struct stat status;
 
+    if (!stat("/proc/1", &status) && status.st_uid) {
+        *uid = status.st_uid;
+        *gid = status.st_gid ? status.st_gid : status.st_uid;
+        return;
+    }
     for (unsigned i = 0; i < sizeof marks / sizeof *marks; i++) {
         snprintf(path, sizeof path, IMAGE_FOLDER "/%s", marks[i]);
         if (!lstat(path, &status) || errno == EACCES) {

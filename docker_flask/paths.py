@@ -17,7 +17,7 @@ IMAGE_FOLDER = "/run/docker-flask"
 PLACES = ("/tmp", "/dev/shm", "/data")  # noqa: S108 (made with mode 700)
 # Sockets in this folder: the supervisor's for commands, and nginx's for the health check.
 CONTROL_SOCKET, NGINX_SOCKET = "control.sock", "nginx.sock"
-# In this folder in debug mode, which has no sockets.
+# In this folder in debug mode.
 DEBUG_MARK = "debug"
 # Files in this folder; nginx checks whether they exist. DRAINING: nginx closes the connections of
 # clients. SHARING: a stop or a reload may create DRAINING, or a worker shares pages.
@@ -44,10 +44,14 @@ def container() -> tuple[str, str]:
         return "", os.uname().nodename[:16]
 
 
+def name() -> str:
+    """The name of this container, for its folder and for the socket of init.c."""
+    return "-".join(("docker-flask", *container()))
+
+
 def folders() -> tuple[str, ...]:
     """The folders for sockets that this container may take, the best first."""
-    name = "-".join(("docker-flask", *container()))
-    return (IMAGE_FOLDER, *(f"{place}/{name}" for place in PLACES))
+    return (IMAGE_FOLDER, *(f"{place}/{name()}" for place in PLACES))
 
 
 def is_own(folder: str) -> bool:
@@ -62,6 +66,6 @@ def is_own(folder: str) -> bool:
 def running() -> str:
     """The folder of the server that runs in this container; empty if there is none."""
     for folder in filter(is_own, folders()):
-        if any(os.path.exists(f"{folder}/{name}") for name in (CONTROL_SOCKET, DEBUG_MARK)):
+        if os.path.exists(f"{folder}/{CONTROL_SOCKET}"):
             return folder
     return ""

@@ -140,8 +140,8 @@ class Settings:
     graceful_timeout: float = setting(
         kinds.seconds(0, 3600),
         "8",
-        "Seconds from the stop signal until running requests are cut. Docker kills at 10: raise"
-        " `docker stop -t` with it.",
+        "Seconds from the stop signal until running requests are cut, and the command of `run` is "
+        "killed. Docker kills at 10: raise `docker stop -t` with it.",
     )
     max_upload: str = setting(
         kinds.size(),

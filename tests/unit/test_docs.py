@@ -133,7 +133,7 @@ def in_c(text: str) -> Iterator[str]:
     """The string literals of C, adjacent ones joined; VALUE stands for each conversion."""
     literal = r'"((?:[^"\\\n]|\\.)*)"'
     for match in re.finditer(rf"{literal}(?:[A-Z_\s]*{literal})*", text):
-        joined = "".join(re.findall(literal, match[0]))
+        joined = "".join(re.findall(literal, match[0])).replace('\\"', '"')
         yield re.sub(r"(?:%[su])+", VALUE, joined)
 
 

@@ -81,29 +81,33 @@ def test_refused(arguments: list[str], named: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "code", "output"),
+    ("command", "serves"),
     [
-        (["echo", "two  words", "$HOME", "*"], 0, "two  words $HOME *\n"),
-        (["bash", "-c", "exit 3"], 3, ""),
-        (["bash", "-c", "kill -KILL $$"], -9, ""),  # it takes the shell's place
-        (["printf", "[%s]", "", "a b", "-d"], 0, "[][a b][-d]"),
+        (["python", "app.py"], True),
+        (["python3", "-u", "/app/main.py"], True),
+        (["/bin/sh", "-c", "exec gunicorn -b :5000 app:app"], True),
+        (["python3", "-m", "flask", "--app", "app", "run", "--host=0.0.0.0"], True),
+        (["uwsgi"], True),
+        (["python", "job.py"], False),
+        (["python", "app.pyc"], False),
+        (["flask", "--app", "app", "routes"], False),
+        (["bash", "-c", "echo gunicorn"], False),
+        (["mygunicorn"], False),
+        ([], False),
     ],
+    ids=repr,
 )
-def test_a_command_is_run_as_given(command: list[str], code: int, output: str) -> None:
-    result = run(*command)
-    assert (result.returncode, result.stdout, result.stderr) == (code, output, "")
-
-
-def test_an_unknown_command() -> None:
-    result = run("no-such-command")
-    assert result.returncode == 127
-    assert "no-such-command" in result.stderr
-
-
-@pytest.mark.parametrize("value", ["0", "off", ""])
-def test_a_command_installs_nothing(value: str) -> None:
-    assert run("true", INSTALL_ON_START=value).stderr == ""
-    assert run("true", INSTALL_ON_START="1").stderr == ""
+def test_a_command_that_serves_is_told_what_the_image_does(
+    command: list[str], serves: bool
+) -> None:
+    script = f"source <(sed '$d' {ENTRY_POINT}) && name_own_server \"$@\""
+    result = subprocess.run(
+        ["bash", "-c", script, "bash", *command], capture_output=True, text=True, check=True
+    )
+    assert result.stdout == ""
+    lines = result.stderr.splitlines()
+    assert len(lines) == int(serves)
+    assert all("without a command, the image serves the application" in line for line in lines)
 
 
 def test_a_time_zone_that_programs_would_wait_for(tmp_path: Path) -> None:

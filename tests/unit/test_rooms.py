@@ -24,9 +24,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "worker": {"discovery"},
     "debug": {"discovery", "worker"},
 }
-# The entry imports the room of the command that it runs; debug mode has a PID 1 of its own.
+# The entries import the rooms of the commands that they run; debug mode has a PID 1 of its own.
 EXCEPTIONS = {
     "__main__.py": set(MAY_IMPORT),
+    "command.py": {"configuration", "discovery"},
     "debug/supervisor.py": {"configuration"},
 }
 # What a module needs beside the standard library: packages of the room's own process.

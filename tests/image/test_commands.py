@@ -1,0 +1,425 @@
+"""Commands in place of the application, and beside it: as they are, and by `run`."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import dotenv
+import pytest
+
+from docker_flask.configuration.packages import GUNICORN_GEVENT_PIN
+from tests.support.harness import (
+    CLIENT_ENVIRONMENT,
+    DEBUG,
+    DEBUG_PORT,
+    DOCKER,
+    IMAGE,
+    Container,
+    Engine,
+    image_with,
+    wait_for,
+)
+
+OWNER = os.getuid() or 1000  # of a folder that is not root's
+CUT, BY_TERM = 75, 128 + signal.SIGTERM
+QUICK = 1.0  # seconds of a stop
+SMALL = 1024  # KB of memory
+INIT = "/opt/docker-flask/init"
+APP = """
+import os
+from flask import Flask
+
+app = Flask(__name__)
+app.cli.command("who")(lambda: print(os.getuid()))
+
+
+@app.get("/")
+def hello():
+    return "hello"
+"""
+PRESTART = """
+echo preparing
+echo once >>"$RECORD/prestart"
+export PREPARED="two words" GIVEN="by prestart"
+unset REMOVED
+"""
+SHOW = """
+import json, os
+names = "PREPARED", "REMOVED", "GIVEN", "OF_FLASKENV", "EXTRA"
+print(json.dumps([os.getuid(), os.getcwd(), *map(os.environ.get, names)]))
+"""
+# Notes its signals, and ends with 7 at the last one.
+NOTES_SIGNALS = """
+import signal, sys, time
+
+def note(number, frame):
+    print(signal.Signals(number).name, flush=True)
+    if number == signal.SIGTERM:
+        sys.exit(7)
+
+for name in sys.argv[1:]:
+    signal.signal(signal.Signals[name], note)
+print("ready", flush=True)
+while True:
+    time.sleep(1)
+"""
+nightly = partial(pytest.param, marks=pytest.mark.nightly)
+FORWARDED = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGWINCH", "SIGCONT", "SIGTERM")
+
+
+def write(folder: Path, **files: str) -> Path:
+    """Write files, each named with `_` for the dot before its ending."""
+    for name, text in files.items():
+        path = folder / name.replace("_", ".")
+        path.write_text(text)
+        path.chmod(0o755)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def idle(module_engine: Engine) -> Container:
+    """A container that runs a command as it is."""
+    container = module_engine.run(["sleep", "infinity"])
+    wait_for(lambda: healthy(container), 5, "health")
+    return container
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Path:
+    folder = tmp_path / "record"
+    folder.mkdir()
+    folder.chmod(0o777)
+    return folder
+
+
+def healthy(container: Container) -> bool:
+    return container.execute("docker-flask", "health") == (0, "")
+
+
+def counted(record: Path) -> int:
+    """How often prestart.sh ran."""
+    file = record / "prestart"
+    return len(file.read_text().splitlines()) if file.exists() else 0
+
+
+# --- process 1 ---------------------------------------------------------------------------------
+
+
+def test_process_1_is_small_and_reaps(idle: Container) -> None:
+    status = idle.execute("cat", "/proc/1/status")[1]
+    rows = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    print("memory of process 1:", rows["VmRSS"])
+    assert rows["Name"] == "init"
+    assert int(rows["VmRSS"].split()[0]) < SMALL
+    idle.execute("bash", "-c", "for i in {1..20}; do (sleep 0.0$i & ); done")
+    zombies = "cat /proc/[0-9]*/stat 2>/dev/null | grep -cE ' [ZS] 1 ' || true"
+    # The command itself is the only child that process 1 keeps.
+    wait_for(lambda: idle.execute("bash", "-c", zombies)[1].strip() == "1", 5, "no zombies")
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "words"),
+    [
+        (["no-such-command"], 127, '"no-such-command" is no command'),
+        (["debug"], 127, "for debug mode use -d debug"),
+        (["celery -A tasks worker"], 127, "give each word as an argument of its own"),
+        (["/app"], 126, 'can\'t run "/app": Permission denied'),
+        (["/etc/passwd"], 126, 'can\'t run "/etc/passwd": Permission denied'),
+        (["/tmp/windows"], 127, "its first line names a program that does not exist"),
+        (["sh", "-c", "exit 9"], 9, ""),
+        (["sh", "-c", "kill -SEGV $$"], 128 + signal.SIGSEGV, ""),
+        (["sh", "-c", "kill -KILL $$"], 128 + signal.SIGKILL, ""),
+        ([], 64, "usage: "),
+    ],
+)
+def test_a_code_and_a_sentence(idle: Container, command: list[str], code: int, words: str) -> None:
+    script = "printf '#!/bin/sh\\r\\n' > /tmp/windows; chmod 755 /tmp/windows"
+    idle.execute("bash", "-c", script)
+    found, output = idle.execute(INIT, "--", *command)
+    assert found == code
+    lines = output.splitlines()
+    assert len(lines) == (1 if words else 0), lines
+    assert words in output
+
+
+@pytest.mark.parametrize("options", [{}, {"init": True}], ids=["process 1", "--init"])
+def test_signals_reach_the_command(engine: Engine, options: dict[str, Any]) -> None:
+    container = engine.run(["python3", "-c", NOTES_SIGNALS, *FORWARDED], **options)
+    container.wait_for_log("ready")
+    for name in FORWARDED:
+        container.docker.kill(name)
+        container.wait_for_log(f"{name}\n")
+    assert container.finish()[:2] == (7, "".join(f"{line}\n" for line in ("ready", *FORWARDED)))
+
+
+@pytest.mark.timed
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        (["python3", "-c", "import time; print('up'); time.sleep(60)"], BY_TERM),
+        (["sh", "-c", "echo up; sleep 60; true"], BY_TERM),
+        nightly(["run", "bash", "-c", "trap 'exit 5' TERM; echo up; sleep 60 & wait"], 5),
+    ],
+    ids=["python", "shell", "run"],
+)
+def test_a_stop_takes_no_time(engine: Engine, command: list[str], code: int) -> None:
+    container = engine.run(command)
+    container.wait_for_log("up\n")
+    found, seconds = container.stop()
+    print(f"stopped after {seconds:.2f} s")
+    assert found == code
+    assert seconds < QUICK
+
+
+class Terminal:
+    """`docker run -it`, as a person types into it."""
+
+    def __init__(self, engine: Engine, *command: str) -> None:
+        # Its labels are those of what this test leaves, which is removed.
+        labels = engine.run(["true"]).docker.labels
+        self._screen, inside = pty.openpty()
+        self._client = subprocess.Popen(
+            [DOCKER, "run", "-it", *(f"-l={name}={labels[name]}" for name in labels), *command],
+            stdin=inside,
+            stdout=inside,
+            stderr=inside,
+            env=CLIENT_ENVIRONMENT,
+            start_new_session=True,
+        )
+        os.close(inside)
+
+    def type(self, text: str, expected: str) -> None:
+        """Type, and wait until a text is on the screen."""
+        os.write(self._screen, text.encode())
+        seen, deadline = "", time.monotonic() + 10
+        while expected not in seen:
+            left = max(0.0, deadline - time.monotonic())
+            assert select.select([self._screen], [], [], left)[0], seen
+            seen += os.read(self._screen, 4096).decode()
+
+    def end(self) -> int:
+        """The exit code, as soon as the command has ended."""
+        try:
+            return self._client.wait(10)
+        finally:
+            self._client.kill()
+            self._client.wait()
+            os.close(self._screen)
+
+
+def test_a_shell_in_a_terminal(engine: Engine) -> None:
+    terminal = Terminal(engine, IMAGE, "bash", "--norc")
+    terminal.type("", "# ")
+    terminal.type("sh -c 'echo be''gun; sleep 60' && echo no\n", "begun")
+    terminal.type("\x03", "# ")
+    terminal.type("echo code=$?\n", "code=130")
+    terminal.type("sh -c 'echo be''gun; sleep 60'\n", "begun")
+    terminal.type("\x1a", "Stopped")
+    terminal.type("jobs\n", "[1]+  Stopped")
+    terminal.type("kill -KILL %1; wait; exit 6\n", "exit")
+    assert terminal.end() == 6
+
+
+def test_a_command_in_a_terminal(engine: Engine) -> None:
+    """Ctrl-C comes once. Ctrl-Z does not hold it, because no shell could continue it."""
+    terminal = Terminal(engine, IMAGE, "python3", "-c", NOTES_SIGNALS, "SIGINT", "SIGCONT")
+    terminal.type("", "ready")
+    terminal.type("\x1a", "SIGCONT")
+    terminal.type("\x03", "SIGINT")
+    terminal.type("\x1c", "")
+    assert terminal.end() == 128 + signal.SIGQUIT
+
+
+# --- a command as it is ------------------------------------------------------------------------
+
+OWN_SERVER = "without a command, the image serves the application"
+
+
+TUTORIAL = {
+    "app_py": "from flask import Flask\napp = Flask(__name__)\n"
+    "app.get('/')(lambda: 'hello')\n"
+    "if __name__ == '__main__':\n    app.run(host='0.0.0.0', port=5000)\n",
+    "gunicorn.conf_py": 'workers = 5\nworker_class = "gevent"\nbind = "0.0.0.0:5000"\n',
+}
+GUNICORN = ["gunicorn", "app:app", "-c", "./gunicorn.conf.py"]
+
+
+@pytest.mark.timed
+@pytest.mark.parametrize(
+    ("command", "packages", "code", "most"),
+    # Gunicorn looks after its five workers once a second.
+    [(["python", "app.py"], (), BY_TERM, QUICK), (GUNICORN, (GUNICORN_GEVENT_PIN,), 0, 5.0)],
+    ids=["python", "gunicorn"],
+)
+def test_the_command_of_a_tutorial(
+    engine: Engine,
+    app_folder: Path,
+    command: list[str],
+    packages: tuple[str, ...],
+    code: int,
+    most: float,
+) -> None:
+    ports = {"5000/tcp": ("127.0.0.1", None)}
+    container = engine.run(
+        command, image=image_with(*packages), app=write(app_folder, **TUTORIAL), ports=ports
+    )
+    assert container.wait_until_serving(inside=5000).text == "hello"
+    assert healthy(container)
+    assert container.logs().count(OWN_SERVER) == 1
+    found, seconds = container.stop()
+    assert found == code
+    assert seconds < most
+
+
+def test_the_tutorial_without_its_command(engine: Engine, app_folder: Path) -> None:
+    container = engine.run(
+        image=image_with(GUNICORN_GEVENT_PIN),
+        app=write(app_folder, **TUTORIAL),
+        env={"APP_SERVER": "gunicorn"},
+    )
+    assert container.wait_until_serving().text == "hello"
+
+
+# --- run ---------------------------------------------------------------------------------------
+
+
+def test_run_is_as_the_application(engine: Engine, app_folder: Path, record: Path) -> None:
+    """Its user, folder and variables, in a container of its own and beside it."""
+    write(app_folder, app_py=APP, prestart_sh=PRESTART, _flaskenv="OF_FLASKENV=yes\n", show_py=SHOW)
+    options: dict[str, Any] = {
+        "app": app_folder,
+        "env": {"RECORD": "/record", "REMOVED": "x", "GIVEN": "x", "PYTHONPATH": "/extra"},
+        "volumes": {
+            str(record): {"bind": "/record", "mode": "rw"},
+            str(Path(dotenv.__file__).parent): {"bind": "/extra/dotenv", "mode": "ro"},
+        },
+    }
+    row = '[33, "/app", "two words", null, "by prestart", "yes", %s]\n'
+    alone = engine.run(["run", "python", "show.py"], **options)
+    code, out, err = alone.finish()
+    assert (code, out) == (0, row % "null"), err
+    assert err == "preparing\n"
+    assert counted(record) == 1
+
+    container = engine.run(**options)
+    show = ["docker-flask", "run", "python", "show.py"]
+    # At once: waits for prestart.sh.
+    assert container.execute(*show, environment={"EXTRA": "1"}) == (0, row % '"1"')
+    container.wait_until_serving()
+    assert container.execute(*show) == (0, row % "null")
+    assert container.execute("docker-flask", "run", "flask", "who") == (0, "33\n")
+    assert counted(record) == 2
+
+
+def test_run_beside_debug_mode(engine: Engine, app_folder: Path, record: Path) -> None:
+    """As the owner of the folder, who is the application's user there."""
+    os.chown(app_folder, OWNER, OWNER)
+    write(app_folder, app_py=APP, prestart_sh=PRESTART, show_py=SHOW)
+    container = engine.run(
+        DEBUG,
+        app=app_folder,
+        env={"RECORD": "/record"},
+        volumes={str(record): {"bind": "/record", "mode": "rw"}},
+    )
+    container.wait_until_serving(inside=DEBUG_PORT)
+    found = container.execute("docker-flask", "run", "python", "show.py")
+    assert found == (0, f'[{OWNER}, "/app", "two words", null, "by prestart", null, null]\n')
+    assert counted(record) == 1
+    check = container.docker.attrs["Config"]["Healthcheck"]["Test"]
+    assert container.execute(*check[1:]) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("prestart", "env", "code", "words"),
+    [
+        ("exit 3", {}, 3, "prestart.sh exited with code 3"),
+        ("kill -KILL $$", {}, 70, "prestart.sh was killed by SIGKILL"),
+        ("export GRACEFUL_TIMEOUT=soon", {}, 78, "GRACEFUL_TIMEOUT='soon' is not allowed"),
+    ],
+)
+def test_run_after_a_failure(
+    engine: Engine, app_folder: Path, prestart: str, env: dict[str, str], code: int, words: str
+) -> None:
+    write(app_folder, prestart_sh=prestart)
+    found, out, err = engine.run(["run", "echo", "not reached"], app=app_folder, env=env).finish()
+    assert (found, out) == (code, ""), err
+    assert words in err
+    assert len(err.splitlines()) == 1
+
+
+def test_run_without_a_command(idle: Container) -> None:
+    code, output = idle.execute("docker-flask", "run")
+    assert code == 64
+    assert output == (
+        "docker-flask: run needs a command, as in: docker-flask run flask db upgrade\n"
+    )
+
+
+def test_a_stop_during_prestart(engine: Engine, app_folder: Path) -> None:
+    write(app_folder, prestart_sh="echo begun\nsleep 60\n")
+    container = engine.run(["run", "echo", "not reached"], app=app_folder)
+    container.wait_for_log("begun")
+    assert not healthy(container)
+    code, seconds = container.stop()
+    assert code == BY_TERM
+    assert seconds < 2 * QUICK
+    assert "not reached" not in container.logs()
+
+
+@pytest.mark.timed
+def test_run_waits_graceful_timeout(engine: Engine) -> None:
+    command = ["run", "bash", "-c", "trap 'echo told' TERM; echo up; while :; do sleep 60; done"]
+    container = engine.run(command, env={"GRACEFUL_TIMEOUT": "1.5"})
+    container.wait_for_log("up\n")
+    code, seconds = container.stop()
+    assert code == CUT
+    assert 1.5 <= seconds < 1.5 + QUICK
+    assert 'killing "bash"' in container.logs()
+    assert "GRACEFUL_TIMEOUT=1.5" in container.logs()
+
+
+# --- health ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        (
+            ["run", "sleep", "60"],
+            {"user": "12345", "read_only": True, "cap_drop": ["ALL"], "network_mode": "none"},
+        ),
+        nightly(["sleep", "60"], {"init": True, "ipc_mode": "none"}),
+        nightly(["run", "sleep", "60"], {"pid_mode": "host"}),
+    ],
+)
+def test_health_of_a_command(engine: Engine, command: list[str], options: dict[str, Any]) -> None:
+    quick = {"test": ["CMD", "docker-flask", "health"], "interval": 10**9 // 2}
+    container = engine.run(command, healthcheck=quick, ports={}, **options)
+
+    def status() -> bool:
+        container.docker.reload()
+        return container.docker.attrs["State"]["Health"]["Status"] == "healthy"
+
+    wait_for(status, 10, "the container to be healthy")
+
+
+def test_a_container_beside_a_command_is_not_healthy_by_it(
+    engine: Engine, idle: Container, app_folder: Path
+) -> None:
+    """Abstract sockets belong to the network, which containers can share."""
+    write(app_folder, prestart_sh="sleep 60\n")
+    network: dict[str, Any] = {"network_mode": f"container:{idle.docker.id}", "ports": {}}
+    beside = engine.run(["run", "true"], app=app_folder, **network)
+    assert not healthy(beside)
+    starting = engine.run(app=app_folder, **network)
+    code, output = starting.execute("docker-flask", "health")
+    assert code == 1, output
+    assert healthy(idle)
