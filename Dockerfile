@@ -197,7 +197,7 @@ STOPSIGNAL SIGTERM
 # The command of `docker-flask health` without bash, because the health check is most of the work of an
 # idle container. Like every command in a container, it starts as root, and leaves root first.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=120s \
-  CMD ["/opt/docker-flask/leave-root", "/usr/bin/python3", "-I", "-S", "/opt/docker-flask/docker_flask/health.py"]
+  CMD ["/opt/docker-flask/leave-root", "--running", "/usr/bin/python3", "-I", "-S", "/opt/docker-flask/docker_flask/health.py"]
 ENTRYPOINT ["/opt/docker-flask/entry-point.sh"]
 
 
