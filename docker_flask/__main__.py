@@ -24,9 +24,13 @@ def serve() -> int:
         log(problem)
         return EXIT_NOT_READABLE
     resources = limits.read()
-    chosen = settings.resolve(settings.read(os.environ), resources).settings
+    given = settings.read(os.environ)
+    chosen = settings.resolve(given, resources).settings
     limits.bound_descriptors(resources)
     listeners = _bind(chosen.listen_port)
+    if not chosen.bind_when_ready:
+        sockets.listen(listeners)
+    status = _bind_status(chosen.status_port, "status_port" in given)
     privileges.give_up_capabilities()
     if os.geteuid() == 0:
         log("the application runs as root, because RUN_AS_ROOT=1")
@@ -37,7 +41,7 @@ def serve() -> int:
     relay = LogRelay()
     try:
         with runtime_folder.open_folder() as folder:
-            return Supervisor(resources, folder, listeners).run()
+            return Supervisor(resources, folder, listeners, status).run()
     except privileges.NotPermitted as missing:
         log(str(missing))
         return missing.code
@@ -66,6 +70,22 @@ def _bind(port: int) -> list[socket.socket]:
             f"can't listen on {name}: {error.strerror}; "
             "use a free port, and a port above 1023 if the container has no privileges"
         ) from None
+
+
+def _bind_status(port: int, is_chosen: bool) -> list[socket.socket]:
+    """Listen on the status port, or do without it if nobody has chosen it."""
+    if not port:
+        return []
+    try:
+        listeners = sockets.bind(sockets.everywhere(port))
+        sockets.listen(listeners)
+    except OSError as error:
+        reason = f"can't listen on STATUS_PORT={port}: {error.strerror}"
+        if is_chosen:
+            raise SettingError(f"{reason}; use a free port, or off") from None
+        log(f"{reason}; there is no status port (STATUS_PORT=off hides this line)")
+        return []
+    return listeners
 
 
 def debug() -> int:

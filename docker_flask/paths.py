@@ -20,8 +20,9 @@ CONTROL_SOCKET, NGINX_SOCKET = "control.sock", "nginx.sock"
 # In this folder in debug mode.
 DEBUG_MARK = "debug"
 # Files in this folder; nginx checks whether they exist. DRAINING: nginx closes the connections of
-# clients. SHARING: a stop or a reload may create DRAINING, or a worker shares pages.
-DRAINING, SHARING = "draining", "sharing"
+# clients. SHARING: a stop or a reload may create DRAINING, or a worker shares pages. STOPPING: the
+# container is no longer ready.
+DRAINING, SHARING, STOPPING = "draining", "sharing", "stopping"
 # A folder in this folder: large responses on their way to their clients.
 RESPONSES = "responses"
 # Debug mode's port.

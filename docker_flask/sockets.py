@@ -18,19 +18,24 @@ def everywhere(port: int) -> list[tuple[str, int]]:
 
 
 def bind(addresses: list[tuple[str, int]]) -> list[socket.socket]:
-    """Listen on these hosts and ports; IPv6 only if the kernel supports it.
+    """Bind these hosts and ports; IPv6 only if the kernel supports it.
 
-    Connections wait in the sockets' queues until nginx accepts them.
-    Raises OSError when a port can't be bound.
+    Connections are refused until `listen`. Raises OSError when a port can't be bound.
     """
     listeners = []
     for host, port in addresses:
         if ":" in host:
             with contextlib.suppress(OSError):
-                listeners.append(_listen(socket.AF_INET6, (host, port)))
+                listeners.append(_bind(socket.AF_INET6, (host, port)))
         else:
-            listeners.append(_listen(socket.AF_INET, (host, port)))
+            listeners.append(_bind(socket.AF_INET, (host, port)))
     return listeners
+
+
+def listen(listeners: list[socket.socket]) -> None:
+    """Let connections wait in the sockets' queues until they are accepted; raises OSError."""
+    for listener in listeners:
+        listener.listen(socket.SOMAXCONN)
 
 
 def listen_unix(path: str, backlog: int = socket.SOMAXCONN) -> socket.socket:
@@ -58,7 +63,7 @@ def addresses(listeners: list[socket.socket]) -> list[str]:
     ]
 
 
-def _listen(family: socket.AddressFamily, address: tuple[str, int]) -> socket.socket:
+def _bind(family: socket.AddressFamily, address: tuple[str, int]) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -66,7 +71,6 @@ def _listen(family: socket.AddressFamily, address: tuple[str, int]) -> socket.so
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind(address)
-        listener.listen(socket.SOMAXCONN)
         # nginx inherits this flag, and would block in accept() on an empty queue.
         listener.setblocking(False)
     except OSError:

@@ -68,6 +68,14 @@ def whole_number_or_auto(low: int, high: int) -> Kind:
     )
 
 
+def port_or_off() -> Kind:
+    """A port; 0 for none."""
+    whole = whole_number(1, 65535)
+    return Kind(
+        lambda text: 0 if text.lower() == "off" else whole.parse(text), f"{whole.allowed}, or off"
+    )
+
+
 def seconds(low: float, high: float) -> Kind:
     def parse(text: str) -> float:
         if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,3})?", text) or not low <= float(text) <= high:
@@ -249,6 +257,15 @@ def url_prefix() -> Kind:
     return Kind(
         parse, "a path such as /static or /a/b, of letters, digits, ., _ and -; or empty for none"
     )
+
+
+def health_path() -> Kind:
+    def parse(text: str) -> str:
+        if len(text) > 255 or not static_files.URL.fullmatch(text):
+            raise ValueError(text)
+        return text
+
+    return Kind(parse, "a path such as /up or /health/ready, of letters, digits, ., _ and -")
 
 
 # What nobody means to publish.

@@ -54,6 +54,23 @@ class Settings:
     listen_port: int = setting(
         kinds.whole_number(1, 65535), "80", "Port that nginx listens on in production.", ("PORT",)
     )
+    bind_when_ready: bool = setting(
+        kinds.switch(),
+        "0",
+        "Accept connections only after the application has loaded, for platforms that take an open "
+        "port for readiness. Otherwise early clients wait, or get 503.",
+    )
+    health_path: str | None = setting(
+        kinds.health_path(),
+        None,
+        "Path, as `/up`, at which nginx itself answers 200 while the container is ready, and 503 "
+        "while it starts or stops, for platforms that probe the application's port.",
+    )
+    status_port: int = setting(
+        kinds.port_or_off(),
+        "9180",
+        "Port that answers `/healthy` and `/ready` to orchestrators in production; `off` for none.",
+    )
     app_module: str | None = setting(
         kinds.wsgi_callable(),
         None,

@@ -29,8 +29,8 @@ SERVING, STARTING = Path("nginx.conf"), Path("docker_flask/nginx/starting.conf")
 _PART = re.compile(r"^( *)include (docker_flask/nginx/parts/\w+\.conf);\n", re.MULTILINE)
 # The settings that have no effect with a whole configuration of the user's.
 _IGNORED = (
-    "ACCESS_LOG, LISTEN_PORT, MAX_UPLOAD, NGINX_WORKER_CONNECTIONS, NGINX_WORKER_OPEN_FILES, "
-    "NGINX_WORKER_PROCESSES, RESPONSE_CACHE, SENDFILE, STATIC_*"
+    "ACCESS_LOG, HEALTH_PATH, LISTEN_PORT, MAX_UPLOAD, NGINX_WORKER_CONNECTIONS, "
+    "NGINX_WORKER_OPEN_FILES, NGINX_WORKER_PROCESSES, RESPONSE_CACHE, SENDFILE, STATIC_*"
 )
 
 
@@ -107,6 +107,7 @@ def render(plan: Plan, site: Site, starting: bool = False, templates: Path | Non
     settings, sizing, static = plan.settings, plan.sizing, site.static
     return _template(templates or TEMPLATES, STARTING if starting else SERVING).render(
         runtime=site.runtime,
+        starting=starting,
         listen=site.listen,
         backlog=plan.limits.backlog,
         nginx_workers=sizing.nginx_workers,
@@ -116,6 +117,7 @@ def render(plan: Plan, site: Site, starting: bool = False, templates: Path | Non
         bodies=sizing.admitted_bodies,
         bodies_by_address=sizing.bodies_by_address,
         private=PRIVATE,
+        health_path=settings.health_path,
         max_upload=settings.max_upload,
         errors=errors(settings.max_upload),
         trusted_proxies=settings.trusted_proxies,

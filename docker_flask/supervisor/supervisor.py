@@ -20,12 +20,13 @@ from docker_flask.control import Control
 from docker_flask.log import log
 from docker_flask.loop import Loop
 from docker_flask.nginx.nginx import Nginx
-from docker_flask.paths import OK
+from docker_flask.paths import OK, STOPPING
 from docker_flask.prestart import Prestart, PrestartFailed
 from docker_flask.servers.registry import SERVERS
 from docker_flask.supervisor import retirement
 from docker_flask.supervisor.generation import STOP_TIMEOUT, Generation
 from docker_flask.supervisor.listener_drain import ListenerDrain
+from docker_flask.supervisor.status_port import StatusPort
 from docker_flask.supervisor.worker_pool import RESIZE_INTERVAL
 from docker_flask.task import TICK, Steps, Task, Until, finish
 
@@ -64,10 +65,17 @@ class Failure(Exception):
 class Supervisor:
     """Process 1 of a container; `run` returns the exit code."""
 
-    def __init__(self, limits: Limits, runtime: Path, listeners: list[socket.socket]) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        runtime: Path,
+        listeners: list[socket.socket],
+        status_listeners: list[socket.socket],
+    ) -> None:
         self.limits = limits
         self.runtime = runtime
         self.listeners = listeners
+        self.status_listeners = status_listeners
         self.environment = dict(os.environ)
         self.loop = Loop()
         self.state = "starting"
@@ -127,6 +135,11 @@ class Supervisor:
             "environment": self.prestart.answer_changes,
         }
         Control(self.runtime, self.loop, commands)
+        StatusPort(
+            self.status_listeners,
+            self.loop,
+            {"/healthy": self._why_not_healthy, "/ready": self._why_not_ready},
+        )
 
     # --- start -----------------------------------------------------------------------------
 
@@ -142,12 +155,14 @@ class Supervisor:
         start_timeout = first.plan.settings.start_timeout
         seconds = min(WAIT_BEFORE_503, start_timeout)
         if not self.loop.wait(first.settled, seconds, tick=0.1):
-            self.nginx.answer_503(first.plan, configuration)
+            if not first.plan.settings.bind_when_ready:
+                self.nginx.answer_503(first.plan, configuration)
             self.loop.wait(first.settled, start_timeout - seconds, tick=0.1)
         if not first.ready():
             raise Failure(first.why_not_ready())
         self._switch_to(first)
         configuration = self.nginx.prepare(first.plan, first.number, configuration)
+        sockets.listen(self.listeners)  # for BIND_WHEN_READY=1; a second time changes nothing
         self.nginx.start(first.plan, configuration)
         self.state = "serving"
 
@@ -241,8 +256,22 @@ class Supervisor:
         self.reload_wanted = True
 
     def _answer_health(self, answer: Callable[[str], None]) -> None:
-        serves = self.state == "serving" and self.nginx.pid
-        answer(OK if serves else f"the container is {self.state}")
+        answer(self._why_not_ready() or OK)
+
+    def _why_not_ready(self) -> str:
+        """Why requests should go to another container; empty if they may come here."""
+        return (
+            f"the container is {self.state}" if self.state != "serving" else self._ended_process()
+        )
+
+    def _why_not_healthy(self) -> str:
+        """Which process the container lacks; empty also while it starts or stops in order."""
+        return self._ended_process() if self.state == "serving" else ""
+
+    def _ended_process(self) -> str:
+        if not self.nginx.pid:
+            return "nginx has ended"
+        return "" if self.current and self.current.pid else "the application server has ended"
 
     def _on_child(self) -> None:
         for pid, status in process.reap():
@@ -403,6 +432,7 @@ class Supervisor:
             return max(0.0, started + settings.graceful_timeout - time.monotonic())
 
         self.state = "stopping"
+        (self.runtime / STOPPING).touch()
         log("stopping")
         if self.reload:
             self.reload.cancel()

@@ -23,7 +23,7 @@ LONG = {
     for names, pieces in (
         (("APP_MODULE", "FLASK_APP"), ("a", "a.", "a:b", "a:b('", "a:b(1,", "a:" + "b(" * 9)),
         (("UWSGI_INI", "STATIC_PATH"), ("a", "/a", "../", "./")),
-        (("STATIC_URL",), ("/a", "a", "/a/")),
+        (("HEALTH_PATH", "STATIC_URL"), ("/a", "a", "/a/")),
         (("DEBUG_HOSTS",), ("a", "a-", ".")),
         (("WERKZEUG_DEBUG_PIN",), ("1", "1-")),
         (("TRUSTED_PROXIES",), ("1", "1.", "private,", "f:")),
@@ -63,7 +63,7 @@ HARMLESS = {
     ("FLASK_APP", "1\u0660"),
     ("FLASK_APP", "/x"),
     ("UWSGI_INI", "/proc/self/environ"),  # it has no options
-    *(("STATIC_URL", place) for place in PLACES),
+    *((name, place) for name in ("HEALTH_PATH", "STATIC_URL") for place in PLACES),
 }
 
 

@@ -94,6 +94,9 @@ def refusal(name: str, value: str) -> str:
 def test_defaults() -> None:
     assert asdict(read()) == {
         "listen_port": 80,
+        "bind_when_ready": False,
+        "health_path": None,
+        "status_port": 9180,
         "app_module": None,
         "flask_app": None,
         "uwsgi_ini": None,
@@ -184,6 +187,10 @@ def test_threads(environ: dict[str, str], threads: int | None) -> None:
         ("LISTEN_PORT", "8080", 8080),
         ("LISTEN_PORT", "65535", 65535),
         ("LISTEN_PORT", " 81 ", 81),
+        ("STATUS_PORT", "9000", 9000),
+        ("STATUS_PORT", "OFF", 0),
+        ("HEALTH_PATH", "/health/ready", "/health/ready"),
+        ("BIND_WHEN_READY", "yes", True),
         ("APP_MODULE", "shop", "shop"),
         ("APP_MODULE", "shop.web:app", "shop.web:app"),
         ("APP_MODULE", "shop:make('x', n=1)", "shop:make('x', n=1)"),
@@ -311,6 +318,12 @@ CALLABLES = [
         (name, value, allowed)
         for name, values, allowed in [
             ("LISTEN_PORT", ["0", "65536", *WHOLE], "a whole number from 1 to 65535"),
+            ("STATUS_PORT", ["0", "65536", *WHOLE], "a whole number from 1 to 65535, or off"),
+            (
+                "HEALTH_PATH",
+                ["/", "up", "/up/", "//up", "/up;", "/up {", "/a b", "/" + 255 * "u"],
+                "a path such as /up or /health/ready, of letters, digits, ., _ and -",
+            ),
             ("PORT", ["0", "65536"], "a whole number from 1 to 65535"),
             ("APP_MODULE", CALLABLES, "package.module:callable"),
             (

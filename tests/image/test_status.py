@@ -1,0 +1,178 @@
+"""What orchestrators ask: the status port, HEALTH_PATH, and a port that opens when it is ready."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.harness import PRODUCTION_PORT, Container, Engine, wait_for
+
+STATUS = 9180
+UP = {"HEALTH_PATH": "/up"}
+SLOW_START = """import time
+from flask import Flask
+time.sleep({seconds})
+app = Flask(__name__)
+@app.route("/")
+def hello():
+    return "hello"
+@app.route("/sleep")
+def sleep():
+    time.sleep(3)
+    return "awake"
+@app.route("/work")
+def work():
+    end = time.monotonic() + 4
+    while time.monotonic() < end:
+        pass
+    return "tired"
+"""
+
+
+def address(container: Container) -> str:
+    """In the engine's network, without the engine's proxy, which accepts every connection."""
+    networks = container.docker.attrs["NetworkSettings"]["Networks"].values()
+    return str(next(network["IPAddress"] for network in networks))
+
+
+def ask(container: Container, path: str, port: int = STATUS) -> tuple[int, str]:
+    """Status and text; status 0 where the connection is refused."""
+    try:
+        answer = httpx.get(f"http://{address(container)}:{port}{path}", timeout=5)
+    except httpx.ConnectError:
+        return 0, ""
+    return answer.status_code, answer.text
+
+
+def begin(engine: Engine, folder: Path, seconds: float, **options: Any) -> Container:
+    (folder / "app.py").write_text(SLOW_START.format(seconds=seconds))
+    container = engine.run(app=folder, **options)
+    container.docker.reload()
+    return container
+
+
+@pytest.fixture(scope="module")
+def container(module_engine: Engine) -> Container:
+    container = module_engine.run(env=UP)
+    container.wait_until_serving()
+    container.docker.reload()
+    return container
+
+
+@pytest.mark.parametrize("path", ["/healthy", "/ready", "/ready?verbose=1"])
+def test_a_container_that_serves_is_healthy_and_ready(container: Container, path: str) -> None:
+    assert ask(container, path) == (200, "ok\n")
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [
+        ("GET /metrics HTTP/1.1", 404),
+        ("POST /ready HTTP/1.1", 405),
+        ("hello", 400),
+        ("x" * 5000, 400),
+    ],
+)
+def test_the_status_port_refuses_all_else(
+    container: Container, request_line: str, status: int
+) -> None:
+    with socket.create_connection((address(container), STATUS), timeout=5) as client:
+        client.sendall(f"{request_line}\r\n\r\n".encode())
+        assert client.recv(4096).startswith(f"HTTP/1.1 {status} ".encode())
+
+
+def test_clients_that_say_nothing_take_the_status_port_from_nobody(container: Container) -> None:
+    with contextlib.ExitStack() as silent:
+        for _ in range(200):
+            silent.enter_context(socket.create_connection((address(container), STATUS), timeout=5))
+        assert ask(container, "/ready") == (200, "ok\n")
+
+
+def test_the_health_path_is_answered_for_any_host_and_never_logged(container: Container) -> None:
+    for method, status in (("GET", 200), ("HEAD", 200), ("POST", 405)):
+        for host in ("localhost", "10.0.0.7:80", "any.example"):
+            answer = httpx.request(method, container.url("/up"), headers={"Host": host})
+            assert answer.status_code == status
+    container.get("/mark")
+    assert "/up" not in container.wait_for_log("GET /mark")
+
+
+def test_ready_after_the_start_and_until_the_stop(engine: Engine, app_folder: Path) -> None:
+    container = begin(engine, app_folder, 5, env=UP)
+    wait_for(lambda: ask(container, "/ready")[0] == 503, 3, "the status port")
+    assert ask(container, "/healthy") == (200, "ok\n")
+    assert ask(container, "/ready") == (503, "the container is starting\n")
+    container.wait_for_log("clients get 503")
+    wait_for(lambda: ask(container, "/up", PRODUCTION_PORT)[0] == 503, 2, "nginx")
+    container.wait_until_serving()
+    assert ask(container, "/ready") == (200, "ok\n")
+    assert ask(container, "/up", PRODUCTION_PORT) == (200, "ok\n")
+    with socket.create_connection((address(container), PRODUCTION_PORT)) as client:
+        client.sendall(b"GET /sleep HTTP/1.1\r\nHost: a\r\n\r\n")
+        time.sleep(0.3)
+        container.docker.kill("TERM")
+        wait_for(lambda: ask(container, "/ready")[0] == 503, 2, "the stop")
+        assert ask(container, "/ready") == (503, "the container is stopping\n")
+        assert ask(container, "/healthy") == (200, "ok\n")
+        assert b" 200 OK" in client.recv(100)
+    assert container.wait_for_exit() == 0
+
+
+def test_the_port_opens_when_the_application_is_ready(engine: Engine, app_folder: Path) -> None:
+    container = begin(engine, app_folder, 2, env={"BIND_WHEN_READY": "1"})
+    statuses = []
+
+    def look() -> bool:
+        statuses.append(ask(container, "/", PRODUCTION_PORT)[0])
+        return statuses[-1] == 200
+
+    wait_for(look, 10, "the first answer")
+    assert set(statuses) == {0, 200}
+
+
+@pytest.mark.nightly
+@pytest.mark.alone
+def test_the_status_port_answers_while_all_workers_and_cpus_are_busy(
+    engine: Engine, app_folder: Path
+) -> None:
+    """The time that the probe takes, from outside."""
+    container = begin(engine, app_folder, 0, env={"WEB_CONCURRENCY": "4", "THREADS": "1"})
+    container.wait_until_serving()
+    clients = []
+    for _ in range(4):
+        client = socket.create_connection((address(container), PRODUCTION_PORT))
+        client.sendall(b"GET /work HTTP/1.1\r\nHost: a\r\n\r\n")
+        clients.append(client)
+    time.sleep(0.3)
+    took = []
+    for _ in range(40):
+        begun = time.monotonic()
+        with socket.create_connection((address(container), STATUS)) as client:
+            client.sendall(b"GET /ready HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert client.recv(100).startswith(b"HTTP/1.1 200 ")
+        took.append(time.monotonic() - begun)
+        time.sleep(0.05)
+    for client in clients:
+        client.close()
+    print(f"/ready beside 4 busy workers: at most {1000 * max(took):.0f} ms")
+    assert max(took) <= 0.05, sorted(took)[-5:]
+
+
+def test_a_status_port_that_is_taken_costs_nothing(
+    engine: Engine, container: Container, app_folder: Path
+) -> None:
+    """Containers of a pod share their network; only a port that somebody chose must be free."""
+    network = {"network_mode": f"container:{container.docker.id}", "ports": {}}
+    second = begin(engine, app_folder, 0, env={"LISTEN_PORT": "8080"}, **network)
+    second.wait_for_log("on port 8080")
+    assert "can't listen on STATUS_PORT=9180: Address already in use" in second.logs()
+    chosen = {"LISTEN_PORT": "8081", "STATUS_PORT": str(STATUS)}
+    third = begin(engine, app_folder, 0, env=chosen, **network)
+    assert third.wait_for_exit() == 78
+    assert "use a free port, or off" in third.logs().splitlines()[-1]
