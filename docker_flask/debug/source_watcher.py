@@ -83,7 +83,14 @@ def _source_files(place: str, seen: set[str]) -> Iterator[os.DirEntry[str]]:
                 if name.endswith(WATCHED_SUFFIXES):
                     if not name.startswith(".#"):  # lock files of Emacs
                         yield entry
-                elif name[0] != "." and name not in SKIPPED_FOLDERS and entry.is_dir():
+                elif name[0] != "." and name not in SKIPPED_FOLDERS and _is_folder(entry):
                     folders.append(
                         os.path.realpath(entry.path) if entry.is_symlink() else entry.path
                     )
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, for example
+        return False

@@ -92,6 +92,11 @@ def test_what_is_not_there_is_no_error(folder: Path) -> None:
     assert look([str(folder / "none"), str(folder / "none.py"), str(folder / "nowhere.py")]) == {}
 
 
+def test_a_link_to_itself_is_no_folder(folder: Path) -> None:
+    (folder / "itself").symlink_to("itself")
+    assert str(folder / "app.py") in look([str(folder)])
+
+
 # --- what is an edit -------------------------------------------------------------------------
 
 
