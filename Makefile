@@ -26,12 +26,12 @@ up: image ## start production and wait until it serves
 	@tools/up $(IMAGE) $(NAME) $(PORT)
 
 debug: image ## start development mode on app/, in this terminal
-	@-$(DOCKER) rm -f $(NAME) >/dev/null 2>&1
+	@-$(DOCKER) rm -fv $(NAME) >/dev/null 2>&1
 	@echo 'docker-flask: development on http://localhost:$(DEBUG_PORT)/ - Ctrl-C stops it'
 	@$(DOCKER) run --rm -it --name $(NAME) -p $(DEBUG_PORT):5000 -v "$(CURDIR)/app:/app" $(IMAGE) -d debug
 
 down: ## stop production; uploads stay in the volume NAME-data
-	@$(DOCKER) stop $(NAME) >/dev/null && $(DOCKER) rm $(NAME) >/dev/null && echo 'docker-flask: stopped'
+	@$(DOCKER) stop $(NAME) >/dev/null && $(DOCKER) rm -v $(NAME) >/dev/null && echo 'docker-flask: stopped'
 
 test: ## run the tests with the default server, from a bare machine; 10 minutes
 	@tools/test whole $(IMAGE) $(TESTS)
