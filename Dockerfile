@@ -94,8 +94,8 @@ RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
  && find /opt/venv -name '*.py' -exec touch -d "@$SOURCE_DATE_EPOCH" {} + \
  && { /opt/venv/bin/python -m compileall -qq --invalidation-mode timestamp /opt/venv/lib || true; } \
  # Scripts in any folder can import `docker_flask` and the application; packages of the application come
- # first.
- && printf '/opt/docker-flask\n/app\n' > "$(/opt/venv/bin/python -c 'import site; print(site.getsitepackages()[0])')/docker_flask.pth"
+ # first. All programs have the same instance folder of Flask.
+ && printf '/opt/docker-flask\n/app\nimport docker_flask.discovery.every_python\n' > "$(/opt/venv/bin/python -c 'import site; print(site.getsitepackages()[0])')/docker_flask.pth"
 COPY --chmod=755 docker_flask/worker/uwsgi_program.py /opt/venv/bin/uwsgi
 # Check that uWSGI runs, and that its routes have regular expressions.
 RUN /opt/venv/bin/uwsgi --python-version \
@@ -190,6 +190,8 @@ RUN echo "$REVISION" > /opt/docker-flask/REVISION
 WORKDIR /app
 COPY --from=application /files /
 
+# Without it, `--read-only --ipc none` would have no place to write, and `docker rm` would delete data. The
+# price is a volume without a name for each container that has none at /data (docs/data.md).
 VOLUME /data
 EXPOSE 80 5000
 # TERM drains the container, exit code 0 (docs/reliability.md).

@@ -23,7 +23,7 @@ from docker_flask import notify
 from docker_flask.debug import request_target
 from docker_flask.debug.debugger import Debugger, failing
 from docker_flask.debug.loaded_files import LoadedFiles
-from docker_flask.discovery import find_app
+from docker_flask.discovery import find_app, instance_folder, unwritable
 from docker_flask.log import log
 from docker_flask.process import FIRST_DESCRIPTOR
 from docker_flask.worker import sendfile
@@ -45,11 +45,15 @@ def load(options: DebugOptions) -> Wsgi:
     if options.problem:
         problem = f"{options.problem} while it loaded the application; see its log"
         return failing(RuntimeError(problem), options)
+    unwritable.watch()
     try:
         found = find_app.load(Path.cwd())
     except BaseException as error:
         traceback.print_exc()
+        unwritable.explain(error)
         return failing(error, options)
+    for line in instance_folder.report():
+        log(line)
     log(f"serving {found.name} ({found.reason})")
     sendfile.without_x_sendfile(found.application)
     if hasattr(found.application, "debug"):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from types import TracebackType
 
 import click
 from click.core import ParameterSource
@@ -20,7 +21,7 @@ from flask import Flask
 from flask.cli import NoAppException, ScriptInfo
 
 from docker_flask import privileges
-from docker_flask.discovery import find_app
+from docker_flask.discovery import find_app, unwritable
 from docker_flask.worker_options import WorkerOptions
 
 
@@ -74,5 +75,12 @@ def _leave_root() -> None:
         )
 
 
+def _explain(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    sys.__excepthook__(kind, error, trace)
+    unwritable.explain(error)
+
+
 _leave_root()
 _take_over()
+unwritable.watch()
+sys.excepthook = _explain

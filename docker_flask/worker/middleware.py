@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Iterator
 
+from docker_flask.discovery import unwritable
 from docker_flask.log import log
 from docker_flask.worker import request_body
 from docker_flask.worker.greenlets import unpatched
@@ -123,6 +124,7 @@ class Middleware:
                 log(str(error))
             else:
                 traceback.print_exc()
+                unwritable.explain(error)
             plain = [("Content-Type", "text/plain"), ("Content-Length", str(len(_FAILED)))]
             # Replaces headers that the server has refused; uWSGI replaces them in any case.
             replace = (sys.exc_info(),) if self._by_http else ()

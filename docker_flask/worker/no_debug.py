@@ -6,13 +6,10 @@ finds a debugger within another middleware, and an application that is created l
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from collections.abc import Callable
-from importlib.abc import MetaPathFinder
 from types import ModuleType
 from typing import Any
 
+from docker_flask.discovery import after_import
 from docker_flask.log import log
 
 _IGNORED = "{} is ignored in production: use -d debug"
@@ -23,11 +20,8 @@ _reported = False
 
 def turn_off() -> None:
     """Change the classes now, or when the application imports them."""
-    for name, change in {"werkzeug.debug": _change_werkzeug, "flask.app": _change_flask}.items():
-        if module := sys.modules.get(name):
-            change(module)
-        else:
-            sys.meta_path.insert(0, _AfterImport(name, change))
+    after_import.call("werkzeug.debug", _change_werkzeug)
+    after_import.call("flask.app", _change_flask)
 
 
 def report(application: Any) -> list[str]:
@@ -72,26 +66,3 @@ def _change_flask(module: ModuleType) -> None:
         self.config["DEBUG"] = False
 
     module.Flask.debug = property(get, put)
-
-
-class _AfterImport(MetaPathFinder):
-    """Calls a function with a module that is imported later."""
-
-    def __init__(self, name: str, change: Callable[[ModuleType], None]) -> None:
-        self._name, self._change = name, change
-
-    def find_spec(self, name: str, *_: Any) -> Any:
-        if name != self._name:
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
-        loader: Any = spec and spec.loader
-        if loader:
-            run = loader.exec_module
-
-            def run_and_change(module: ModuleType) -> None:
-                run(module)
-                self._change(module)
-
-            loader.exec_module = run_and_change
-        return spec

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from docker_flask import notify, process
-from docker_flask.discovery import find_app, static_folder
+from docker_flask.discovery import find_app, instance_folder, static_folder, unwritable
 from docker_flask.discovery.callables import is_flask
 from docker_flask.worker import (
     greenlets,
@@ -56,13 +56,15 @@ def load() -> Any:
         worker_process.offer_to_oom_killer()
     root = Path.cwd()
     no_debug.turn_off()
+    unwritable.watch()
     try:
         with _turn_to_load(options.load_lock, options.load_one_by_one):
             found = find_app.load(root, options.app_module, options.uwsgi_ini)
     except find_app.NotFound as error:
         _give_up(tell, str(error))
-    except BaseException:
-        _give_up(tell, traceback.format_exc().rstrip())
+    except BaseException as error:
+        words = unwritable.advice(error)
+        _give_up(tell, traceback.format_exc() + (words and f"docker-flask: {words}"))
     sendfile.without_x_sendfile(found.application)
     application = found.application
     if options.trusted_proxies:
@@ -85,7 +87,11 @@ def load() -> Any:
     static, words = static_folder.find(found.application, root, options)
     if is_flask(found.application):
         static_guard.protect(found.application)
-    lines = [*no_debug.report(found.application), *([words] if words else [])]
+    lines = [
+        *no_debug.report(found.application),
+        *instance_folder.report(),
+        *([words] if words else []),
+    ]
 
     def begin() -> None:
         WorkerOptions.from_environment()
@@ -153,7 +159,7 @@ def _turn_to_load(path: str, one_by_one: bool) -> Iterator[None]:
 
 
 def _give_up(tell: Callable[..., bool], reason: str) -> None:
-    if not tell("failed", reason):
+    if not tell("failed", reason.rstrip()):
         print(reason, file=sys.stderr, flush=True)
     time.sleep(PAUSE_BEFORE_EXIT)
     os._exit(EXIT_NOT_LOADED)

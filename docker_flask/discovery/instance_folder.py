@@ -1,0 +1,78 @@
+"""Flask's instance folder, if the application can't write beside its code.
+
+Flask expects the folder beside the application, and many applications keep their database there.
+In the image, code is root's. So the folder is in the volume, unless the application chooses one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from docker_flask.discovery.unwritable import VOLUME, can_write, whoami
+from docker_flask.log import log
+
+FOLDER = Path(VOLUME, "instance")
+# Files that an application reads there: they stay those of the image, by links.
+_CONFIGURATION = {".py", ".cfg", ".ini", ".json", ".toml", ".yaml", ".yml"}
+# The folders that Flask would have chosen.
+_replaced: set[str] = set()
+
+
+def report() -> list[str]:
+    """A line for the log, if an application uses the folder in the volume."""
+    if not _replaced or not FOLDER.is_dir():
+        return []
+    places = ", ".join(sorted(_replaced))
+    return [f"Flask's instance folder is {FOLDER}, because {whoami()} can't write {places}"]
+
+
+def move(module: ModuleType) -> None:
+    """Change Flask's choice; module: `flask.app`."""
+    find = module.Flask.auto_find_instance_path
+
+    def auto_find_instance_path(self: Any) -> str:
+        path: str = find(self)
+        # A folder that somebody has mounted is meant to be used.
+        if can_write(path) or os.path.ismount(path) or not can_write(VOLUME):
+            return path
+        _replaced.add(path)
+        if os.path.isdir(path):
+            _bring(Path(path))
+        return str(FOLDER)
+
+    module.Flask.auto_find_instance_path = auto_find_instance_path
+
+
+def _bring(source: Path) -> None:
+    """Let the folder in the volume hold what the image's holds: as links, and once as copies."""
+    try:
+        files = list(source.iterdir())
+        links = [file for file in files if file.suffix in _CONFIGURATION and file.is_file()]
+        if not FOLDER.exists():
+            _copy([file for file in files if file not in links])
+        for file in links:
+            if not os.path.lexists(link := FOLDER / file.name):
+                link.symlink_to(file)
+    except OSError as error:
+        log(f"can't bring the files of {source} to {FOLDER}: {error}")
+
+
+def _copy(files: list[Path]) -> None:
+    """Make the folder with these files at once; does nothing if another process was first."""
+    with tempfile.TemporaryDirectory(
+        prefix=".instance-", dir=VOLUME, ignore_cleanup_errors=True
+    ) as fresh:
+        for file in files:
+            target = Path(fresh) / file.name
+            if file.is_dir():
+                shutil.copytree(file, target, copy_function=shutil.copyfile)
+            else:
+                shutil.copyfile(file, target)
+        with contextlib.suppress(OSError):
+            os.rename(fresh, FOLDER)
