@@ -18,7 +18,7 @@ ARG APT_MIRROR
 ARG APT_SECURITY_MIRROR
 ARG PIP_INDEX_URL
 WORKDIR /sources
-COPY docker_flask/install-os.sh .
+COPY docker_flask/install-os.sh docker_flask/install-python.sh ./
 RUN touch apt.list pip.conf \
  && if [ -n "$APT_MIRROR" ]; then \
       . /etc/os-release \
@@ -37,12 +37,15 @@ RUN touch apt.list pip.conf \
     fi
 
 
-# --- The compiler, which is in no layer of the image.
+# --- The compiler, and an empty virtual environment: what is built, is built with these.
 FROM ${BASE_IMAGE} AS compiler
-ENV APT_SOURCES=/sources/apt.list PIP_CONFIG_FILE=/sources/pip.conf
+# The cache keeps compiled packages for the next build, not for the image.
+ENV PATH=/opt/venv/bin:$PATH \
+    APT_SOURCES=/sources/apt.list PIP_CONFIG_FILE=/sources/pip.conf PIP_CACHE_DIR=/root/.cache/pip
 RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
     --mount=type=secret,id=ca \
-    /sources/install-os.sh gcc libc6-dev libpcre2-dev libssl-dev python3-dev python3-venv
+    /sources/install-os.sh gcc libc6-dev libpcre2-dev libssl-dev python3-dev python3-venv \
+ && python3 -m venv /opt/venv
 
 
 # --- The generator of the SBOM, which is in no layer of the image.
@@ -51,64 +54,55 @@ COPY sbom /sbom
 RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
     --mount=type=secret,id=ca \
     --mount=type=cache,id=docker-flask-python,target=/root/.cache/pip \
-    if [ -r /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi \
- && python3 -m venv /sbom/venv \
- && /sbom/venv/bin/pip install --disable-pip-version-check --require-hashes -r /sbom/requirements.lock
+    /sources/install-python.sh /sbom/requirements.lock --target /sbom/packages
+
+
+# --- The packages of the application, from the lock file of any tool. The tool is in no layer of the image.
+FROM compiler AS requirements
+COPY requirements*.txt requirements.loc[k] pyproject.tom[l] uv.loc[k] poetry.loc[k] Pipfil[e] Pipfile.loc[k] /application/
+RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
+    --mount=type=secret,id=ca \
+    --mount=type=cache,id=docker-flask-python,target=/root/.cache/pip \
+    /sources/install-python.sh --export /application > /requirements.txt
 
 
 # --- The virtual environment.
 FROM compiler AS build
-COPY requirements_os.txt /
-RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
-    --mount=type=secret,id=ca \
-    /sources/install-os.sh /requirements_os.txt
-COPY requirements.lock /
-# The cache keeps compiled packages for the next build, not for the image. uWSGI is built as a library;
-# docker_flask/worker/uwsgi_program.py runs it, and says why. The same packages give the same files: uWSGI
-# contains the date of SOURCE_DATE_EPOCH and no id of its build; a compiled Python file contains the date
-# of its source. Some packages have files that can't be compiled; pip ignores them, too.
-ENV UWSGI_PROFILE=/library.ini UWSGI_PYTHON_NOLIB=1 \
+# The same packages give the same files: uWSGI contains the date of SOURCE_DATE_EPOCH and no id of its build.
+ENV UWSGI_PROFILE=/uwsgi_library.ini UWSGI_PYTHON_NOLIB=1 \
     SOURCE_DATE_EPOCH=315532800 LDFLAGS="-s -Wl,--build-id=none"
+COPY docker_flask/requirements.lock docker_flask/uwsgi_library.ini /
+# The image's own packages are in a folder of their own: packages of the application come first, and pip can't
+# remove what is outside of the virtual environment. Scripts in any folder can import `docker_flask` and the
+# application.
 RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
     --mount=type=secret,id=ca \
     --mount=type=cache,id=docker-flask-python,target=/root/.cache/pip \
-    if [ -r /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi \
- && python3 -m venv /opt/venv \
- && printf '[uwsgi]\nmain_plugin = python,gevent\ninherit = base\nbin_name = uwsgi.so\nas_shared_library = true\n' > /library.ini \
- && /opt/venv/bin/pip install --disable-pip-version-check --no-compile --require-hashes -r /requirements.lock \
- && find /opt/venv -name '*.py' -exec touch -d "@$SOURCE_DATE_EPOCH" {} + \
- && { /opt/venv/bin/python -m compileall -qq --invalidation-mode timestamp /opt/venv/lib || true; }
-COPY requirements.txt /
-# Changes nothing if requirements.lock belongs to this requirements.txt. Otherwise pip keeps the locked
-# versions that are still allowed.
-RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
-    --mount=type=secret,id=ca \
-    --mount=type=cache,id=docker-flask-python,target=/root/.cache/pip \
-    if [ -r /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi \
- && checksum=$(sha256sum < /requirements.txt) \
- && if ! grep -q "${checksum%% *}" /requirements.lock; then \
-      echo "docker-flask: requirements.txt has changed since the last \"make lock\": installing the" \
-        "difference without checksums; run \"make lock\" to add the checksums" >&2; \
-    fi \
- && /opt/venv/bin/pip install --disable-pip-version-check --no-compile -r /requirements.txt \
- && find /opt/venv -name '*.py' -exec touch -d "@$SOURCE_DATE_EPOCH" {} + \
- && { /opt/venv/bin/python -m compileall -qq --invalidation-mode timestamp /opt/venv/lib || true; } \
- # Scripts in any folder can import `docker_flask` and the application; packages of the application come
- # first. All programs have the same instance folder of Flask.
- && printf '/opt/docker-flask\n/app\nimport docker_flask.discovery.every_python\n' > "$(/opt/venv/bin/python -c 'import site; print(site.getsitepackages()[0])')/docker_flask.pth"
-COPY --chmod=755 docker_flask/worker/uwsgi_program.py /opt/venv/bin/uwsgi
+    /sources/install-python.sh /requirements.lock --prefix /opt/docker-flask/packages \
+ && printf '%s\n' /opt/docker-flask/packages/lib/python3*/site-packages /opt/docker-flask /app \
+      > "$(python3 -c 'import site; print(site.getsitepackages()[0])')/docker_flask.pth"
+COPY --chmod=755 docker_flask/worker/uwsgi_program.py /opt/docker-flask/packages/bin/uwsgi
 # Check that uWSGI runs, and that its routes have regular expressions.
-RUN /opt/venv/bin/uwsgi --python-version \
- && /opt/venv/bin/uwsgi --version \
- && ldd /opt/venv/bin/uwsgi.so > /uwsgi.libraries \
+RUN /opt/docker-flask/packages/bin/uwsgi --python-version \
+ && /opt/docker-flask/packages/bin/uwsgi --version \
+ && ldd /opt/docker-flask/packages/bin/uwsgi.so > /uwsgi.libraries \
  && grep -q libpcre2 /uwsgi.libraries
 COPY docker_flask/leave_root.c docker_flask/init.c docker_flask/nginx/preload.c docker_flask/worker/threads_plugin.c /
 RUN gcc -static -O2 -Wall -Wextra -Werror -s -o /leave-root /leave_root.c \
  && gcc -static -O2 -Wall -Wextra -Werror -s -o /init /init.c \
  && gcc -shared -fPIC -O2 -Wall -Wextra -Werror -s -o /nginx_preload.so /preload.c \
  # With the header and the flags of this uWSGI.
- && /opt/venv/bin/uwsgi --dot-h > /uwsgi.h \
- && eval "gcc $(/opt/venv/bin/uwsgi --cflags) -Werror -I/ -shared -s -o /threads_plugin.so /threads_plugin.c"
+ && /opt/docker-flask/packages/bin/uwsgi --dot-h > /uwsgi.h \
+ && eval "gcc $(/opt/docker-flask/packages/bin/uwsgi --cflags) -Werror -I/ -shared -s -o /threads_plugin.so /threads_plugin.c"
+COPY requirements_os.txt /
+RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
+    --mount=type=secret,id=ca \
+    /sources/install-os.sh /requirements_os.txt
+COPY --from=requirements /requirements.txt /
+RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
+    --mount=type=secret,id=ca \
+    --mount=type=cache,id=docker-flask-python,target=/root/.cache/pip \
+    /sources/install-python.sh /requirements.txt
 
 
 # --- The application. The image's own sample goes where it is not among the files of an image that
@@ -129,7 +123,7 @@ LABEL org.opencontainers.image.title="docker-flask" \
       org.opencontainers.image.licenses="MIT"
 
 # Defaults of other variables than settings (docker_flask/configuration/settings.py).
-ENV PATH=/opt/docker-flask/docker_flask/bin:/opt/venv/bin:$PATH \
+ENV PATH=/opt/docker-flask/docker_flask/bin:/opt/venv/bin:/opt/docker-flask/packages/bin:$PATH \
     VIRTUAL_ENV=/opt/venv \
     LANG=C.UTF-8 \
     # Output of the application is in the log immediately.
@@ -163,18 +157,23 @@ RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
     --mount=type=secret,id=ca \
     APT_SOURCES=/sources/apt.list /sources/install-os.sh /opt/docker-flask/requirements_os.txt
 
+COPY --from=build /opt/docker-flask/packages /opt/docker-flask/packages
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /leave-root /init /nginx_preload.so /threads_plugin.so /opt/docker-flask/
-COPY VERSION requirements.txt app.ini nginx.conf entry-point.sh /opt/docker-flask/
+COPY --from=requirements /requirements.txt /opt/docker-flask/
+COPY VERSION app.ini nginx.conf entry-point.sh /opt/docker-flask/
 # After the packages, before the image's own code.
 RUN --mount=type=bind,from=sbom,source=/sbom,target=/sources \
-    /sources/venv/bin/python -I /sources/make.py /opt/docker-flask/VERSION /opt/venv > /opt/docker-flask/sbom.json
+    PYTHONPATH=/sources/packages /usr/bin/python3 /sources/make.py \
+      /opt/docker-flask/VERSION /opt/venv /opt/docker-flask/packages > /opt/docker-flask/sbom.json
 COPY docker_flask /opt/docker-flask/docker_flask
 # Declares the plugin with which the `flask` command finds the same application as the image. The plus
 # in the version: no package index has such a version, even if `pip freeze` writes it to a file.
 WORKDIR /opt/docker-flask/docker_flask-1+image.dist-info
 RUN printf 'Metadata-Version: 2.1\nName: docker-flask\nVersion: 1+image\n' > METADATA \
  && printf '[flask.commands]\ndocker-flask = docker_flask.discovery.flask_command:command\n' > entry_points.txt \
+ # All programs have the same instance folder of Flask.
+ && sed -i '$a import docker_flask.discovery.every_python' /opt/venv/lib/python3*/site-packages/docker_flask.pth \
  && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/docker-flask/docker_flask \
  && python3 -m docker_flask.nginx.mime_types > /opt/docker-flask/mime.types \
  && ln -s /opt/docker-flask/docker_flask/bin/docker-flask /usr/local/bin/docker-flask \

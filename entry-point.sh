@@ -66,7 +66,7 @@ install_wanted() {
 }
 
 requirements_sum() {
-  { cat "$IMAGE_FILES"/requirements*.txt requirements*.txt 2>/dev/null || true; } | sha256sum
+  { cat "$IMAGE_FILES"/requirements*.txt requirements*.txt ./*.lock 2>/dev/null || true; } | sha256sum
 }
 
 # The image's files first, then the application's files, which may be in a bind mount.
@@ -78,9 +78,7 @@ install_requirements() {
     if [[ -f $folder/requirements_os.txt ]]; then
       install_step "$IMAGE_FILES/docker_flask/install-os.sh" "$folder/requirements_os.txt"
     fi
-    if [[ -f $folder/requirements.txt ]]; then
-      install_step pip install --no-cache-dir --root-user-action=ignore -r "$folder/requirements.txt"
-    fi
+    install_step "$IMAGE_FILES/docker_flask/install-python.sh" "$folder"
   done
   mkdir -p "${INSTALLED%/*}"
   requirements_sum >"$INSTALLED"

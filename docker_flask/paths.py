@@ -6,9 +6,9 @@ Strings only: the health check imports this module, and pathlib would double the
 import os
 import stat
 
-# The image's own files, and the Python environment of the application.
+# The image's own files, and the environment of the application, the only one that pip changes.
 HOME, VENV = "/opt/docker-flask", "/opt/venv"
-PYTHON, UWSGI_PROGRAM = f"{VENV}/bin/python", f"{VENV}/bin/uwsgi"
+PYTHON, UWSGI_PROGRAM = f"{VENV}/bin/python", f"{HOME}/packages/bin/uwsgi"
 
 # The folder for sockets that the image has for its service user. Other users take one of their own
 # in one of these places: most containers can write to the first, `--read-only` leaves the second,

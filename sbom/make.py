@@ -3,7 +3,7 @@
 The Dockerfile runs this program while it builds the image, with a Python that does not stay there.
 It describes this image only: an image that is built on it adds packages that are not in the list.
 
-    python make.py VERSION_FILE VENV > sbom.json
+    python make.py VERSION_FILE FOLDER... > sbom.json
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ def os_packages() -> Iterator[Component]:
         yield component(PackageURL("deb", release["ID"], name, version, qualifiers))
 
 
-def python_packages(venv: Path) -> Iterator[Component]:
+def python_packages(*folders: str) -> Iterator[Component]:
     """The packages that pip has installed, with the licenses that they name."""
-    folders = [str(path) for path in venv.glob("lib/python*/site-packages")]
-    for found in distributions(path=folders):
+    places = [str(path) for top in folders for path in Path(top).glob("lib/python*/site-packages")]
+    for found in distributions(path=places):
         purl = PackageURL("pypi", None, found.name.lower(), found.version)
         yield component(purl, license_of(found))
 
@@ -75,9 +75,9 @@ def component(purl: PackageURL, license_text: str = "") -> Component:
     )
 
 
-def main(version_file: str, venv: str) -> None:
+def main(version_file: str, *folders: str) -> None:
     """Print the list."""
-    bom = Bom(components=[*os_packages(), *python_packages(Path(venv))])
+    bom = Bom(components=[*os_packages(), *python_packages(*folders)])
     bom.metadata.component = Component(
         name="docker-flask",
         version=Path(version_file).read_text().strip(),

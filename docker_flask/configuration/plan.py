@@ -103,9 +103,8 @@ def make(environ: Mapping[str, str], limits: Limits) -> Plan:
     if app_server == "uwsgi":
         of_uwsgi = uwsgi_options.read(Path.cwd(), environ, UWSGI_PROGRAM)
         options, ignored = of_uwsgi.text, of_uwsgi.ignored
-        # With options for uWSGI, users expect uWSGI's own default. And if users have built their
-        # own uWSGI over the image's uWSGI, the image's plugin for threads does not load in it.
-        if options or Path(UWSGI_PROGRAM).read_bytes()[:2] != b"#!":
+        # With options for uWSGI, users expect uWSGI's own default.
+        if options:
             of_files["threads"] = FileValue("uWSGI's default", "1", "")
         of_files |= of_uwsgi.settings
     elif app_server == "gunicorn":

@@ -88,7 +88,7 @@ def test_modules_come_from_where_the_user_says(engine: Engine, app_folder: Path,
 
         @app.route("/")
         def home():
-            return f"{words.WORD} {'/opt/venv/bin' in sys.path}"
+            return f"{words.WORD} {'/opt/docker-flask/packages/bin' in sys.path}"
     """
     (app_folder / "more").mkdir()
     (app_folder / "more/words.py").write_text("WORD = 'found'\n")

@@ -19,7 +19,8 @@ README_LINES = 180
 FOREIGN = {
     "SQLite objects created in a thread can only be used in that same thread",
     "bdb.BdbQuit",
-    "libpython3.12.so.1.0: cannot open shared object file",
+    "Exception: you need a C compiler to build uWSGI",
+    "error: command 'gcc' failed: No such file or directory",
     "SSL: CERTIFICATE_VERIFY_FAILED",
 }
 VALUE = "\0"  # stands in a string of the code for what is filled in

@@ -12,7 +12,12 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
-    ("folder", "some"), [(".", {"flask", "uwsgi", "werkzeug"}), ("sbom", {"cyclonedx-python-lib"})]
+    ("folder", "some"),
+    [
+        (".", {"flask", "uwsgi", "werkzeug"}),
+        ("docker_flask", {"uwsgi", "werkzeug", "packaging"}),
+        ("sbom", {"cyclonedx-python-lib"}),
+    ],
 )
 def test_the_lock_was_made_from_requirements(folder: str, some: set[str]) -> None:
     """If this fails: run `make lock`."""
@@ -24,6 +29,17 @@ def test_the_lock_was_made_from_requirements(folder: str, some: set[str]) -> Non
     assert len(re.findall(r"^\S+==.* \\\n +--hash=sha256:\w{64}\b", lock, re.MULTILINE)) == len(
         names
     )
+
+
+def test_both_locks_name_the_same_versions() -> None:
+    """Two versions of a package would be in the image."""
+    own, others = (
+        dict(re.findall(r"^(\S+)==(\S+)", (ROOT / folder / "requirements.lock").read_text(), re.M))
+        for folder in ("docker_flask", ".")
+    )
+    shared = own.keys() & others.keys()
+    assert shared >= {"uwsgi", "werkzeug"}
+    assert {name: own[name] for name in shared} == {name: others[name] for name in shared}
 
 
 def test_version_label_and_changelog_name_the_same_release() -> None:

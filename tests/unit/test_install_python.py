@@ -1,0 +1,224 @@
+"""install-python.sh, without an engine: which file names the packages, and what pip gets."""
+
+from __future__ import annotations
+
+import subprocess
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "docker_flask" / "install-python.sh"
+# Stand in for pip and for the Python that runs the tools.
+PIP = """#!/bin/bash
+[[ $1 == install ]] || exit 1
+echo "pip $*" >> "$CALLS"
+while [[ $# -gt 0 && $1 != -r ]]; do shift; done
+[[ $# -eq 0 ]] || cat "$2" >> "$INSTALLED"
+[[ ! -e $CALLS.fail ]] || { echo "ERROR: the reason" >&2; exit 1; }
+"""
+PYTHON = """#!/bin/bash
+echo "python3 $*" >> "$CALLS"
+echo "PYTHONPATH $PYTHONPATH"  >> "$CALLS"
+echo "six==1.16.0 --hash=sha256:00"
+"""
+LOCK = "# sha256 of requirements.txt: {}\nflask==3.0 --hash=sha256:00\n"
+
+
+class Script:
+    """The script with a folder of an application, and what it did."""
+
+    def __init__(self, folder: Path) -> None:
+        self.app, self.calls = folder / "app", folder / "calls"
+        self.installed, programs = folder / "installed", folder / "bin"
+        for made in (self.app, programs):
+            made.mkdir()
+        for name, text in (("pip", PIP), ("python3", PYTHON)):
+            (programs / name).write_text(text)
+            (programs / name).chmod(0o755)
+        self.environment = {
+            "PATH": f"{programs}:/usr/bin:/bin",
+            "CALLS": str(self.calls),
+            "INSTALLED": str(self.installed),
+            "CA_BUNDLE": str(folder / "none"),
+            "TMPDIR": str(folder),
+        }
+        self.before = set(folder.iterdir())
+
+    def write(self, **files: str) -> None:
+        """Files of the application: NAME_ENDING=text."""
+        for name, text in files.items():
+            (self.app / name.replace("_", ".")).write_text(text)
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [SCRIPT, *(arguments or [str(self.app)])],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+
+    def install(self) -> tuple[str, str]:
+        """Install the application's packages: what pip read, and what the script said."""
+        result = self.run()
+        assert result.returncode == 0, result.stderr
+        left = set(self.app.parent.iterdir()) - self.before - {self.calls, self.installed}
+        assert not left
+        return self.installed.read_text(), result.stderr
+
+    def export(self) -> str:
+        """The packages as a requirements file; pip installs none of them."""
+        result = self.run("--export", str(self.app))
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Script:
+    return Script(tmp_path)
+
+
+def test_requirements(script: Script) -> None:
+    script.write(requirements_txt="six\n")
+    assert script.install() == (
+        "six\n",
+        f"docker-flask: installing the packages of {script.app}/requirements.txt\n",
+    )
+    assert script.export() == "six\n"
+
+
+@pytest.mark.parametrize("words", [[], ["--export"]])
+def test_nothing_to_install(script: Script, words: list[str]) -> None:
+    result = script.run(*words, str(script.app))
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("flask\nuwsgi==2.0.20\nsix\n", "flask\nsix\n"),
+        ("uWSGI\r\nsix\n", "six\n"),
+        ("uwsgi>=2 \\\n    --hash=sha256:00 \\\n    --hash=sha256:11\nsix\n", "six\n"),
+        ("uwsgi-tools\nuwsgitop\nuwsgi_x\n", "uwsgi-tools\nuwsgitop\nuwsgi_x\n"),
+    ],
+)
+def test_uwsgi_is_the_images_own(script: Script, text: str, left: str) -> None:
+    script.write(requirements_txt=text)
+    assert script.export() == left
+
+
+def test_included_files_are_found(script: Script) -> None:
+    script.write(requirements_txt="-r base.txt\n-c /etc/c.txt\n-r https://x/y\n./package\n")
+    assert (
+        script.export() == f"-r {script.app}/base.txt\n-c /etc/c.txt\n-r https://x/y\n./package\n"
+    )
+
+
+def test_the_lock_of_these_requirements(script: Script) -> None:
+    lock = LOCK.format(sha256(b"flask\n").hexdigest())
+    script.write(requirements_txt="flask\n", requirements_lock=lock)
+    installed, said = script.install()
+    assert installed == lock
+    assert said == f"docker-flask: installing the packages of {script.app}/requirements.lock\n"
+
+
+def test_a_lock_of_other_requirements(script: Script) -> None:
+    lock = LOCK.format(sha256(b"flask\n").hexdigest())
+    script.write(requirements_txt="flask\nsix\n", requirements_lock=lock)
+    installed, said = script.install()
+    assert installed == "flask\nsix\n"
+    assert 'has changed since the last "make lock": requirements.lock is ignored' in said
+
+
+def test_a_lock_of_another_tool(script: Script) -> None:
+    script.write(requirements_txt="flask\n", requirements_lock="flask==2.0\n")
+    installed, said = script.install()
+    assert (installed, len(said.splitlines())) == ("flask\n", 1)
+
+
+EXPORTS = {
+    "uv_lock": ("uv==", "uv export --frozen --no-dev"),
+    "poetry_lock": ("poetry-plugin-export==", "poetry export"),
+    "Pipfile_lock": ("pipenv==", "pipenv requirements --hash"),
+}
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_the_lock_file_of_a_tool(script: Script, name: str) -> None:
+    package, export = EXPORTS[name]
+    script.write(**{"requirements_txt": "flask\n", name: "locked"})
+    installed, said = script.install()
+    assert installed == "six==1.16.0 --hash=sha256:00\n"
+    file = name.replace("_", ".")
+    assert said.splitlines() == [
+        f"docker-flask: requirements.txt is ignored, because {file} names the packages",
+        f"docker-flask: installing the packages of {script.app}/{file}",
+    ]
+    tool, python, path, _ = script.calls.read_text().splitlines()
+    assert f" {package}" in tool
+    folder = tool.partition(" --target ")[2].split()[0]
+    assert path == f"PYTHONPATH {folder}"
+    assert f"-m {export}" in python
+
+
+@pytest.mark.parametrize(
+    ("name", "with_index", "without"),
+    [
+        ("uv_lock", "--emit-index-url", ""),
+        ("poetry_lock", "", "--without-urls"),
+        ("Pipfile_lock", "", "--exclude-index"),
+    ],
+)
+def test_an_index_of_the_build_replaces_that_of_a_lock(
+    script: Script, name: str, with_index: str, without: str
+) -> None:
+    script.write(**{name: "locked"})
+    for index, (wanted, unwanted) in {
+        "": (with_index, without),
+        "https://index.example/simple": (without, with_index),
+    }.items():
+        script.environment["PIP_INDEX_URL"] = index
+        script.export()
+        command = script.calls.read_text().splitlines()[1]
+        assert wanted in command
+        assert not unwanted or unwanted not in command
+        script.calls.unlink()
+
+
+def test_lock_files_of_two_tools(script: Script) -> None:
+    script.write(uv_lock="", Pipfile_lock="", requirements_txt="")
+    result = script.run()
+    assert result.returncode == 78
+    assert result.stderr == (
+        f"docker-flask: uv.lock Pipfile.lock: lock files of several tools are in {script.app}; "
+        "keep one of them\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["requirements_txt", "poetry_lock"])
+def test_the_last_line_is_pips(script: Script, name: str) -> None:
+    script.write(**{name: "six\n"})
+    (script.calls.parent / "calls.fail").touch()
+    result = script.run()
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == "ERROR: the reason"
+
+
+def test_a_cache_only_if_there_is_one(script: Script) -> None:
+    script.write(requirements_txt="six\n")
+    script.install()
+    script.environment["PIP_CACHE_DIR"] = "/cache"
+    script.install()
+    first, second = script.calls.read_text().splitlines()
+    assert "--no-cache-dir" in first
+    assert "--no-cache-dir" not in second
+
+
+def test_a_file_with_options_of_pip(script: Script) -> None:
+    script.write(requirements_txt="six\n")
+    result = script.run(str(script.app / "requirements.txt"), "--prefix", "/somewhere")
+    assert result.returncode == 0
+    assert script.installed.read_text() == "six\n"
+    assert script.calls.read_text().rstrip().endswith("requirements.txt --prefix /somewhere")
