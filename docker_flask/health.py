@@ -2,8 +2,10 @@
 
 entry-point.sh runs this file as a script.
 
-The image's HEALTHCHECK runs it twice a minute, so it has to be cheap: it uses no site packages, and
-`_socket` in place of `socket`, whose import would take as long as all the rest.
+The image's HEALTHCHECK runs it with --watch, as soon as the last check has ended: the first check
+ends when the container serves, each later one lasts for half a minute. An orchestrator learns at
+once that the container is ready, on every engine, and the check costs little: it uses no site
+packages, and `_socket` in place of `socket`, whose import would take as long as all the rest.
 """
 
 from __future__ import annotations
@@ -11,11 +13,16 @@ from __future__ import annotations
 import _socket
 import os
 import sys
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from docker_flask import paths
 
-TIMEOUT = 4.0  # seconds; below the Dockerfile's HEALTHCHECK --timeout
+# Seconds: for an answer; of a later check; of a first check, which asks in this interval. Together
+# they are below the Dockerfile's HEALTHCHECK --timeout.
+TIMEOUT, PAUSE, START, INTERVAL = 4.0, 29, 25.0, 0.2
+# A command has no folder for a mark, so its first check is one in its first seconds.
+FIRST_SECONDS = 5.0
 
 
 def ask(path: str, request: bytes) -> bytes:
@@ -62,23 +69,53 @@ def runs_command() -> bool:
     return True
 
 
+def find_problem() -> str:
+    """Why the container serves nothing and runs no command; empty if it does."""
+    folder = paths.running()
+    try:
+        if folder:
+            is_debug = os.path.exists(f"{folder}/{paths.DEBUG_MARK}")
+            return debug() if is_debug else production(folder)
+        if runs_command():
+            return ""
+    except OSError as error:
+        return str(error)
+    return "no server runs in this container, or it runs as another user"
+
+
+def is_first() -> bool:
+    """True until a check was successful."""
+    if folder := paths.running():
+        return not os.path.exists(f"{folder}/{paths.CHECKED}")
+    with open("/proc/1/stat", "rb") as stat, open("/proc/uptime") as uptime:
+        started = int(stat.read().rpartition(b")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+        return not runs_command() or float(uptime.read().split()[0]) - started < FIRST_SECONDS
+
+
+def watch() -> str:
+    """Check as the HEALTHCHECK does; returns the problem, and not at once."""
+    deadline = time.monotonic() + START
+    while is_first():
+        if not (problem := find_problem()):
+            if folder := paths.running():
+                open(f"{folder}/{paths.CHECKED}", "w").close()
+            return ""
+        if time.monotonic() > deadline:
+            return problem
+        time.sleep(INTERVAL)
+    if problem := find_problem():
+        time.sleep(PAUSE)
+        return problem
+    os.execv("/bin/sleep", ["sleep", str(PAUSE)])  # noqa: S606 (it takes less memory than Python)
+
+
 def main() -> int:
     """Check what runs in this container: a mode, or a command."""
-    folder = paths.running()
-    if not folder:
-        if runs_command():
-            return 0
-        raise OSError("no server runs in this container, or it runs as another user")
-    is_debug = os.path.exists(f"{folder}/{paths.DEBUG_MARK}")
-    problem = debug() if is_debug else production(folder)
+    problem = watch() if sys.argv[1:] == ["--watch"] else find_problem()
     if problem:
-        print(problem)
+        print(f"docker-flask: health: {problem}", file=sys.stderr)
     return 1 if problem else 0
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except OSError as error:
-        print(f"docker-flask: health: {error}", file=sys.stderr)
-        sys.exit(1)
+    sys.exit(main())

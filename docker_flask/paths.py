@@ -17,6 +17,8 @@ IMAGE_FOLDER = "/run/docker-flask"
 PLACES = ("/tmp", "/dev/shm", "/data")  # noqa: S108 (made with mode 700)
 # Sockets in this folder: the supervisor's for commands, and nginx's for the health check.
 CONTROL_SOCKET, NGINX_SOCKET = "control.sock", "nginx.sock"
+# In this folder after a successful health check.
+CHECKED = "checked"
 # In this folder in debug mode.
 DEBUG_MARK = "debug"
 # Files in this folder; nginx checks whether they exist. DRAINING: nginx closes the connections of

@@ -92,7 +92,7 @@ def test_metadata(image: dict[str, Any]) -> None:
     assert set(config["ExposedPorts"]) == {"80/tcp", "5000/tcp"}
     assert config["StopSignal"] == "SIGTERM"
     health = ["/usr/bin/python3", "-I", "-S", "/opt/docker-flask/docker_flask/health.py"]
-    check = ["/opt/docker-flask/leave-root", "--running", *health]
+    check = ["/opt/docker-flask/leave-root", "--running", *health, "--watch"]
     assert config["Healthcheck"]["Test"] == ["CMD", *check]
     assert list(config["Volumes"]) == ["/data"]
     assert config["WorkingDir"] == "/app"

@@ -333,8 +333,7 @@ def test_run_beside_debug_mode(engine: Engine, app_folder: Path, record: Path) -
     found = container.execute("docker-flask", "run", "python", "show.py")
     assert found == (0, f'[{OWNER}, "/app", "two words", null, "by prestart", null, null]\n')
     assert counted(record) == 1
-    check = container.docker.attrs["Config"]["Healthcheck"]["Test"]
-    assert container.execute(*check[1:]) == (0, "")
+    assert container.execute("docker-flask", "health") == (0, "")
 
 
 @pytest.mark.parametrize(

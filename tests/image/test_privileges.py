@@ -290,7 +290,7 @@ def test_only_the_published_port_listens(serving: Container) -> None:
     program = "print(open('/proc/net/tcp').read() + open('/proc/net/tcp6').read())"
     _, table = serving.execute("python3", "-c", program)
     rows = [line.split() for line in table.splitlines() if ":" in line]
-    assert {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A"} == {80}
+    assert {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A"} == {80, 9180}
 
 
 def test_a_server_of_another_user(serving: Container) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.harness import PRODUCTION_PORT, Container, Engine, wait_for
+from tests.support.harness import DEBUG, PRODUCTION_PORT, Container, Engine, wait_for
+from tests.support.marks import at_night
 
 STATUS = 9180
 UP = {"HEALTH_PATH": "/up"}
@@ -48,6 +49,11 @@ def ask(container: Container, path: str, port: int = STATUS) -> tuple[int, str]:
     except httpx.ConnectError:
         return 0, ""
     return answer.status_code, answer.text
+
+
+def is_healthy(container: Container) -> bool:
+    container.docker.reload()
+    return str(container.docker.attrs["State"]["Health"]["Status"]) == "healthy"
 
 
 def begin(engine: Engine, folder: Path, seconds: float, **options: Any) -> Container:
@@ -176,3 +182,30 @@ def test_a_status_port_that_is_taken_costs_nothing(
     third = begin(engine, app_folder, 0, env=chosen, **network)
     assert third.wait_for_exit() == 78
     assert "use a free port, or off" in third.logs().splitlines()[-1]
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("command", [[], *at_night(DEBUG, ["run", "sleep", "60"])])
+def test_the_health_check_tells_at_once_and_then_rarely(engine: Engine, command: list[str]) -> None:
+    begun = time.monotonic()
+    container = engine.run(command, healthcheck={})
+    wait_for(lambda: is_healthy(container), 15, "the container to be healthy", every=0.1)
+    assert time.monotonic() - begun <= 3
+    # The next check waits, and neither the stop nor anything else waits for it.
+    wait_for(lambda: "sleep 29" in processes(container), 10, "the next check")
+    assert container.stop()[1] < 2
+
+
+def processes(container: Container) -> list[str]:
+    rows = container.docker.top(ps_args="axno pid,args")["Processes"]
+    return [row[1] for row in rows]
+
+
+def test_a_container_that_loads_for_long_is_not_healthy_before(
+    engine: Engine, app_folder: Path
+) -> None:
+    container = begin(engine, app_folder, 4, healthcheck={})
+    time.sleep(3)
+    assert not is_healthy(container)
+    wait_for(lambda: is_healthy(container), 15, "the container to be healthy")
+    assert container.docker.attrs["State"]["Health"]["FailingStreak"] == 0

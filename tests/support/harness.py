@@ -189,6 +189,7 @@ class Engine:
 
         command: what follows the image's name; app: a folder to bind-mount at /app; server: the
         application server, in place of that which SERVER names; other options are docker SDK's.
+        The image's health check does not run, unless the options have a `healthcheck`.
         """
         server = server or CHOSEN
         mounts = dict(volumes or {})
@@ -202,7 +203,11 @@ class Engine:
             environment={**server.env, **(env or {})},
             volumes=mounts,
             labels=self._labels,
-            **{"ports": {f"{port}/tcp": ("127.0.0.1", None)}, **options},
+            **{
+                "ports": {f"{port}/tcp": ("127.0.0.1", None)},
+                "healthcheck": {"test": ["NONE"]},  # it would cost each container a process
+                **options,
+            },
         )
         return Container(container)
 
