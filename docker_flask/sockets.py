@@ -10,6 +10,10 @@ import socket
 # this from the listening socket: tcp_notsent_lowat in the kernel's ip-sysctl.rst. By default, it
 # would take megabytes for each client that reads slowly, all at once.
 TCP_NOTSENT_LOWAT, UNSENT = 25, 128 << 10
+# Without data for so many seconds, the kernel asks whether the client is still there: so often, so
+# many seconds apart. Connections have this from the listening socket, too. It ends WebSockets of
+# dead clients.
+KEEPALIVE = {socket.TCP_KEEPIDLE: 60, socket.TCP_KEEPCNT: 4, socket.TCP_KEEPINTVL: 15}
 
 
 def everywhere(port: int) -> list[tuple[str, int]]:
@@ -68,6 +72,9 @@ def _bind(family: socket.AddressFamily, address: tuple[str, int]) -> socket.sock
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in KEEPALIVE.items():
+            listener.setsockopt(socket.IPPROTO_TCP, option, value)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind(address)

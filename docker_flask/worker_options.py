@@ -66,6 +66,12 @@ class WorkerOptions(_Options):
     # The listening socket, in whose queue requests wait.
     listener_fd: int = NO_DESCRIPTOR
 
+    # --- WebSockets: how many at most (0 for none), and bytes of a message.
+    max_web_sockets: int = 0
+    max_message: int = 0
+    # A pipe whose end tells clients to leave.
+    leave_fd: int = NO_DESCRIPTOR
+
     # --- The interface between nginx and the worker.
     # The request header with the client's address; empty if nginx uses the uwsgi protocol.
     client_header: str = ""

@@ -160,6 +160,24 @@ class Settings:
         "Seconds from the stop signal until running requests are cut, and the command of `run` is "
         "killed. Docker kills at 10: raise `docker stop -t` with it.",
     )
+    websockets: int | None = setting(
+        kinds.whole_number(0, 100_000),
+        None,
+        "Maximum of open WebSockets; further handshakes get 503. Unset: as many as fit into a "
+        "quarter of the memory; 0 for none.",
+    )
+    websocket_max_message: str = setting(
+        kinds.size(minimum="1k"),
+        "1m",
+        "Largest message of a WebSocket that the application receives; a larger one closes the "
+        "connection with code 1009.",
+    )
+    websocket_reload_timeout: float = setting(
+        kinds.seconds(0, 86400),
+        "60",
+        "Seconds that WebSockets stay with the old code after a reload, until they are closed with "
+        "code 1001.",
+    )
     max_upload: str = setting(
         kinds.size(),
         "100m",

@@ -34,6 +34,12 @@ BODY_MEMORY, BODY_SHARE = 16 << 10, 4
 # Bodies from one public address: an office or a telephone network behind one address has some tens
 # of uploads at a time.
 BODIES_BY_ADDRESS = 256
+# WebSockets: at most so many; bytes and threads of each. All together may take the memory, a
+# worker's descriptors and the container's processes, each divided by this.
+MAX_WEB_SOCKETS = 4096
+WEB_SOCKET_MEMORY, THREADS_OF_WEB_SOCKET, WEB_SOCKET_SHARE = 128 << 10, 2, 4
+# WebSockets from one public address may take the number of all divided by this.
+WEB_SOCKETS_BY_ADDRESS = 4
 # Cached pages that nginx keeps open, and as many static files; fewer if the limit is low.
 OPEN_FILES = 256
 # Idle connections to the application that each nginx worker keeps.
@@ -54,6 +60,7 @@ class Sizing:
     queue: requests that wait in the application's socket; admitted_requests: requests without a
     body that run, wait, or have responses that their clients have not read; admitted_bodies:
     requests with a body; bodies_by_address: those from one address. Further requests get 503.
+    web_sockets: open WebSockets; web_sockets_by_address: those from one address.
     """
 
     requests_per_worker: int
@@ -68,6 +75,8 @@ class Sizing:
     admitted_requests: int
     admitted_bodies: int
     bodies_by_address: int
+    web_sockets: int
+    web_sockets_by_address: int
 
 
 def compute(settings: Settings, limits: Limits) -> Sizing:
@@ -77,10 +86,13 @@ def compute(settings: Settings, limits: Limits) -> Sizing:
     nginx_processes = limits.whole_cpus if processes == "auto" else int(processes)
     descriptors = min(settings.nginx_worker_open_files, limits.descriptors)
     files = min(OPEN_FILES, descriptors // 16)
+    most = descriptors - OWN_DESCRIPTORS - 2 * files
     connections = min(
-        settings.nginx_worker_connections or 2 * limits.backlog + IDLE_CONNECTIONS,
-        descriptors - OWN_DESCRIPTORS - 2 * files,
+        settings.nginx_worker_connections or 2 * limits.backlog + IDLE_CONNECTIONS, most
     )
+    # WebSockets have connections of their own, or half of those of idle clients.
+    spare = 0 if settings.nginx_worker_connections else most - connections
+    web_sockets = min(_web_sockets(settings, limits), spare // 2 + connections // 16)
     idle = min(IDLE_CONNECTIONS, connections // 4)
     queue = QUEUE if settings.threads else max(QUEUE, int(QUEUE_PER_CPU * limits.cpus))
     waiting = min(
@@ -95,7 +107,7 @@ def compute(settings: Settings, limits: Limits) -> Sizing:
         max_threads=_max_threads(settings, limits),
         nginx_workers=nginx_processes,
         nginx_descriptors=descriptors,
-        nginx_connections=connections,
+        nginx_connections=connections + min(spare, 2 * web_sockets),
         idle_connections=idle,
         kept_connections=min(KEPT_CONNECTIONS, idle // 4),
         open_files=files,
@@ -105,7 +117,21 @@ def compute(settings: Settings, limits: Limits) -> Sizing:
         admitted_requests=waiting + slow,
         admitted_bodies=bodies,
         bodies_by_address=max(16, min(BODIES_BY_ADDRESS, bodies // 4)),
+        web_sockets=web_sockets,
+        web_sockets_by_address=max(1, web_sockets // WEB_SOCKETS_BY_ADDRESS),
     )
+
+
+def _web_sockets(settings: Settings, limits: Limits) -> int:
+    if settings.app_server == "granian":  # shows no connection to the application
+        return 0
+    if settings.websockets is not None:
+        return settings.websockets
+    choices = [MAX_WEB_SOCKETS, limits.memory // WEB_SOCKET_SHARE // WEB_SOCKET_MEMORY]
+    choices.append(limits.descriptors // WEB_SOCKET_SHARE)  # of a worker that has them all
+    if limits.processes:
+        choices.append(limits.processes // WEB_SOCKET_SHARE // THREADS_OF_WEB_SOCKET)
+    return min(choices)
 
 
 def _max_threads(settings: Settings, limits: Limits) -> int:

@@ -6,7 +6,8 @@ A request that takes too long reaches these limits, in this order:
 |---------------------|----------|--------------------------------------------------------------|
 | `request`           | nginx    | responds with 504                                            |
 | `watchdog`          | worker   | accepts no more requests and ends; a new worker replaces it  |
-| `release`           | nginx    | an old worker of a reload closes its connections             |
+| `release`           | nginx    | an old worker of a reload closes its connections; if it may  |
+|                     |          | have WebSockets, WEBSOCKET_RELOAD_TIMEOUT later              |
 | `release`           | uWSGI    | closes its connection to nginx                               |
 | `release`           | Gunicorn | kills a worker that must end                                 |
 | `release`           | PID 1    | stops an old generation that still has requests              |

@@ -116,6 +116,8 @@ def render(plan: Plan, site: Site, starting: bool = False, templates: Path | Non
         requests=sizing.admitted_requests,
         bodies=sizing.admitted_bodies,
         bodies_by_address=sizing.bodies_by_address,
+        web_sockets=sizing.web_sockets,
+        web_sockets_by_address=sizing.web_sockets_by_address,
         private=PRIVATE,
         health_path=settings.health_path,
         max_upload=settings.max_upload,
@@ -131,7 +133,7 @@ def render(plan: Plan, site: Site, starting: bool = False, templates: Path | Non
         upstream="$application" if site.kept else "application",
         socket=site.runtime / "app.sock",
         request_timeout=plan.timeouts.whole_request,
-        shutdown_timeout=plan.timeouts.whole_release,
+        shutdown_timeout=plan.timeouts.whole_release + _stay_of_web_sockets(plan),
         app_server=settings.app_server,
         client_header=site.client_header,
         kept=site.kept,
@@ -220,6 +222,11 @@ def _with_places(output: str, configuration: Path, parts: list[Part]) -> str:
 
     printable = output.encode(errors="surrogateescape").decode(errors="replace")
     return re.sub(rf"{re.escape(str(configuration))}:(\d+)", place, printable)
+
+
+def _stay_of_web_sockets(plan: Plan) -> int:
+    """Seconds that WebSockets of an old generation stay."""
+    return round(plan.settings.websocket_reload_timeout) if plan.sizing.web_sockets else 0
 
 
 def _cache_control(max_age: int | None) -> str:

@@ -15,6 +15,7 @@ def errors(max_upload: str) -> list[tuple[str, str, str]]:
             f"The body of the request is larger than {max_upload} (setting MAX_UPLOAD).",
         ),
         ("429", "Too Many Requests", "The client sends too many requests. Try again later."),
+        ("501", "Not Implemented", "WebSockets are turned off, or the server has none."),
         ("502", "Bad Gateway", "The application failed before it responded."),
         ("503", "Service Unavailable", "The server is too busy. Try again in a few seconds."),
         ("504", "Gateway Timeout", "The application takes too long to respond."),

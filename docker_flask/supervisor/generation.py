@@ -67,6 +67,9 @@ class Generation:
         self._channel, self._workers_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._channel.setblocking(False)
         loop.watch(self._channel, self._on_message)
+        # The WebSockets of each worker, by its pid. If this process closes the pipe, they leave.
+        self._web_sockets: dict[int, int] = {}
+        self._leave, self._stay = os.pipe()
         # Shared memory, in which workers note cached pages (worker/response_cache.py).
         self._cache_table = io.FileIO(os.memfd_create("docker-flask-pages"), "r+")
 
@@ -86,8 +89,11 @@ class Generation:
         self._loading.clear()
         self._workers.clear()
         self.loaded = self.failure = ""
-        inherited = (self._listener, self._workers_end, self._cache_table)
-        listener, channel, table = range(SOCKET_FD, SOCKET_FD + len(inherited))
+        inherited = (
+            *(self._listener.fileno(), self._workers_end.fileno(), self._cache_table.fileno()),
+            self._leave,
+        )
+        listener, channel, table, leave = range(SOCKET_FD, SOCKET_FD + len(inherited))
         settings = self.plan.settings
         options = WorkerOptions(
             notify_fd=channel,
@@ -105,6 +111,9 @@ class Generation:
             max_threads=0 if settings.threads else self.plan.sizing.max_threads,
             max_threads_memory=defaults.worker_memory(self.plan.limits),
             listener_fd=listener,
+            max_web_sockets=self.plan.sizing.web_sockets,
+            max_message=in_bytes(settings.websocket_max_message),
+            leave_fd=leave,
             client_header=client_header,
             sendfile_location=sendfile_location,
             responses_folder=str(self._runtime / RESPONSES) if sendfile_location else "",
@@ -121,7 +130,7 @@ class Generation:
             self.pid = process.spawn(
                 self.server.command(self.plan, self._options_file, self._orders),
                 {**self._environment(), **options.to_environment()},
-                [file.fileno() for file in inherited],
+                inherited,
             )
         except OSError as error:
             self.failure = f"{self.server.name} can't start: {error.strerror}"
@@ -192,7 +201,7 @@ class Generation:
         # start.
         self._workers = self._workers & living or self._workers
         queued = connections.anyone_waits(self._listener.fileno())
-        change = self.pool.change(living, self.requests(), queued)
+        change = self.pool.change(living, self.requests(), queued, bool(self.web_sockets()))
         if change:
             self._order(change)
 
@@ -210,8 +219,18 @@ class Generation:
         point(link, self.path.name)
 
     def requests(self) -> int:
-        """Requests that wait or run in this generation."""
-        return connections.to_socket(self.path)
+        """Requests that wait or run in this generation, without its WebSockets."""
+        return max(0, connections.to_socket(self.path) - self.web_sockets())
+
+    def web_sockets(self) -> int:
+        """WebSockets that are open in this generation."""
+        return sum(count for pid, count in self._web_sockets.items() if process.alive(pid))
+
+    def close_web_sockets(self) -> None:
+        """Let clients leave: the workers send close frames, and refuse new WebSockets."""
+        if self._stay >= 0:
+            os.close(self._stay)
+            self._stay = -1
 
     def ended(self, status: int) -> str:
         """Note that the server's first process ended; returns a description for the log."""
@@ -241,6 +260,8 @@ class Generation:
         self._loop.forget(self._channel)
         for file in (self._channel, self._workers_end, self._listener, self._cache_table):
             file.close()
+        self.close_web_sockets()
+        os.close(self._leave)
         self.path.unlink(missing_ok=True)
         self._orders.unlink(missing_ok=True)
         self._load_lock.unlink(missing_ok=True)
@@ -252,6 +273,9 @@ class Generation:
         if message is None:
             return
         pid = int(message["pid"])
+        if message["state"] == "web sockets":
+            self._web_sockets[pid] = message["count"]
+            return
         if message["state"] == "loading":
             self._loading.add(pid)
             return

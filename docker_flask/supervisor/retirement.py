@@ -1,4 +1,7 @@
-"""Stops an old generation after its last response, or when a request takes too long."""
+"""Stops an old generation after its last response, or when a request takes too long.
+
+Its WebSockets stay for WEBSOCKET_RELOAD_TIMEOUT.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +15,25 @@ from docker_flask.task import Steps, pause
 # Seconds between two checks, and how many checks in a row must find no request: nginx may have a
 # connection that the application has not accepted yet.
 RETIRE_INTERVAL, IDLE_CHECKS = 0.1, 2
+# Seconds in which WebSockets close: more than LEAVE in worker/web_sockets.py.
+CLOSE_TIMEOUT = 3.0
 
 
 def retire(old: Generation, nginx: Nginx) -> Steps[None]:
     """Stop a generation to which nginx sends no new requests."""
-    deadline = time.monotonic() + old.plan.timeouts.release
+    begun = time.monotonic()
+    deadline = begun + old.plan.timeouts.release
+    close_at = begun + old.plan.settings.websocket_reload_timeout
     idle_checks = 0
     while idle_checks < IDLE_CHECKS:
         yield pause(RETIRE_INTERVAL)
-        requests = old.requests()
-        idle_checks = 0 if requests else idle_checks + 1
-        if time.monotonic() > deadline:
+        now, requests, web_sockets = time.monotonic(), old.requests(), old.web_sockets()
+        if now > close_at:
+            old.close_web_sockets()
+            if now > close_at + CLOSE_TIMEOUT:
+                web_sockets = 0
+        idle_checks = 0 if requests or web_sockets else idle_checks + 1
+        if requests and now > deadline:
             log(
                 f"cutting {requests} requests that the old generation did not answer within "
                 f"{old.plan.timeouts.release:g} seconds"

@@ -442,6 +442,8 @@ class Supervisor:
         self.nginx.send_clients_away()
         drain = min(settings.drain_delay, left())
         self.loop.wait(lambda: not self.nginx.clients(), drain, tick=TICK)
+        for generation in self._generations():
+            generation.close_web_sockets()
         listener_drain = ListenerDrain(self.listeners, self.loop)
         rejected = listener_drain.close(self.nginx.quit, min(QUEUE_TIMEOUT, left() / 2))
         while self.nginx.pid and left():

@@ -79,11 +79,11 @@ class WorkerPool:
         reasons = dict.fromkeys([origins["uwsgi_cheaper"].brief, reason])
         return f"{' to '.join(numbers)} workers ({', '.join(reasons)})"
 
-    def change(self, pids: Collection[int], requests: int, queued: bool) -> int:
+    def change(self, pids: Collection[int], requests: int, queued: bool, keep: bool = False) -> int:
         """The number of workers to add, or to remove if negative; call again after `pause`.
 
         pids: of the living workers. requests: number of requests that wait or run. queued: True if
-        a request waits for a worker.
+        a request waits for a worker. keep: remove no worker, because it may have WebSockets.
         """
         count, each = len(pids), self._plan.sizing.requests_per_worker
         # If the number of threads is not fixed, a worker adds threads before the queue fills.
@@ -94,7 +94,8 @@ class WorkerPool:
         self._waiting_checks = self._waiting_checks + 1 if helps else 0
         self.pause = SHORT_RESIZE_INTERVAL if helps and count < self.maximum else RESIZE_INTERVAL
         # At least half of the workers are idle, with any number of threads.
-        self._idle_checks = self._idle_checks + 1 if 2 * requests <= count else 0
+        is_idle = 2 * requests <= count and not keep
+        self._idle_checks = self._idle_checks + 1 if is_idle else 0
         if count != self._ordered and time.monotonic() < self._ordered_until:
             return 0
         change = 0

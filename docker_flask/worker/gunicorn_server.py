@@ -192,11 +192,18 @@ def send_headers_with_body() -> None:
 def close_if_too_short() -> None:
     """Close a connection after a response that is shorter than its Content-Length.
 
-    Otherwise the client would wait for the rest, and take the next response for it.
+    Otherwise the client would wait for the rest, and take the next response for it. If there is no
+    response, the application has taken the connection (web_sockets.py): Gunicorn must neither use
+    nor shut down its socket.
     """
     close = Response.close
 
     def close_if_short(response: Any) -> None:
+        if response.status is None:
+            os.close(response.sock.detach())
+            response.headers_sent = True
+            response.force_close()
+            return
         close(response)
         if response.sent < (response.response_length or 0):
             response.force_close()

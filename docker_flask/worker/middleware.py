@@ -23,6 +23,7 @@ from docker_flask.worker.recycling import Recycling
 from docker_flask.worker.response import HeadersTooLarge, Response
 from docker_flask.worker.response_cache import Pages
 from docker_flask.worker.watchdog import Watchdog
+from docker_flask.worker.web_sockets import Refused, Taken, WebSockets
 from docker_flask.worker.wsgi_types import Environ, StartResponse, Wsgi
 
 BLOCK = 1 << 16
@@ -38,7 +39,8 @@ class Middleware:
     """Wraps an application: measures and counts its requests, and turns exceptions into a 500.
 
     sendfile_location: of nginx, empty if workers send files; by_http: the server speaks HTTP;
-    pages: what nginx caches, if anything; large: the files of large responses, None for none.
+    pages: what nginx caches, if anything; large: the files of large responses, None for none;
+    web_sockets: of this worker, None if it has none.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Middleware:
         by_http: bool = False,
         pages: Pages | None = None,
         large: LargeResponses | None = None,
+        web_sockets: WebSockets | None = None,
     ) -> None:
         self._application = application
         self._watchdog = watchdog
@@ -60,6 +63,7 @@ class Middleware:
         self._by_http = by_http
         self._pages = pages
         self._large = large
+        self._web_sockets = web_sockets
         # For threads, even if gevent has replaced them with greenlets.
         self._local = unpatched("_thread", "_local")()
 
@@ -93,7 +97,10 @@ class Middleware:
             response = Response(
                 environ, start_response, self._sendfile_location, page, self._pages, body
             )
-            result = self._application(environ, response.start)
+            if "HTTP_UPGRADE" in environ and self._web_sockets:
+                result = self._web_sockets.call(self._application, environ, response.start)
+            else:
+                result = self._application(environ, response.start)
             for chunk in response.take(result):
                 if not isinstance(chunk, bytes):  # uWSGI would drop the chunk, with status 200
                     raise TypeError(f"a body is made of bytes, not of {type(chunk).__name__}")
@@ -112,6 +119,11 @@ class Middleware:
             complete = True
         except GeneratorExit:  # the client has left
             raise
+        except Taken:  # the server sends nothing, and forgets the connection
+            return
+        except Refused as refused:
+            start_response(refused.status, [("Retry-After", "2"), *_PLAIN])
+            yield str(refused).encode()
         except BaseException as error:  # also SystemExit: a request does not end the worker
             if response and response.headers_sent:
                 # The server closes the connection in the middle of the response.

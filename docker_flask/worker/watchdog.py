@@ -10,6 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from typing import Any
 
 from docker_flask.log import log
 from docker_flask.worker import worker_process
@@ -40,7 +41,8 @@ class Watchdog:
 
     active: threads that serve a request. silent_since: when the application started or resumed
     work on each thread's request; negative while the client receives data. asleep: no request was
-    active at the last look, and the next request has to call `wake`.
+    active at the last look, and the next request has to call `wake`. web_sockets: connections that
+    views have taken. They may last, and hold up only the end of the worker.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Watchdog:
         self.active: set[int] = set()
         self.silent_since: dict[int, float] = {}
         self.asleep = False
+        self.web_sockets: set[Any] = set()
         self._timeout = timeout
         self._limit = limit
         self._worker = worker
@@ -81,6 +84,16 @@ class Watchdog:
         self.asleep = False
         with contextlib.suppress(RuntimeError):  # another request has already released the lock
             self._alarm.release()
+
+    def begin(self, thread: int) -> None:
+        """Watch a thread that serves a request for the server's thread."""
+        self.active.add(thread)
+        self.silent_since[thread] = time.monotonic()
+
+    def forget(self, thread: int) -> None:
+        """Watch the thread no more."""
+        self.silent_since.pop(thread, None)
+        self.active.discard(thread)
 
     def _watch(self) -> None:
         sleep = unpatched("time", "sleep")
@@ -111,7 +124,7 @@ class Watchdog:
             idle = not (self.active or self._worker.retired or many_threads)
             pause = idle_sleep if idle else tick if self.active else TICK
             self._set_cpu_timer(max(TICK, pause))
-            if self.active or not retired:
+            if self.active or self.web_sockets or not retired:
                 busy = now
             elif now - busy > LINGER:
                 worker_process.end()
@@ -146,7 +159,7 @@ class Watchdog:
             return
         others = any(since > 0 and thread not in overdue for thread, since in requests)
         slow_client = any(since < 0 and now + since > TICK for _, since in requests)
-        wait = slow_client or (others and self._worker.retired)
+        wait = slow_client or ((others or self.web_sockets) and self._worker.retired)
         if wait and now - self._overdue_since <= self._timeout:
             return
         if self._worker.retired:

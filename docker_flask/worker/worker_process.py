@@ -18,16 +18,18 @@ class WorkerProcess:
     """This worker, as its server sees it.
 
     retire_signal: makes the server send no more requests to the worker, 0 if no server runs;
-    retired: the worker has sent that signal to itself.
+    retired: the worker has sent that signal to itself; on_retire: is called then, in any thread.
     """
 
     def __init__(self, retire_signal: int) -> None:
         self.retired = False
+        self.on_retire: Callable[[], None] = lambda: None
         self._retire_signal = retire_signal
 
     def retire(self) -> None:
         """Take no more requests; any thread may call this."""
         self.retired = True
+        self.on_retire()
         os.kill(os.getpid(), self._retire_signal)
 
     def retire_after_request(self) -> None:
@@ -37,6 +39,7 @@ class WorkerProcess:
         gets the signal while it waits for a request may drop one that it has just accepted.
         """
         self.retired = True
+        self.on_retire()
         signal.raise_signal(self._retire_signal)
 
 

@@ -36,6 +36,7 @@ from docker_flask.worker.middleware import Middleware
 from docker_flask.worker.recycling import Recycling
 from docker_flask.worker.threads import Threads
 from docker_flask.worker.watchdog import Watchdog
+from docker_flask.worker.web_sockets import WebSockets
 from docker_flask.worker.worker_process import WorkerProcess
 from docker_flask.worker_options import WorkerOptions
 
@@ -80,8 +81,20 @@ def load() -> Any:
         large = LargeResponses(
             options.responses_folder, options.responses_room, options.simultaneous
         )
+    web_sockets = None
+    if options.max_web_sockets:
+        web_sockets = WebSockets(
+            options.max_web_sockets,
+            options.max_message,
+            options.request_timeout,
+            options.leave_fd,
+            watchdog,
+            report=lambda count: tell("web sockets", count=count),
+        )
+        worker.on_retire = web_sockets.leave
     middleware = Middleware(
-        application, watchdog, recycling, options.sendfile_location, by_http, pages, large
+        *(application, watchdog, recycling, options.sendfile_location, by_http, pages, large),
+        web_sockets,
     )
     worker_process.let_term_end_children()
     static, words = static_folder.find(found.application, root, options)

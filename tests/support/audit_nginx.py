@@ -77,7 +77,7 @@ EXCEPTIONS = (
     ),
     Excepted(
         "if_is_evil",
-        "error_page 418 = @(sharing|draining);",
+        "error_page 418 = @(sharing|draining|websocket);",
         "the next directive in the `if` is `return 418`, so the `if` does nothing else",
     ),
     Excepted(

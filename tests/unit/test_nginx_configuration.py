@@ -151,7 +151,9 @@ def test_a_misspelt_name_in_the_template_is_an_error(tmp_path: Path) -> None:
         ({}, "uwsgi_read_timeout 60s;"),
         ({"REQUEST_TIMEOUT": "7"}, "uwsgi_read_timeout 7s;"),
         ({"REQUEST_TIMEOUT": "7"}, "uwsgi_send_timeout 7s;"),
-        ({"REQUEST_TIMEOUT": "7"}, "worker_shutdown_timeout 12s;"),
+        ({"REQUEST_TIMEOUT": "7", "WEBSOCKETS": "0"}, "worker_shutdown_timeout 12s;"),
+        ({"REQUEST_TIMEOUT": "7"}, "worker_shutdown_timeout 72s;"),
+        ({"WEBSOCKETS": "7"}, "limit_conn websockets 7;"),
         ({"REQUEST_TIMEOUT": "1.2"}, "uwsgi_read_timeout 1s;"),  # nginx: whole seconds
         ({}, "access_log /dev/stdout access buffer=4k flush=1s;"),
     ],
@@ -165,12 +167,15 @@ def test_directive(environ: dict[str, Any], line: str) -> None:
     [
         ({"cpus": 16.0}, ["worker_processes 4;"]),
         # Two connections a request, and some for clients that are idle.
-        ({"backlog": 4_096}, ["worker_connections 18432;", "limit_conn requests 6660;"]),
+        ({"backlog": 4_096}, ["worker_connections 22528;", "limit_conn requests 6660;"]),
         ({"cpus": 0.25}, ["limit_conn requests 5636;"]),
         ({"cpus": 8.0}, ["limit_conn requests 8704;"]),
-        ({"backlog": 128}, ["worker_connections 10496;", "listen 0.0.0.0:80 backlog=128;"]),
+        ({"backlog": 128}, ["worker_connections 14592;", "listen 0.0.0.0:80 backlog=128;"]),
         # Never more connections than descriptors, or nginx runs out of them.
         ({"descriptors": 1_024}, ["worker_connections 872;", "limit_conn requests 425;"]),
+        ({"descriptors": 1_024}, ["limit_conn websockets 54;"]),
+        ({"memory": 512 << 20}, ["limit_conn websockets 1024;"]),
+        ({"processes": 800}, ["limit_conn websockets 100;"]),
     ],
 )
 def test_directives_from_limits(limits: dict[str, Any], lines: list[str]) -> None:
@@ -238,7 +243,7 @@ def test_an_http_server_gets_the_same_information() -> None:
     lines = directives(render(client_header="X-secret"))
     said = "$realip_remote_addr $realip_remote_port $scheme localhost $server_port $server_protocol"
     assert f'proxy_set_header X-secret "{said} $request_uri";' in lines
-    assert lines.count("rewrite ^ $uri break; proxy_pass http://application;") == 2
+    assert lines.count("rewrite ^ $uri break; proxy_pass http://application;") == 3
     assert [line for line in lines if re.match("uwsgi_(?!temp_path)", line)] == []
     by_uwsgi = directives(render())
     overwritten = {line.split()[1] for line in by_uwsgi if line.startswith("uwsgi_param HTTP_X_")}
@@ -254,6 +259,7 @@ def test_a_container_that_stops_or_reloads_uses_no_kept_connections(cache: int) 
     without_ifs = re.sub(r"\bif.*?}", "", text, flags=re.DOTALL)
     passed = dict(re.findall(r"location (\S+) \{[^}]*http://(\S+?);", without_ifs))
     always = {"/": "$application", "@draining": "application", "@application": "application"}
+    always["@websocket"] = "application"
     of_cache = {"@sharing": "$application", "@stale": "nobody"} if cache else {}
     assert passed == always | of_cache
     assert "upstream kept7 {" in text.splitlines()
@@ -310,7 +316,7 @@ def test_an_error_page_of_the_users_comes_first() -> None:
 def test_while_serving_requests_go_to_the_application() -> None:
     lines = directives(render())
     at = lines.index("location / {")
-    assert "uwsgi_pass application;" in lines[at : at + 12]
+    assert "uwsgi_pass application;" in lines[at : at + 16]
     assert "return 503;" not in lines[at : lines.index("location @draining {")]
 
 

@@ -1,0 +1,343 @@
+"""WebSockets in production, by libraries as they are: flask-sock and Flask-SocketIO."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import socketio  # type: ignore[import-untyped]
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+from tests.support import raw_http
+from tests.support.harness import DEBUG, DEBUG_PORT, ROOT, Container, Engine, wait_for
+from tests.support.marks import at_night
+from tests.support.servers import SERVERS
+
+# Mounted beside the application: packages of Python alone, which every server's image lacks.
+PACKAGES = (
+    *("flask_sock", "flask_socketio", "socketio", "engineio"),
+    *("simple_websocket", "wsproto", "h11", "bidict"),
+)
+APP = """
+import threading, time
+from flask import Flask, request
+from flask_sock import Sock
+from flask_socketio import SocketIO, emit
+
+app = Flask(__name__)
+sock, socketio = Sock(app), SocketIO(app)
+
+@sock.route("/echo")
+def echo(ws):
+    while True:
+        ws.send(ws.receive())
+
+@sock.route("/once")
+def once(ws):
+    ws.send(ws.receive())
+
+@sock.route("/fails")
+def fails(ws):
+    raise KeyError("of the view")
+
+@sock.route("/flood")
+def flood(ws):
+    while True:
+        ws.send("x" * 100_000)
+
+@socketio.on("say")
+def say(data):
+    emit("said", data)
+
+@app.get("/")
+def hello():
+    return "hello"
+
+@app.get("/upgrade")
+def upgrade():
+    return request.headers.get("Upgrade", "none")
+
+@app.get("/sleep")
+def sleep():
+    time.sleep(float(request.args["seconds"]))
+    return "slept"
+
+@app.get("/switch")
+def switch():
+    return "", "101 Switching Protocols", {"Upgrade": "h2c", "Connection": "upgrade"}
+
+class Slow:  # a handshake to it never gets an answer
+    def __init__(self, application):
+        self.application = application
+    def __call__(self, environ, start_response):
+        if environ["PATH_INFO"] == "/hangs":
+            time.sleep(1000)
+        return self.application(environ, start_response)
+
+app.wsgi_app = Slow(app.wsgi_app)
+"""
+# One worker, because a client that begins with long polling has to find its own.
+ONE = {"WEB_CONCURRENCY": "1", "THREADS": "8"}
+GEVENT = {"WEB_CONCURRENCY": "1"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The application, with the packages beside it."""
+    folder = tmp_path_factory.mktemp("sockets")
+    for parent in (folder, folder.parent):
+        parent.chmod(0o755)
+    (folder / "app.py").write_text(APP)
+    for name in PACKAGES:
+        spec = importlib.util.find_spec(name)
+        assert spec
+        (source,) = spec.submodule_search_locations or ()
+        shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def container(module_engine: Engine, folder: Path) -> Container:
+    """One worker with one thread, and few WebSockets."""
+    env = {
+        **{"WEB_CONCURRENCY": "1", "THREADS": "1", "REQUEST_TIMEOUT": "2"},
+        **{"WEBSOCKETS": "5", "WEBSOCKET_MAX_MESSAGE": "100k"},
+    }
+    container = module_engine.run(app=folder, env=env)
+    container.wait_until_serving()
+    return container
+
+
+def open_socket(container: Container, path: str = "/echo", **options: Any) -> ClientConnection:
+    inside = options.pop("inside", 80)
+    url = container.url(path, inside).replace("http", "ws")
+    return connect(url, compression=None, ping_interval=None, proxy=None, **options)
+
+
+def end_of(connection: ClientConnection, seconds: float = 5) -> int | None:
+    """The code of the close frame; None if there was none."""
+    try:
+        while True:
+            connection.recv(timeout=seconds)
+    except ConnectionClosed as closed:
+        return closed.rcvd.code if closed.rcvd else None
+
+
+def says(connection: ClientConnection, text: str) -> bool:
+    connection.send(text)
+    return connection.recv(timeout=5) == text
+
+
+def refusal(container: Container, path: str = "/echo") -> tuple[int, str]:
+    """Status and body of a handshake that does not succeed."""
+    with pytest.raises(InvalidStatus) as refused, open_socket(container, path):
+        pass
+    response = refused.value.response
+    return response.status_code, bytes(response.body or b"").decode()
+
+
+@contextmanager
+def many(container: Container, number: int, pause: float = 0.5) -> Iterator[dict[str, Any]]:
+    """Clients that talk meanwhile; at the end, their counts are in the dictionary."""
+    url = container.url("/echo").replace("http", "ws")
+    command = [sys.executable, "-m", "tests.support.web_sockets", url, str(number), str(pause)]
+    counts: dict[str, Any] = {}
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True
+    ) as clients:
+        try:
+            yield counts
+        finally:
+            out, _ = clients.communicate(timeout=30)
+    counts.update(json.loads(out))
+
+
+@pytest.mark.parametrize(
+    ("name", "env"),
+    [
+        ("uwsgi", ONE),
+        ("gunicorn-gthread", ONE),
+        ("gunicorn-gevent", GEVENT),
+        *at_night(("uwsgi-gevent", GEVENT), ("gunicorn-sync", GEVENT)),
+    ],
+)
+def test_libraries_work_as_they_are(
+    engine: Engine, folder: Path, name: str, env: dict[str, str]
+) -> None:
+    container = engine.run(server=SERVERS[name], app=folder, env=env)
+    container.wait_until_serving()
+    check_libraries(container)
+    assert container.logs().count("Traceback") == 1, "of the view that fails"
+    container.wait_for_log('"GET /once HTTP/1.1" 101 ')
+    assert container.logs().count("GET /once") == 1
+    # The last message of an idle client of a container that stops.
+    with open_socket(container) as idle:
+        assert says(idle, "hello")
+        code, took = container.stop()
+        assert end_of(idle) == 1001
+    assert code == 0, container.logs()
+    assert took < 4
+
+
+@pytest.mark.nightly
+def test_libraries_work_in_debug_mode(engine: Engine, folder: Path) -> None:
+    container = engine.run(DEBUG, app=folder)
+    container.wait_until_serving(inside=DEBUG_PORT)
+    check_libraries(container, DEBUG_PORT)
+
+
+def check_libraries(container: Container, inside: int = 80) -> None:
+    with open_socket(container, inside=inside) as echo:
+        assert says(echo, "hello")
+        assert says(echo, "x" * 70_000)
+    with open_socket(container, "/once", inside=inside) as once:
+        assert says(once, "hello")
+        assert end_of(once) == 1000
+    with open_socket(container, "/fails", inside=inside) as fails:
+        assert end_of(fails) is None
+    for transports in (["websocket"], ["polling", "websocket"]):
+        client, said = socketio.Client(reconnection=False), list[str]()
+        client.on("said", said.append)
+        client.connect(container.url("/", inside), transports=transports, wait_timeout=5)
+        wait_for(lambda: client.transport() == "websocket", 5, "the upgrade")  # noqa: B023
+        client.emit("say", "hello")
+        assert wait_for(lambda: said, 5, "the response") == ["hello"]  # noqa: B023
+        client.disconnect()
+    # Without an upgrade, and to a view that has none: what Flask says.
+    assert container.get("/echo", inside).status_code == 400
+    if inside == 80:
+        assert refusal(container, "/")[0] == 400
+        assert refusal(container, "/nowhere")[0] == 404
+
+
+def test_idle_sockets_take_no_thread_and_no_time_limit(container: Container) -> None:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(open_socket(container)) for _ in range(5)]
+        status, text = refusal(container)
+        assert (status, "too busy" in text) == (503, True), "nginx's own page"
+        begun = time.monotonic()
+        assert container.get("/").text == "hello", "the only thread is free"
+        assert time.monotonic() - begun < 1
+        time.sleep(3.5)  # longer than REQUEST_TIMEOUT, and than the watchdog waits
+        assert all(says(each, "still here") for each in sockets)
+    # A place is free again.
+    wait_for(lambda: status_of_handshake(container) == 101, 5, "a free place")
+    assert "replacing worker" not in container.logs()
+
+
+def status_of_handshake(container: Container) -> int:
+    try:
+        with open_socket(container):
+            return 101
+    except InvalidStatus as refused:
+        return refused.response.status_code
+
+
+def test_a_message_that_is_too_large_closes_its_socket(container: Container) -> None:
+    with open_socket(container) as good, open_socket(container) as bad:
+        assert says(bad, "x" * 102_400)
+        bad.send("x" * 102_401)
+        assert end_of(bad) == 1009
+        assert says(good, "hello")
+    log = container.wait_for_log("set WEBSOCKET_MAX_MESSAGE for larger ones")
+    assert "closed a WebSocket, because a message has more than 102,400 bytes" in log
+
+
+def test_a_handshake_is_a_request_like_any_other_until_it_succeeds(container: Container) -> None:
+    begun = time.monotonic()
+    status, text = refusal(container, "/hangs")
+    assert (status, text) == (504, "The application takes too long to respond.\n")
+    assert 1.5 < time.monotonic() - begun < 4
+    log = container.wait_for_log("a request took longer than REQUEST_TIMEOUT=2 seconds")
+    assert "time.sleep(1000)" in log, "where the view was"
+    assert container.wait_until_serving().text == "hello"
+
+
+UPGRADE = "Upgrade: {0}\r\nConnection: Upgrade\r\n"
+KEY = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "headers", "status"),
+    [
+        # Another protocol, another method, a body, an upgrade that no Connection names.
+        ("GET /upgrade HTTP/1.1", UPGRADE.format("h2c") + "HTTP2-Settings: AAMAAABk\r\n", 200),
+        ("GET /upgrade HTTP/1.1", UPGRADE.format("websocket, h2c") + KEY, 200),
+        ("GET /upgrade HTTP/1.1", UPGRADE.format("TLS/1.0") + KEY, 200),
+        ("GET /upgrade HTTP/1.1", "Upgrade: websocket\r\n" + KEY, 200),
+        ("GET /upgrade HTTP/1.0", UPGRADE.format("websocket") + KEY, 200),
+        ("POST /echo HTTP/1.1", "Content-Length: 0\r\n" + UPGRADE.format("websocket") + KEY, 405),
+        ("GET /echo HTTP/1.1", "Content-Length: 1\r\n" + UPGRADE.format("websocket") + KEY, 400),
+        # Responses with 101 that are no WebSocket's.
+        ("GET /switch HTTP/1.1", UPGRADE.format("h2c"), 500),
+        ("GET /switch HTTP/1.1", UPGRADE.format("websocket") + KEY, 400),
+    ],
+)
+def test_only_a_websocket_gets_a_tunnel(
+    container: Container, head: str, headers: str, status: int
+) -> None:
+    body = "x" if "Content-Length: 1" in headers else ""
+    request = f"{head}\r\nHost: here\r\n{headers}\r\n{body}GET /smuggled HTTP/1.1\r\n\r\n"
+    received = raw_http.exchange(container.port(), request.encode(), end=False)
+    first = re.match(rb"HTTP/1\.1 (\d+)", received)
+    assert first
+    assert int(first[1]) == status, received
+    assert b" 101 " not in received
+    if status == 200:
+        assert b"\r\nnone" in received or b"\r\n\r\nnone" in received, "the application sees none"
+
+
+def test_sockets_stay_for_a_reload_and_leave_at_a_stop(engine: Engine, folder: Path) -> None:
+    """50 clients over a reload and a stop: each connection ends with a close frame."""
+    container = engine.run(app=folder, env={"WEBSOCKET_RELOAD_TIMEOUT": "2"})
+    container.wait_until_serving()
+    with many(container, 50) as counts:
+        with open_socket(container) as first:
+            time.sleep(1)
+            assert container.execute("docker-flask", "reload")[0] == 0
+            assert says(first, "to the old generation")
+            assert end_of(first, 5) == 1001
+        time.sleep(1)
+        code, _ = container.stop()
+    assert code == 0, container.logs()
+    assert counts["opened"] >= 100, counts
+    assert (counts["cut"], counts["lost"]) == (0, 0), counts
+    assert set(counts["closed"]) == {"1001"}, counts
+    # On their way while the close frame was sent.
+    assert counts["unanswered"] <= 5, counts
+    assert "were cut" not in container.logs()
+
+
+def test_a_worker_that_is_replaced_closes_its_sockets(engine: Engine, folder: Path) -> None:
+    container = engine.run(app=folder, env={"WEB_CONCURRENCY": "1", "MAX_REQUESTS": "10"})
+    container.wait_until_serving()
+    with open_socket(container) as first:
+        assert says(first, "hello")
+        for _ in range(20):
+            container.get("/")
+        assert end_of(first) == 1001
+    with open_socket(container) as second:
+        assert says(second, "hello")
+
+
+@pytest.mark.parametrize(
+    ("name", "env"), [("uwsgi", {"WEBSOCKETS": "0"}), *at_night(("granian", {}))]
+)
+def test_a_server_without_websockets_says_so(
+    engine: Engine, folder: Path, name: str, env: dict[str, str]
+) -> None:
+    container = engine.run(server=SERVERS[name], app=folder, env=env)
+    container.wait_until_serving()
+    status, text = refusal(container)
+    assert (status, "WebSockets are turned off" in text) == (501, True)

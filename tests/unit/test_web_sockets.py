@@ -1,0 +1,209 @@
+"""Views that take the connection: who sends what, and when clients have to leave."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from docker_flask.worker import frames, web_sockets
+from docker_flask.worker.watchdog import Watchdog
+from docker_flask.worker.web_sockets import Refused, Taken, WebSockets
+from docker_flask.worker.worker_process import WorkerProcess
+from tests.support.harness import wait_for
+
+ACCEPT = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
+CLOSE = frames.close(frames.GOING_AWAY)
+TIMEOUT = 0.3
+
+
+class Worker:
+    """A worker with WebSockets, and the other end of its connection."""
+
+    def __init__(self) -> None:
+        self.nginx, self.connection = socket.socketpair()
+        self.nginx.settimeout(5)
+        self.order_end, self.order = os.pipe()
+        self.watchdog = Watchdog(60, 60, WorkerProcess(0))
+        self.counts: list[int] = []
+        self.sockets = WebSockets(
+            2, 100, TIMEOUT, self.order_end, self.watchdog, self.counts.append
+        )
+        self.started: list[Any] = []
+
+    def call(self, view: Any, **headers: str) -> Any:
+        """Call a view as a server does."""
+        environ = {
+            "REQUEST_METHOD": "GET",
+            "HTTP_UPGRADE": "websocket",
+            "HTTP_CONNECTION": "keep-alive, Upgrade",
+            "HTTP_SEC_WEBSOCKET_KEY": "key",
+            "HTTP_SEC_WEBSOCKET_EXTENSIONS": "permessage-deflate",
+            "gunicorn.socket": self.connection,
+            **headers,
+        }
+        return self.sockets.call(view, environ, lambda *head: self.started.append(head))
+
+    def take(self, view: Any) -> None:
+        """Call a view that takes the connection; the server closes its own then."""
+
+        def taking(environ: Any, start: Any) -> Any:
+            environ["werkzeug.socket"].send(ACCEPT)
+            return view(environ["werkzeug.socket"])
+
+        with pytest.raises(Taken):
+            self.call(taking)
+        self.connection.close()
+        assert self.nginx.recv(len(ACCEPT)) == ACCEPT
+
+
+@pytest.fixture
+def worker() -> Iterator[Worker]:
+    worker = Worker()
+    yield worker
+    worker.nginx.close()
+    worker.connection.close()
+    worker.sockets.leave()
+    wait_for(lambda: not worker.watchdog.web_sockets, 5, "the views to end")
+
+
+def echo(connection: Any) -> None:
+    """A view that sends back what it gets, up to the end."""
+    while data := connection.recv(100):
+        connection.send(data)
+
+
+def test_a_view_that_responds_does_so_by_its_server(worker: Worker) -> None:
+    seen: dict[str, Any] = {}
+
+    def view(environ: Any, start: Any) -> list[bytes]:
+        seen.update(environ, thread=threading.current_thread())
+        start("200 OK", [])(b"written ")
+        return [b"returned"]
+
+    before = len(os.listdir("/proc/self/fd"))
+    sent: list[bytes] = []
+    worker.started = []
+    body = worker.sockets.call(
+        view,
+        {"REQUEST_METHOD": "GET", "HTTP_UPGRADE": "h2c", "gunicorn.socket": worker.connection},
+        lambda *_: sent.append,
+    )
+    assert (list(body), seen["thread"]) == ([b"returned"], threading.current_thread())
+    assert "werkzeug.socket" not in seen
+    # A handshake runs elsewhere, and its response is the same.
+    with pytest.raises(TypeError):  # this server's start_response returns nothing to write with
+        worker.call(view)
+    assert seen["thread"] is not threading.current_thread()
+    assert "HTTP_SEC_WEBSOCKET_EXTENSIONS" not in seen
+    assert worker.started == [("200 OK", [])]
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert not worker.watchdog.active
+
+
+def test_a_view_that_fails_fails_in_its_server(worker: Worker) -> None:
+    def view(environ: Any, start: Any) -> None:
+        raise KeyError("of the view")
+
+    with pytest.raises(KeyError):
+        worker.call(view)
+
+
+def test_a_view_that_takes_too_long_may_take_nothing(worker: Worker) -> None:
+    problems: list[OSError] = []
+    late = threading.Event()
+
+    def view(environ: Any, start: Any) -> list[bytes]:
+        assert len(worker.watchdog.silent_since) == 1, "it counts as a request"
+        late.wait(5)
+        try:
+            environ["werkzeug.socket"].send(ACCEPT)
+        except OSError as problem:
+            problems.append(problem)
+        return []
+
+    with pytest.raises(Refused) as refused:
+        worker.call(view)
+    assert refused.value.status == "504 Gateway Timeout"
+    late.set()
+    wait_for(lambda: problems, 5, "the view to fail")
+
+
+def test_a_taken_connection_is_no_request(
+    worker: Worker, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def view(connection: Any) -> None:
+        echo(connection)
+        raise ConnectionError  # so do libraries
+
+    worker.take(view)
+    assert not worker.watchdog.active
+    assert not worker.watchdog.silent_since
+    worker.nginx.sendall(b"\x81\x01x")
+    assert worker.nginx.recv(100) == b"\x81\x01x"
+    worker.nginx.shutdown(socket.SHUT_WR)
+    assert worker.nginx.recv(100) == b""
+    wait_for(lambda: worker.counts == [1, 0], 5, "the reports")
+    assert capfd.readouterr().err == ""
+
+
+def test_more_than_may_be_open_are_refused(worker: Worker) -> None:
+    worker.watchdog.web_sockets |= {1, 2}
+    with pytest.raises(Refused, match="Too many WebSockets"):
+        worker.call(echo)
+    worker.watchdog.web_sockets.clear()
+
+
+@pytest.mark.parametrize("by", ["the pipe", "the worker"])
+def test_clients_leave(worker: Worker, by: str) -> None:
+    worker.take(echo)
+    if by == "the pipe":
+        os.close(worker.order)
+    else:
+        worker.sockets.leave()
+    assert worker.nginx.recv(100) == CLOSE
+    worker.nginx.sendall(b"\x81\x01x")  # crossed the close frame: a view may still send
+    worker.nginx.shutdown(socket.SHUT_WR)
+    assert worker.nginx.recv(100) == b""
+    with pytest.raises(Refused, match="This worker stops"):
+        worker.call(echo)
+
+
+def test_a_response_comes_before_the_close_frame(worker: Worker) -> None:
+    def slow(connection: Any) -> None:
+        while data := connection.recv(100):
+            time.sleep(0.2)
+            connection.send(data)
+
+    worker.take(slow)
+    worker.nginx.sendall(b"\x81\x01x")
+    time.sleep(0.05)
+    worker.sockets.leave()
+    assert worker.nginx.recv(100) == b"\x81\x01x"
+    assert worker.nginx.recv(100) == CLOSE
+
+
+def test_a_client_that_reads_nothing_is_cut(worker: Worker) -> None:
+    def flood(connection: Any) -> None:
+        while True:
+            connection.send(bytes(100_000))
+
+    worker.take(flood)
+    time.sleep(0.1)
+    begun = time.monotonic()
+    worker.sockets.leave()
+    wait_for(lambda: not worker.watchdog.web_sockets, 5, "the end")
+    assert time.monotonic() - begun < web_sockets.LEAVE + 0.5
+
+
+def test_a_message_that_is_too_large(worker: Worker, capfd: pytest.CaptureFixture[str]) -> None:
+    worker.take(echo)
+    worker.nginx.sendall(b"\x82\x7e" + (101).to_bytes(2))
+    assert worker.nginx.recv(100) == frames.close(frames.TOO_BIG)
+    assert worker.nginx.recv(100) == b""
+    assert "WEBSOCKET_MAX_MESSAGE" in capfd.readouterr().err
