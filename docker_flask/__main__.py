@@ -32,13 +32,12 @@ def serve() -> int:
         sockets.listen(listeners)
     status = _bind_status(chosen.status_port, "status_port" in given)
     privileges.give_up_capabilities()
-    if os.geteuid() == 0:
-        log("the application runs as root, because RUN_AS_ROOT=1")
     # Imported after the sockets are bound: meanwhile, connections wait in the kernel's queue.
+    from docker_flask.supervisor.chatter import Chatter
     from docker_flask.supervisor.log_relay import LogRelay
     from docker_flask.supervisor.supervisor import Supervisor
 
-    relay = LogRelay()
+    relay = LogRelay(Chatter(is_shown=chosen.is_verbose).without)
     try:
         with runtime_folder.open_folder() as folder:
             return Supervisor(resources, folder, listeners, status).run()
@@ -96,14 +95,6 @@ def debug() -> int:
     chosen = settings.resolve(settings.read(os.environ), resources).settings
     privileges.give_up_capabilities()
     with runtime_folder.open_folder() as runtime:
-        # leave-root chose the owner of the folder, who then owns the files that the application
-        # writes, and can delete them. That can't be root.
-        folder, uid = Path.cwd(), os.geteuid()
-        if folder.stat().st_uid == 0 and not os.access(folder, os.W_OK):
-            log(
-                f"{folder} belongs to root, so the application runs as uid {uid} and can't write "
-                "there: chown the folder if the application has to write"
-            )
         return DebugServer(DEBUG_PORT, chosen, resources, runtime).run()
 
 

@@ -107,6 +107,11 @@ def word(*words: str) -> Kind:
     return Kind(parse, f"{', '.join(words[:-1])} or {words[-1]}")
 
 
+def log_level() -> Kind:
+    """Any text: many applications have a variable of this name, with words of their own."""
+    return Kind(lambda text: "debug" if text.lower() == "debug" else "info", "debug or info")
+
+
 def size(minimum: str = "0") -> Kind:
     def parse(text: str) -> str:
         if not re.fullmatch(r"[0-9]{1,9}[kKmMgG]?", text):

@@ -246,6 +246,12 @@ class Settings:
         "1",
         "Write a line for each request to the log; `json` for JSON objects.",
     )
+    log_level: str = setting(
+        kinds.log_level(),
+        "info",
+        "`debug` also shows what uWSGI, nginx, Gunicorn and Granian say about themselves. Other "
+        "values mean `info`: many applications have a variable of this name.",
+    )
     run_as_root: bool = setting(
         kinds.switch(),
         "0",
@@ -268,6 +274,11 @@ class Settings:
         None,
         "PIN of the debugger; unset: a new one at each start; `off` for none.",
     )
+
+    @property
+    def is_verbose(self) -> bool:
+        """True if the log shows what the servers say about themselves."""
+        return self.log_level == "debug"
 
     @property
     def first_workers(self) -> int:
@@ -321,9 +332,11 @@ def rows(settings: Settings, origins: Mapping[str, Origin]) -> list[tuple[str, s
 
 
 def names() -> set[str]:
-    """The variables that are settings, and other variables that decide something here."""
+    """The variables that decide something here, and that a misspelt name may mean."""
     own = {name for spec in fields(Settings) for name in (spec.name, *spec.metadata["aliases"])}
-    return {name.upper() for name in own} | {"FLASK_DEBUG", "GUNICORN_CMD_ARGS"}
+    # Without LOG_LEVEL: variables such as LOGLEVEL belong to applications.
+    names = {name.upper() for name in own} - {"LOG_LEVEL"}
+    return names | {"FLASK_DEBUG", "GUNICORN_CMD_ARGS"}
 
 
 def ignored(environ: Mapping[str, str], production: bool = True) -> list[str]:

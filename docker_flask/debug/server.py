@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -17,6 +18,7 @@ from email import errors
 from pathlib import Path
 from typing import ClassVar
 
+from werkzeug import serving
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from docker_flask import notify
@@ -25,6 +27,7 @@ from docker_flask.debug.debugger import Debugger, failing
 from docker_flask.debug.loaded_files import LoadedFiles
 from docker_flask.discovery import find_app, instance_folder, unwritable
 from docker_flask.log import log
+from docker_flask.paths import DEBUG_PORT
 from docker_flask.process import FIRST_DESCRIPTOR
 from docker_flask.worker import sendfile
 from docker_flask.worker.wsgi_types import Environ, StartResponse, Wsgi
@@ -54,7 +57,7 @@ def load(options: DebugOptions) -> Wsgi:
         return failing(error, options)
     for line in instance_folder.report():
         log(line)
-    log(f"serving {found.name} ({found.reason})")
+    log(f"serving {found.name} ({found.reason}) on port {DEBUG_PORT}")
     sendfile.without_x_sendfile(found.application)
     if hasattr(found.application, "debug"):
         found.application.debug = True
@@ -129,6 +132,7 @@ class Connection(WSGIRequestHandler):
 def main() -> None:
     """Serve until TERM, then complete the requests that were accepted before."""
     options = DebugOptions.from_environment()
+    serving._log_add_style = sys.stderr.isatty()
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # no request is active yet
     loaded_files = LoadedFiles(options.notify_fd)
     loaded_files.report()

@@ -14,10 +14,11 @@ import signal
 import socket
 import termios
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from docker_flask import notify, process
+from docker_flask import about, notify, process
 from docker_flask.configuration.kinds import SettingError
 from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.settings import Settings, ignored, read, resolve
@@ -99,16 +100,26 @@ class DebugServer:
             process.signal_group(self.prestart.pid, signal.SIGKILL)
             return
         self.settings = resolve(read(self.environment), self.limits).settings
-        for sentence in ignored(self.environment, production=False):
-            log(sentence)
+        log(about.line("debug mode"))
+        for note in (*self._notes_of_folder(), *ignored(self.environment, production=False)):
+            log(note)
         log(
             f"development server on port {self.port}, not for production: its debugger runs any "
             f"code that a visitor with the PIN enters. It reloads at every edit in {self.root}."
         )
         self.pin = self.settings.werkzeug_debug_pin or _new_pin()
         log(f"debugger PIN: {self.pin}")
+
+    def _notes_of_folder(self) -> Iterator[str]:
+        # leave-root chose the owner of the folder, who then owns the files that the application
+        # writes, and can delete them. That can't be root.
+        if self.root.stat().st_uid == 0 and not os.access(self.root, os.W_OK):
+            yield (
+                f"{self.root} belongs to root, so the application runs as uid {os.geteuid()} and "
+                "can't write there: chown the folder if the application has to write"
+            )
         if problem := why_not_readable(self.root):
-            log(problem)
+            yield problem
 
     def _wait_for_edit(self) -> str | None:
         """The first file that was edited; None at a stop signal."""

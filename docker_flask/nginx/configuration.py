@@ -134,6 +134,7 @@ def render(plan: Plan, site: Site, starting: bool = False, templates: Path | Non
         socket=site.runtime / "app.sock",
         request_timeout=plan.timeouts.whole_request,
         shutdown_timeout=plan.timeouts.whole_release + _stay_of_web_sockets(plan),
+        verbose=settings.is_verbose,
         app_server=settings.app_server,
         client_header=site.client_header,
         kept=site.kept,

@@ -211,9 +211,6 @@ class Nginx:
 
     def _take_up(self, configuration: Configuration) -> None:
         """Let nginx start or reload with this configuration from now on."""
-        if not self._configuration or configuration.notes != self._configuration.notes:
-            for note in configuration.notes:
-                log(note)
         self._configuration = configuration
         os.replace(configuration.file, self._runtime / "nginx.conf")
 

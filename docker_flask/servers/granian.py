@@ -19,6 +19,7 @@ def command(plan: Plan, _options_file: Path | None, _orders: Path) -> list[str]:
         blocking_threads=threads,
         backpressure=threads,
         backlog=plan.sizing.queue,
+        log_level="info" if plan.settings.is_verbose else "warning",
     )
 
 

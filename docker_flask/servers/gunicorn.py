@@ -22,6 +22,7 @@ def command(plan: Plan, options_file: Path | None, _orders: Path) -> list[str]:
         "gunicorn_server",
         plan.limits,
         config=str(options_file) if options_file else None,
+        loglevel="info" if settings.is_verbose else "warning",
         worker_class=settings.worker_class or ("gthread" if threads > 1 else "sync"),
         workers=settings.web_concurrency,
         threads=threads,

@@ -46,9 +46,11 @@ class Generation:
         self.groups: list[int] = []
         # The application that the workers have loaded, or the reason why they failed to load it.
         self.loaded = self.failure = ""
-        # The static files that nginx serves, and lines about the application for the log.
+        # The static files that nginx serves.
         self.static: StaticFiles | None = None
-        self.lines: list[str] = []
+        # For the log: the application, its static files, and what is unusual about it.
+        self.found = self.static_files = ""
+        self.notes: list[str] = []
         # None if the number of workers is fixed, or uWSGI's `cheaper-algo` decides it.
         resizes = server.resizes and plan.settings.uwsgi_cheaper
         has_cheaper_algo = "\ncheaper-algo " in plan.server_options
@@ -286,6 +288,7 @@ class Generation:
             if self.pool:
                 self.pool.new_memory = max(self.pool.new_memory, message["memory"])
             self.static = StaticFiles(**message["static"]) if message["static"] else None
-            self.lines = message["lines"]
+            self.found, self.static_files = message["found"], message["static_files"]
+            self.notes = message["notes"]
         elif not self._workers:
             self.failure = message["text"]

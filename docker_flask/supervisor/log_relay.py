@@ -1,5 +1,7 @@
 """Relays the log to the container's stdout and stderr, and drops lines if their reader is too slow.
 
+It also drops what servers say about themselves (chatter.py).
+
 A process blocks when it writes to a full pipe; if nginx blocked, the whole service would stop. All
 processes therefore write to pipes that this module always reads. Only the relay's thread waits for
 the reader of the container's stdout and stderr.
@@ -12,6 +14,7 @@ import re
 import select
 import threading
 import time
+from collections.abc import Callable
 
 _BLOCK_SIZE = 65536
 # Bytes to buffer for a slow reader of one stream, before the relay drops output.
@@ -27,10 +30,13 @@ _CUT = re.compile(rb"(?:[\xc2-\xdf]|[\xe0-\xef][\x80-\xbf]?|[\xf0-\xf4][\x80-\xb
 
 
 class LogRelay:
-    """Replaces descriptors 1 and 2 with pipes, and copies the pipes to the original files."""
+    """Replaces descriptors 1 and 2 with pipes, and copies the pipes to the original files.
 
-    def __init__(self) -> None:
-        self._streams = [_Stream(1), _Stream(2)]
+    edit: removes lines.
+    """
+
+    def __init__(self, edit: Callable[[bytes], bytes]) -> None:
+        self._streams = [_Stream(1, edit), _Stream(2, edit)]
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
         self._thread.start()
 
@@ -76,7 +82,7 @@ def without_controls(data: bytes) -> bytes:
 class _Stream:
     """stdout or stderr: the pipe that processes write to, and the original file."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, edit: Callable[[bytes], bytes]) -> None:
         self.target = os.dup(number)
         # No other process inherits this descriptor, so no other process is affected.
         os.set_blocking(self.target, False)
@@ -85,6 +91,7 @@ class _Stream:
         os.close(writer)
         self.buffer = b""
         self._number = number
+        self._edit = edit
         self._dropped = 0
         self._cut = b""
         # True if a read filled its block, and the pipe may have more.
@@ -106,6 +113,7 @@ class _Stream:
             if is_open and (cut := _CUT.search(data)):
                 data, self._cut = data[: cut.start()], cut[0]
             data = without_controls(data)
+        data = self._edit(data)
         if len(self.buffer) > _MAX_BUFFER:
             self._dropped += len(data)
         else:

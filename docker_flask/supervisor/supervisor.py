@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from docker_flask import process, sockets
+from docker_flask import about, process, sockets
 from docker_flask.configuration import plan
 from docker_flask.configuration.kinds import SettingError
 from docker_flask.configuration.limits import Limits
@@ -34,6 +34,8 @@ EXIT_NOT_SERVING = 70  # EX_SOFTWARE in sysexits.h: the application or a server 
 EXIT_CUT = 75  # EX_TEMPFAIL in sysexits.h: the stop cut running requests
 # The container stops if one process dies more often than this within these seconds.
 MAX_DEATHS, DEATHS_WINDOW = 5, 60.0
+# Lines about what is unusual: eight lines of a start in all.
+MAX_NOTES = 3
 # Seconds that clients wait for an application that is loading, before nginx responds with 503.
 WAIT_BEFORE_503 = 3.0
 # Seconds that a server gets to stop after requests were cut: Docker will kill the container soon.
@@ -89,8 +91,9 @@ class Supervisor:
         self.candidate: Generation | None = None
         self.replaced: Generation | None = None
         self.retiring: dict[Generation, Task] = {}
-        # The last log line about the number of workers.
-        self.workers = ""
+        # What is unusual about the generation that loads, and what the log says about the current.
+        self.notes: list[str] = []
+        self.said: list[str] = []
 
         self.stop_signals = 0
         self.reload: Task | None = None
@@ -115,6 +118,7 @@ class Supervisor:
             return EXIT_CUT
         except (Failure, PrestartFailed, SettingError) as failure:
             self._kill_all()
+            self._log_notes()
             log(str(failure))
             return failure.code
         return 0
@@ -144,10 +148,9 @@ class Supervisor:
     # --- start -----------------------------------------------------------------------------
 
     def _start(self) -> None:
-        self._warn_of_limits()
+        self._note_limits()
         self.environment = self.prestart.run(self.loop, self.environment)
-        for sentence in ignored(self.environment):
-            log(sentence)
+        self.notes += ignored(self.environment)
         first = self._load(plan.make(self.environment, self.limits))
         # While the application loads, nginx's configuration is tested.
         self.nginx.assume_static(first.plan)
@@ -165,8 +168,12 @@ class Supervisor:
         sockets.listen(self.listeners)  # for BIND_WHEN_READY=1; a second time changes nothing
         self.nginx.start(first.plan, configuration)
         self.state = "serving"
+        log(about.line(first.server.name))
+        self._log_switch(first, configuration.notes)
 
-    def _warn_of_limits(self) -> None:
+    def _note_limits(self) -> None:
+        if os.geteuid() == 0:
+            self.notes.append("the application runs as root, because RUN_AS_ROOT=1")
         limits = self.limits
         tight = []
         if limits.descriptors < MIN_DESCRIPTORS:
@@ -176,7 +183,7 @@ class Supervisor:
         if 0 < limits.processes < MIN_PROCESSES:
             tight.append(f"{limits.processes} processes (--pids-limit)")
         if tight:
-            log(
+            self.notes.append(
                 f"low limits: {', '.join(tight)}; raise them, "
                 "or the container may refuse requests under load"
             )
@@ -188,7 +195,9 @@ class Supervisor:
         server = SERVERS[new_plan.settings.app_server]
         if new_plan.ignored_options:
             options = ", ".join(new_plan.ignored_options)
-            log(f"ignored options for {server.name}, because the image sets them: {options}")
+            self.notes.append(
+                f"ignored options for {server.name}, because the image sets them: {options}"
+            )
         self.number += 1
         self.candidate = Generation(self.number, self.runtime, server, self.loop, new_plan)
         self._start_server(self.candidate)
@@ -214,9 +223,17 @@ class Supervisor:
             self.nginx.forget_pages()
         self.current, self.candidate = fresh, None
         self.nginx.link_static(fresh.static, fresh.number)
-        for line in fresh.lines:
-            log(line)
-        self._log_workers(fresh)
+
+    def _log_switch(self, fresh: Generation, nginx_notes: list[str]) -> None:
+        """Log what serves now; after a reload, only what has changed."""
+        self.notes += [*nginx_notes, *fresh.notes]
+        if len(self.notes) > MAX_NOTES:
+            self.notes[MAX_NOTES - 1 :] = ["; ".join(self.notes[MAX_NOTES - 1 :])]
+        lines = [fresh.found, fresh.describe_workers(), fresh.static_files, *self.notes]
+        for line in lines:
+            if line and line not in self.said:
+                log(line)
+        self.said, self.notes = lines, []
         ports = ", ".join(map(str, sockets.ports(self.listeners)))
         shared = (
             "; loaded once (PRELOAD=1), its workers share the connections opened at import"
@@ -225,11 +242,11 @@ class Supervisor:
         )
         log(f"serving {fresh.loaded} on port {ports}{shared}")
 
-    def _log_workers(self, generation: Generation) -> None:
-        line = generation.describe_workers()
-        if line != self.workers:
-            log(line)
-        self.workers = line
+    def _log_notes(self) -> None:
+        """Log what may explain why a generation does not serve."""
+        for note in self.notes:
+            log(note)
+        self.notes = []
 
     def _generations(self) -> Iterator[Generation]:
         yield from self.retiring
@@ -375,6 +392,7 @@ class Supervisor:
         problem = yield from self._replace_current()
         outcome = f"reload failed, keeping the previous generation: {problem}" if problem else OK
         if problem:
+            self._log_notes()
             log(outcome)
         for answer in answers:
             answer(outcome)
@@ -409,8 +427,10 @@ class Supervisor:
         except (SettingError, OSError) as error:
             # If nginx keeps connections, it continues to close the connections of clients, because
             # its own kept connections lead to the old generation.
+            self._log_switch(fresh, [])
             log(f"nginx reload failed, keeping the previous configuration: {error}")
         else:
+            self._log_switch(fresh, configuration.notes)
             yield from self.nginx.reload(new_plan, configuration)
         if self.replaced:
             self.retiring[self.replaced] = Task(retirement.retire(self.replaced, self.nginx))
@@ -423,6 +443,7 @@ class Supervisor:
         """Finish all accepted requests, then end all processes."""
         if not self.current or self.state != "serving":
             self.state = "stopping"
+            self._log_notes()
             log("stopping before the start is complete")
             self._kill_all()
             return 0

@@ -106,6 +106,7 @@ class Chunks:
 
 def main() -> None:
     """Run the server."""
+    options = json.loads(sys.argv[1])
     multiprocessing.set_start_method("fork")
     # Granian would add the variables of its process, secrets too, to the WSGI environment.
     granian.wsgi.os = SimpleNamespace(environ={})
@@ -113,9 +114,9 @@ def main() -> None:
         "docker_flask.worker.wsgi:application",
         interface=Interfaces.WSGI,
         http=HTTPModes.http1,
-        log_level=LogLevels.warn,
+        log_level=LogLevels(options.pop("log_level")),
         process_name=setproctitle and "granian",
-        **json.loads(sys.argv[1]),
+        **options,
     ).serve(target_loader=application, wrap_loader=False)
 
 

@@ -18,7 +18,7 @@ from gunicorn.http.wsgi import Response
 from gunicorn.workers.base import Worker
 
 # If the user's settings have no value.
-DEFAULTS: dict[str, Any] = {"loglevel": "warning", "proc_name": "docker-flask"}
+DEFAULTS: dict[str, Any] = {"proc_name": "docker-flask"}
 # These always have Gunicorn's own default, whatever the user sets,
 ITS_DEFAULT = (
     # because nginx is in front,
@@ -68,6 +68,7 @@ class Server(Application):  # type: ignore[misc]
         self._given: set[str] = set()
         self._file = ""
         self._snapshot = options.pop("config") if options else None
+        self._defaults = DEFAULTS | {"loglevel": options.pop("loglevel")} if options else {}
         super().__init__(prog="gunicorn")
 
     def init(self, parser: Any, opts: Any, args: Any) -> None:
@@ -81,7 +82,7 @@ class Server(Application):  # type: ignore[misc]
 
     def load_config(self) -> None:
         """Load the defaults, then the user's settings, then those that the image decides."""
-        for name, value in DEFAULTS.items() if self._options is not None else ():
+        for name, value in self._defaults.items():
             self.cfg.set(name, value)
         super().load_config()
         if self._options is None:

@@ -22,7 +22,7 @@ from typing import Any
 
 from docker_flask import notify, process
 from docker_flask.discovery import find_app, instance_folder, static_folder, unwritable
-from docker_flask.discovery.callables import is_flask
+from docker_flask.discovery.callables import Found, is_flask
 from docker_flask.worker import (
     greenlets,
     no_debug,
@@ -100,11 +100,7 @@ def load() -> Any:
     static, words = static_folder.find(found.application, root, options)
     if is_flask(found.application):
         static_guard.protect(found.application)
-    lines = [
-        *no_debug.report(found.application),
-        *instance_folder.report(),
-        *([words] if words else []),
-    ]
+    notes = [*no_debug.report(found.application), *instance_folder.report()]
 
     def begin() -> None:
         WorkerOptions.from_environment()
@@ -117,8 +113,10 @@ def load() -> Any:
         tell(
             "ready",
             f"{found.name} ({found.reason})",
+            found=_describe(found),
             static=static and asdict(static),
-            lines=lines,
+            static_files=words,
+            notes=notes,
             memory=process.own_memory(os.getpid()),
         )
 
@@ -137,6 +135,14 @@ def load() -> Any:
 
         return ClientHeader(middleware, options.client_header)
     return middleware
+
+
+def _describe(found: Found) -> str:
+    """What was found, where, and why, for the log."""
+    kind = "Flask application" if is_flask(found.application) else "WSGI callable"
+    module = sys.modules.get(found.name.partition(":")[0])
+    file = getattr(module, "__file__", None)
+    return f"found the {kind} {found.name}{f' in {file}' if file else ''} ({found.reason})"
 
 
 def _new_threads(options: WorkerOptions) -> Callable[[], Threads] | None:

@@ -14,7 +14,10 @@ from docker_flask.configuration.kinds import SettingError
 from docker_flask.configuration.settings import Settings
 
 NAMES = [
-    name for spec in fields(Settings) for name in (spec.name.upper(), *spec.metadata["aliases"])
+    name
+    for spec in fields(Settings)
+    if spec.name != "log_level"  # no value is refused, because applications use this name, too
+    for name in (spec.name.upper(), *spec.metadata["aliases"])
 ]
 LENGTHS = (300, 4_097, 10_001, 100_000)
 # Each would be allowed if it were shorter.
@@ -85,6 +88,12 @@ def test_hostile_values(name: str) -> None:
     for value in HOSTILE:
         if (name, value) not in HARMLESS:
             refusal(name, value)
+
+
+@pytest.mark.parametrize("value", [*HOSTILE, "WARNING", "10", "Debug"])
+def test_log_level_is_one_of_two_words(value: str) -> None:
+    found = settings.read({"LOG_LEVEL": value})
+    assert found["log_level"].value == ("debug" if value == "Debug" else "info")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -25,6 +25,7 @@ def test_control_characters_beyond_ascii_are_shown(data: bytes, shown: bytes) ->
 def test_a_character_may_come_in_two_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = _Stream.__new__(_Stream)
     stream.buffer, stream._dropped, stream._cut = b"", 0, b""
+    stream._edit = lambda data: data
     stream.source, writer = os.pipe()
     monkeypatch.setattr(_Stream, "write", lambda self: None)
     for block in (b"gr\xc3", b"\xbc\xf0\x9f", b"\x98\x80", b"\xe5\x90"):

@@ -127,6 +127,7 @@ def test_defaults() -> None:
         "nginx_worker_connections": None,
         "nginx_worker_open_files": 65_536,
         "access_log": True,
+        "log_level": "info",
         "run_as_root": False,
         "install_on_start": False,
         "debug_hosts": None,

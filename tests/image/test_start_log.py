@@ -1,0 +1,153 @@
+"""The log of a start: at most eight lines, in one order; what explains a failure is shown."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import socket
+import subprocess
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.harness import DEBUG, DEBUG_PORT, IMAGE, ROOT, Container, Engine
+from tests.support.marks import at_night
+from tests.support.servers import SERVERS
+
+MAX_LINES = 8
+BODY = b"x" * (5 << 20)
+APP = """from flask import Flask, request
+app = Flask(__name__)
+
+@app.get("/")
+def hello():
+    return "hello"
+
+@app.post("/")
+def length():
+    return str(len(request.get_data()))
+"""
+
+
+@pytest.fixture
+def app(app_folder: Path) -> Path:
+    (app_folder / "app.py").write_text(APP)
+    (app_folder / "static").mkdir()
+    return app_folder
+
+
+def lines_of_start(container: Container) -> list[str]:
+    """The lines from the start to the first request of `wait_until_serving`, without the latter."""
+    container.wait_for_log("serving ")
+    lines = container.logs().replace("\r", "").splitlines()
+    return [line for line in lines if '"GET / HTTP' not in line]
+
+
+def matches(lines: list[str], *patterns: str) -> bool:
+    return len(lines) == len(patterns) and all(
+        re.fullmatch(f"docker-flask: {pattern}", line)
+        for pattern, line in zip(patterns, lines, strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["uwsgi", *at_night("uwsgi-gevent", *(name for name in SERVERS if name[0] == "g"))],
+)
+def test_production(engine: Engine, app: Path, name: str) -> None:
+    server = SERVERS[name]
+    container = engine.run(server=server, app=app)
+    container.wait_until_serving()
+    lines = lines_of_start(container)
+    print("\n".join(lines))
+    assert len(lines) <= MAX_LINES
+    assert matches(
+        lines,
+        rf"version \d.*, Python 3\.\d+\.\d+, {server.name}",
+        r"found the Flask application app:app in /app/app\.py \(the usual names in /app\)",
+        r"\d+ (to \d+ )?workers \(.*\).*",
+        r"nginx serves /static/ from /app/static",
+        r"serving app:app \(the usual names in /app\) on port 80",
+    ), lines
+    # Nor does an upload that nginx keeps in a file add more than its line of the access log.
+    assert httpx.post(container.url(), content=BODY).text == str(len(BODY))
+    log = container.wait_for_log('"POST / HTTP')
+    assert "buffered" not in log
+    assert container.execute("docker-flask", "reload")[0] == 0
+    of_reload = lines_of_start(container)[len(lines) :]
+    assert [line for line in of_reload if " HTTP/1.1" not in line] == [
+        "docker-flask: reload: loading a new generation, the current generation keeps serving",
+        lines[-1],
+    ]
+
+
+def test_debug_mode(engine: Engine, app: Path) -> None:
+    container = engine.run(DEBUG, app=app)
+    container.wait_until_serving(inside=DEBUG_PORT)
+    assert container.get("/missing", DEBUG_PORT).status_code == 404
+    log = container.wait_for_log("/missing")
+    assert "\x1b" not in log, "colours are for terminals"
+    lines = [line for line in log.splitlines() if "HTTP/1.1" not in line]
+    assert len(lines) <= MAX_LINES
+    assert "version " in lines[0]
+    assert lines[-1] == "docker-flask: serving app:app (the usual names in /app) on port 5000"
+
+
+def test_what_is_unusual_fits_into_three_lines(engine: Engine, app: Path) -> None:
+    (app / "uwsgi.ini").write_text("[uwsgi]\nmodule = app:app\nmaster = false\n")
+    # The words of applications for LOG_LEVEL do not matter.
+    env = {"TZ": "Mars/Olympus", "FLASK_DEBUG": "1", "WEB_CONCURENCY": "3", "LOG_LEVEL": "WARNING"}
+    container = engine.run(app=app, env=env, ulimits=[{"Name": "nofile", "Soft": 512, "Hard": 512}])
+    container.wait_until_serving()
+    lines = lines_of_start(container)
+    assert len(lines) == MAX_LINES, lines
+    for words in ("low limits: ", "TZ=", "FLASK_DEBUG=", "WEB_CONCURENCY", "ignored options for"):
+        assert any(words in line for line in lines[4:7]), words
+    assert "; " in lines[6]
+    assert "serving " in lines[7]
+
+
+def test_log_level_debug(engine: Engine, app: Path) -> None:
+    container = engine.run(app=app, env={"LOG_LEVEL": "DEBUG"})
+    container.wait_until_serving()
+    httpx.post(container.url(), content=BODY)
+    log = container.wait_for_log("a client request body is buffered to a temporary file")
+    assert "uWSGI - *** Starting uWSGI" in log
+    assert "[notice]" in log
+    assert "limited to 0 connections" not in log
+
+
+def test_what_explains_a_failure_is_shown(engine: Engine, app: Path) -> None:
+    (app / "uwsgi.ini").write_text("[uwsgi]\nmodule = app:app\nhook-asap = exec:false\n")
+    container = engine.run(app=app, env={"WEB_CONCURENCY": "3"})
+    assert container.wait_for_exit() == 70
+    lines = container.logs().splitlines()
+    assert any("exec:false" in line or '"false"' in line for line in lines[:-1]), lines
+    assert "WEB_CONCURENCY is not a setting" in lines[-2]
+    assert "check uwsgi.ini, the lines above may name the option" in lines[-1]
+    assert len(lines) <= MAX_LINES
+
+
+def test_make_up_shows_one_failed_start(engine: Engine) -> None:
+    name = f"docker-flask-test-{secrets.token_hex(4)}"
+    base = engine.client.containers.create(IMAGE, labels=engine._labels)
+    image = base.commit(name, changes="ENV APP_MODULE=missing:app")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+    try:
+        result = subprocess.run(
+            [ROOT / "tools/up", image.id, name, str(port)],
+            capture_output=True,
+            text=True,
+            timeout=50,
+            check=False,
+        )
+    finally:
+        engine.remove_containers()
+        engine.client.images.remove(image.id, force=True)
+        engine.client.volumes.get(f"{name}-data").remove()
+    assert (result.returncode, result.stdout) == (1, "")
+    *reason, last = result.stderr.splitlines()
+    assert len([line for line in reason if "missing" in line]) == 1, result.stderr
+    assert last == "docker-flask: the container did not start; the lines above show why"
