@@ -27,6 +27,7 @@ from docker_flask.worker import (
     greenlets,
     no_debug,
     response_cache,
+    schedulers,
     sendfile,
     static_guard,
     worker_process,
@@ -101,6 +102,7 @@ def load() -> Any:
     if is_flask(found.application):
         static_guard.protect(found.application)
     notes = [*no_debug.report(found.application), *instance_folder.report()]
+    has_scheduler = schedulers.is_running()
 
     def begin() -> None:
         WorkerOptions.from_environment()
@@ -117,6 +119,7 @@ def load() -> Any:
             static=static and asdict(static),
             static_files=words,
             notes=notes,
+            has_scheduler=has_scheduler,
             memory=process.own_memory(os.getpid()),
         )
 
