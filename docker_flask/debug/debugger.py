@@ -9,10 +9,28 @@ from typing import Any
 
 from werkzeug.debug import DebuggedApplication
 
+from docker_flask.discovery import unwritable
 from docker_flask.log import log
 from docker_flask.worker import proxy_headers, response_head
 from docker_flask.worker.wsgi_types import Environ, Headers, StartResponse, Wsgi
 from docker_flask.worker_options import DebugOptions
+
+# In a request's environ: the exception of the application.
+_ERROR = "docker_flask.error"
+
+
+def _keep_error(application: Wsgi) -> Wsgi:
+    """Note the exception of a request, which the debugger does not pass on."""
+
+    def noting(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        __traceback_hide__ = True  # noqa: F841 (the debugger looks for this name)
+        try:
+            return application(environ, start_response)
+        except Exception as error:
+            environ[_ERROR] = error
+            raise
+
+    return noting
 
 
 class Debugger(DebuggedApplication):
@@ -24,7 +42,7 @@ class Debugger(DebuggedApplication):
         # so it is here without trusted proxies, too.
         behind_proxies = proxy_headers.TrustedProxies(application, options.trusted_proxies)
         super().__init__(
-            behind_proxies,
+            _keep_error(behind_proxies),
             evalex=True,
             console_init_func=lambda: {"app": application},
             # debug/supervisor.py has printed the PIN.
@@ -45,7 +63,8 @@ class Debugger(DebuggedApplication):
             caught = sys.exc_info()
             return start_response(status, headers, exc_info or (caught if caught[0] else None))
 
-        return super().debug_application(environ, start)
+        yield from super().debug_application(environ, start)
+        unwritable.explain(environ.get(_ERROR))  # below the traceback
 
     def check_host_trust(self, environ: Environ) -> bool:
         """True if the host of a request may use the consoles; logs once how to allow a host."""

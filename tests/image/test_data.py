@@ -44,6 +44,10 @@ def create_app():
             rows = database.execute("select text from note").fetchall()
         return [app.config.get("TITLE"), *(text for text, in rows)]
 
+    @app.get("/beside")
+    def beside():
+        os.mkdir("beside")
+
     @app.get("/more")
     def more():
         with open(os.path.join(app.instance_path, "visits.txt"), "a") as file:
@@ -175,6 +179,9 @@ def test_debug_mode_in_a_folder_of_root(engine: Engine, build: Build) -> None:
     container.wait_until_serving("/more", DEBUG_PORT)
     assert container.execute("flask", "init-db") == (0, "")
     assert container.get("/", DEBUG_PORT).json() == [None]
+    assert "PermissionError" in container.get("/beside", DEBUG_PORT).text
+    log = container.wait_for_log("can't write /app/beside")
+    assert log.index("Permission denied") < log.index("the application runs as www-data")
     assert owners(container, "/data/instance") == {SERVICE_USER}
 
 
