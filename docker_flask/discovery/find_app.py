@@ -24,7 +24,7 @@ __all__ = ["Found", "NotFound", "load"]
 # While this variable is set, Flask ignores `app.run()` at a module's top level.
 IS_COMMAND = "FLASK_RUN_FROM_CLI"
 HINT = "set APP_MODULE=package.module:callable"
-# Served if the application's folder is empty. An image that builds on this one sees nothing of it.
+# Served if the application's folder is empty. If that folder was mounted, the path is wrong.
 SAMPLE = Path("/opt/docker-flask/sample")
 
 
@@ -148,7 +148,7 @@ def _load_usual(root: Path, note: str) -> Found:
     """note: a possible reason why no setting names the application."""
     modules: dict[str, ModuleType] = {}
     reason = f"the usual names in {root}{note}"
-    if SAMPLE.is_dir() and not any(root.iterdir()):
+    if SAMPLE.is_dir() and not any(root.iterdir()) and not root.is_mount():
         root, reason = SAMPLE, f"the image's sample, because {root} is empty"
     try:
         for candidate in candidates.usual(root):

@@ -55,7 +55,7 @@ def run(engine: Engine, folder: Path, files: dict[str, str], **options: Any) -> 
     ("files", "env", "code", "reasons"),
     [
         # reasons: what the last line says, and what stands in the lines before it.
-        ({"words.txt": ""}, {}, NOT_SERVING, ["no WSGI callable in /app", "`app.py`"]),
+        ({}, {}, NOT_SERVING, ["no WSGI callable in /app", "`app.py`"]),
         (
             {"app.py": "x = 1\n"},
             {},
