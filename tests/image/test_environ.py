@@ -28,6 +28,7 @@ HEADERS = (
     b"Host: me.example\r\nConnection: close, te\r\nCookie: a=1; b=2\r\nProxy: evil\r\n"
     b"X_Under: score\r\nX-Forwarded-For: 9.9.9.9\r\nX-Request-ID: mine\r\n"
 )
+PROXY = b"X-Forwarded-Proto: https\r\nX-Forwarded-Host: shop.example\r\nX-Forwarded-Prefix: /a\r\n"
 TARGETS = {
     "a path": "/a%20b?x=%26",
     "an encoded slash": "/x%2Fy/../z",
@@ -61,23 +62,28 @@ REQUESTS = {
 }
 
 Seen = dict[str, dict[str, Any]]
-Look = Callable[[str], Seen]
+Look = Callable[..., Seen]
 
 
 @pytest.fixture(scope="module")
 def look(module_engine: Engine) -> Look:
     """The environments of all requests, in debug mode or on a server; starts each only once."""
-    found: dict[str, Seen] = {}
+    found: dict[tuple[str, bool], Seen] = {}
 
-    def environments(name: str) -> Seen:
-        if name not in found:
+    def environments(name: str, proxied: bool = False) -> Seen:
+        if (name, proxied) not in found:
             command = DEBUG if name == "debug mode" else None
             server = SERVERS.get(name, SERVERS["uwsgi"])
             inside = DEBUG_PORT if command else PRODUCTION_PORT
-            container = module_engine.run(command, server=server, app=APPS / "environ")
+            env = {"TRUSTED_PROXIES": "private"} if proxied else {}
+            container = module_engine.run(command, server=server, app=APPS / "environ", env=env)
             container.wait_until_serving("/", inside)
             port = container.port(inside)
-            found[name] = {case: asked(port, sent) for case, sent in REQUESTS.items()}
+            by_proxy = HEADERS + PROXY if proxied else HEADERS
+            found[name, proxied] = {
+                case: asked(port, sent.replace(HEADERS, by_proxy))
+                for case, sent in REQUESTS.items()
+            }
             for target in REFUSED:
                 (answer,) = raw_http.answers(
                     raw_http.exchange(
@@ -85,7 +91,7 @@ def look(module_engine: Engine) -> Look:
                     )
                 )
                 assert answer.status == 400, (name, target)
-        return found[name]
+        return found[name, proxied]
 
     return environments
 
@@ -116,14 +122,19 @@ def agrees(cell: str, environ: dict[str, Any], key: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("name", "proxied"),
     [
-        *("gunicorn-gthread", "debug mode"),
-        *at_night("uwsgi-gevent", "gunicorn-sync", "gunicorn-gevent", "granian"),
+        *(("gunicorn-gthread", False), ("debug mode", False)),
+        *at_night(
+            *((name, False) for name in SERVERS if name not in ("uwsgi", "gunicorn-gthread")),
+            *((name, True) for name in (*SERVERS, "debug mode") if name != "uwsgi"),
+        ),
     ],
 )
-def test_the_environment_differs_only_as_the_page_says(look: Look, name: str) -> None:
-    wanted, seen, rows = look("uwsgi"), look(name), differences()
+def test_the_environment_differs_only_as_the_page_says(
+    look: Look, name: str, proxied: bool
+) -> None:
+    wanted, seen, rows = look("uwsgi", proxied), look(name, proxied), differences()
     column = "debug mode" if name == "debug mode" else SERVERS[name].name
     wrong = []
     for case, environ in seen.items():
@@ -133,6 +144,8 @@ def test_the_environment_differs_only_as_the_page_says(look: Look, name: str) ->
             if key in FORMS:
                 right = bool(re.fullmatch(FORMS[key], str(environ.get(key))))
                 right &= type(environ.get(key)) is str
+            elif proxied and environ.get(key) == wanted[case].get(key):
+                right = True  # the proxy decides what differs without one
             elif cells := rows.get((case, key)) or rows.get(("", key)):
                 right = agrees(cells["uWSGI"], wanted[case], key)
                 right &= agrees(cells[column], environ, key)
