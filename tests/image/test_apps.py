@@ -326,8 +326,7 @@ def test_app_answers(engine: Engine, app: str, mode: str) -> None:
     assert "Traceback" not in seen.log
     found = [line for line in seen.log.splitlines() if line.startswith("docker-flask: serving ")]
     assert len(found) == 1, seen.log
-    end = f" on port {PRODUCTION_PORT}" if mode == "production" else ""
-    assert found[0] == f"docker-flask: serving {found_as}{end}"
+    assert found[0] == f"docker-flask: serving {found_as} on port {MODES[mode][1]}"
     if mode == "production":
         check_flask_command(seen.container, app, found_as)
 
