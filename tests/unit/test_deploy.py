@@ -1,0 +1,298 @@
+"""The files of deploy/: they can be applied, are locked down, and their times fit the image's."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kubernetes_validate import utils as kubernetes
+
+from docker_flask.configuration.settings import Settings
+from tests.support import plans
+
+ROOT = Path(__file__).parents[2]
+KUBERNETES = ROOT / "deploy/kubernetes"
+OVERLAYS = ["one-replica", "many-replicas", "with-jobs"]
+# tools/needs puts programs there.
+PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+# The newest three.
+VERSIONS = list(dict.fromkeys(kubernetes.all_versions()))[-3:]
+# Seconds that the kernel and the kubelet get to end a container.
+MARGIN = 5
+
+Resource = dict[str, Any]
+
+
+@functools.cache
+def rendered(folder: Path, builder: str = "kustomize") -> list[Resource]:
+    """What would be applied."""
+    program = shutil.which(builder, path=PATH)
+    if not program:
+        pytest.skip(f"{builder} is missing: tools/needs kustomize")
+    command = ["build"] if builder == "kustomize" else ["kustomize"]
+    result = subprocess.run(
+        [program, *command, folder], capture_output=True, text=True, timeout=50, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    return list(yaml.safe_load_all(result.stdout))
+
+
+def overlay(name: str) -> list[Resource]:
+    return rendered(KUBERNETES / "overlays" / name)
+
+
+def pods(resources: list[Resource]) -> Iterator[tuple[str, Resource]]:
+    """The name and the specification of each kind of pod."""
+    for resource in resources:
+        if "template" in resource.get("spec", {}):
+            yield resource["metadata"]["name"], resource["spec"]["template"]["spec"]
+
+
+def the(resources: list[Resource], kind: str, name: str = "flaskapp") -> Resource:
+    (found,) = (r for r in resources if r["kind"] == kind and r["metadata"]["name"] == name)
+    return found
+
+
+def web_pod(name: str) -> Resource:
+    return the(overlay(name), "Deployment")["spec"]["template"]["spec"]
+
+
+# --- they can be applied ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_kustomize_and_kubectl_make_the_same(name: str) -> None:
+    assert overlay(name) == rendered(KUBERNETES / "overlays" / name, "kubectl")
+
+
+@pytest.fixture(scope="module")
+def _schemas_are_read_once() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        read = functools.cache(kubernetes.schema_contents)
+        patch.setattr(kubernetes, "schema_contents", read)
+        yield
+
+
+@pytest.mark.usefixtures("_schemas_are_read_once")
+@pytest.mark.parametrize("version", VERSIONS)
+def test_kubernetes_knows_every_field(version: str) -> None:
+    """Against the published schemas, which allow no other fields."""
+    resources: list[Resource] = []
+    for name in OVERLAYS:
+        resources += [resource for resource in overlay(name) if resource not in resources]
+    for resource in resources:
+        kubernetes.validate(resource, version, strict=True)
+    misspelt = {**resource, "spec": {**resource["spec"], "replica": 1}}
+    with pytest.raises(kubernetes.ValidationError, match="replica"):
+        kubernetes.validate(misspelt, version, strict=True)
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_what_is_named_exists(name: str) -> None:
+    resources = overlay(name)
+    web = the(resources, "Deployment")["spec"]["template"]
+    names = {(resource["kind"], resource["metadata"]["name"]) for resource in resources}
+    ports = {port["name"] for port in web["spec"]["containers"][0]["ports"]}
+    service = the(resources, "Service")["spec"]
+    assert service["selector"].items() <= web["metadata"]["labels"].items()
+    assert {port["targetPort"] for port in service["ports"]} == {"http"} <= ports
+    backend = the(resources, "Ingress")["spec"]["rules"][0]["http"]["paths"][0]["backend"]
+    assert backend == {"service": {"name": "flaskapp", "port": {"name": "http"}}}
+    policy = the(resources, "NetworkPolicy")["spec"]
+    assert policy["ingress"][0]["ports"] == [{"port": "http"}]
+    for pod_name, pod in pods(resources):
+        container = pod["containers"][0]
+        assert container["image"] == "registry.example.com/flaskapp:1"
+        assert ("ConfigMap", container["envFrom"][0]["configMapRef"]["name"]) in names
+        volumes = {volume["name"]: volume for volume in pod["volumes"]}
+        assert {mount["name"] for mount in container["volumeMounts"]} == set(volumes)
+        claim = volumes["data"].get("persistentVolumeClaim")
+        assert not claim or ("PersistentVolumeClaim", claim["claimName"]) in names
+        others = (
+            resource["spec"]["template"]["metadata"]["labels"]
+            for resource in resources
+            if resource["metadata"]["name"] == pod_name != "flaskapp"
+            and "template" in resource.get("spec", {})
+        )
+        for labels in others:  # pods of commands get no requests, but the rules of the network
+            assert not service["selector"].items() <= labels.items()
+            assert policy["podSelector"]["matchLabels"].items() <= labels.items()
+
+
+def test_a_route_of_the_gateway_leads_to_the_service(tmp_path: Path) -> None:
+    """Its schema is on no registry of packages, so only what it names is checked."""
+    folder = os.path.relpath(KUBERNETES, tmp_path)
+    tmp_path.joinpath("kustomization.yaml").write_text(
+        f"resources: [{folder}/base]\ncomponents: [{folder}/components/gateway]\n"
+    )
+    resources = rendered(tmp_path)
+    (rule,) = the(resources, "HTTPRoute")["spec"]["rules"]
+    (port,) = the(resources, "Service")["spec"]["ports"]
+    assert rule == {"backendRefs": [{"name": "flaskapp", "port": port["port"]}]}
+
+
+@pytest.mark.parametrize("name", ["many-replicas", "with-jobs"])
+def test_a_pod_may_always_leave(name: str) -> None:
+    resources = overlay(name)
+    deployment = the(resources, "Deployment")["spec"]
+    scaler = the(resources, "HorizontalPodAutoscaler")["spec"]
+    assert scaler["scaleTargetRef"]["name"] == "flaskapp"
+    assert "replicas" not in deployment  # each `kubectl apply` would undo the autoscaler
+    budget = the(resources, "PodDisruptionBudget")["spec"]
+    assert 0 < budget["maxUnavailable"] < scaler["minReplicas"]
+    assert budget["selector"] == deployment["selector"]
+    assert deployment["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+
+
+def test_one_at_a_time_where_two_would_be_wrong() -> None:
+    for name, deployment in (("one-replica", "flaskapp"), ("with-jobs", "flaskapp-scheduler")):
+        spec = the(overlay(name), "Deployment", deployment)["spec"]
+        assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+
+
+# --- their times fit -------------------------------------------------------------------------
+
+
+def settings(resources: list[Resource], pod: Resource) -> Settings:
+    """Those of the pod's container."""
+    container = pod["containers"][0]
+    (name,) = (e["configMapRef"]["name"] for e in container["envFrom"] if "configMapRef" in e)
+    own = {variable["name"]: variable["value"] for variable in container.get("env", [])}
+    return plans.make(**{**the(resources, "ConfigMap", name)["data"], **own}).settings
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_nothing_is_killed_while_it_stops(name: str) -> None:
+    """The sum that docs/orchestrators.md explains."""
+    for _, pod in pods(overlay(name)):
+        container = pod["containers"][0]
+        sleep = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {"seconds": 0})
+        grace = settings(overlay(name), pod).graceful_timeout
+        assert pod["terminationGracePeriodSeconds"] == sleep["seconds"] + grace + MARGIN
+
+
+def test_a_stop_waits_for_the_longest_request() -> None:
+    plan = settings(overlay("many-replicas"), web_pod("many-replicas"))
+    assert plan.graceful_timeout >= plan.drain_delay + plan.request_timeout
+
+
+def test_probes_ask_the_status_port_and_leave_time_to_start() -> None:
+    pod = web_pod("many-replicas")
+    container = pod["containers"][0]
+    chosen = settings(overlay("many-replicas"), pod)
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert ports == {"http": chosen.listen_port, "status": chosen.status_port}
+    asked = {}
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert container[probe]["httpGet"]["port"] == "status"
+        asked[probe] = container[probe]["httpGet"]["path"]
+    assert asked == {
+        "startupProbe": "/ready",
+        "readinessProbe": "/ready",
+        "livenessProbe": "/healthy",
+    }
+    startup = container["startupProbe"]
+    seconds = startup["periodSeconds"] * startup["failureThreshold"]
+    progress = the(overlay("many-replicas"), "Deployment")["spec"]["progressDeadlineSeconds"]
+    assert chosen.start_timeout < seconds < progress
+
+
+# --- Pod Security "restricted" ---------------------------------------------------------------
+
+VOLUMES = {
+    "configMap",
+    "csi",
+    "downwardAPI",
+    "emptyDir",
+    "ephemeral",
+    "persistentVolumeClaim",
+    "projected",
+    "secret",
+}
+# Controls that all pods keep by not naming something.
+ABSENT_IN_PODS = ("hostNetwork", "hostPID", "hostIPC", "hostUsers")
+ABSENT_IN_CONTEXTS = ("privileged", "procMount", "sysctls", "appArmorProfile", "seLinuxOptions")
+
+
+def violations(pod: Resource) -> set[str]:
+    """The controls of "restricted" that a pod breaks, and what we ask for beyond them."""
+    containers = [*pod["containers"], *pod.get("initContainers", [])]
+    context = pod["securityContext"]
+    contexts = [context, *(container["securityContext"] for container in containers)]
+    found = {name for name in ABSENT_IN_PODS if name in pod}
+    found |= {name for name in ABSENT_IN_CONTEXTS for part in contexts if name in part}
+    rules: dict[str, Callable[[Resource], bool]] = {
+        "allowPrivilegeEscalation": lambda c: c.get("allowPrivilegeEscalation") is False,
+        "readOnlyRootFilesystem": lambda c: c.get("readOnlyRootFilesystem") is True,
+        "capabilities": lambda c: c.get("capabilities") == {"drop": ["ALL"]},
+    }
+    for name, holds in rules.items():
+        if not all(holds(part) for part in contexts[1:]):
+            found.add(name)
+    if any(part.get("runAsNonRoot", part is not context) is not True for part in contexts):
+        found.add("runAsNonRoot")
+    if not context.get("runAsUser") or any(part.get("runAsUser") == 0 for part in contexts):
+        found.add("runAsUser")
+    if any(
+        part.get("seccompProfile", {"type": part is not context and "RuntimeDefault"})
+        != {"type": "RuntimeDefault"}
+        for part in contexts
+    ):
+        found.add("seccompProfile")
+    if any("hostPort" in port for container in containers for port in container.get("ports", [])):
+        found.add("hostPort")
+    if any(not set(volume) <= {"name"} | VOLUMES for volume in pod["volumes"]):
+        found.add("volumes")
+    return found
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_all_pods_are_restricted(name: str) -> None:
+    for _, pod in pods(overlay(name)):
+        assert not violations(pod)
+        assert pod["automountServiceAccountToken"] is False
+        assert pod["containers"][0]["resources"]["limits"]["memory"]
+
+
+@pytest.mark.parametrize(
+    ("control", "where", "value"),
+    [
+        ("hostNetwork", "hostNetwork", True),
+        ("hostPID", "hostPID", True),
+        ("runAsNonRoot", "securityContext.runAsNonRoot", False),
+        ("runAsUser", "securityContext.runAsUser", 0),
+        ("runAsUser", "containers.0.securityContext.runAsUser", 0),
+        ("seccompProfile", "securityContext.seccompProfile", {"type": "Unconfined"}),
+        ("sysctls", "securityContext.sysctls", [{"name": "a", "value": "b"}]),
+        ("privileged", "containers.0.securityContext.privileged", True),
+        ("capabilities", "containers.0.securityContext.capabilities.add", ["NET_ADMIN"]),
+        ("allowPrivilegeEscalation", "containers.0.securityContext", {}),
+        ("hostPort", "containers.0.ports.0.hostPort", 80),
+        ("volumes", "volumes.0", {"name": "data", "hostPath": {"path": "/"}}),
+    ],
+)
+def test_a_pod_that_is_not_restricted_is_found(control: str, where: str, value: Any) -> None:
+    pod = copy.deepcopy(web_pod("many-replicas"))
+    part: Any = pod
+    *path, last = (int(key) if key.isdigit() else key for key in where.split("."))
+    for key in path:
+        part = part[key]
+    part[last] = value
+    assert control in violations(pod)
+
+
+def test_the_page_has_the_sum() -> None:
+    """Of the pod that serves: preStop, GRACEFUL_TIMEOUT, margin, terminationGracePeriodSeconds."""
+    text = (ROOT / "docs/orchestrators.md").read_text()
+    total = web_pod("many-replicas")["terminationGracePeriodSeconds"]
+    assert re.search(rf"5 \+ 65 \+ {MARGIN} = {total}\b", text)
