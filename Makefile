@@ -13,7 +13,7 @@ BENCH ?=
 DOCKER := tools/docker
 
 .DEFAULT_GOAL := help
-.PHONY: help image up debug down test test-quick test-all reproduce lint lock figures soak sizing peers pains bench hardening pictures
+.PHONY: help image up debug down test test-quick test-all reproduce lint lock figures soak sizing peers pains bench hardening websockets pictures
 
 help: ## show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -80,6 +80,11 @@ pains: image ## repeat known problems of users with this image and a tutorial's 
 hardening: image ## attack this image and others in the same ways; 15 minutes
 	@BASE_IMAGE=$$(tools/base-image) IMAGE=$(IMAGE) DOCKER=$(DOCKER) \
 	  .venv/bin/python -m benchmarks.hardening
+
+websockets: image ## measure WebSockets: how many, their memory, their latency, reloads; 10 minutes
+	@tools/needs python wrk
+	@BASE_IMAGE=$$(tools/base-image) IMAGE=$(IMAGE) DOCKER=$(DOCKER) \
+	  .venv/bin/python -m benchmarks.websockets
 
 pictures: image ## make the README's pictures again
 	@.venv/bin/python -m tests.browser.screenshots

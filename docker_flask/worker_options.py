@@ -66,6 +66,9 @@ class WorkerOptions(_Options):
     # The listening socket, in whose queue requests wait.
     listener_fd: int = NO_DESCRIPTOR
 
+    # The maximum of workers.
+    workers: int = 1
+
     # --- WebSockets: how many at most (0 for none), and bytes of a message.
     max_web_sockets: int = 0
     max_message: int = 0

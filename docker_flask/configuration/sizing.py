@@ -37,7 +37,7 @@ BODIES_BY_ADDRESS = 256
 # WebSockets: at most so many; bytes and threads of each. All together may take the memory, a
 # worker's descriptors and the container's processes, each divided by this.
 MAX_WEB_SOCKETS = 4096
-WEB_SOCKET_MEMORY, THREADS_OF_WEB_SOCKET, WEB_SOCKET_SHARE = 128 << 10, 2, 4
+WEB_SOCKET_MEMORY, THREADS_OF_WEB_SOCKET, WEB_SOCKET_SHARE = 160 << 10, 2, 4
 # WebSockets from one public address may take the number of all divided by this.
 WEB_SOCKETS_BY_ADDRESS = 4
 # Cached pages that nginx keeps open, and as many static files; fewer if the limit is low.

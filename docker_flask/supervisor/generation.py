@@ -113,6 +113,7 @@ class Generation:
             max_threads=0 if settings.threads else self.plan.sizing.max_threads,
             max_threads_memory=defaults.worker_memory(self.plan.limits),
             listener_fd=listener,
+            workers=settings.web_concurrency,
             max_web_sockets=self.plan.sizing.web_sockets,
             max_message=in_bytes(settings.websocket_max_message),
             leave_fd=leave,
@@ -226,7 +227,8 @@ class Generation:
 
     def web_sockets(self) -> int:
         """WebSockets that are open in this generation."""
-        return sum(count for pid, count in self._web_sockets.items() if process.alive(pid))
+        self._web_sockets = {p: n for p, n in self._web_sockets.items() if n and process.alive(p)}
+        return sum(self._web_sockets.values())
 
     def close_web_sockets(self) -> None:
         """Let clients leave: the workers send close frames, and refuse new WebSockets."""

@@ -29,8 +29,9 @@ from docker_flask.worker.wsgi_types import Environ, Headers, StartResponse, Wsgi
 # Seconds that a view gets to respond to what it has received, before its client gets a close frame;
 # and that clients get to close as well, both from the order to leave.
 RESPOND, LEAVE = 0.5, 1.5
-# Seconds between two looks at connections that are to close.
-TICK = 0.02
+# Seconds between two looks at connections that are to close, and after which a thread has to let
+# another one run meanwhile.
+TICK, SWITCH_INTERVAL = 0.02, 0.0002
 # Seconds that nginx gets to close its end.
 LINGER = 2.0
 BLOCK = 1 << 16
@@ -115,10 +116,18 @@ class WebSockets:
         poll.register(self._wake_fd, select.POLLIN)
         poll.poll()
         self._leaving = True
+        # Each of many threads that wake now would keep the interpreter for 5 ms.
+        sys.setswitchinterval(SWITCH_INTERVAL)
         begun = time.monotonic()
         while self._open and time.monotonic() - begun < LEAVE:
+            is_urgent = time.monotonic() - begun > RESPOND
+            poll = select.poll()
             for connection in list(self._open):
-                connection.leave(is_urgent=time.monotonic() - begun > RESPOND)
+                poll.register(connection, select.POLLIN)
+            unread = {descriptor for descriptor, _ in poll.poll(0)}
+            for connection in list(self._open):
+                if is_urgent or not (connection.owes or connection.fileno() in unread):
+                    connection.leave()
             time.sleep(TICK)
         for connection in list(self._open):
             connection.cut()
@@ -226,7 +235,8 @@ class Connection:
     """Stands in for the socket of a request; a library uses it like the socket itself.
 
     A library sends whole frames: a close frame may follow each of its calls.
-    on_use: is called once, when the connection is used; it calls `open`, or raises OSError.
+    on_use: is called once, when the connection is used; it calls `open`, or raises OSError. owes:
+    the view has received something, and sent nothing since.
     """
 
     def __init__(self, descriptor: int, largest: int) -> None:
@@ -236,9 +246,9 @@ class Connection:
         self._using, self._sending = threading.Lock(), threading.Lock()
         self._messages = frames.Messages(largest)
         self._largest = largest
-        # The view has received something, and sent nothing since. The client got a close frame. The
-        # client is gone.
-        self._owes = self._left = self._is_broken = False
+        self.owes = False
+        # The client got a close frame; the client is gone.
+        self._left = self._is_broken = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._used(), name)
@@ -270,13 +280,13 @@ class Connection:
                 if self._is_broken:
                     raise
                 self._is_broken = True
-            self._owes = False
+            self.owes = False
 
     def recv(self, size: int, *flags: int) -> bytes:
         """Receive data; the end of the connection if a message is too large."""
         connection = self._used()
-        # At any moment, `leave` sees that data waits, or that the view has it.
-        self._owes = bool(connection.recv(1, socket.MSG_PEEK))
+        # At any moment, data waits in the kernel, or the view owes a response to it.
+        self.owes = bool(connection.recv(1, socket.MSG_PEEK))
         data: bytes = connection.recv(size, *flags)
         if self._messages.fit(data):
             return data
@@ -294,11 +304,11 @@ class Connection:
         with contextlib.suppress(OSError):
             self._used().shutdown(socket.SHUT_WR)
 
-    def leave(self, is_urgent: bool) -> None:
-        """Send a close frame, unless the view still owes a response and it is not urgent."""
-        if self._left or (not is_urgent and (self._owes or _is_readable(self._descriptor))):
-            return
-        if self._sending.acquire(blocking=False):  # the client may have stopped reading
+    def leave(self) -> None:
+        """Send a close frame."""
+        if not self._left and self._sending.acquire(
+            blocking=False
+        ):  # else the client does not read
             try:
                 self._send_close(frames.GOING_AWAY)
             finally:
@@ -341,6 +351,17 @@ class Connection:
         self._left = True
 
 
+def notes(workers: int) -> list[str]:
+    """Lines for the log; workers: how many may run."""
+    if workers == 1 or "flask_socketio" not in sys.modules:
+        return []
+    return [
+        "Flask-SocketIO with several workers: a client that begins with long polling gets 400, "
+        'because its requests reach different workers; let clients use transports: ["websocket"], '
+        "or set WEB_CONCURRENCY=1 and THREADS=64"
+    ]
+
+
 def is_handshake(environ: Environ) -> bool:
     """True for the first request of a WebSocket (RFC 6455, section 4.2.1)."""
     tokens = environ.get("HTTP_CONNECTION", "").lower().split(",")
@@ -359,9 +380,3 @@ def _descriptor(environ: Environ) -> int:
         return os.dup(connection.fileno())
     uwsgi = sys.modules["uwsgi"]
     return os.dup(uwsgi.connection_fd())
-
-
-def _is_readable(descriptor: int) -> bool:
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(0))

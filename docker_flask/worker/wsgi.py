@@ -30,6 +30,7 @@ from docker_flask.worker import (
     schedulers,
     sendfile,
     static_guard,
+    web_sockets,
     worker_process,
 )
 from docker_flask.worker.large_response import LargeResponses
@@ -82,9 +83,9 @@ def load() -> Any:
         large = LargeResponses(
             options.responses_folder, options.responses_room, options.simultaneous
         )
-    web_sockets = None
+    sockets = None
     if options.max_web_sockets:
-        web_sockets = WebSockets(
+        sockets = WebSockets(
             options.max_web_sockets,
             options.max_message,
             options.request_timeout,
@@ -92,16 +93,17 @@ def load() -> Any:
             watchdog,
             report=lambda count: tell("web sockets", count=count),
         )
-        worker.on_retire = web_sockets.leave
+        worker.on_retire = sockets.leave
     middleware = Middleware(
         *(application, watchdog, recycling, options.sendfile_location, by_http, pages, large),
-        web_sockets,
+        sockets,
     )
     worker_process.let_term_end_children()
     static, words = static_folder.find(found.application, root, options)
     if is_flask(found.application):
         static_guard.protect(found.application)
     notes = [*no_debug.report(found.application), *instance_folder.report()]
+    notes += web_sockets.notes(options.workers)
     has_scheduler = schedulers.is_running()
 
     def begin() -> None:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
 import re
-import shutil
-import subprocess
-import sys
+import socket
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,73 +15,12 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from tests.support import raw_http
-from tests.support.harness import DEBUG, DEBUG_PORT, ROOT, Container, Engine, wait_for
+from tests.support.harness import DEBUG, DEBUG_PORT, Container, Engine, wait_for
+from tests.support.loss import written_memory
 from tests.support.marks import at_night
 from tests.support.servers import SERVERS
+from tests.support.web_sockets import Talk, write_app
 
-# Mounted beside the application: packages of Python alone, which every server's image lacks.
-PACKAGES = (
-    *("flask_sock", "flask_socketio", "socketio", "engineio"),
-    *("simple_websocket", "wsproto", "h11", "bidict"),
-)
-APP = """
-import threading, time
-from flask import Flask, request
-from flask_sock import Sock
-from flask_socketio import SocketIO, emit
-
-app = Flask(__name__)
-sock, socketio = Sock(app), SocketIO(app)
-
-@sock.route("/echo")
-def echo(ws):
-    while True:
-        ws.send(ws.receive())
-
-@sock.route("/once")
-def once(ws):
-    ws.send(ws.receive())
-
-@sock.route("/fails")
-def fails(ws):
-    raise KeyError("of the view")
-
-@sock.route("/flood")
-def flood(ws):
-    while True:
-        ws.send("x" * 100_000)
-
-@socketio.on("say")
-def say(data):
-    emit("said", data)
-
-@app.get("/")
-def hello():
-    return "hello"
-
-@app.get("/upgrade")
-def upgrade():
-    return request.headers.get("Upgrade", "none")
-
-@app.get("/sleep")
-def sleep():
-    time.sleep(float(request.args["seconds"]))
-    return "slept"
-
-@app.get("/switch")
-def switch():
-    return "", "101 Switching Protocols", {"Upgrade": "h2c", "Connection": "upgrade"}
-
-class Slow:  # a handshake to it never gets an answer
-    def __init__(self, application):
-        self.application = application
-    def __call__(self, environ, start_response):
-        if environ["PATH_INFO"] == "/hangs":
-            time.sleep(1000)
-        return self.application(environ, start_response)
-
-app.wsgi_app = Slow(app.wsgi_app)
-"""
 # One worker, because a client that begins with long polling has to find its own.
 ONE = {"WEB_CONCURRENCY": "1", "THREADS": "8"}
 GEVENT = {"WEB_CONCURRENCY": "1"}
@@ -96,14 +30,8 @@ GEVENT = {"WEB_CONCURRENCY": "1"}
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The application, with the packages beside it."""
     folder = tmp_path_factory.mktemp("sockets")
-    for parent in (folder, folder.parent):
-        parent.chmod(0o755)
-    (folder / "app.py").write_text(APP)
-    for name in PACKAGES:
-        spec = importlib.util.find_spec(name)
-        assert spec
-        (source,) = spec.submodule_search_locations or ()
-        shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    folder.parent.chmod(0o755)
+    write_app(folder)
     return folder
 
 
@@ -145,22 +73,6 @@ def refusal(container: Container, path: str = "/echo") -> tuple[int, str]:
         pass
     response = refused.value.response
     return response.status_code, bytes(response.body or b"").decode()
-
-
-@contextmanager
-def many(container: Container, number: int, pause: float = 0.5) -> Iterator[dict[str, Any]]:
-    """Clients that talk meanwhile; at the end, their counts are in the dictionary."""
-    url = container.url("/echo").replace("http", "ws")
-    command = [sys.executable, "-m", "tests.support.web_sockets", url, str(number), str(pause)]
-    counts: dict[str, Any] = {}
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True
-    ) as clients:
-        try:
-            yield counts
-        finally:
-            out, _ = clients.communicate(timeout=30)
-    counts.update(json.loads(out))
 
 
 @pytest.mark.parametrize(
@@ -302,7 +214,7 @@ def test_sockets_stay_for_a_reload_and_leave_at_a_stop(engine: Engine, folder: P
     """50 clients over a reload and a stop: each connection ends with a close frame."""
     container = engine.run(app=folder, env={"WEBSOCKET_RELOAD_TIMEOUT": "2"})
     container.wait_until_serving()
-    with many(container, 50) as counts:
+    with Talk(container, 50, pause=0.5) as talk:
         with open_socket(container) as first:
             time.sleep(1)
             assert container.execute("docker-flask", "reload")[0] == 0
@@ -310,12 +222,13 @@ def test_sockets_stay_for_a_reload_and_leave_at_a_stop(engine: Engine, folder: P
             assert end_of(first, 5) == 1001
         time.sleep(1)
         code, _ = container.stop()
+    counts = talk.counts
     assert code == 0, container.logs()
     assert counts["opened"] >= 100, counts
     assert (counts["cut"], counts["lost"]) == (0, 0), counts
     assert set(counts["closed"]) == {"1001"}, counts
     # On their way while the close frame was sent.
-    assert counts["unanswered"] <= 5, counts
+    assert counts["unanswered"] <= 10, counts
     assert "were cut" not in container.logs()
 
 
@@ -331,9 +244,8 @@ def test_a_worker_that_is_replaced_closes_its_sockets(engine: Engine, folder: Pa
         assert says(second, "hello")
 
 
-@pytest.mark.parametrize(
-    ("name", "env"), [("uwsgi", {"WEBSOCKETS": "0"}), *at_night(("granian", {}))]
-)
+@pytest.mark.nightly
+@pytest.mark.parametrize(("name", "env"), [("uwsgi", {"WEBSOCKETS": "0"}), ("granian", {})])
 def test_a_server_without_websockets_says_so(
     engine: Engine, folder: Path, name: str, env: dict[str, str]
 ) -> None:
@@ -341,3 +253,37 @@ def test_a_server_without_websockets_says_so(
     container.wait_until_serving()
     status, text = refusal(container)
     assert (status, "WebSockets are turned off" in text) == (501, True)
+
+
+@pytest.mark.nightly
+def test_a_message_of_100_mb_takes_no_memory(engine: Engine, folder: Path) -> None:
+    container = engine.run(app=folder, mem_limit="512m")
+    container.wait_until_serving()
+    before = written_memory(container)
+    with open_socket(container) as good:
+        for _ in range(3):
+            with open_socket(container) as bad:
+                with suppress(ConnectionClosed):
+                    bad.send(bytes(100_000_000))
+                assert end_of(bad) == 1009
+        assert says(good, "hello")
+    assert written_memory(container) - before < 32 << 20
+    assert container.get("/").text == "hello"
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(150)
+def test_a_client_that_never_reads_is_closed(engine: Engine, folder: Path) -> None:
+    container = engine.run(app=folder, mem_limit="512m", env={"WEBSOCKETS": "20"})
+    container.wait_until_serving()
+    before = written_memory(container)
+    request = f"GET /flood HTTP/1.1\r\nHost: here\r\n{UPGRADE.format('websocket')}{KEY}\r\n"
+    with ExitStack() as stack:
+        for _ in range(20):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", container.port())))
+            client.sendall(request.encode())
+        time.sleep(10)
+        assert written_memory(container) - before < 64 << 20
+        assert status_of_handshake(container) == 503
+        wait_for(lambda: status_of_handshake(container) == 101, 90, "a place", every=1)
+    assert "Traceback" not in container.logs()

@@ -154,6 +154,8 @@ def test_a_misspelt_name_in_the_template_is_an_error(tmp_path: Path) -> None:
         ({"REQUEST_TIMEOUT": "7", "WEBSOCKETS": "0"}, "worker_shutdown_timeout 12s;"),
         ({"REQUEST_TIMEOUT": "7"}, "worker_shutdown_timeout 72s;"),
         ({"WEBSOCKETS": "7"}, "limit_conn websockets 7;"),
+        ({"WEBSOCKETS": "0"}, "return 501;"),
+        ({"APP_SERVER": "granian"}, "return 501;"),
         ({"REQUEST_TIMEOUT": "1.2"}, "uwsgi_read_timeout 1s;"),  # nginx: whole seconds
         ({}, "access_log /dev/stdout access buffer=4k flush=1s;"),
     ],
@@ -167,14 +169,14 @@ def test_directive(environ: dict[str, Any], line: str) -> None:
     [
         ({"cpus": 16.0}, ["worker_processes 4;"]),
         # Two connections a request, and some for clients that are idle.
-        ({"backlog": 4_096}, ["worker_connections 22528;", "limit_conn requests 6660;"]),
+        ({"backlog": 4_096}, ["worker_connections 21708;", "limit_conn requests 6660;"]),
         ({"cpus": 0.25}, ["limit_conn requests 5636;"]),
         ({"cpus": 8.0}, ["limit_conn requests 8704;"]),
-        ({"backlog": 128}, ["worker_connections 14592;", "listen 0.0.0.0:80 backlog=128;"]),
+        ({"backlog": 128}, ["worker_connections 13772;", "listen 0.0.0.0:80 backlog=128;"]),
         # Never more connections than descriptors, or nginx runs out of them.
         ({"descriptors": 1_024}, ["worker_connections 872;", "limit_conn requests 425;"]),
         ({"descriptors": 1_024}, ["limit_conn websockets 54;"]),
-        ({"memory": 512 << 20}, ["limit_conn websockets 1024;"]),
+        ({"memory": 512 << 20}, ["limit_conn websockets 819;"]),
         ({"processes": 800}, ["limit_conn websockets 100;"]),
     ],
 )

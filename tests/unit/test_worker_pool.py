@@ -42,6 +42,7 @@ class Workers:
         self.pool.new_memory = size
         self.count = plan.settings.first_workers
         self.obeys = self.queued = True
+        self.keep = False
 
     def look(self, requests: int, times: int = 1) -> list[int]:
         """How many workers there are after each of so many looks."""
@@ -49,7 +50,7 @@ class Workers:
         for _ in range(times):
             self.now += self.pool.pause
             self.ran += self.load * self.pool.pause
-            change = self.pool.change(range(self.count), requests, self.queued)
+            change = self.pool.change(range(self.count), requests, self.queued, self.keep)
             self.count += change if self.obeys else 0
             counts.append(self.count)
         return counts
@@ -57,6 +58,15 @@ class Workers:
 
 def test_more_while_requests_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Workers(monkeypatch).look(256, 7) == [4, 4, 8, 16, 32, 32, 32]
+
+
+def test_no_fewer_while_there_are_web_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    workers = Workers(monkeypatch)
+    workers.look(256, 5)
+    workers.keep = True
+    assert workers.look(0, 50) == [32] * 50
+    workers.keep = False
+    assert workers.look(0, 50)[-1] == 4
 
 
 def test_it_looks_often_while_that_may_help(monkeypatch: pytest.MonkeyPatch) -> None:
