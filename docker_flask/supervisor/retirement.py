@@ -15,8 +15,8 @@ from docker_flask.task import Steps, pause
 # Seconds between two checks, and how many checks in a row must find no request: nginx may have a
 # connection that the application has not accepted yet.
 RETIRE_INTERVAL, IDLE_CHECKS = 0.1, 2
-# Seconds in which WebSockets close: more than LEAVE in worker/web_sockets.py.
-CLOSE_TIMEOUT = 3.0
+# Seconds in which WebSockets close: more than worker/web_sockets.py takes.
+CLOSE_TIMEOUT = 5.0
 
 
 def retire(old: Generation, nginx: Nginx) -> Steps[None]:

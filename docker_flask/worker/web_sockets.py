@@ -26,12 +26,12 @@ from docker_flask.worker import frames
 from docker_flask.worker.watchdog import Watchdog
 from docker_flask.worker.wsgi_types import Environ, Headers, StartResponse, Wsgi
 
-# Seconds that a view gets to respond to what it has received, before its client gets a close frame;
-# and that clients get to close as well, both from the order to leave.
-RESPOND, LEAVE = 0.5, 1.5
-# Seconds between two looks at connections that are to close, and after which a thread has to let
-# another one run meanwhile.
-TICK, SWITCH_INTERVAL = 0.02, 0.0002
+# Seconds from the order to leave: in which views may still respond to what they have received,
+# before their clients get a close frame; and after which all clients have one.
+RESPOND, LEAVE = 0.5, 3.0
+# Seconds that a client gets to close as well; clients that leave at a time; seconds between two
+# looks.
+REPLY, AT_ONCE, TICK = 0.5, 16, 0.01
 # Seconds that nginx gets to close its end.
 LINGER = 2.0
 BLOCK = 1 << 16
@@ -116,22 +116,37 @@ class WebSockets:
         poll.register(self._wake_fd, select.POLLIN)
         poll.poll()
         self._leaving = True
-        # Each of many threads that wake now would keep the interpreter for 5 ms.
-        sys.setswitchinterval(SWITCH_INTERVAL)
         begun = time.monotonic()
-        while self._open and time.monotonic() - begun < LEAVE:
-            is_urgent = time.monotonic() - begun > RESPOND
-            poll = select.poll()
-            for connection in list(self._open):
-                poll.register(connection, select.POLLIN)
-            unread = {descriptor for descriptor, _ in poll.poll(0)}
-            for connection in list(self._open):
-                if is_urgent or not (connection.owes or connection.fileno() in unread):
-                    connection.leave()
+        while self._open and time.monotonic() - begun < LEAVE + REPLY:
+            self._let_some_leave(begun)
             time.sleep(TICK)
         for connection in list(self._open):
-            connection.cut()
-            self._open.discard(connection)
+            self._cut(connection)
+
+    def _let_some_leave(self, begun: float) -> None:
+        """Send close frames to a few clients at a time: threads that all wake up at once would only
+        compete for the interpreter."""
+        now, poll = time.monotonic(), select.poll()
+        leaving = 0
+        for connection in list(self._open):
+            if not connection.left_at:
+                poll.register(connection, select.POLLIN)
+            elif now - connection.left_at > REPLY:
+                self._cut(connection)
+            else:
+                leaving += 1
+        unread = {descriptor for descriptor, _ in poll.poll(0)}
+        for connection in list(self._open):
+            if leaving >= AT_ONCE and now - begun < LEAVE:
+                return
+            owes = connection.owes or connection.fileno() in unread
+            if not connection.left_at and (now - begun > RESPOND or not owes):
+                connection.leave()
+                leaving += bool(connection.left_at)
+
+    def _cut(self, connection: Connection) -> None:
+        connection.cut()
+        self._open.discard(connection)
 
 
 class View:
@@ -236,7 +251,8 @@ class Connection:
 
     A library sends whole frames: a close frame may follow each of its calls.
     on_use: is called once, when the connection is used; it calls `open`, or raises OSError. owes:
-    the view has received something, and sent nothing since.
+    the view has received something, and sent nothing since. left_at: when the client got a close
+    frame, 0 before.
     """
 
     def __init__(self, descriptor: int, largest: int) -> None:
@@ -246,9 +262,8 @@ class Connection:
         self._using, self._sending = threading.Lock(), threading.Lock()
         self._messages = frames.Messages(largest)
         self._largest = largest
-        self.owes = False
-        # The client got a close frame; the client is gone.
-        self._left = self._is_broken = False
+        self.owes = self._is_broken = False
+        self.left_at = 0.0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._used(), name)
@@ -271,7 +286,7 @@ class Connection:
         """Send all data; after the close frame, nothing."""
         connection = self._used()
         with self._sending:
-            if self._left:
+            if self.left_at:
                 return
             try:
                 connection.sendall(data)
@@ -306,7 +321,7 @@ class Connection:
 
     def leave(self) -> None:
         """Send a close frame."""
-        if not self._left and self._sending.acquire(
+        if not self.left_at and self._sending.acquire(
             blocking=False
         ):  # else the client does not read
             try:
@@ -348,7 +363,7 @@ class Connection:
             return
         except OSError:
             pass
-        self._left = True
+        self.left_at = time.monotonic()
 
 
 def notes(workers: int) -> list[str]:

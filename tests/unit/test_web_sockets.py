@@ -198,7 +198,7 @@ def test_a_client_that_reads_nothing_is_cut(worker: Worker) -> None:
     begun = time.monotonic()
     worker.sockets.leave()
     wait_for(lambda: not worker.watchdog.web_sockets, 5, "the end")
-    assert time.monotonic() - begun < web_sockets.LEAVE + 0.5
+    assert time.monotonic() - begun < web_sockets.LEAVE + web_sockets.REPLY + 0.5
 
 
 def test_a_message_that_is_too_large(worker: Worker, capfd: pytest.CaptureFixture[str]) -> None:
