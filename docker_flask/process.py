@@ -83,6 +83,14 @@ def states(groups: Collection[int]) -> dict[int, str]:
     return found
 
 
+def first_ancestor(pid: int) -> int:
+    """1 for a process that process 1 or its children started, 0 for one of `docker exec`."""
+    while pid > 1:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            pid = int(file.read().rpartition(b")")[2].split()[1])
+    return pid
+
+
 def reap() -> list[tuple[int, int]]:
     """Collect all ended children, including the orphans that PID 1 inherits: (pid, status)."""
     ended = []

@@ -10,6 +10,7 @@ starts Flask's command line as root, this module starts it again without root.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -20,9 +21,12 @@ from click.core import ParameterSource
 from flask import Flask
 from flask.cli import NoAppException, ScriptInfo
 
-from docker_flask import privileges
+from docker_flask import control, paths, privileges, process
 from docker_flask.discovery import find_app, unwritable
+from docker_flask.log import log
 from docker_flask.worker_options import WorkerOptions
+
+PRESTART_SECONDS = 60
 
 
 def _locate() -> find_app.Found:
@@ -75,12 +79,32 @@ def _leave_root() -> None:
         )
 
 
+def _take_variables() -> None:
+    """Set the variables that prestart.sh has left in the server, for a command of `docker exec`."""
+    folder = paths.running()
+    if not folder or process.first_ancestor(os.getpid()) == 1:  # it has them, if it may
+        return
+    try:
+        answer = control.ask(Path(folder), "environment", PRESTART_SECONDS)
+    except TimeoutError:
+        log("prestart.sh is still running; this command continues without its variables")
+        return
+    except OSError:  # a socket that an earlier start has left
+        return
+    for name, value in json.loads(answer or "{}").items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
 def _explain(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     sys.__excepthook__(kind, error, trace)
     unwritable.explain(error)
 
 
 _leave_root()
+_take_variables()
 _take_over()
 unwritable.watch()
 sys.excepthook = _explain
