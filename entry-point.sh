@@ -162,7 +162,7 @@ main() {
     *)
       [[ $where == container ]] || exec "$@"
       name_own_server "$@"
-      exec "$IMAGE_FILES/init" --health -- "$@"
+      exec "$IMAGE_FILES/leave-root" --keep "$IMAGE_FILES/init" --health -- "$@"
       ;;
   esac
 }

@@ -6,6 +6,7 @@
                                        if that is root
      leave-root --running PROGRAM ...  as the user of the server that runs in this container; as
                                        --owner if none runs
+     leave-root --keep PROGRAM ...     as the same user, with the same capabilities
 
    A process that is not root keeps its user and its groups. USER, LOGNAME and HOME fit the user, unless
    the container sets them to something that does. The program has no capabilities, or that
@@ -33,7 +34,7 @@
 #define IMAGE_FOLDER "/run/docker-flask"
 #define BIND_PORTS (1U << CAP_NET_BIND_SERVICE)
 
-enum option { NONE, BIND, OWNER, RUNNING };
+enum option { NONE, BIND, OWNER, RUNNING, KEEP };
 enum { USAGE = 64, NOT_PERMITTED = 77 }; /* EX_USAGE and EX_NOPERM in sysexits.h */
 
 /* The three sets of this process; each is in two parts, for capabilities below 32 and above. */
@@ -251,10 +252,10 @@ static void keep_only(capabilities sets, unsigned keep)
 /* Removes the option from the arguments. The first line of a script passes all its words as one. */
 static enum option take_option(char ***arguments)
 {
-    static const char *const names[] = {"", "--bind", "--owner", "--running"};
+    static const char *const names[] = {"", "--bind", "--owner", "--running", "--keep"};
     char *first = **arguments;
 
-    for (enum option option = BIND; first && option <= RUNNING; option++) {
+    for (enum option option = BIND; first && option <= KEEP; option++) {
         size_t length = strlen(names[option]);
 
         if (strncmp(first, names[option], length))
@@ -270,20 +271,14 @@ static enum option take_option(char ***arguments)
     return NONE;
 }
 
-int main(int, char **argv)
+static void leave_root(enum option option)
 {
     static void (*const finders[])(uid_t *, gid_t *) = {find_service_user, find_service_user,
                                                         find_owner, find_running};
     capabilities sets;
     unsigned keep = 0;
-    enum option option;
     uid_t uid;
     gid_t gid;
-
-    argv++;
-    option = take_option(&argv);
-    if (!argv[0])
-        fail(USAGE, "usage: leave-root [--bind | --owner | --running] PROGRAM [ARGUMENT...]");
 
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
         fail(NOT_PERMITTED, "can't set no_new_privs: %s", strerror(errno));
@@ -306,6 +301,18 @@ int main(int, char **argv)
         become(uid, gid);
     }
     keep_only(sets, keep);
+}
+
+int main(int, char **argv)
+{
+    enum option option;
+
+    argv++;
+    option = take_option(&argv);
+    if (!argv[0])
+        fail(USAGE, "usage: leave-root [--bind | --owner | --running | --keep] PROGRAM [ARGUMENT...]");
+    if (option != KEEP)
+        leave_root(option);
     name_user();
     execv(argv[0], argv);
     fail(errno == ENOENT ? 127 : 126, "%s: %s", argv[0], strerror(errno));

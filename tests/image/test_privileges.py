@@ -214,6 +214,11 @@ def test_any_user_has_a_name_and_a_home(engine: Engine, app_folder: Path, mode: 
     assert container.execute("flask", "names", user="0") == (0, f"{names}\n")
 
 
+def test_a_command_of_any_user_has_a_name(engine: Engine) -> None:
+    command = ["python", "-c", "import getpass, os; print(getpass.getuser(), os.environ['HOME'])"]
+    assert engine.run(command, user="12345").finish() == (0, "uid12345 /tmp\n", "")
+
+
 # --- what the application controls -----------------------------------------------------------
 
 
