@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from docker_flask import control, privileges, runtime_folder, sockets
-from docker_flask.configuration import limits, settings
+from docker_flask.configuration import limits, packages, settings
 from docker_flask.configuration.kinds import SettingError
 from docker_flask.log import log
 from docker_flask.paths import DEBUG_PORT, OK
@@ -93,6 +93,7 @@ def debug() -> int:
 
     resources = limits.read()
     chosen = settings.resolve(settings.read(os.environ), resources).settings
+    packages.check_debugpy(chosen.debugpy)
     privileges.give_up_capabilities()
     with runtime_folder.open_folder() as runtime:
         return DebugServer(DEBUG_PORT, chosen, resources, runtime).run()

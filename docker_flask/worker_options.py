@@ -102,8 +102,12 @@ class DebugOptions(_Options):
     """For the development server.
 
     debug_hosts: host names that may use the debugger's consoles; problem: a message to show in
-    place of the application, empty to load the application.
+    place of the application, empty to load the application; live_reload: let pages load themselves
+    again after an edit; debugpy: let editors attach; wait_for_editor: wait a moment for one.
     """
 
     debug_hosts: tuple[str, ...] = ()
     problem: str = ""
+    live_reload: bool = False
+    debugpy: bool = False
+    wait_for_editor: bool = False

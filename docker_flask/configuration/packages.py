@@ -9,6 +9,7 @@ from docker_flask.configuration.settings import Settings
 from docker_flask.paths import VENV
 
 # The tested versions.
+DEBUGPY_PIN = "debugpy==1.8.22"
 GUNICORN_PIN, GRANIAN_PIN, GEVENT_PIN = "gunicorn==27.0.1", "granian==2.8.7", "gevent==26.9.0"
 GUNICORN_GEVENT_PIN = GUNICORN_PIN.replace("==", "[gevent]==")
 
@@ -39,6 +40,12 @@ def check_worker_class(settings: Settings) -> None:
             f"THREADS={settings.threads} is not allowed with WORKER_CLASS=gevent, whose requests "
             "run in greenlets; use THREADS=1"
         )
+
+
+def check_debugpy(port: int | None) -> None:
+    """Raise SettingError if editors should attach, but their debugger is not installed."""
+    if port:
+        _require("debugpy", f"DEBUGPY={port}", DEBUGPY_PIN)
 
 
 def _require(package: str, wanted_by: str, pin: str) -> None:

@@ -274,6 +274,17 @@ class Settings:
         None,
         "PIN of the debugger; unset: a new one at each start; `off` for none.",
     )
+    live_reload: bool = setting(
+        kinds.switch(),
+        "1",
+        "In debug mode, pages in a browser load themselves again after an edit.",
+    )
+    debugpy: int | None = setting(
+        kinds.whole_number(1, 65535),
+        None,
+        "Port on which an editor attaches its debugger in debug mode. `debugpy` must be in "
+        "`requirements.txt`.",
+    )
 
     @property
     def is_verbose(self) -> bool:
@@ -349,6 +360,9 @@ def ignored(environ: Mapping[str, str], production: bool = True) -> list[str]:
     debug = environ.get("FLASK_DEBUG", "")
     if production and debug.lower() not in ("", "0", "false", "no"):
         found.append(f"FLASK_DEBUG={kinds.shown(debug)} is ignored in production: use -d debug")
+    debugger = environ.get("DEBUGPY", "").strip()
+    if production and debugger:
+        found.append(f"DEBUGPY={kinds.shown(debugger)} is ignored in production: use -d debug")
     return found + misspelt.sentences(environ, names())
 
 

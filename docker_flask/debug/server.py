@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -16,7 +17,7 @@ import uuid
 from collections.abc import Iterable
 from email import errors
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from werkzeug import serving
 from werkzeug.serving import WSGIRequestHandler, make_server
@@ -24,6 +25,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from docker_flask import notify
 from docker_flask.debug import request_target
 from docker_flask.debug.debugger import Debugger, failing
+from docker_flask.debug.live_reload import FOLDER, LiveReload
 from docker_flask.debug.loaded_files import LoadedFiles
 from docker_flask.discovery import find_app, instance_folder, unwritable
 from docker_flask.log import log
@@ -41,6 +43,10 @@ NO_HEADER = (
     errors.MisplacedEnvelopeHeaderDefect,
     errors.InvalidHeaderDefect,
 )
+
+
+# Seconds that a new process waits for the editor that was attached to the last one.
+EDITOR_SECONDS = 3.0
 
 
 def load(options: DebugOptions) -> Wsgi:
@@ -120,6 +126,11 @@ class Connection(WSGIRequestHandler):
         environ["REMOTE_PORT"] = str(environ["REMOTE_PORT"])
         return environ
 
+    def log_request(self, *arguments: Any) -> None:
+        """Log a request, unless it is one of the image's own script."""
+        if not getattr(self, "path", "").startswith(f"{FOLDER}/"):
+            super().log_request(*arguments)
+
     def finish(self) -> None:
         super().finish()
         self.open.discard(self)
@@ -129,6 +140,30 @@ class Connection(WSGIRequestHandler):
         return bool(self.raw_requestline) or time.monotonic() - self.since < 0.1
 
 
+def listen_for_editors(options: DebugOptions) -> None:
+    """Start debugpy on a free port, which the supervisor connects editors with.
+
+    An editor that was attached before the edit attaches again, and sets its breakpoints.
+    """
+    import debugpy
+
+    debugpy.configure(subProcess=False)
+    _, port = debugpy.listen(("127.0.0.1", 0))
+    notify.send(options.notify_fd, "debugger", port=port)
+    if options.wait_for_editor:
+        timer = threading.Timer(EDITOR_SECONDS, debugpy.wait_for_client.cancel)
+        timer.start()
+        debugpy.wait_for_client()
+        timer.cancel()
+
+
+def pass_edits_on(descriptor: int, live: LiveReload) -> None:
+    """Tell pages of the edits that the supervisor sees."""
+    channel = socket.socket(fileno=os.dup(descriptor))
+    while notify.receive(channel):
+        live.page_edited()
+
+
 def main() -> None:
     """Serve until TERM, then complete the requests that were accepted before."""
     options = DebugOptions.from_environment()
@@ -136,12 +171,15 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # no request is active yet
     loaded_files = LoadedFiles(options.notify_fd)
     loaded_files.report()
+    if options.debugpy:
+        listen_for_editors(options)
     application = as_behind_nginx(load(options))
     loaded_files.report()
+    live = LiveReload(application) if options.live_reload else None
     server = make_server(
         "0.0.0.0",  # noqa: S104 (not used: the supervisor has bound the descriptor)
         0,
-        application,
+        live or application,
         threaded=True,
         request_handler=Connection,
         fd=FIRST_DESCRIPTOR,
@@ -149,9 +187,13 @@ def main() -> None:
     signal.signal(
         signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown, daemon=True).start()
     )
+    if live:
+        threading.Thread(target=pass_edits_on, args=(options.notify_fd, live), daemon=True).start()
     notify.send(options.notify_fd, "serving")
     server.service_actions = loaded_files.report  # type: ignore[method-assign]  # at every poll
     server.serve_forever(poll_interval=0.02)
+    if live:
+        live.end()
     time.sleep(0.02)
     while any(connection.pending() for connection in list(Connection.open)):
         time.sleep(0.01)

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 
 # What Python reads at a start. Flask itself reads changed templates.
 WATCHED_SUFFIXES = (".py", ".env", ".flaskenv", "uwsgi.ini")
+# What a browser shows, and people edit: no pictures and no data, which applications write.
+PAGE_SUFFIXES = (".html", ".htm", ".jinja", ".jinja2", ".j2", ".css", ".js", ".mjs", ".svg")
 SKIPPED_FOLDERS = {"__pycache__", "node_modules", "site-packages"}
 
 # A file's modification time (ns), size and mode. Any difference is an edit: git or an archive may
@@ -20,37 +22,50 @@ Snapshot = dict[str, State]
 
 
 class SourceWatcher:
-    """Compares the source files in some folders, and some single files, with a snapshot."""
+    """Compares the source files in some folders, and some single files, with a snapshot.
 
-    def __init__(self, *places: str) -> None:
+    pages: also look at templates and static files.
+    """
+
+    def __init__(self, *places: str, pages: bool = False) -> None:
         self.places = list(places)
+        self.pages = pages
+        self.page_edited = False  # since the last call of `edited`
         self._snapshot: Snapshot = {}
 
     def remember(self) -> None:
         """Take a snapshot: the present state counts as not edited."""
-        self._snapshot = look(self.places)
+        self._snapshot = self._look(self.places)
 
     def add(self, place: str) -> None:
         """Watch one more folder or file; its present state counts as not edited."""
         if place not in self.places:
             self.places.append(place)
-            self._snapshot = {**look([place]), **self._snapshot}
+            self._snapshot = {**self._look([place]), **self._snapshot}
 
     def edited(self) -> str | None:
-        """A file that was changed, added or removed; None if there is none."""
-        now, before = look(self.places), self._snapshot
+        """A source file that was changed, added or removed; None if there is none."""
+        now, before = self._look(self.places), self._snapshot
+        self.page_edited = False
         if now == before:
             return None
-        return min(path for path in now | before if now.get(path) != before.get(path))
+        changed = {path for path in now | before if now.get(path) != before.get(path)}
+        source = min((path for path in changed if not path.endswith(PAGE_SUFFIXES)), default=None)
+        if not source:
+            self.page_edited, self._snapshot = True, now
+        return source
+
+    def _look(self, places: Iterable[str]) -> Snapshot:
+        return look(places, WATCHED_SUFFIXES + PAGE_SUFFIXES if self.pages else WATCHED_SUFFIXES)
 
 
-def look(places: Iterable[str]) -> Snapshot:
-    """The state of each source file in these folders, and of the files among the places."""
+def look(places: Iterable[str], suffixes: tuple[str, ...] = WATCHED_SUFFIXES) -> Snapshot:
+    """The state of each file with a suffix in these folders, and of the files among the places."""
     seen: set[str] = set()
     found: Snapshot = {}
     for place in places:
         if os.path.isdir(place):
-            for entry in _source_files(place, seen):
+            for entry in _files(place, seen, suffixes):
                 _note(entry, found)
         elif place not in found:
             _note(place, found)
@@ -65,7 +80,7 @@ def _note(file: str | os.DirEntry[str], found: Snapshot) -> None:
     found[os.fspath(file)] = status.st_mtime_ns, status.st_size, status.st_mode
 
 
-def _source_files(place: str, seen: set[str]) -> Iterator[os.DirEntry[str]]:
+def _files(place: str, seen: set[str], suffixes: tuple[str, ...]) -> Iterator[os.DirEntry[str]]:
     """seen: folders that were visited before; links may lead back to them."""
     folders = [os.path.realpath(place)]
     while folders:
@@ -80,7 +95,7 @@ def _source_files(place: str, seen: set[str]) -> Iterator[os.DirEntry[str]]:
         with entries:
             for entry in entries:
                 name = entry.name
-                if name.endswith(WATCHED_SUFFIXES):
+                if name.endswith(suffixes):
                     if not name.startswith(".#"):  # lock files of Emacs
                         yield entry
                 elif name[0] != "." and name not in SKIPPED_FOLDERS and _is_folder(entry):

@@ -23,6 +23,7 @@ from docker_flask.configuration.kinds import SettingError
 from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.settings import Settings, ignored, read, resolve
 from docker_flask.control import Control
+from docker_flask.debug.editor import EditorPort
 from docker_flask.debug.source_watcher import SourceWatcher
 from docker_flask.log import log
 from docker_flask.loop import Loop
@@ -52,10 +53,11 @@ class DebugServer:
         self.pin = ""
         self.prestart = Prestart()
         self.root = Path.cwd()
-        self.watcher = SourceWatcher(str(self.root))
+        self.watcher = SourceWatcher(str(self.root), pages=settings.live_reload)
         self.loop = Loop()
         # The container's own network; `docker run -p` decides who reaches the port.
         self.listener = socket.create_server(("0.0.0.0", port), backlog=128)  # noqa: S104
+        self.editor = EditorPort(settings.debugpy, self.loop) if settings.debugpy else None
         self.channel, self.childs_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.channel.setblocking(False)
         self.terminal = _terminal()
@@ -68,6 +70,7 @@ class DebugServer:
         self.problem = ""  # what the child shows instead of the application
         self.serving = False  # the child has loaded the application, or the problem's page
         self.waiting = False  # the child has died, and the next request starts another
+        self.reattach = False  # an editor was attached to the last child, and may attach again
 
     def run(self) -> int:
         """Serve, and restart the child whenever a source file is edited."""
@@ -109,6 +112,11 @@ class DebugServer:
         )
         self.pin = self.settings.werkzeug_debug_pin or _new_pin()
         log(f"debugger PIN: {self.pin}")
+        if self.editor:
+            log(
+                f"an editor can attach to port {self.settings.debugpy} (DEBUGPY), without a PIN: "
+                "publish this port on 127.0.0.1 only"
+            )
 
     def _notes_of_folder(self) -> Iterator[str]:
         # leave-root chose the owner of the folder, who then owns the files that the application
@@ -127,6 +135,8 @@ class DebugServer:
             started = time.monotonic()
             if edited := self.watcher.edited():
                 return edited
+            if self.watcher.page_edited and self.serving:
+                notify.send(self.channel.fileno(), "page")
             pause = pause_after(time.monotonic() - started)
             self.loop.wait(self._stopped, pause)
         return None
@@ -150,6 +160,9 @@ class DebugServer:
             trusted_proxies=self.settings.trusted_proxies or (),
             debug_hosts=self.settings.debug_hosts or (),
             problem=self.problem,
+            live_reload=self.settings.live_reload,
+            debugpy=self.editor is not None,
+            wait_for_editor=self.editor is not None and self.reattach,
         )
         return {
             **options.to_environment(),
@@ -162,6 +175,8 @@ class DebugServer:
             # Applications check this to start a thing only once under Werkzeug's reloader.
             "WERKZEUG_RUN_MAIN": "true",
             "WERKZEUG_DEBUG_PIN": self.pin,
+            # debugpy warns that Python's own modules have no files; nobody debugs these.
+            "PYDEVD_DISABLE_FILE_VALIDATION": "1",
             # As Python's tempfile looks.
             "TMPDIR": self.environment.get("TMPDIR")
             or ("/tmp" if os.access("/tmp", os.W_OK) else str(self.folder)),  # noqa: S108
@@ -171,6 +186,7 @@ class DebugServer:
         if self.waiting:
             self._stop_waiting()
         pid, self.child = self.child, 0
+        self._let_editors_wait()
         for number in (signal.SIGTERM, signal.SIGKILL):
             process.signal_process(pid, number)
             self.loop.wait(lambda: not pid or not process.alive(pid), CHILD_STOP_TIMEOUT)
@@ -181,6 +197,8 @@ class DebugServer:
         while message := notify.receive(self.channel):
             if message["state"] == "source":
                 self.watcher.add(message["text"])
+            elif message["state"] == "debugger" and self.editor:
+                self.editor.child_listens(message["port"])
             else:
                 self.serving = True
 
@@ -191,7 +209,13 @@ class DebugServer:
             elif pid == self.child:
                 self.child = 0
                 self._on_message()
+                self._let_editors_wait()
                 self._crashed(f"the development server {process.describe(status)}")
+
+    def _let_editors_wait(self) -> None:
+        if self.editor:
+            self.reattach = self.editor.attached
+            self.editor.child_ended()
 
     def _crashed(self, what: str) -> None:
         """Start another child, but not in a loop: at the next request, or to show the problem."""

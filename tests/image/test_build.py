@@ -565,10 +565,10 @@ def test_built_upon_with_a_lock_file(
 def test_built_upon_with_a_package_that_needs_a_compiler(
     builder: Builder, tmp_path: Path, engine: Engine
 ) -> None:
-    requirements = "--no-binary setproctitle\nsetproctitle==1.3.7\n"
+    requirements = "--no-binary bitarray\nbitarray==3.12.3\n"
     (tmp_path / "requirements.txt").write_text(requirements)
     (tmp_path / "app").mkdir()
-    text = PLAIN.replace("six.__version__", "setproctitle.__file__").replace("six", "setproctitle")
+    text = PLAIN.replace("six.__version__", "bitarray.__file__").replace("six", "bitarray")
     (tmp_path / "app" / "app.py").write_text(text)
     (tmp_path / "Dockerfile").write_text(recipe("gcc"))
     builder.build(tmp_path)

@@ -20,7 +20,7 @@ FOREIGN = {
     "SQLite objects created in a thread can only be used in that same thread",
     "bdb.BdbQuit",
     "Exception: you need a C compiler to build uWSGI",
-    "error: command 'gcc' failed: No such file or directory",
+    "error: [Errno 2] No such file or directory: 'x86_64-linux-gnu-gcc'",
     "SSL: CERTIFICATE_VERIFY_FAILED",
 }
 VALUE = "\0"  # stands in a string of the code for what is filled in

@@ -29,11 +29,12 @@ EXCEPTIONS = {
     "__main__.py": set(MAY_IMPORT),
     "command.py": {"configuration", "discovery"},
     "debug/supervisor.py": {"configuration"},
+    "debug/editor.py": {"configuration"},
 }
 # What a module needs beside the standard library: packages of the room's own process.
 PACKAGES = {
     "nginx": {"jinja2"},
-    "debug": {"werkzeug"},
+    "debug": {"werkzeug", "debugpy"},
     "discovery": {"flask", "click", "dotenv"},
     "worker": {"flask", "gevent", "granian", "gunicorn", "uwsgi"},
 }

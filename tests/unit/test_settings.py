@@ -132,6 +132,8 @@ def test_defaults() -> None:
         "install_on_start": False,
         "debug_hosts": None,
         "werkzeug_debug_pin": None,
+        "live_reload": True,
+        "debugpy": None,
     }
 
 

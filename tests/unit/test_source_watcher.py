@@ -164,3 +164,32 @@ def test_a_place_that_is_added(
 )
 def test_the_pause_follows_from_what_a_look_takes(look_took: float, pause: float) -> None:
     assert supervisor.pause_after(look_took) == pytest.approx(pause)
+
+
+# --- templates and static files --------------------------------------------------------------
+
+
+def test_an_edit_of_a_page_is_seen_once(folder: Path) -> None:
+    touch(folder, "templates/home.html", "static/style.css", "static/photo.png", "shop.db")
+    watcher = SourceWatcher(str(folder), pages=True)
+    watcher.remember()
+    for name, edited in (
+        ("templates/home.html", True),
+        ("static/style.css", True),
+        ("static/photo.png", False),
+        ("shop.db", False),
+    ):
+        (folder / name).write_text("edited")
+        assert watcher.edited() is None
+        assert watcher.page_edited is edited, name
+        assert watcher.edited() is None
+        assert not watcher.page_edited
+
+
+def test_an_edit_of_source_counts_more(folder: Path) -> None:
+    watcher = SourceWatcher(str(folder), pages=True)
+    watcher.remember()
+    touch(folder, "templates/home.html")
+    (folder / "app.py").write_text("x = 10\n")
+    assert watcher.edited() == str(folder / "app.py")
+    assert not watcher.page_edited

@@ -1,0 +1,117 @@
+"""DEBUGPY: an editor attaches its debugger in debug mode, and never in production."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from docker_flask.configuration.packages import DEBUGPY_PIN
+from tests.support.dap import Editor
+from tests.support.harness import DEBUG, DEBUG_PORT, Container, Engine, image_with
+
+PORT = 5678
+BAD_SETTING = 78
+APP = """
+from flask import Flask
+
+app = Flask(__name__)
+
+@app.get("/")
+def page():
+    word = {word!r}
+    return word
+"""
+LINE = APP[: APP.index("    return")].count("\n") + 1
+
+
+def write(folder: Path, word: str) -> None:
+    (folder / "app.py").write_text(APP.format(word=word))
+
+
+@pytest.fixture
+def debugged(engine: Engine, app_folder: Path) -> Container:
+    """Debug mode with debugpy, and with its port published."""
+    write(app_folder, "first")
+    container = engine.run(
+        DEBUG,
+        image=image_with(DEBUGPY_PIN),
+        app=app_folder,
+        env={"DEBUGPY": str(PORT)},
+        ports={f"{port}/tcp": ("127.0.0.1", None) for port in (DEBUG_PORT, PORT)},
+    )
+    container.wait_until_serving(inside=DEBUG_PORT)
+    return container
+
+
+@pytest.fixture
+def browser() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor() as pool:
+        yield pool
+
+
+@pytest.mark.timeout(300)
+def test_a_breakpoint_holds_before_and_after_an_edit(
+    debugged: Container, app_folder: Path, browser: ThreadPoolExecutor
+) -> None:
+    """The editor attaches again at once, while the application restarts."""
+    editor = Editor(debugged.port(PORT))
+    for word, edited in (("first", "second"), ("second", "third"), ("third", "")):
+        editor.attach("/app/app.py", LINE)
+        answer = browser.submit(debugged.get, "/", DEBUG_PORT)
+        stopped = editor.wait_for("stopped")
+        assert stopped["reason"] == "breakpoint"
+        assert editor.variables(stopped)["word"] == f"'{word}'"
+        editor.ask("continue", threadId=stopped["threadId"])
+        assert answer.result().text == word
+        if edited:
+            write(app_folder, edited)
+            assert editor.wait_for("terminated") == {"restart": True}
+            editor.close()
+            editor = Editor(debugged.port(PORT))
+    editor.close()
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(300)
+def test_an_edit_while_the_breakpoint_holds(
+    debugged: Container, app_folder: Path, browser: ThreadPoolExecutor
+) -> None:
+    editor = Editor(debugged.port(PORT))
+    editor.attach("/app/app.py", LINE)
+    browser.submit(debugged.get, "/", DEBUG_PORT)
+    editor.wait_for("stopped")
+    write(app_folder, "second")
+    assert editor.wait_for("terminated") == {"restart": True}
+    editor.close()
+    assert debugged.wait_until_serving(inside=DEBUG_PORT).text == "second"
+
+
+def test_without_the_package(engine: Engine) -> None:
+    code, _, err = engine.run(DEBUG, env={"DEBUGPY": str(PORT)}).finish()
+    assert code == BAD_SETTING
+    wanted = "DEBUGPY=5678 needs the package debugpy, which is not installed: add the line"
+    assert f"docker-flask: {wanted} {DEBUGPY_PIN} to requirements.txt" in err.splitlines()[-1]
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(300)
+def test_a_port_in_use(engine: Engine) -> None:
+    env = {"DEBUGPY": str(DEBUG_PORT)}
+    code, _, err = engine.run(DEBUG, image=image_with(DEBUGPY_PIN), env=env).finish()
+    assert code == BAD_SETTING
+    assert f"can't listen on DEBUGPY={DEBUG_PORT}: Address already in use" in err.splitlines()[-1]
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(300)
+def test_never_in_production(engine: Engine, app_folder: Path) -> None:
+    write(app_folder, "production")
+    env = {"DEBUGPY": str(PORT)}
+    container = engine.run(image=image_with(DEBUGPY_PIN), app=app_folder, env=env)
+    assert container.wait_until_serving().text == "production"
+    assert "DEBUGPY='5678' is ignored in production: use -d debug" in container.logs()
+    ports = container.execute("cat", "/proc/net/tcp")[1]
+    assert f":{PORT:04X} " not in ports

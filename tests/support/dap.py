@@ -1,0 +1,78 @@
+"""An editor's side of the Debug Adapter Protocol, as much of it as a breakpoint needs."""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import Any
+
+
+class Editor:
+    """An editor that attaches to a port as VS Code does with `"restart": true`."""
+
+    def __init__(self, port: int, seconds: float = 15) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), seconds)
+        self._file = self._socket.makefile("rb")
+        self._sent = 0
+        self._events: list[dict[str, Any]] = []
+
+    def attach(self, file: str, line: int) -> None:
+        """Attach, and set a breakpoint in a file of the container."""
+        self._send("initialize", adapterID="debugpy", pathFormat="path", linesStartAt1=True)
+        attach = self._send("attach", restart=True, justMyCode=True)
+        self.wait_for("initialized")
+        self.ask("setBreakpoints", source={"path": file}, breakpoints=[{"line": line}])
+        self.ask("configurationDone")
+        self._response(attach)
+
+    def variables(self, stopped: dict[str, Any]) -> dict[str, str]:
+        """The local variables where a thread has stopped."""
+        (frame, *_) = self.ask("stackTrace", threadId=stopped["threadId"])["stackFrames"]
+        scopes = self.ask("scopes", frameId=frame["id"])["scopes"]
+        found = self.ask("variables", variablesReference=scopes[0]["variablesReference"])
+        return {variable["name"]: variable["value"] for variable in found["variables"]}
+
+    def ask(self, command: str, **arguments: Any) -> dict[str, Any]:
+        """Send a request; returns the body of its response."""
+        return self._response(self._send(command, **arguments))
+
+    def wait_for(self, name: str) -> dict[str, Any]:
+        """The body of the next event with this name."""
+        while True:
+            for event in self._events:
+                if event["event"] == name:
+                    self._events.remove(event)
+                    return event.get("body", {})
+            self._events.append(self._read("event"))
+
+    def close(self) -> None:
+        """End the connection."""
+        self._socket.close()
+
+    def _send(self, command: str, **arguments: Any) -> int:
+        self._sent += 1
+        request = {"seq": self._sent, "type": "request", "command": command, "arguments": arguments}
+        body = json.dumps(request).encode()
+        self._socket.sendall(b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+        return self._sent
+
+    def _response(self, number: int) -> dict[str, Any]:
+        while True:
+            response = self._read("response")
+            if response["request_seq"] == number:
+                assert response["success"], response
+                return response.get("body", {})
+
+    def _read(self, kind: str) -> dict[str, Any]:
+        """The next message of a kind; events meanwhile are kept."""
+        while True:
+            length = 0
+            while line := self._file.readline().strip():
+                if line.lower().startswith(b"content-length:"):
+                    length = int(line.split(b":")[1])
+            assert length, "the debugger has closed the connection"
+            message = json.loads(self._file.read(length))
+            if message["type"] == kind:
+                return message
+            if message["type"] == "event":
+                self._events.append(message)

@@ -1,0 +1,132 @@
+"""Pages that load themselves again: which responses get the script, and which events it gets."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from werkzeug.test import Client, TestResponse
+
+from docker_flask.debug.live_reload import EVENTS, SCRIPT, LiveReload, allow
+from docker_flask.worker.wsgi_types import Environ, StartResponse
+
+PAGE = b"<!doctype html><p>A page</p>"
+VISIT = {"Accept": "text/html,*/*;q=0.8", "Sec-Fetch-Dest": "document"}
+HOST = {"wsgi.url_scheme": "http", "HTTP_HOST": "localhost:5000"}
+BOTH = f"http://localhost:5000{SCRIPT}", f"http://localhost:5000{EVENTS}"
+
+
+class Body:
+    """A body in two parts, which must be closed."""
+
+    def __init__(self) -> None:
+        self.parts = iter((PAGE[:10], PAGE[10:]))
+        self.closed = False
+
+    def __iter__(self) -> Body:
+        return self
+
+    def __next__(self) -> bytes:
+        return next(self.parts)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def get(
+    status: str = "200 OK", method: str = "GET", visit: dict[str, str] | None = None, **headers: str
+) -> TestResponse:
+    """The response to a visit; headers of the application's response with underscores."""
+    body = Body()
+    pairs = {"Content-Type": "text/html; charset=utf-8"}
+    pairs |= {name.replace("_", "-"): value for name, value in headers.items()}
+
+    def application(environ: Environ, start_response: StartResponse) -> Any:
+        start_response(status, list(pairs.items()))
+        return body
+
+    client = Client(LiveReload(application))
+    response = client.open("/", method=method, headers=VISIT if visit is None else visit)
+    response.get_data()
+    response.close()
+    assert body.closed
+    return response
+
+
+def test_a_page_ends_with_the_script() -> None:
+    response = get(Content_Length=str(len(PAGE)))
+    assert response.data.startswith(PAGE)
+    assert f'<script src="{SCRIPT}"'.encode() in response.data[len(PAGE) :]
+    assert response.headers["Content-Length"] == str(len(response.data))
+
+
+def test_a_stream_gets_no_length() -> None:
+    response = get("500 INTERNAL SERVER ERROR")
+    assert SCRIPT.encode() in response.data
+    assert "Content-Length" not in response.headers
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"Content_Type": "application/json"},
+        {"Content_Type": "text/plain"},
+        {"Content_Encoding": "gzip"},
+        {"Content_Disposition": "attachment; filename=x.html"},
+        {"status": "206 PARTIAL CONTENT"},
+        {"status": "302 FOUND"},
+        {"method": "POST"},
+        {"visit": {}},
+        {"visit": {"Accept": "*/*"}},
+        {"visit": {**VISIT, "Sec-Fetch-Dest": "empty"}},
+        {"Content_Security_Policy": "script-src 'nonce-1' 'strict-dynamic'"},
+        {"Content_Security_Policy": "sandbox"},
+    ],
+)
+def test_other_responses_stay_as_they_are(options: Any) -> None:
+    response = get(**options)
+    assert response.data == PAGE
+    assert dict(response.headers).get("Content-Security-Policy") in (
+        None,
+        options.get("Content_Security_Policy"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("policy", "allowed"),
+    [
+        ("default-src 'none'; img-src 'self'", "default-src 'none'; img-src 'self'; "),
+        ("img-src 'self'", None),
+        ("default-src 'self' https://x", "default-src 'self' https://x; "),
+    ],
+)
+def test_a_policy_allows_two_addresses_more(policy: str, allowed: str | None) -> None:
+    script, events = BOTH
+    sources = "".join(f"{word} " for word in policy.split(";")[0].split()[1:] if word != "'none'")
+    wanted = f"{allowed}script-src {sources}{script}; connect-src {sources}{events}"
+    assert allow(policy, HOST) == (wanted if allowed else policy)
+
+
+def test_events_are_states() -> None:
+    live = LiveReload(lambda environ, start_response: [])
+    response = Client(live).get(EVENTS, buffered=False)
+    assert response.mimetype == "text/event-stream"
+    parts: Iterator[Any] = iter(response.response)
+    assert next(parts) == b"retry: 50\n\n"
+    first = next(parts)
+    edit = threading.Timer(0.1, live.page_edited)
+    edit.start()
+    second = next(parts)
+    assert first.startswith(b"data: ")
+    assert second.startswith(b"data: ")
+    assert first != second
+    live.end()
+    assert list(parts) == []
+
+
+def test_the_script() -> None:
+    response = Client(LiveReload(lambda *_: [])).get(SCRIPT)
+    assert response.mimetype == "text/javascript"
+    assert b"EventSource" in response.data
