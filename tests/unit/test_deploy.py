@@ -38,7 +38,7 @@ def rendered(folder: Path, builder: str = "kustomize") -> list[Resource]:
     """What would be applied."""
     program = shutil.which(builder, path=PATH)
     if not program:
-        pytest.skip(f"{builder} is missing: tools/needs kustomize")
+        pytest.skip(f"{builder} is missing: tools/needs deploy")
     command = ["build"] if builder == "kustomize" else ["kustomize"]
     result = subprocess.run(
         [program, *command, folder], capture_output=True, text=True, timeout=50, check=False
@@ -296,3 +296,48 @@ def test_the_page_has_the_sum() -> None:
     text = (ROOT / "docs/orchestrators.md").read_text()
     total = web_pod("many-replicas")["terminationGracePeriodSeconds"]
     assert re.search(rf"5 \+ 65 \+ {MARGIN} = {total}\b", text)
+
+
+# --- Swarm, Kamal ----------------------------------------------------------------------------
+
+
+def file(name: str) -> Resource:
+    return yaml.safe_load((ROOT / "deploy" / name).read_text())
+
+
+def test_docker_reads_the_stack() -> None:
+    client = shutil.which("docker", path=PATH) or "docker"
+    result = subprocess.run(
+        [client, "stack", "config", "-c", ROOT / "deploy/swarm.yaml"],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    if "unknown" in result.stderr:
+        pytest.skip("no docker client here reads stacks: tools/needs deploy")
+    assert (result.returncode, result.stderr) == (0, "")
+    web = yaml.safe_load(result.stdout)["services"]["web"]
+    assert web["ports"] == [{"mode": "host", "target": 8080, "published": 8080}]
+
+
+def test_a_stack_replaces_tasks_without_a_gap() -> None:
+    web = file("swarm.yaml")["services"]["web"]
+    chosen = plans.make(**web["environment"]).settings
+    assert chosen.listen_port == web["ports"][0]["target"]
+    assert web["stop_grace_period"] == f"{chosen.graceful_timeout + MARGIN:g}s"
+    assert chosen.graceful_timeout > chosen.drain_delay + chosen.request_timeout
+    update = web["deploy"]["update_config"]
+    assert (update["order"], update["failure_action"]) == ("start-first", "rollback")
+    assert (web["user"], web["read_only"], web["cap_drop"]) == ("33:33", True, ["ALL"])
+
+
+def test_kamal_asks_the_health_path_and_waits_for_the_stop() -> None:
+    kamal = file("kamal/deploy.yml")
+    chosen = plans.make(**kamal["env"]["clear"]).settings
+    assert kamal["proxy"]["healthcheck"]["path"] == chosen.health_path
+    assert kamal["proxy"]["app_port"] == chosen.listen_port
+    assert kamal["proxy"]["response_timeout"] > chosen.request_timeout
+    assert kamal["drain_timeout"] > chosen.request_timeout
+    assert kamal["deploy_timeout"] > chosen.start_timeout
+    assert kamal["stop_timeout"] > chosen.graceful_timeout
