@@ -16,12 +16,14 @@ _BAD = re.compile(r"[\x00-\x20\x7f]|%(?![0-9A-Fa-f]{2})|%00")
 
 
 class Target(NamedTuple):
-    """uri: path and query as the client sent them; path: decoded; host: of an absolute address."""
+    """uri: path and query as the client sent them; path: decoded; host: of an absolute address;
+    redirect: the same with one slash at the beginning, if there are several."""
 
     uri: str
     path: str
     query: str
     host: str
+    redirect: str
 
 
 def read(text: str) -> Target:
@@ -37,9 +39,10 @@ def read(text: str) -> Target:
     if not uri.startswith("/") or _BAD.search(sent_path):
         raise ValueError(text)
     path = _without_dots(unquote_to_bytes(sent_path.encode("latin-1")).decode("latin-1"))
-    if uri.startswith("//"):  # as worker/middleware.py
-        uri, path = "/" + uri.lstrip("/"), "/" + path.lstrip("/")
-    return Target(uri, path, query, absolute[1] if absolute else "")
+    redirect = "/" + uri.lstrip("/") if path.startswith("//") else ""
+    if redirect and (not uri.startswith("//") or redirect.startswith("/\\")):
+        raise ValueError(text)
+    return Target(uri, path, query, absolute[1] if absolute else "", redirect)
 
 
 def same_host(named: str, header: str | None) -> bool:

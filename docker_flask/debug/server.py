@@ -113,12 +113,19 @@ class Connection(WSGIRequestHandler):
         if not request_target.same_host(self.target.host, self.headers.get("Host")):
             self.send_error(400, "Two hosts")
             return False
+        if self.target.redirect:
+            self.send_response(308)
+            self.send_header("Location", self.target.redirect)
+            self.send_header("Content-Length", "0")
+            self.send_header("Connection", "close")
+            self.end_headers()
+            return False
         return True
 
     def make_environ(self) -> Environ:
         """What the application gets behind nginx."""
         environ = super().make_environ()
-        uri, environ["PATH_INFO"], environ["QUERY_STRING"], _ = self.target
+        uri, environ["PATH_INFO"], environ["QUERY_STRING"], *_ = self.target
         environ["REQUEST_URI"] = environ["RAW_URI"] = uri
         if self.target.host and self.headers.get("Host"):
             environ["HTTP_HOST"] = self.headers["Host"]

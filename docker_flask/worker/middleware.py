@@ -83,10 +83,6 @@ class Middleware:
         complete = False
         # Gunicorn has no REQUEST_URI behind an nginx.conf of the user's, uWSGI has no RAW_URI.
         uri = environ.get("REQUEST_URI") or environ.get("RAW_URI", "")
-        if uri.startswith("//"):
-            # Python's own server does the same: a redirect to //name would lead to another host.
-            uri = "/" + uri.lstrip("/")
-            environ["PATH_INFO"] = "/" + environ["PATH_INFO"].lstrip("/")
         environ["REQUEST_URI"] = environ["RAW_URI"] = uri
         environ.setdefault("SCRIPT_NAME", "")  # uWSGI has none
         try:

@@ -37,14 +37,23 @@ TARGETS = {
     "no letter": "/%E4",
     "dots": "/..x/../y",
     "encoded dots": "/a/%2e%2e/b//c",
-    "two slashes": "//a//b",
+    "two slashes": "/a//b",
     "a semicolon": "/;x",
     "an empty query": "/a?",
     "a fragment": "/a?x#y",
     "an absolute address": "http://me.example/a?x=1",
     "only a host": "http://me.example",
 }
-REFUSED = ["/../b", "/%00", "/%zz", "*", "http://other.example/"]
+REFUSED = [
+    *("/../b", "/%00", "/%zz", "*", "http://other.example/"),
+    *("//\\evil.example", "/%2Fa", "/x/..//a"),
+]
+REDIRECTED = {
+    "//a//b?c=//d": "/a//b?c=//d",
+    "///": "/",
+    "http://me.example//a": "/a",
+    "//a/../b": "/a/../b",
+}
 REQUESTS = {
     **{
         name: b"GET %s HTTP/1.1\r\n%s\r\n" % (target.encode("latin-1"), HEADERS)
@@ -85,15 +94,19 @@ def look(module_engine: Engine) -> Look:
                 for case, sent in REQUESTS.items()
             }
             for target in REFUSED:
-                (answer,) = raw_http.answers(
-                    raw_http.exchange(
-                        port, b"GET %s HTTP/1.1\r\n%s\r\n" % (target.encode(), HEADERS)
-                    )
-                )
-                assert answer.status == 400, (name, target)
+                assert answer_to(port, target).status == 400, (name, target)
+            for target, location in REDIRECTED.items():
+                answer = answer_to(port, target)
+                assert (answer.status, answer.values("Location")) == (308, [location]), name
         return found[name, proxied]
 
     return environments
+
+
+def answer_to(port: int, target: str) -> raw_http.Answer:
+    request = b"GET %s HTTP/1.1\r\n%s\r\n" % (target.encode(), HEADERS)
+    (answer,) = raw_http.answers(raw_http.exchange(port, request, end=False))
+    return answer
 
 
 def asked(port: int, request: bytes) -> dict[str, Any]:

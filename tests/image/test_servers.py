@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.support import raw_http
 from tests.support.harness import Container, Engine, wait_for
 from tests.support.marks import at_night
 from tests.support.servers import SERVERS, Server
@@ -70,6 +71,11 @@ def taken():
 def client():
     return f"{request.remote_addr} {request.scheme} {request.host} {request.environ['REQUEST_URI']}"
 """
+# A snippet denies /denied. An application gets none of these as the same path.
+DENIED = [
+    *("/denied", "/%64enied", "/x/../denied", "/./denied/x"),
+    *("//denied", "///denied", "/%2Fdenied", "/x/..//denied", "http://me//denied"),
+]
 GEVENT = SERVERS["gunicorn-gevent"]
 # Settings in forms that the image understands, but would write in another way.
 AS_WRITTEN = {
@@ -110,7 +116,9 @@ def test_each_serves_as_the_others_do(engine: Engine, app: Path, tmp_path: Path,
     server: Server = SERVERS[name]
     env = {"WEB_CONCURRENCY": "3", **AS_WRITTEN}
     snippet = tmp_path / "hidden.conf"
-    snippet.write_text("location /hidden/ { internal; alias /app/; }\n")
+    snippet.write_text(
+        "location /hidden/ { internal; alias /app/; }\nlocation /denied { deny all; }\n"
+    )
     volumes = {str(snippet): {"bind": "/etc/nginx/server.d/hidden.conf", "mode": "ro"}}
     container = engine.run(server=server, app=app, env=env, volumes=volumes)
     container.wait_until_serving()
@@ -234,6 +242,10 @@ def check_that_internal_locations_stay_internal(container: Container) -> None:
     for path in ("/hidden/app.py", f"{files}/app/app.py", f"{files}/as-is/app/app.py"):
         answer = container.get(path)
         assert (answer.status_code, "flask" in answer.text) == (404, False), path
+    for path in DENIED:
+        request = f"GET {path} HTTP/1.1\r\nHost: me\r\nConnection: close\r\n\r\n".encode()
+        (denied,) = raw_http.answers(raw_http.exchange(container.port(), request, end=False))
+        assert denied.status in (308, 400, 403), path
 
 
 @pytest.mark.nightly

@@ -20,7 +20,7 @@ from docker_flask.debug.request_target import read, same_host
         ("/a/%2e%2E/b", "/a/%2e%2E/b", "/b", ""),
         ("/a//../b", "/a//../b", "/a/b", ""),
         ("/a//b", "/a//b", "/a//b", ""),
-        ("//a/b", "/a/b", "/a/b", ""),
+        ("//../b", "//../b", "/b", ""),
         ("/%C3%A4/%C3%B6%3F", "/%C3%A4/%C3%B6%3F", "/\xc3\xa4/\xc3\xb6?", ""),
         ("/\xc3\xa4?\xc3", "/\xc3\xa4?\xc3", "/\xc3\xa4", "\xc3"),
         ("/%E4", "/%E4", "/\xe4", ""),
@@ -37,7 +37,10 @@ def test_what_nginx_accepts(target: str, uri: str, path: str, query: str) -> Non
     assert read(target)[:3] == (uri, path, query)
 
 
-@pytest.mark.parametrize("target", ["/../b", "/a/../..", "/%00", "/%zz", "/%", "*", "a", "/\x7f"])
+@pytest.mark.parametrize(
+    "target",
+    ["/../b", "/a/../..", "/%00", "/%zz", "/%", "*", "a", "/\x7f", "/%2Fa", "/x/..//a", "//\\a"],
+)
 def test_what_nginx_refuses(target: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
         read(target)
@@ -55,3 +58,17 @@ def test_what_nginx_refuses(target: str) -> None:
 )
 def test_two_hosts(target: str, header: str | None, same: bool) -> None:
     assert same_host(read(target).host, header) is same
+
+
+@pytest.mark.parametrize(
+    ("target", "location"),
+    [
+        ("//", "/"),
+        ("///a//b?c=//d", "/a//b?c=//d"),
+        ("http://me.example//a", "/a"),
+        ("//a/../b", "/a/../b"),
+        ("/a//b", ""),
+    ],
+)
+def test_several_slashes_at_the_beginning(target: str, location: str) -> None:
+    assert read(target).redirect == location
