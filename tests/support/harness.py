@@ -259,8 +259,7 @@ def image_with(*packages: str) -> str:
             "if [ -r /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi "
             "&& pip install --no-cache-dir --root-user-action=ignore -r /tmp/requirements.txt\n"
         )
-        secret = ["--secret", f"id=ca,src={CA_BUNDLE}"] if CA_BUNDLE.is_file() else []
-        result = docker_client("build", *secret, "-t", tag, folder, seconds=300)
+        result = docker_client("build", *trust_in_builds(), "-t", tag, folder, seconds=300)
     assert result.returncode == 0, result.stderr
     return tag
 
@@ -293,6 +292,11 @@ def run_python(code: str, *arguments: str, env: Mapping[str, str] | None = None)
     )
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout.splitlines()[-1])
+
+
+def trust_in_builds() -> list[str]:
+    """Options of `docker build` that give it what this machine trusts, as a secret."""
+    return ["--secret", f"id=ca,src={CA_BUNDLE}"] if CA_BUNDLE.is_file() else []
 
 
 def trusting() -> dict[str, Any]:
