@@ -56,6 +56,11 @@ figures: image ## measure size, start, stop, reload and a hello; BESIDE=IMAGE to
 	@BASE_IMAGE=$$(tools/base-image) IMAGE=$(IMAGE) DOCKER=$(DOCKER) \
 	  .venv/bin/python -m benchmarks.figures $(if $(BESIDE),--beside $(BESIDE))
 
+.PHONY: jobs
+jobs: image ## count the jobs that stops of a Celery and an RQ worker lose; 10 minutes
+	@tools/needs python
+	@BASE_IMAGE=$$(tools/base-image) IMAGE=$(IMAGE) DOCKER=$(DOCKER) .venv/bin/python -m benchmarks.jobs
+
 soak: image ## repeat each scenario of tests/image/test_loss.py a hundred times; hours
 	@BASE_IMAGE=$$(tools/base-image) IMAGE=$(IMAGE) .venv/bin/python -m benchmarks.soak
 

@@ -1,0 +1,143 @@
+"""What docs/commands.md shows: queues of jobs, schedulers, cron and migrations, with `run`."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.jobs import measure
+from tests.support import jobs
+from tests.support.harness import Container, Engine, wait_for
+from tests.support.jobs import WORKERS, Queue
+
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(300)]  # with the build of an image
+
+BY_TERM = 128 + 15
+MIGRATION = """
+import time
+import sqlalchemy as sa
+from alembic import op
+
+revision, down_revision = "1", None
+
+
+def upgrade():
+    time.sleep(1)
+    op.create_table("picture", sa.Column("id", sa.Integer, primary_key=True))
+"""
+MIGRATE = "flask db upgrade -d /data/migrations"
+
+
+@pytest.mark.parametrize("kind", ["Celery", "RQ"])
+def test_stops_lose_no_job(engine: Engine, kind: str) -> None:
+    outcome = measure(engine, WORKERS[kind], jobs=60, stops=2)
+    print(outcome)
+    assert outcome.lost == outcome.twice == []
+    assert outcome.codes == [0, 0]
+
+
+def test_a_job_that_is_longer_than_the_stop(engine: Engine) -> None:
+    """With docs/commands.md's settings, Celery does it again after the next start."""
+    queue = Queue(engine)
+    queue.enqueue(WORKERS["Celery"], range(1), seconds=6)
+    worker = queue.start(WORKERS["Celery"])
+    wait_for(lambda: queue.counts("begun"), 20, "the job to begin")
+    code, seconds = worker.stop()
+    print(f"stopped after {seconds:.1f} s")
+    assert (code, queue.counts("done")) == (0, {})
+    assert 1 < seconds < 8
+    worker.docker.start()
+    wait_for(lambda: queue.counts("done"), 30, "the job to be done")
+    assert queue.counts("begun") == {0: 2}
+
+
+@pytest.mark.parametrize(("kind", "words"), [("Celery", "Cannot connect to"), ("RQ", "Error")])
+def test_a_queue_that_is_not_there(engine: Engine, kind: str, words: str) -> None:
+    worker = engine.run(WORKERS[kind].command, image=jobs.image(), ports={})
+    worker.wait_for_log(words, 20)
+    if kind == "RQ":
+        assert worker.wait_for_exit() == 1
+    else:
+        assert worker.stop()[0] == 0
+
+
+def test_celery_beat(engine: Engine) -> None:
+    queue = Queue(engine)
+    worker = queue.start(WORKERS["Celery"])
+    beat = queue.run(["run", "celery", "-A", "tasks", "beat", "--schedule", "/data/beat"])
+    wait_for(lambda: int(queue.ask("GET", "ticks") or 0) >= 2, 30, "jobs by the clock")
+    assert [container.stop()[0] for container in (beat, worker)] == [0, 0]
+
+
+def test_apscheduler(engine: Engine) -> None:
+    clock = engine.run(["run", "python", "clock.py"], image=jobs.image(), ports={})
+    clock.wait_for_log("tick\ntick\n")
+    assert clock.stop()[0] == BY_TERM
+
+
+def test_cron(engine: Engine) -> None:
+    """cron passes the variables on that its table sets, and no others."""
+    line = "* * * * * root cd /app && docker-flask run flask nightly >/proc/1/fd/1 2>&1"
+    script = f"{{ env; echo '{line}'; }} >/etc/cron.d/jobs; exec cron -f"
+    cron = engine.run(["sh", "-c", script], image=jobs.image(), env={"GREETING": "two words"})
+    cron.wait_for_log("nightly job as 33, two words", 75)
+    assert cron.execute("docker-flask", "health") == (0, "")
+
+
+@pytest.fixture
+def data(engine: Engine) -> Iterator[dict[str, dict[str, str]]]:
+    """A volume with a migration in it, as an option of `Engine.run`."""
+    name = f"docker-flask-test-{secrets.token_hex(4)}"
+    volume = engine.client.volumes.create(name)
+    mounts = {name: {"bind": "/data", "mode": "rw"}}
+    script = (
+        f"flask db init -d /data/migrations && echo '{MIGRATION}' >/data/migrations/versions/1.py"
+    )
+    made = engine.run(["run", "sh", "-c", script], image=jobs.image(), volumes=mounts)
+    assert made.finish(30)[0] == 0, made.logs()
+    yield mounts
+    engine.remove_containers()
+    volume.remove()
+
+
+def start(
+    engine: Engine, tmp_path: Path, data: dict[str, dict[str, str]], prestart: str
+) -> list[Container]:
+    """Start three containers at once, with this prestart.sh."""
+    script = tmp_path / "prestart.sh"
+    script.write_text(prestart)
+    mounts = {**data, str(script): {"bind": "/app/prestart.sh", "mode": "ro"}}
+    return [engine.run(image=jobs.image(), volumes=mounts) for _ in range(3)]
+
+
+def test_a_migration_in_three_containers(
+    engine: Engine, tmp_path: Path, data: dict[str, dict[str, str]]
+) -> None:
+    """Without a lock, they do it at once, and one fails."""
+    containers = start(engine, tmp_path, data, f"{MIGRATE}\n")
+    ended = wait_for(lambda: [c for c in containers if not c.running()], 30, "a failure")
+    assert "prestart.sh exited with code 1" in ended[0].logs()
+
+
+def test_a_lock_lets_a_migration_run_once(
+    engine: Engine, tmp_path: Path, data: dict[str, dict[str, str]]
+) -> None:
+    containers = start(engine, tmp_path, data, f"flock /data/.migrate {MIGRATE}\n")
+    for container in containers:
+        assert container.wait_until_serving(seconds=30).text == "alembic_version picture"
+    assert sum("Running upgrade" in container.logs() for container in containers) == 1
+
+
+def test_a_migration_before_the_application(
+    engine: Engine, data: dict[str, dict[str, str]]
+) -> None:
+    options: dict[str, Any] = {"image": jobs.image(), "volumes": data}
+    migration = engine.run(["run", *MIGRATE.split()], **options)
+    assert migration.finish(30)[0] == 0, migration.logs()
+    web = engine.run(**options)
+    assert web.wait_until_serving().text == "alembic_version picture"
+    assert web.execute("docker-flask", "run", *MIGRATE.split())[0] == 0
