@@ -108,7 +108,8 @@ def latency(engine: Engine, folder: Path, name: str, loaded: bool) -> str:
 
 def reloads(engine: Engine, folder: Path, name: str) -> str:
     """What 1,000 clients that talk see of five reloads and a stop."""
-    container = start(engine, folder, name, WEBSOCKET_RELOAD_TIMEOUT="5")
+    env = {"WEBSOCKET_RELOAD_TIMEOUT": "5", "WEBSOCKETS": "1500"}
+    container = start(engine, folder, name, **env)
     with Talk(container, SOCKETS, PAUSE) as talk:
         wait_for(lambda: talk.look()["open"] >= SOCKETS, 60, "all clients", every=0.5)
         for _ in range(RELOADS):

@@ -26,8 +26,8 @@ from docker_flask.worker import frames
 from docker_flask.worker.watchdog import Watchdog
 from docker_flask.worker.wsgi_types import Environ, Headers, StartResponse, Wsgi
 
-# Seconds from the order to leave: in which views may still respond to what they have received,
-# before their clients get a close frame; and after which all clients have one.
+# Seconds that a view gets to respond to what it has received, before its client gets a close frame;
+# and from the order to leave until all clients have one.
 RESPOND, LEAVE = 0.5, 3.0
 # Seconds that a client gets to close as well; clients that leave at a time; seconds between two
 # looks.
@@ -137,10 +137,13 @@ class WebSockets:
                 leaving += 1
         unread = {descriptor for descriptor, _ in poll.poll(0)}
         for connection in list(self._open):
-            if leaving >= AT_ONCE and now - begun < LEAVE:
-                return
-            owes = connection.owes or connection.fileno() in unread
-            if not connection.left_at and (now - begun > RESPOND or not owes):
+            if now - begun < LEAVE and (
+                leaving >= AT_ONCE
+                or connection.fileno() in unread
+                or connection.may_respond(now)
+            ):
+                continue
+            if not connection.left_at:
                 connection.leave()
                 leaving += bool(connection.left_at)
 
@@ -250,9 +253,8 @@ class Connection:
     """Stands in for the socket of a request; a library uses it like the socket itself.
 
     A library sends whole frames: a close frame may follow each of its calls.
-    on_use: is called once, when the connection is used; it calls `open`, or raises OSError. owes:
-    the view has received something, and sent nothing since. left_at: when the client got a close
-    frame, 0 before.
+    on_use: is called once, when the connection is used; it calls `open`, or raises OSError.
+    left_at: when the client got a close frame, 0 before.
     """
 
     def __init__(self, descriptor: int, largest: int) -> None:
@@ -262,8 +264,10 @@ class Connection:
         self._using, self._sending = threading.Lock(), threading.Lock()
         self._messages = frames.Messages(largest)
         self._largest = largest
-        self.owes = self._is_broken = False
         self.left_at = 0.0
+        # When the view received something; 0 if it has sent something since.
+        self._owes_since = 0.0
+        self._is_broken = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._used(), name)
@@ -295,13 +299,14 @@ class Connection:
                 if self._is_broken:
                     raise
                 self._is_broken = True
-            self.owes = False
+            self._owes_since = 0.0
 
     def recv(self, size: int, *flags: int) -> bytes:
         """Receive data; the end of the connection if a message is too large."""
         connection = self._used()
         # At any moment, data waits in the kernel, or the view owes a response to it.
-        self.owes = bool(connection.recv(1, socket.MSG_PEEK))
+        if connection.recv(1, socket.MSG_PEEK):
+            self._owes_since = self._owes_since or time.monotonic()
         data: bytes = connection.recv(size, *flags)
         if self._messages.fit(data):
             return data
@@ -318,6 +323,10 @@ class Connection:
         """End the connection; the descriptor stays until the view has ended."""
         with contextlib.suppress(OSError):
             self._used().shutdown(socket.SHUT_WR)
+
+    def may_respond(self, now: float) -> bool:
+        """True while the view may respond to what it has received, before its client leaves."""
+        return now - self._owes_since < RESPOND
 
     def leave(self) -> None:
         """Send a close frame."""
