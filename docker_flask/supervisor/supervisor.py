@@ -433,6 +433,9 @@ class Supervisor:
             self._log_switch(fresh, configuration.notes)
             yield from self.nginx.reload(new_plan, configuration)
         if self.replaced:
+            # Only one old generation keeps its WebSockets, because each needs memory.
+            for older in self.retiring:
+                older.close_web_sockets()
             self.retiring[self.replaced] = Task(retirement.retire(self.replaced, self.nginx))
             self.replaced = None
         return ""

@@ -193,11 +193,11 @@ class View:
             self._web_sockets.watchdog.forget(self._thread)
             with self._lock:
                 self._is_open = False
+            if not self._is_taken:
+                self.connection.discard()
+            self._settled.set()
             if self._is_taken:
                 self._end()
-            else:
-                self.connection.discard()
-                self._settled.set()
 
     def response(self, seconds: float) -> Iterable[bytes]:
         """Wait for the view; the thread of the server does. Raises Taken or Refused."""

@@ -240,8 +240,8 @@ def test_a_worker_that_is_replaced_closes_its_sockets(engine: Engine, folder: Pa
         for _ in range(20):
             container.get("/")
         assert end_of(first) == 1001
-    with open_socket(container) as second:
-        assert says(second, "hello")
+    # The next one has a new worker, or the worker after that.
+    wait_for(lambda: status_of_handshake(container) == 101, 5, "a WebSocket of a new worker")
 
 
 @pytest.mark.nightly
@@ -287,3 +287,18 @@ def test_a_client_that_never_reads_is_closed(engine: Engine, folder: Path) -> No
         assert status_of_handshake(container) == 503
         wait_for(lambda: status_of_handshake(container) == 101, 90, "a place", every=1)
     assert "Traceback" not in container.logs()
+
+
+@pytest.mark.nightly
+def test_only_one_old_generation_keeps_its_sockets(engine: Engine, folder: Path) -> None:
+    container = engine.run(app=folder)
+    container.wait_until_serving()
+    with open_socket(container) as first:
+        assert says(first, "hello")
+        assert container.execute("docker-flask", "reload")[0] == 0
+        with open_socket(container) as second:
+            assert says(first, "to the old generation")
+            assert says(second, "to the new generation")
+            assert container.execute("docker-flask", "reload")[0] == 0
+            assert end_of(first) == 1001
+            assert says(second, "to the old generation")
