@@ -138,9 +138,7 @@ class WebSockets:
         unread = {descriptor for descriptor, _ in poll.poll(0)}
         for connection in list(self._open):
             if now - begun < LEAVE and (
-                leaving >= AT_ONCE
-                or connection.fileno() in unread
-                or connection.may_respond(now)
+                leaving >= AT_ONCE or connection.fileno() in unread or connection.may_respond(now)
             ):
                 continue
             if not connection.left_at:
@@ -245,8 +243,10 @@ class View:
         # Libraries end a view with these, so that their server sends nothing.
         if self._error and not isinstance(self._error, (OSError, StopIteration)):
             traceback.print_exception(self._error)
-        self.connection.end()
-        self._web_sockets.ended(self.connection)
+        try:
+            self.connection.end()
+        finally:
+            self._web_sockets.ended(self.connection)
 
 
 class Connection:
@@ -345,11 +345,14 @@ class Connection:
 
     def end(self) -> None:
         """Close the connection after the view; unread data would reset it before its end."""
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLIN)
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
-            self._socket.settimeout(LINGER)
-            while self._socket.recv(BLOCK):
-                pass
+            while poll.poll(LINGER * 1000):
+                with contextlib.suppress(BlockingIOError):  # the library was faster
+                    if not self._raw.recv(BLOCK, socket.MSG_DONTWAIT):
+                        break
         self.cut()
         self._socket.close()
 
@@ -363,11 +366,14 @@ class Connection:
                 self.on_use()
         return self._socket
 
+    @property
+    def _raw(self) -> Any:
+        """The socket itself, also with gevent: does not wait, and another greenlet may use it."""
+        return getattr(self._socket, "_sock", self._socket)
+
     def _send_close(self, code: int) -> None:
-        # The socket itself, also with gevent: this must not wait.
-        connection = getattr(self._socket, "_sock", self._socket)
         try:
-            connection.send(frames.close(code), socket.MSG_DONTWAIT)
+            self._raw.send(frames.close(code), socket.MSG_DONTWAIT)
         except BlockingIOError:  # the client reads nothing
             return
         except OSError:
