@@ -267,7 +267,8 @@ class Connection:
         self.left_at = 0.0
         # When the view received something; 0 if it has sent something since.
         self._owes_since = 0.0
-        self._is_broken = False
+        # When it was first found that the client is gone.
+        self._broken_at = 0.0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._used(), name)
@@ -295,10 +296,12 @@ class Connection:
             try:
                 connection.sendall(data)
             except OSError:
-                # As with TCP, the first one is lost in silence: the library reads the end next.
-                if self._is_broken:
+                # As with TCP, data is lost in silence until the library has read the end.
+                now = time.monotonic()
+                self._broken_at = self._broken_at or now
+                if now - self._broken_at > LINGER:
                     raise
-                self._is_broken = True
+                time.sleep(TICK)
             self._owes_since = 0.0
 
     def recv(self, size: int, *flags: int) -> bytes:
