@@ -13,7 +13,7 @@ BENCH ?=
 DOCKER := tools/docker
 
 .DEFAULT_GOAL := help
-.PHONY: help image up debug down test test-quick test-all reproduce lint lock figures soak sizing peers pains bench hardening websockets pictures
+.PHONY: help image up debug down test test-quick test-all reproduce lint lock figures soak sizing peers pains bench hardening websockets replicas pictures
 
 help: ## show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
