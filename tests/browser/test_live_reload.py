@@ -75,6 +75,7 @@ def test_a_page_shows_each_edit_by_itself(editable: Site, page: Page, watch: Wat
     assert "__docker_flask__" not in lines, "requests of the script are no lines of the log"
 
 
+@pytest.mark.nightly
 def test_a_setting_turns_it_off(engine: Engine, sample_app: Path, page: Page) -> None:
     container = engine.run(DEBUG, app=sample_app, env={"LIVE_RELOAD": "0"})
     site = Site(container, "development", DEBUG_PORT, sample_app)

@@ -104,7 +104,7 @@ def test_failing_page_in_debug_opens_the_debugger(debug: Site, page: Page) -> No
     pin = re.search(r"debugger PIN: ([\d-]+)", debug.container.logs())
     assert pin
 
-    line = page.locator(".debugger .frame", has_text="/app/app.py").locator("pre.current")
+    line = page.locator(".debugger .frame", has_text="/sample/app.py").locator("pre.current")
     line.hover()
     line.get_by_title("Open an interactive python shell in this frame").click()
     prompt = page.locator(".pin-prompt")

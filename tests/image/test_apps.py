@@ -264,7 +264,7 @@ OPTIONS = {
 }
 NOT_FLASK = ("plain_wsgi",)
 # `make test` tries these in debug mode, too; `make test-all` tries all.
-BY_DAY = ("run_debug", "images", "package", "flaskr", "main_package", "flaskenv", "plain_wsgi")
+BY_DAY = ("run_debug", "images", "flaskr", "flaskenv", "plain_wsgi")
 
 
 @dataclass(frozen=True)

@@ -199,6 +199,7 @@ print(found > 100)
 """
 
 
+@pytest.mark.nightly
 def test_scanners_find_what_is_installed(output: Callable[..., str]) -> None:
     """A package of Debian's or of Python's, with its version, for each program and library."""
     out = output("python3", "-c", LIST_UNKNOWN)

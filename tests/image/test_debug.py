@@ -231,6 +231,7 @@ def test_an_edit_is_served(start: Callable[..., Container], app_folder: Path) ->
     assert statistics.median(times) <= SERVED
 
 
+@pytest.mark.nightly
 def test_an_edit_of_the_same_length_within_a_second(
     start: Callable[..., Container], app_folder: Path
 ) -> None:
@@ -245,6 +246,7 @@ def test_an_edit_of_the_same_length_within_a_second(
         wait_until_served(container, word)
 
 
+@pytest.mark.nightly
 def test_edits_that_tools_make(start: Callable[..., Container], app_folder: Path) -> None:
     """A file put in another's place, a template, a file that is new, one that is gone."""
     (app_folder / "templates").mkdir()
@@ -282,6 +284,7 @@ def test_edits_that_leave_the_time_alone(start: Callable[..., Container], app_fo
         wait_until_served(container, text)
 
 
+@pytest.mark.nightly
 def test_packages_and_renamed_files(start: Callable[..., Container], app_folder: Path) -> None:
     (app_folder / "app.py").write_text(
         "try:\n    from shop.words import WORD\nexcept ImportError as error:\n"
@@ -331,6 +334,7 @@ def test_templates(start: Callable[..., Container], app_folder: Path) -> None:
     assert "reloading" not in container.logs(), "that takes no new start"
 
 
+@pytest.mark.nightly
 def test_source_outside_of_the_folder(
     start: Callable[..., Container], app_folder: Path, tmp_path: Path
 ) -> None:
@@ -416,6 +420,7 @@ def waiting_for_events(container: Container) -> list[str]:
     return found
 
 
+@pytest.mark.nightly
 def test_an_idle_reloader_costs_little(start: Callable[..., Container], app_folder: Path) -> None:
     """2,000 source files in nested folders, and 20,000 in those that nobody edits."""
     for number in range(200):
@@ -555,7 +560,10 @@ def test_a_folder_that_may_not_be_read(start: Callable[..., Container], app_fold
 
 @pytest.mark.parametrize(
     ("crash", "words"),
-    [("os._exit(3)", "exited with code 3"), ("os.kill(os.getpid(), 11)", "was killed by SIGSEGV")],
+    [
+        ("os.kill(os.getpid(), 11)", "was killed by SIGSEGV"),
+        *at_night(("os._exit(3)", "exited with code 3")),
+    ],
 )
 def test_crashed_at_import_and_mended(shared: Shared, crash: str, words: str) -> None:
     container = shared.container
@@ -583,6 +591,7 @@ def test_crashed_in_a_view_and_back(shared: Shared, path: str, words: str) -> No
         assert "in segfault" in shared.log(), "the log shows where it was"
 
 
+@pytest.mark.nightly
 def test_crashed_in_the_background_and_edited(
     start: Callable[..., Container], app_folder: Path
 ) -> None:
@@ -650,6 +659,7 @@ def test_its_pin_is_printed_once_and_stays(
     assert pins(container) == [pin]
 
 
+@pytest.mark.nightly
 def test_its_pin_is_new_at_each_start(start: Callable[..., Container]) -> None:
     container = start()
     container.docker.restart(timeout=5)

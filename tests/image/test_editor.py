@@ -53,6 +53,7 @@ def browser() -> Iterator[ThreadPoolExecutor]:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.nightly
 def test_a_breakpoint_holds_before_and_after_an_edit(
     debugged: Container, app_folder: Path, browser: ThreadPoolExecutor
 ) -> None:

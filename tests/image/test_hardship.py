@@ -34,6 +34,7 @@ def healthy(result: Result) -> bool:
 
 
 @pytest.mark.alone
+@pytest.mark.nightly
 def test_load_beyond_capacity(engine: Engine, tmp_path: Path) -> None:
     # Half a CPU, so that the client can offer twice what the container can carry.
     service = Service(engine, tmp_path, nano_cpus=500_000_000, env={"ACCESS_LOG": "0"})
@@ -150,6 +151,7 @@ def test_early_clients_wait_for_a_short_start(engine: Engine, app_folder: Path) 
 
 
 @pytest.mark.timed
+@pytest.mark.nightly
 def test_early_clients_are_told_of_a_long_start(engine: Engine, app_folder: Path) -> None:
     (app_folder / "app.py").write_text(SLOW_APP.format(seconds=7))
     container = engine.run(app=app_folder)
@@ -187,6 +189,7 @@ def test_a_pause_costs_no_request(engine: Engine, tmp_path: Path) -> None:
 
 
 @pytest.mark.timed
+@pytest.mark.nightly
 def test_a_clock_that_jumps_costs_no_request(engine: Engine, tmp_path: Path) -> None:
     client = engine.client
     builder = engine.run(

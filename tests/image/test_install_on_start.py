@@ -95,6 +95,7 @@ def test_without_files_in_the_application(engine: Engine, folder: Path) -> None:
 
 @pytest.mark.timeout(2 * INSTALL_SECONDS)
 @pytest.mark.parametrize("file", ["requirements.txt", *at_night("requirements_os.txt")])
+@pytest.mark.nightly
 def test_a_failure_is_the_containers_failure(engine: Engine, folder: Path, file: str) -> None:
     other = ({"requirements.txt", "requirements_os.txt"} - {file}).pop()
     (folder / other).unlink()
@@ -116,6 +117,7 @@ def test_without_root_it_says_so(engine: Engine, folder: Path) -> None:
         assert words in err
 
 
+@pytest.mark.nightly
 def test_a_stop_meanwhile(engine: Engine, folder: Path) -> None:
     """Whatever the install waits for, a stop does not wait for it."""
     (folder / "requirements_os.txt").unlink()

@@ -175,6 +175,7 @@ def test_ctrl_c_on_a_terminal_loses_nothing(service: Service) -> None:
 
 @pytest.mark.alone
 @pytest.mark.parametrize("load", [{"mode": "new", "rate": 300}, *at_night(KEPT)])
+@pytest.mark.nightly
 def test_ten_reloads_lose_nothing(service: Service, load: dict[str, Any]) -> None:
     old: set[int] = set()
     with service.load(**load) as running:
@@ -228,6 +229,7 @@ def test_reload_by_signal_under_load_loses_nothing(service: Service) -> None:
     assert verdicts.run_twice == []
 
 
+@pytest.mark.nightly
 def test_reload_by_signal_without_traffic(service: Service) -> None:
     service.set_version("2")
     service.container.docker.kill("HUP")
@@ -261,6 +263,7 @@ def test_reload_to_broken_code_keeps_the_old(service: Service, kind: str) -> Non
     assert "version=1\n" in service.container.get("/").text
 
 
+@pytest.mark.nightly
 def test_reload_while_reloading_is_queued(service: Service) -> None:
     app = service.app / "app.py"
     app.write_text(app.read_text() + "\ntime.sleep(1)\n")
@@ -347,6 +350,7 @@ def test_killed_server(service: Service, title: str) -> None:
     assert others == []
 
 
+@pytest.mark.nightly
 def test_too_many_deaths_end_the_container(service: Service) -> None:
     for _ in range(6):
         masters = wait_for(lambda: service.processes("nginx master"), 5, "nginx")
@@ -442,6 +446,7 @@ def test_a_view_that_never_answers(
 
 
 @pytest.mark.service(mem_limit="256m", env={"WEB_CONCURRENCY": "2"})
+@pytest.mark.nightly
 def test_a_leak_costs_its_worker_only(service: Service) -> None:
     with (
         service.load("/leak?mb=40", connections=1, requests=20) as leaking,

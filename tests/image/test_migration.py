@@ -551,6 +551,7 @@ def test_debug_mode_stops_during_prestart(
     assert "not for production" not in container.logs(), "it has not started"
 
 
+@pytest.mark.nightly
 def test_every_directive_of_ours_gives_way(engine: Engine, app: Path, tmp_path: Path) -> None:
     """At http level, where nginx would call a second one a duplicate."""
     first = engine.run(app=app)
@@ -650,6 +651,7 @@ def test_whole_nginx_conf_without_a_place_for_the_socket(engine: Engine, app: Pa
     assert seconds <= REFUSED
 
 
+@pytest.mark.nightly
 def test_whole_nginx_conf_of_a_slow_application(engine: Engine, app: Path) -> None:
     """Nobody is told 503 by a configuration that is not the user's: clients wait."""
     write(app, {"main.py": f"import time\ntime.sleep(4)\n{MAIN}", "nginx.conf": whole()})
@@ -735,6 +737,7 @@ def test_the_environment_before_uwsgi_ini(engine: Engine, app: Path) -> None:
     assert found["REQUEST_TIMEOUT"] == ["9", "UWSGI_HARAKIRI"]
 
 
+@pytest.mark.nightly
 def test_reload_takes_a_changed_uwsgi_ini(engine: Engine, app: Path) -> None:
     write(app, {"uwsgi.ini": f"{INI}processes = 1\nenv = GREETING=one\n"})
     container = engine.run(app=app)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.harness import DEBUG, DEBUG_PORT, Container, Engine, wait_for
+from tests.support.marks import at_night
 
 NOT_PERMITTED = 77
 NOBODY = "no server runs in this container, or it runs as another user"
@@ -75,7 +76,7 @@ def seen_by_the_sampler(container: Container) -> list[list[Any]]:
     return [row for row in found if not row[0].startswith((*engine, LEAVE_ROOT))]
 
 
-@pytest.mark.parametrize("mode", ["production", "debug"])
+@pytest.mark.parametrize("mode", ["production", *at_night("debug")])
 def test_nothing_is_root_at_any_time(engine: Engine, app_folder: Path, mode: str) -> None:
     """Nor has a capability, after the socket is bound: every process, every 5 ms."""
     entry, port, number = "/opt/docker-flask/entry-point.sh", "0050", 80

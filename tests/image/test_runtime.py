@@ -136,6 +136,7 @@ def every_worker(container: Container, path: str = "/worker") -> list[dict[str, 
 # --- loaded in each worker, or once ------------------------------------------------------------
 
 
+@pytest.mark.nightly
 def test_each_worker_opens_its_own_connections(container: Container) -> None:
     answers = every_worker(container)
     assert len({answer["connection"] for answer in answers}) == WORKERS
@@ -214,6 +215,7 @@ def test_preloaded_reloads_and_deaths_lose_nothing(service: Service) -> None:
     ],
     ids=["hangs", "exits"],
 )
+@pytest.mark.nightly
 def test_preloaded_broken_code_is_not_put_into_service(
     service: Service, code: str, reason: str
 ) -> None:
@@ -315,6 +317,7 @@ def test_a_leaking_worker_is_replaced_before_the_kernel_kills_it(
     assert "signal 9" not in log
 
 
+@pytest.mark.nightly
 def test_a_thread_of_the_application_does_not_keep_a_worker(
     engine: Engine, app_folder: Path
 ) -> None:
@@ -325,6 +328,7 @@ def test_a_thread_of_the_application_does_not_keep_a_worker(
     assert container.get().text != first
 
 
+@pytest.mark.nightly
 def test_a_slow_download_is_not_cut_by_a_replacement(engine: Engine, tmp_path: Path) -> None:
     env = {"WEB_CONCURRENCY": "1", "THREADS": "2", "MAX_REQUESTS": "2"}
     service = Service(engine, tmp_path, env=env)
@@ -503,6 +507,7 @@ def test_access_log_escapes_what_a_client_says(container: Container) -> None:
     assert [line for line in lines if not form.fullmatch(line)] == []
 
 
+@pytest.mark.nightly
 def test_health_checks_leave_no_line(container: Container) -> None:
     between(container)  # what is still to be written before
     before = len(container.logs().splitlines())

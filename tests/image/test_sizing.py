@@ -178,6 +178,7 @@ def sleep():
 
 
 @pytest.mark.timeout(200)
+@pytest.mark.nightly
 def test_never_past_the_memory(engine: Engine, app_folder: Path, tmp_path: Path) -> None:
     (app_folder / "app.py").write_text(APP)
     container = engine.run(

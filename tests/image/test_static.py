@@ -505,6 +505,7 @@ def test_a_folder_that_comes_later(engine: Engine, app_folder: Path) -> None:
     [*at_night({"user": "12345"}), {"user": "12345:0", "read_only": True}],
     ids=str,
 )
+@pytest.mark.nightly
 def test_for_any_user(engine: Engine, app_folder: Path, options: dict[str, Any]) -> None:
     write(app_folder, {"app.py": APP, "static/f.txt": SAYS})
     container = engine.run(app=app_folder, **options)
@@ -657,6 +658,7 @@ OLD = {"folder": "one", "url": "/static", "age": None}
     ],
     ids=["folder", "age", "prefix"],
 )
+@pytest.mark.nightly
 def test_a_reload_that_changes_them_loses_nothing(
     engine: Engine, app_folder: Path, tmp_path: Path, change: dict[str, Any], path: str
 ) -> None:
@@ -708,6 +710,7 @@ def test_a_file_that_the_container_may_write_is_never_cut(
         assert container.get(f"/{file}").text == text
 
 
+@pytest.mark.nightly
 def test_a_file_that_is_replaced_from_outside_is_never_cut(
     engine: Engine, app_folder: Path
 ) -> None:

@@ -201,6 +201,7 @@ def processes(container: Container) -> list[str]:
     return [row[1] for row in rows]
 
 
+@pytest.mark.nightly
 def test_a_container_that_loads_for_long_is_not_healthy_before(
     engine: Engine, app_folder: Path
 ) -> None:
