@@ -173,6 +173,7 @@ def test_early_clients_are_told_of_a_long_start(engine: Engine, app_folder: Path
 
 
 @pytest.mark.timed
+@pytest.mark.nightly
 def test_a_pause_costs_no_request(engine: Engine, tmp_path: Path) -> None:
     service = Service(engine, tmp_path, env={"REQUEST_TIMEOUT": "10"})
     service.container.wait_until_serving()

@@ -181,6 +181,7 @@ def service(engine: Engine, tmp_path: Path) -> Service:
 
 
 @pytest.mark.timed
+@pytest.mark.nightly
 def test_preloaded_reloads_and_deaths_lose_nothing(service: Service) -> None:
     with service.load(mode="new", connections=4) as running:
         time.sleep(0.5)

@@ -13,6 +13,7 @@ import pytest
 from tests.support.harness import ROOT, Container, Engine, wait_for
 from tests.support.judge.netns import command_in_netns
 from tests.support.loss import written_memory
+from tests.support.marks import at_night
 
 MB = 1 << 20
 APP = """
@@ -77,7 +78,7 @@ def slow(container: Container, kind: str, clients: int, seconds: float) -> dict[
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("kind", FEW)
+@pytest.mark.parametrize("kind", ["bodies", "dynamic", *at_night("headers", "static")])
 def test_a_good_client_is_served(four_workers: Container, kind: str) -> None:
     found = slow(four_workers, kind, FEW[kind], 4)
     assert set(found["statuses"]) == {"200"}

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from tests.support.harness import NO_TLS, Container, Engine
+from tests.support.harness import NO_TLS, Container, Engine, wait_for
 from tests.support.marks import at_night
 
 MB = 1 << 20
@@ -94,7 +94,8 @@ def test_five_uploads_at_once_are_taken_or_get_507(container: Container) -> None
     with ThreadPoolExecutor(5) as pool:
         answers = list(pool.map(lambda _: post(container, "/form", 20_000_000, True), range(5)))
     assert {answer.status_code for answer in answers} <= {200, 507}
-    assert post(container, "/form", 20_000_000, True).json() == {"length": 20_000_000}
+    # nginx gives the room of a refused body back when it has closed the body's file.
+    wait_for(lambda: post(container, "/form", 20_000_000, True).status_code == 200, 3, "room")
 
 
 def test_an_open_upload_takes_no_room_from_others(container: Container) -> None:
