@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import loss
 from tests.support.harness import Engine
 from tests.support.servers import NOT_APPLICABLE
 from tests.support.times import Times
@@ -38,6 +39,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if not retried.args or UNIT_TESTS in item.path.parents:
                 raise pytest.UsageError(f"{item.nodeid}: flaky_timing needs a reason, no unit test")
             item.add_marker(pytest.mark.flaky(reruns=1))
+        elif counts_losses(item):
+            item.add_marker(pytest.mark.flaky(reruns=0))  # also with RERUNS=1
+
+
+def counts_losses(item: pytest.Item) -> bool:
+    """True if the module of the test has a load that counts what is lost: one loss is a failure."""
+    module = item.getparent(pytest.Module)
+    names = vars(module.obj) if module else {}
+    return names.get("Load") is loss.Load or names.get("Service") is loss.Service
 
 
 def seconds_alone(item: pytest.Item) -> float:
