@@ -39,7 +39,7 @@ class Outcome(NamedTuple):
 
 
 def measure(engine: Engine, kind: Worker, jobs: int, stops: int) -> Outcome:
-    """Stop a worker of this kind so often while it does so many jobs."""
+    """Stop a worker of this kind a number of times, while it does a number of jobs."""
     queue = Queue(engine)
     queue.enqueue(kind, range(jobs))
     worker = queue.start(kind)
@@ -66,7 +66,7 @@ def measure(engine: Engine, kind: Worker, jobs: int, stops: int) -> Outcome:
 
 
 def wait_for_jobs(queue: Queue, goal: int) -> None:
-    """Wait until so many jobs are done, or the worker does nothing."""
+    """Wait until this number of jobs is done, or the worker does nothing."""
     done, last = 0, time.monotonic()
     while done < goal and time.monotonic() - last < IDLE:
         time.sleep(0.5)

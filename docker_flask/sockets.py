@@ -10,9 +10,9 @@ import socket
 # this from the listening socket: tcp_notsent_lowat in the kernel's ip-sysctl.rst. By default, it
 # would take megabytes for each client that reads slowly, all at once.
 TCP_NOTSENT_LOWAT, UNSENT = 25, 128 << 10
-# Without data for so many seconds, the kernel asks whether the client is still there: so often, so
-# many seconds apart. Connections have this from the listening socket, too. It ends WebSockets of
-# dead clients.
+# After these seconds without data, the kernel asks whether the client is still there; how often;
+# the seconds between two questions. Connections inherit this from the listening socket. It ends
+# the WebSockets of dead clients.
 KEEPALIVE = {socket.TCP_KEEPIDLE: 60, socket.TCP_KEEPCNT: 4, socket.TCP_KEEPINTVL: 15}
 
 

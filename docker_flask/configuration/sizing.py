@@ -34,8 +34,8 @@ BODY_MEMORY, BODY_SHARE = 16 << 10, 4
 # Bodies from one public address: an office or a telephone network behind one address has some tens
 # of uploads at a time.
 BODIES_BY_ADDRESS = 256
-# WebSockets: at most so many; bytes and threads of each. All together may take the memory, a
-# worker's descriptors and the container's processes, each divided by this.
+# The maximum of WebSockets; the bytes and the threads of each; the divisor: all WebSockets together
+# may take the memory, a worker's descriptors and the container's processes, divided by this.
 MAX_WEB_SOCKETS = 4096
 WEB_SOCKET_MEMORY, THREADS_OF_WEB_SOCKET, WEB_SOCKET_SHARE = 160 << 10, 2, 4
 # WebSockets from one public address may take the number of all divided by this.

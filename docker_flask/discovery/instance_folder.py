@@ -38,7 +38,7 @@ def move(module: ModuleType) -> None:
 
     def auto_find_instance_path(self: Any) -> str:
         path: str = find(self)
-        # A folder that somebody has mounted is meant to be used.
+        # The application uses a mounted folder: the user wants its data there.
         if can_write(path) or os.path.ismount(path) or not can_write(VOLUME):
             return path
         _replaced.add(path)

@@ -82,7 +82,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _paths(error: BaseException) -> Iterator[str]:
-    """What could not be written, if an exception says so."""
+    """The paths that could not be written, if the exception names them."""
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS):
         for name in (error.filename, error.filename2):
             if isinstance(name, str | bytes):

@@ -173,7 +173,7 @@ def test_the_status_port_answers_while_all_workers_and_cpus_are_busy(
 def test_a_status_port_that_is_taken_costs_nothing(
     engine: Engine, container: Container, app_folder: Path
 ) -> None:
-    """Containers of a pod share their network; only a port that somebody chose must be free."""
+    """Containers of a pod share their network; only a port that the user has set must be free."""
     network = {"network_mode": f"container:{container.docker.id}", "ports": {}}
     second = begin(engine, app_folder, 0, env={"LISTEN_PORT": "8080"}, **network)
     second.wait_for_log("on port 8080")

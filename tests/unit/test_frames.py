@@ -18,7 +18,7 @@ def client() -> FrameProtocol:
 
 
 def message(size: int, parts: int = 1) -> bytes:
-    """A message in so many frames, with a ping between each two."""
+    """A message in this number of frames, with a ping between each two."""
     protocol, each = client(), size // parts
     data = b"".join(
         protocol.send_data(b"x" * each, fin=False) + protocol.ping(b"p" * 100)
