@@ -107,6 +107,14 @@ static void loop(void)
     uwsgi.workers[uwsgi.mywid].manage_next_request = 0;
     pthread_cond_broadcast(&changed);
     pthread_mutex_unlock(&lock);
+    /* Wake threads that wait for a connection. uWSGI does this at a stop and a reload, but not when it
+       removes a worker: the worker would stay until it is killed, perhaps with a request. */
+    if (uwsgi.loop_stop_pipe[1] > 0) {
+        int pipe = uwsgi.loop_stop_pipe[1];
+
+        uwsgi.loop_stop_pipe[1] = 0;
+        close(pipe);
+    }
     if (uwsgi.workers[uwsgi.mywid].shutdown_sockets)
         uwsgi_shutdown_all_sockets();
 }

@@ -59,6 +59,23 @@ def test_more_workers_while_requests_wait_and_fewer_after(service: Service) -> N
 
 
 @pytest.mark.alone
+@pytest.mark.nightly
+@pytest.mark.timeout(120)
+def test_workers_with_many_threads_leave_at_once(engine: Engine, tmp_path: Path) -> None:
+    """uWSGI removes a worker without waking its threads, and kills it after REQUEST_TIMEOUT."""
+    service = Service(engine, tmp_path, nano_cpus=1_000_000_000)
+    service.container.wait_until_serving()
+    with service.load("/sleep?s=3", mode="keepalive", connections=600) as waiting:
+        wait_for(lambda: len(workers(service.container)) == 4, 30, "four workers")
+        slow = waiting.finish()
+    with service.load("/", mode="new", rate=50, seconds=40) as quick:
+        # Ten checks of one second, and the threads' last requests.
+        wait_for(lambda: len(workers(service.container)) == 2, 25, "two workers")
+        result = quick.finish()
+    assert service.verdicts(slow, result).lost() == []
+
+
+@pytest.mark.alone
 @pytest.mark.timeout(300)
 @pytest.mark.nightly
 def test_reload_and_stop_of_many_workers(service: Service) -> None:
