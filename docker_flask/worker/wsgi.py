@@ -24,6 +24,7 @@ from docker_flask import notify, process
 from docker_flask.discovery import find_app, instance_folder, static_folder, unwritable
 from docker_flask.discovery.callables import Found, is_flask
 from docker_flask.worker import (
+    databases,
     greenlets,
     no_debug,
     response_cache,
@@ -103,7 +104,7 @@ def load() -> Any:
     if is_flask(found.application):
         static_guard.protect(found.application)
     notes = [*no_debug.report(found.application), *instance_folder.report()]
-    notes += web_sockets.notes(options.workers)
+    notes += [*web_sockets.notes(options.workers), *databases.notes(options.workers)]
     has_scheduler = schedulers.is_running()
 
     def begin() -> None:
