@@ -108,6 +108,8 @@ class Site:
                 "WEB_CONCURRENCY": str(self._arrangement.workers),
                 "THREADS": "4",
                 "JUDGE_DIR": "/judge",
+                # HAProxy sees the 503 of /ready after 200 ms; the peer knows no such setting.
+                "DRAIN_DELAY": "1",
             },
             volumes={
                 str(self._folder / "app.py"): {"bind": "/app/app.py", "mode": "ro"},
