@@ -24,7 +24,7 @@ apt() {
   if [[ -n $MIRROR && -s $MIRROR ]]; then
     options+=(-o "Dir::Etc::SourceList=$MIRROR" -o Dir::Etc::SourceParts=/dev/null)
   fi
-  if [[ -r $CA ]]; then
+  if [[ -r $CA && -s $CA ]]; then
     options+=(-o "Acquire::https::CAInfo=$CA")
   fi
   DEBIAN_FRONTEND=noninteractive apt-get -q "${options[@]}" "$@"

@@ -23,7 +23,7 @@ run_pip() {
   # A cache outside of the image, if the caller has one.
   [[ -n ${PIP_CACHE_DIR-} ]] || options+=(--no-cache-dir)
   [[ -z ${SOURCE_DATE_EPOCH-} ]] || options+=(--no-compile)
-  [[ ! -r $CA ]] || export PIP_CERT=$CA
+  [[ ! -r $CA || ! -s $CA ]] || export PIP_CERT=$CA
   pip install "${options[@]}" "$@"
 }
 

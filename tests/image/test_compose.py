@@ -1,114 +1,228 @@
-"""compose.yaml: production, development and the watching of edits, with Compose v2.
-
-Compose runs in a container, because not every distribution has version 2.
-"""
+"""compose.yaml: production, development and the watching of edits; and the file of a tutorial."""
 
 from __future__ import annotations
 
 import json
-import re
 import secrets
+import shutil
+import subprocess
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from tests.support.compose import Project, command
 from tests.support.harness import (
     BASE_IMAGE,
     CA_BUNDLE,
+    DEBUG_PORT,
+    DOCKER,
     IMAGE,
     NO_TLS,
     ROOT,
+    Container,
     Engine,
     docker_client,
+    trust_in_builds,
     wait_for,
 )
+from tests.support.servers import NOT_APPLICABLE
 
 SOCKET = Path("/var/run/docker.sock")
-PROGRAM = """
-for program in /usr/libexec/docker/cli-plugins/docker-compose /usr/bin/docker-compose; do
-  if [ -x "$program" ]; then exec "$program" "$@"; fi
-done
+PORTS = {"PORT": "127.0.0.1:0", "DEBUG_PORT": "127.0.0.1:0"}
+NOT_BUILT = shutil.ignore_patterns(".git", ".venv", ".*_cache", "__pycache__")
+APP = """from flask import Flask
+
+app = Flask(__name__)
+
+
+@app.route("/")
+def hello():
+    return "version {}"
+
+
+if __name__ == "__main__":
+    app.run(host="0.0.0.0", debug=True)
 """
 
-pytestmark = [pytest.mark.nightly, pytest.mark.timeout(300)]
-Compose = Callable[..., str]
+# One test builds Debian 12.
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(600)]
 
 
-@pytest.fixture(scope="module")
-def compose_image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An image with Compose v2 from the distribution of the base."""
-    if not SOCKET.exists():
-        pytest.skip(f"the engine does not listen on {SOCKET}")
-    folder, tag = tmp_path_factory.mktemp("compose"), f"docker-flask-compose-{secrets.token_hex(4)}"
-    (folder / "install-os.sh").write_text((ROOT / "docker_flask/install-os.sh").read_text())
-    (folder / "compose").write_text(f"#!/bin/sh\n{PROGRAM}")
-    (folder / "Dockerfile").write_text(
-        f"FROM {BASE_IMAGE}\nCOPY --chmod=755 install-os.sh compose /usr/local/bin/\n"
-        "RUN --mount=type=secret,id=ca \\\n"
-        "  install-os.sh docker-compose-v2 || install-os.sh docker-compose\n"
-    )
-    secret = ["--secret", f"id=ca,src={CA_BUNDLE}"] if CA_BUNDLE.is_file() else []
-    result = docker_client("build", *secret, "-t", tag, str(folder), seconds=240)
-    assert result.returncode == 0, result.stderr[-2000:]
-    yield tag
-    docker_client("rmi", "--force", tag)
+def page(port: int, words: str = "") -> Callable[[], httpx.Response | None]:
+    """Look for a page with these words."""
+
+    def look() -> httpx.Response | None:
+        try:
+            response = httpx.get(f"http://127.0.0.1:{port}/", verify=NO_TLS)
+        except httpx.TransportError:
+            return None
+        return response if response.status_code == 200 and words in response.text else None
+
+    return look
+
+
+# --- compose.yaml ----------------------------------------------------------------------------
 
 
 @pytest.fixture
-def compose(compose_image: str, engine: Engine) -> Iterator[Compose]:
-    """Runs Compose in this repository, as a project of its own, which is removed at the end."""
-    project = f"docker-flask-test-{secrets.token_hex(4)}"
-    environment = {"IMAGE": IMAGE, "PORT": "127.0.0.1:0", "DEBUG_PORT": "127.0.0.1:0"}
-
-    def run(*arguments: str) -> str:
-        container = engine.run(
-            ["--project-name", project, *arguments],
-            image=compose_image,
-            entrypoint="/usr/local/bin/compose",
-            env=environment,
-            working_dir=str(ROOT),
-            volumes={
-                str(SOCKET): {"bind": str(SOCKET), "mode": "rw"},
-                str(ROOT): {"bind": str(ROOT), "mode": "ro"},
-            },
-        )
-        code, out, err = container.finish(120)
-        assert code == 0, err
-        return out
-
-    yield run
-    run("--profile", "debug", "down", "--volumes", "--timeout", "5")
+def project() -> Iterator[Project]:
+    """This repository."""
+    project = Project(ROOT, {"IMAGE": IMAGE, **PORTS})
+    yield project
+    project.remove()
 
 
-def test_the_file_is_valid_and_hardened(compose: Compose) -> None:
-    config: dict[str, Any] = json.loads(compose("--profile", "debug", "config", "--format", "json"))
+def test_the_file_is_valid_and_hardened(project: Project) -> None:
+    config: dict[str, Any] = json.loads(
+        project.run("--profile", "debug", "config", "--format", "json")
+    )
     assert set(config["services"]) == {"web", "debug"}
     for service in config["services"].values():
         assert service["cap_drop"] == ["ALL"]
         assert service["read_only"] is True
         assert service["security_opt"] == ["no-new-privileges:true"]
         assert service["logging"]["options"]["max-size"]
+        assert service["mem_limit"]
+        assert service["pids_limit"]
         assert service["develop"]["watch"]
     assert config["services"]["web"]["restart"] == "unless-stopped"
-    assert list(json.loads(compose("config", "--format", "json"))["services"]) == ["web"]
+    assert list(json.loads(project.run("config", "--format", "json"))["services"]) == ["web"]
 
 
-def test_production_and_development(compose: Compose, engine: Engine) -> None:
-    """Both serve with all flags of the file, and production keeps what is uploaded."""
-    compose("--profile", "debug", "up", "--no-build", "--detach")
-    for service, port, server in (("web", "80", "nginx"), ("debug", "5000", "Werkzeug")):
-        listed = compose("--profile", "debug", "port", service, port).strip()
-        assert re.fullmatch(r"127\.0\.0\.1:\d+", listed)
+def test_production_and_development(project: Project) -> None:
+    """Both serve with all flags of the file."""
+    project.run("--profile", "debug", "up", "--no-build", "--detach")
+    for service, port, server in (("web", 80, "nginx"), ("debug", 5000, "Werkzeug")):
+        response = wait_for(page(project.port(service, port)), 20, f"{service} to serve")
+        assert server in response.headers["Server"]
 
-        def look(address: str = listed) -> httpx.Response | None:
-            try:
-                answer = httpx.get(f"http://{address}/", verify=NO_TLS)
-            except httpx.TransportError:
-                return None
-            return answer if answer.status_code == 200 else None
 
-        answer = wait_for(look, 20, f"{service} to serve")
-        assert server in answer.headers["Server"]
+def test_watch_builds_and_starts_again_after_an_edit(tmp_path: Path) -> None:
+    folder, image = tmp_path / "docker-flask", f"{IMAGE}:{secrets.token_hex(4)}"
+    shutil.copytree(ROOT, folder, ignore=NOT_BUILT)
+    edited = folder / "app/app.py"
+    edited.write_text(APP.format(1))
+    trusted = {"CA_BUNDLE": str(CA_BUNDLE)} if CA_BUNDLE.is_file() else {}
+    project = Project(folder, {"IMAGE": image, "BASE_IMAGE": BASE_IMAGE, **trusted, **PORTS})
+
+    def new_page() -> httpx.Response | None:
+        with suppress(AssertionError):  # the container is away while it is replaced
+            return page(project.port("web", 80), "version 2")()
+        return None
+
+    try:
+        with project.watching():
+            wait_for(page(project.port("web", 80), "version 1"), 20, "the first page")
+            begun = time.monotonic()
+            edited.write_text(APP.format(2))
+            wait_for(new_page, 60, "the edit", every=0.5)
+            print(f"edit served after {time.monotonic() - begun:.1f} s")
+    finally:
+        project.remove()
+        docker_client("rmi", "--force", image)
+
+
+# --- a tutorial's own docker-compose.yml -----------------------------------------------------
+
+TUTORIAL = """version: "3.8"
+
+services:
+  web:
+    {source}
+    container_name: {name}
+    restart: always
+    ports:
+      - "127.0.0.1:0:5000"
+    volumes:
+      - .:/app
+    command: -d debug
+"""
+DOCKERFILE = f"""FROM {IMAGE}
+WORKDIR /app
+COPY requirements.txt .
+RUN pip install -r requirements.txt
+COPY . .
+EXPOSE 5000
+CMD ["python", "app.py"]
+"""
+# What version 1 speaks for such a file.
+OLD_API = (1, 38)
+Compose = Callable[..., None]
+
+
+@pytest.fixture(scope="module")
+def old_compose(
+    session_engine: Engine, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[list[str]]:
+    """The command `docker-compose` of version 1, from Debian 12."""
+    oldest = session_engine.client.version()["MinAPIVersion"]
+    if tuple(map(int, oldest.split("."))) > OLD_API:
+        pytest.skip(f"{NOT_APPLICABLE}this engine: it refuses clients below {oldest}")
+    if not SOCKET.exists():
+        pytest.skip(f"the engine does not listen on {SOCKET}")
+    base = subprocess.run(
+        ["tools/base-image", "bookworm"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if base.returncode:
+        pytest.skip(f"no Debian 12 here: {base.stderr}")
+    folder, tag = tmp_path_factory.mktemp("compose"), f"{IMAGE}:{secrets.token_hex(4)}"
+    shutil.copy(ROOT / "docker_flask/install-os.sh", folder)
+    (folder / "Dockerfile").write_text(
+        f"FROM {base.stdout}\nCOPY install-os.sh /usr/local/bin/\n"
+        "RUN --mount=type=secret,id=ca install-os.sh docker-compose\n"
+        'ENTRYPOINT ["docker-compose"]\n'
+    )
+    built = docker_client("build", *trust_in_builds(), "-t", tag, str(folder), seconds=240)
+    assert built.returncode == 0, built.stderr
+    # It builds by the engine, because this image has no docker client.
+    build = "COMPOSE_DOCKER_CLI_BUILD=0"
+    yield ["run", "--rm", "-v", f"{SOCKET}:{SOCKET}", "-e", build, tag]
+    docker_client("rmi", "--force", tag)
+
+
+@pytest.fixture(params=["docker compose", "docker-compose"])
+def compose(request: pytest.FixtureRequest, tmp_path: Path) -> Compose:
+    """Runs Compose, of version 2 or 1, in the folder of a project."""
+
+    def run(*arguments: str) -> None:
+        if request.param == "docker compose":
+            line = [*command(), *arguments]
+        else:
+            *options, image = request.getfixturevalue("old_compose")
+            folder = ["-v", f"{tmp_path}:{tmp_path}", "-w", str(tmp_path)]
+            line = [DOCKER, *options, *folder, image, *arguments]
+        result = subprocess.run(
+            line, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert result.returncode == 0, result.stderr
+
+    return run
+
+
+@pytest.mark.parametrize("source", [f"image: {IMAGE}", "build: ."])
+def test_the_file_of_a_tutorial(
+    compose: Compose, session_engine: Engine, tmp_path: Path, source: str
+) -> None:
+    """It names the image, or its Dockerfile does; the folder of the project is mounted."""
+    name = f"docker-flask-test-{secrets.token_hex(4)}"
+    file = tmp_path / "docker-compose.yml"
+    file.write_text(TUTORIAL.format(source=source, name=name))
+    (tmp_path / "Dockerfile").write_text(DOCKERFILE)
+    (tmp_path / "requirements.txt").write_text("Flask\n")
+    app = tmp_path / "app.py"
+    app.write_text(APP.format(1))
+    tmp_path.chmod(0o755)
+    try:
+        compose("up", "-d")
+        container = Container(session_engine.client.containers.get(name))
+        wait_for(page(container.port(DEBUG_PORT), "version 1"), 20, "the page")
+        app.write_text(APP.format(2))
+        wait_for(page(container.port(DEBUG_PORT), "version 2"), 20, "the edit")
+    finally:
+        options = ["--rmi", "local"] if source == "build: ." else []
+        compose("down", "--volumes", *options)
