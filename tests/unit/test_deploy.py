@@ -298,11 +298,37 @@ def test_the_page_has_the_sum() -> None:
     assert re.search(rf"5 \+ 65 \+ {MARGIN} = {total}\b", text)
 
 
-# --- Swarm, Kamal ----------------------------------------------------------------------------
+# --- Compose, Swarm, Kamal -------------------------------------------------------------------
 
 
 def file(name: str) -> Resource:
     return yaml.safe_load((ROOT / "deploy" / name).read_text())
+
+
+COMPOSE = ROOT / "deploy/compose"
+
+
+def test_every_container_of_compose_is_locked_down() -> None:
+    for name, service in file("compose/compose.yaml")["services"].items():
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert service.get("cap_add", []) == (["NET_BIND_SERVICE"] if name == "proxy" else [])
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert service["mem_limit"]
+        assert service["pids_limit"]
+        assert service["logging"]["options"]["max-size"]
+        assert service["restart"] == ("no" if name == "migration" else "unless-stopped")
+        assert ("ports" in service) == (name == "proxy")
+    assert file("compose/compose.yaml")["networks"]["data"]["internal"] is True
+
+
+def test_compose_kills_nothing_while_it_stops() -> None:
+    found = file("compose/compose.yaml")["services"]
+    chosen = plans.make(**found["web"]["environment"]).settings
+    assert chosen.graceful_timeout > chosen.drain_delay + chosen.request_timeout
+    assert f"grace_period {chosen.graceful_timeout:g}s" in (COMPOSE / "Caddyfile").read_text()
+    grace = f"{chosen.graceful_timeout + MARGIN:g}s"
+    assert {service["stop_grace_period"] for service in found.values()} == {grace}
 
 
 def test_docker_reads_the_stack() -> None:

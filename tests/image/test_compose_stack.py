@@ -1,0 +1,271 @@
+"""deploy/compose/: the application with a proxy, a database, a queue, a worker and a scheduler."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import re
+import secrets
+import shutil
+import ssl
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from tests.support.compose import Project
+from tests.support.harness import (
+    APPS,
+    BASE_IMAGE,
+    IMAGE,
+    ROOT,
+    Engine,
+    docker_client,
+    trust_in_builds,
+    wait_for,
+)
+
+COMPOSE = ROOT / "deploy/compose"
+STAND_INS = ROOT / "tests/support/stand_ins"
+SERVICES = {"proxy", "web", "migration", "worker", "scheduler", "db", "queue"}
+PERIOD = 2  # of tests/apps/compose/tasks.py
+FAILING = {"environment": {"MIGRATION_FAILS": "1"}}
+FORGED = {
+    "X-Forwarded-For": "203.0.113.9",
+    "X-Forwarded-Proto": "http",
+    "X-Forwarded-Host": "evil.example",
+    "X-Forwarded-Port": "81",
+    "X-Forwarded-Prefix": "/evil",
+    "Forwarded": "for=203.0.113.9;proto=http;host=evil.example",
+}
+
+pytestmark = [
+    pytest.mark.nightly,
+    pytest.mark.timeout(600),  # the first test builds four images, and starts seven containers
+    pytest.mark.xdist_group("test_compose_stack"),
+]
+
+
+@functools.cache
+def stand_ins() -> dict[str, str]:
+    """Images in place of those that only a registry has: service and image."""
+    images = {"db": "postgres", "queue": "redis", "proxy": "caddy"}
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(STAND_INS, folder, dirs_exist_ok=True)
+        shutil.copy(ROOT / "docker_flask/install-os.sh", folder)
+        for name in images.values():
+            tag, base = f"{IMAGE}:{name}", f"BASE_IMAGE={BASE_IMAGE}"
+            build(Path(folder), tag, base, "--target", name)
+    return {service: f"{IMAGE}:{name}" for service, name in images.items()}
+
+
+def build(folder: Path, image: str, argument: str, *options: str) -> None:
+    arguments = ["--build-arg", argument, "-t", image, *options, *trust_in_builds(), str(folder)]
+    built = docker_client("build", *arguments, seconds=300)
+    assert built.returncode == 0, built.stderr
+
+
+class Stack(Project):
+    """The files of deploy/compose/ as a user has them, with other images and ports."""
+
+    def __init__(self, folder: Path) -> None:
+        shutil.copytree(COMPOSE, folder)
+        folder.joinpath("secrets").mkdir()
+        for name in ("db_password", "secret_key"):
+            folder.joinpath("secrets", name).write_text(secrets.token_hex(16))
+        image = f"{IMAGE}:compose"
+        build(APPS / "compose", image, f"IMAGE={IMAGE}")
+        super().__init__(folder, {"IMAGE": image})
+        self.change()
+
+    def change(self, **services: Any) -> None:
+        """Write the file that replaces parts of these services; an earlier one is replaced."""
+        replaced = {name: {"image": image} for name, image in stand_ins().items()}
+        for name, change in services.items():
+            replaced[name] = {**replaced.get(name, {}), **change}
+        text = yaml.safe_dump({"services": replaced})
+        ports = "    ports: !override ['127.0.0.1:0:80', '127.0.0.1:0:443']\n"
+        text = text.replace("  proxy:\n", f"  proxy:\n{ports}")
+        self.folder.joinpath("compose.override.yaml").write_text(text)
+
+    def log(self, service: str) -> str:
+        return self.run("logs", "--no-log-prefix", service)
+
+    def client(self, **options: Any) -> httpx.Client:
+        """A client that trusts the proxy's own authority and no other."""
+        file = "/data/caddy/pki/authorities/local/root.crt"
+        authority = ssl.create_default_context(cadata=self.run("exec", "-T", "proxy", "cat", file))
+        url = f"https://localhost:{self.port('proxy', 443)}"
+        return httpx.Client(base_url=url, verify=authority, timeout=40, **options)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    stack = Stack(tmp_path_factory.mktemp("stack") / "compose")
+    try:
+        stack.run("up", "--detach", "--wait", seconds=300)
+        yield stack
+    finally:
+        stack.remove()
+
+
+@pytest.fixture
+def client(stack: Stack) -> Iterator[httpx.Client]:
+    with stack.client() as client:
+        yield client
+
+
+def test_it_is_up_and_has_migrated_once(stack: Stack, client: httpx.Client) -> None:
+    """Also after a second `up`, which finds nothing to do."""
+    assert client.put("/notes/first").text == "first"
+    stack.run("up", "--detach", "--wait")
+    states = stack.states()
+    assert set(states) == SERVICES
+    assert {name for name, state in states.items() if state != "running"} == {"migration"}
+    assert stack.log("migration").count("Running upgrade") == 1
+    assert "first" in client.get("/notes").json()
+
+
+def test_a_job_is_done(client: httpx.Client) -> None:
+    client.put("/jobs/job").raise_for_status()
+    wait_for(lambda: "job" in client.get("/notes").json(), 20, "the job to be done", every=0.2)
+
+
+def test_the_scheduler_ticks_once_a_period(stack: Stack, client: httpx.Client) -> None:
+    """While several workers of the application serve."""
+    workers = re.search(r"(\d+) to \d+ workers", stack.log("web"))
+    assert workers
+    assert int(workers[1]) > 1
+    wait_for(lambda: client.get("/ticks").json()["number"], 20, "the first tick", every=0.2)
+    before = client.get("/ticks").json()
+    time.sleep(6 * PERIOD)
+    after = client.get("/ticks").json()
+    expected = (after["now"] - before["now"]) / PERIOD
+    assert abs(after["number"] - before["number"] - expected) <= 1
+
+
+def test_the_client_arrives_in_the_application(
+    stack: Stack, client: httpx.Client, session_engine: Engine
+) -> None:
+    """Its address, https and the host; nothing that it claims."""
+    network = session_engine.client.networks.get(f"{stack.name}_default")
+    gateway = network.attrs["IPAM"]["Config"][0]["Gateway"]
+    for headers in ({}, FORGED):
+        found = client.get("/", headers=headers).json()
+        assert found == {"address": gateway, "url": f"{client.base_url}/"}
+
+
+def test_http_leads_to_https(stack: Stack) -> None:
+    response = httpx.get(f"http://localhost:{stack.port('proxy', 80)}/notes", timeout=10)
+    assert response.status_code == 308
+    assert response.headers["Location"] == "https://localhost/notes"
+
+
+@contextmanager
+def under_load(stack: Stack) -> Iterator[dict[str, int]]:
+    """Write notes meanwhile, each once; the notes, and the status of each response."""
+    outcomes: dict[str, int] = {}
+    over = threading.Event()
+
+    def write(writer: str) -> None:
+        with stack.client() as client:
+            for number in itertools.count():
+                note = f"{writer}-{number}"
+                outcomes[note] = client.put(f"/notes/{note}").status_code
+                if over.is_set():
+                    return
+
+    with ThreadPoolExecutor() as pool:
+        writing = [pool.submit(write, secrets.token_hex(4)) for _ in range(4)]
+        try:
+            wait_for(lambda: len(outcomes) > 20, 20, "responses before")
+            yield outcomes
+            before = len(outcomes)
+            wait_for(lambda: len(outcomes) > before + 20, 40, "responses after")
+        finally:
+            over.set()
+        for each in writing:
+            each.result()
+    print(f"{len(outcomes)} requests")
+
+
+def test_a_restart_of_the_application_loses_nothing(stack: Stack, client: httpx.Client) -> None:
+    """While it is away, requests wait at the proxy."""
+    with under_load(stack) as outcomes:
+        stack.run("restart", "web", "worker", "scheduler")
+    assert set(outcomes.values()) == {200}
+    assert outcomes.keys() <= set(client.get("/notes").json())
+
+
+def test_databases_keep_what_they_have(stack: Stack, client: httpx.Client) -> None:
+    """The queue has a job that nobody has taken, and the database a record."""
+    client.put("/notes/kept").raise_for_status()
+    stack.run("stop", "worker")
+    client.put("/jobs/late").raise_for_status()
+    stack.run("restart", "db", "queue")
+    stack.run("up", "--detach", "--wait")
+    wait_for(
+        lambda: {"kept", "late"} <= set(client.get("/notes").json()),
+        40,
+        "the record and the job",
+        every=0.2,
+    )
+
+
+def test_an_update_whose_migration_fails(stack: Stack, client: httpx.Client) -> None:
+    """With docs/compose.md's line, the old version goes on serving."""
+    before = stack.run("ps", "--quiet", "web")
+    stack.change(migration=FAILING, web={"environment": {"VERSION": "2"}})
+    assert stack.attempt("run", "--rm", "-T", "migration").returncode == 3
+    assert client.get("/notes").status_code == 200
+    assert stack.run("ps", "--quiet", "web") == before
+
+
+def test_an_update(stack: Stack, client: httpx.Client) -> None:
+    """With docs/compose.md's line: clients wait."""
+    before = stack.run("ps", "--quiet", "web")
+    stack.change(web={"environment": {"VERSION": "2"}})
+    with under_load(stack) as outcomes:
+        stack.run("run", "--rm", "-T", "migration")
+        stack.run("up", "--detach", "--wait")
+    assert stack.run("ps", "--quiet", "web") != before
+    assert set(outcomes.values()) == {200}
+    assert outcomes.keys() <= set(client.get("/notes").json())
+
+
+def test_down_ends_all(stack: Stack, session_engine: Engine) -> None:
+    begun = time.time()
+    stack.run("down")
+    seconds = time.time() - begun
+    deaths = session_engine.client.events(
+        since=int(begun),
+        until=int(begun + seconds) + 1,
+        filters={"event": "die", "label": f"com.docker.compose.project={stack.name}"},
+        decode=True,
+    )
+    found = [death["Actor"]["Attributes"] for death in deaths]
+    codes = {death["com.docker.compose.service"]: int(death["exitCode"]) for death in found}
+    print(f"down after {seconds:.1f} s")
+    assert codes == dict.fromkeys(SERVICES - {"migration"}, 0)
+    assert seconds < 30
+
+
+def test_a_failing_migration_starts_nobody(tmp_path: Path) -> None:
+    stack = Stack(tmp_path / "compose")
+    stack.change(migration=FAILING)
+    try:
+        failed = stack.attempt("up", "--detach")
+        assert failed.returncode != 0
+        waiting = dict.fromkeys(("web", "worker", "scheduler"), "created")
+        others = dict.fromkeys(("db", "queue", "proxy"), "running")
+        assert stack.states() == {**waiting, **others, "migration": "exited"}
+    finally:
+        stack.remove()
