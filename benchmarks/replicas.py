@@ -49,7 +49,8 @@ frontend all
 backend replicas
     balance leastconn
     option httpchk GET {path}
-    default-server check port {port} inter 200ms fall 1 rise 1 resolvers engine init-addr none
+    # Three in a row: a replica that needs longer than 200 ms for one check is busy, not down.
+    default-server check port {port} inter 200ms fall 3 rise 1 resolvers engine init-addr none
     server-template web 8 web:80
 """
 
