@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,36 +18,14 @@ from kubernetes_validate import utils as kubernetes
 
 from docker_flask.configuration.settings import Settings
 from tests.support import plans
+from tests.support.kustomize import KUBERNETES, PATH, Resource, overlay, rendered
 
 ROOT = Path(__file__).parents[2]
-KUBERNETES = ROOT / "deploy/kubernetes"
 OVERLAYS = ["one-replica", "many-replicas", "with-jobs"]
-# tools/needs puts programs there.
-PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 # The newest three.
 VERSIONS = list(dict.fromkeys(kubernetes.all_versions()))[-3:]
 # Seconds that the kernel and the kubelet get to end a container.
 MARGIN = 5
-
-Resource = dict[str, Any]
-
-
-@functools.cache
-def rendered(folder: Path, builder: str = "kustomize") -> list[Resource]:
-    """What would be applied."""
-    program = shutil.which(builder, path=PATH)
-    if not program:
-        pytest.skip(f"{builder} is missing: tools/needs deploy")
-    command = ["build"] if builder == "kustomize" else ["kustomize"]
-    result = subprocess.run(
-        [program, *command, folder], capture_output=True, text=True, timeout=50, check=False
-    )
-    assert result.returncode == 0, result.stderr
-    return list(yaml.safe_load_all(result.stdout))
-
-
-def overlay(name: str) -> list[Resource]:
-    return rendered(KUBERNETES / "overlays" / name)
 
 
 def pods(resources: list[Resource]) -> Iterator[tuple[str, Resource]]:

@@ -1,0 +1,138 @@
+"""The pod of deploy/kubernetes, run by podman on the rendered files: docs/orchestrators.md."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import time
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.harness import BASE_IMAGE, IMAGE, Engine, wait_for
+from tests.support.kustomize import Resource, overlay
+
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(400)]
+
+NAME = "flaskapp-pod-flaskapp"
+# crun refuses the control groups of some older kernels; podman's network sets kernel parameters.
+INSTALL = """
+umount /proc/sys
+apt-get update -qq
+apt-get install -qq -y --no-install-recommends podman runc netavark nftables catatonit >/dev/null
+mkdir -p /etc/containers
+printf '[engine]\nruntime = "runc"\n' > /etc/containers/containers.conf
+"""
+# What podman needs to start containers in a container.
+OPTIONS: dict[str, Any] = {
+    "cap_add": ["ALL"],
+    "cap_drop": ["SYS_RESOURCE"],
+    "security_opt": ["seccomp=unconfined", "apparmor=unconfined"],
+    "volumes": {
+        "/sys/fs/cgroup": {"bind": "/sys/fs/cgroup", "mode": "rw"},
+    },
+    "ports": {},
+    "init": True,
+}
+SECRET = {
+    "apiVersion": "v1",
+    "kind": "Secret",
+    "metadata": {"name": "flaskapp-secrets"},
+    "stringData": {"GREETING": "of the Secret"},
+}
+
+
+class Podman:
+    """Podman in a container, with the image under test under the name that the files have."""
+
+    def __init__(self, engine: Engine, image: str, store: str) -> None:
+        volumes = {**OPTIONS["volumes"], store: {"bind": "/var/lib/containers", "mode": "rw"}}
+        self._box = engine.run(
+            ["sleep", "300"],
+            image=BASE_IMAGE,
+            env={"PODMAN_IGNORE_CGROUPSV1_WARNING": "1"},
+            **{**OPTIONS, "volumes": volumes},
+        )
+        code, output = self._box.execute("bash", "-ec", INSTALL)
+        if code:
+            pytest.skip(f"podman can't be installed on {BASE_IMAGE}: {output[-500:]}")
+        self._put("image.tar", b"".join(engine.client.images.get(IMAGE).save(named=True)))
+        loaded = self.run("load", "--quiet", "--input", "/image.tar")
+        self.run("tag", loaded.split()[-1], image)
+
+    def run(self, *words: str) -> str:
+        """What a command of podman prints."""
+        code, output = self._box.execute("podman", *words)
+        assert code == 0, output
+        return output
+
+    def play(self, *resources: Resource) -> None:
+        """Start what the resources describe."""
+        self._put("play.yaml", yaml.safe_dump_all(resources).encode())
+        self.run("kube", "play", "--network", "podman", "/play.yaml")
+
+    def inspect(self) -> dict[str, Any]:
+        """The application's container."""
+        (found,) = json.loads(self.run("container", "inspect", NAME))
+        return dict(found)
+
+    def status(self, path: str, port: int) -> int:
+        """The status of a page of the pod, 0 if nothing listens."""
+        code = f"""
+import http.client
+c = http.client.HTTPConnection('127.0.0.1', {port}, timeout=5)
+try:
+    c.request('GET', '{path}')
+    print(c.getresponse().status)
+except OSError:
+    print(0)
+"""
+        return int(self.run("exec", NAME, "python3", "-c", code))
+
+    def _put(self, name: str, content: bytes) -> None:
+        archive = io.BytesIO()
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+        self._box.docker.put_archive("/", archive.getvalue())
+
+
+def test_a_pod_of_one_replica(engine: Engine) -> None:
+    """As rendered, unchanged: limits, Secret, volumes, what the probes ask, and the stop."""
+    resources = overlay("one-replica")
+    (deployment,) = (one for one in resources if one["kind"] == "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    store = engine.client.volumes.create()
+    engine.volumes.add(store.name)
+    try:
+        podman = Podman(engine, container["image"], store.name)
+        podman.play(SECRET)
+        podman.play(*resources)
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            asked = container[probe]["httpGet"]
+            port = ports[asked["port"]]
+            wait_for(lambda a=asked, p=port: podman.status(a["path"], p) == 200, 20, probe)
+        assert podman.status("/", ports["http"]) == 200
+
+        found = podman.inspect()
+        assert found["HostConfig"]["ReadonlyRootfs"]
+        assert found["HostConfig"]["Memory"] == 512 << 20
+        assert not found["EffectiveCaps"]
+        assert podman.run("exec", NAME, "id", "-u").strip() == "33"
+        assert "GREETING=of the Secret" in found["Config"]["Env"]
+        podman.run("exec", NAME, "sh", "-c", "echo kept > /data/file")
+
+        begun = time.monotonic()
+        podman.run("pod", "stop", "flaskapp-pod")
+        assert time.monotonic() - begun < 10
+        assert podman.inspect()["State"]["ExitCode"] == 0
+        podman.run("pod", "rm", "flaskapp-pod")
+        podman.play(*resources)
+        assert podman.run("exec", NAME, "cat", "/data/file").strip() == "kept"
+    finally:
+        engine.remove_containers()
+        store.remove(force=True)
