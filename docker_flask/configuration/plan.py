@@ -22,7 +22,7 @@ from docker_flask.configuration import (
 from docker_flask.configuration.kinds import in_bytes
 from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.nginx_files import NginxFiles
-from docker_flask.configuration.origin import FileValue, Origin
+from docker_flask.configuration.origin import FileValue, Origin, Source
 from docker_flask.configuration.settings import Settings
 from docker_flask.configuration.sizing import Sizing
 from docker_flask.configuration.timeouts import Timeouts
@@ -66,6 +66,14 @@ class Plan:
         """
         uses_greenlets = self.settings.worker_class == "gevent"
         return self.is_proxied and uses_greenlets and not self.nginx_files.whole
+
+    @property
+    def drains_without_clients(self) -> bool:
+        """True if a stop waits for DRAIN_DELAY also while no client is connected.
+
+        Whoever sets it means a load balancer, which may be between two checks at that moment.
+        """
+        return self.origins["drain_delay"].source is not Source.DEFAULT
 
     @property
     def sends_files(self) -> bool:

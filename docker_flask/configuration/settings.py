@@ -151,8 +151,8 @@ class Settings:
     drain_delay: float = setting(
         kinds.seconds(0, 300),
         "1",
-        "Seconds in which a stopping container with open connections still accepts requests, "
-        "and asks its clients to connect elsewhere.",
+        "Seconds in which a stopping container still accepts requests, and asks its clients to "
+        "connect elsewhere. Unset: only while a client is connected.",
     )
     graceful_timeout: float = setting(
         kinds.seconds(0, 3600),

@@ -465,7 +465,8 @@ class Supervisor:
             self.candidate = None
         self.nginx.send_clients_away()
         drain = min(settings.drain_delay, left())
-        self.loop.wait(lambda: not self.nginx.clients(), drain, tick=TICK)
+        always = self.current.plan.drains_without_clients
+        self.loop.wait(lambda: not (always or self.nginx.clients()), drain, tick=TICK)
         for generation in self._generations():
             generation.close_web_sockets()
         listener_drain = ListenerDrain(self.listeners, self.loop)

@@ -130,6 +130,19 @@ def test_ready_after_the_start_and_until_the_stop(engine: Engine, app_folder: Pa
     assert container.wait_for_exit() == 0
 
 
+@pytest.mark.nightly
+def test_a_drain_delay_that_is_set_is_waited_for_without_clients(engine: Engine) -> None:
+    """Nobody is connected while a load balancer is between two checks."""
+    container = engine.run(env={**UP, "DRAIN_DELAY": "3"})
+    container.wait_until_serving()
+    container.docker.kill("TERM")
+    wait_for(lambda: ask(container, "/up", PRODUCTION_PORT)[0] == 503, 2, "the stop")
+    time.sleep(1.5)
+    assert ask(container, "/up", PRODUCTION_PORT)[0] == 503
+    assert container.get().status_code == 200
+    assert container.wait_for_exit() == 0
+
+
 def test_the_port_opens_when_the_application_is_ready(engine: Engine, app_folder: Path) -> None:
     container = begin(engine, app_folder, 2, env={"BIND_WHEN_READY": "1"})
     statuses = []

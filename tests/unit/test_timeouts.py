@@ -14,3 +14,8 @@ def test_nginx_answers_before_the_worker_ends_and_the_rest_is_released(seconds: 
     assert limits.whole_request <= limits.request + 0.5
     assert limits.whole_request < limits.watchdog < limits.whole_release <= limits.release + 0.5
     assert limits.watchdog < limits.release
+
+
+def test_a_drain_delay_that_is_set_is_for_a_load_balancer() -> None:
+    assert not plans.make().drains_without_clients
+    assert plans.make(DRAIN_DELAY="1").drains_without_clients
