@@ -335,6 +335,20 @@ def test_a_stack_replaces_tasks_without_a_gap() -> None:
     assert (web["user"], web["read_only"], web["cap_drop"]) == ("33:33", True, ["ALL"])
 
 
+def test_haproxy_fits_the_stack() -> None:
+    """It sees the 503 before the container refuses connections, and waits longer than nginx."""
+    text = (ROOT / "deploy/haproxy.cfg").read_text()
+    web = file("swarm.yaml")["services"]["web"]
+    chosen = plans.make(**web["environment"]).settings
+    assert f"httpchk GET {chosen.health_path}\n" in text
+    assert f" node1:{web['ports'][0]['published']}\n" in text
+    (check,) = re.findall(r"inter (\d+)s fastinter (\d+)ms fall (\d+) ", text)
+    inter, fast, fall = map(int, check)
+    assert inter + (fall - 1) * fast / 1000 < chosen.drain_delay
+    (server,) = re.findall(r"timeout server (\d+)s", text)
+    assert int(server) > chosen.request_timeout
+
+
 def test_kamal_asks_the_health_path_and_waits_for_the_stop() -> None:
     kamal = file("kamal/deploy.yml")
     chosen = plans.make(**kamal["env"]["clear"]).settings
