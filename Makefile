@@ -56,6 +56,11 @@ figures: image ## measure size, start, stop, reload and a hello; BESIDE=IMAGE to
 	@BASE_IMAGE=$$(tools/base-image) IMAGE=$(IMAGE) DOCKER=$(DOCKER) \
 	  .venv/bin/python -m benchmarks.figures $(if $(BESIDE),--beside $(BESIDE))
 
+.PHONY: first-page
+first-page: image ## measure the time from git clone to the first page, with Compose; 5 minutes
+	@tools/needs python compose
+	@BASE_IMAGE=$$(tools/base-image) IMAGE=$(IMAGE) DOCKER=$(DOCKER) .venv/bin/python -m benchmarks.first_page
+
 .PHONY: jobs
 jobs: image ## count the jobs that stops of a Celery and an RQ worker lose; 10 minutes
 	@tools/needs python

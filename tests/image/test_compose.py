@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from benchmarks.first_page import first_page
 from tests.support.compose import Project, command
 from tests.support.harness import (
     BASE_IMAGE,
@@ -100,6 +101,11 @@ def test_production_and_development(project: Project) -> None:
     for service, port, server in (("web", 80, "nginx"), ("debug", 5000, "Werkzeug")):
         response = wait_for(page(project.port(service, port)), 20, f"{service} to serve")
         assert server in response.headers["Server"]
+
+
+def test_the_first_page_of_a_clone() -> None:
+    seconds = first_page(IMAGE)
+    print(f"from git clone to the first page: {seconds:.1f} s")
 
 
 def test_watch_builds_and_starts_again_after_an_edit(tmp_path: Path) -> None:
