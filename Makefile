@@ -70,6 +70,8 @@ jobs: image ## count the jobs that stops of a Celery and an RQ worker lose; 10 m
 rollouts: image ## roll out versions on a Swarm of six engines, and count what is lost; an hour
 	@tools/needs python
 	@BASE_IMAGE=$$(tools/base-image) IMAGE=$(IMAGE) DOCKER=$(DOCKER) .venv/bin/python -m benchmarks.rollouts
+	@BASE_IMAGE=$$(tools/base-image) IMAGE=$(IMAGE) DOCKER=$(DOCKER) \
+	  .venv/bin/python -m benchmarks.rollout_jobs
 
 soak: image ## repeat each scenario of tests/image/test_loss.py a hundred times; hours
 	@BASE_IMAGE=$$(tools/base-image) IMAGE=$(IMAGE) .venv/bin/python -m benchmarks.soak

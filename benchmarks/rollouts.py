@@ -70,7 +70,6 @@ class Row:
     unavailable: int = 0
     backwards: int = 0
     seconds: list[float] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
 
     def add(self, result: Result, versions: dict[str, int]) -> None:
         """Count one try."""
@@ -293,10 +292,9 @@ def failures(site: Site, tries: int) -> list[Row]:
             lost = [record for record in seen if record.verdict != Verdict.OK]
             under_way = sum(record.start <= begun < record.end for record in seen)
             last = max((record.start for record in lost), default=begun) - begun
-            row.notes.append(
-                f"lost {len(lost)}, the last {last:.1f} s after; {under_way} under way"
+            print(
+                f"lost {len(lost)}, the last {last:.1f} s after; {under_way} under way", flush=True
             )
-            print("  ", row.notes[-1], flush=True)
     return rows
 
 

@@ -12,24 +12,11 @@ import pytest
 from benchmarks.jobs import measure
 from tests.support import jobs
 from tests.support.harness import Container, Engine, wait_for
-from tests.support.jobs import WORKERS, Queue
+from tests.support.jobs import MIGRATE, WORKERS, Queue
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(300)]  # with the build of an image
 
 BY_TERM = 128 + 15
-MIGRATION = """
-import time
-import sqlalchemy as sa
-from alembic import op
-
-revision, down_revision = "1", None
-
-
-def upgrade():
-    time.sleep(1)
-    op.create_table("picture", sa.Column("id", sa.Integer, primary_key=True))
-"""
-MIGRATE = "flask db upgrade -d /data/migrations"
 
 
 @pytest.mark.parametrize("kind", ["Celery", "RQ"])
@@ -94,10 +81,7 @@ def data(engine: Engine) -> Iterator[dict[str, dict[str, str]]]:
     name = f"docker-flask-test-{secrets.token_hex(4)}"
     volume = engine.client.volumes.create(name)
     mounts = {name: {"bind": "/data", "mode": "rw"}}
-    script = (
-        f"flask db init -d /data/migrations && echo '{MIGRATION}' >/data/migrations/versions/1.py"
-    )
-    made = engine.run(["run", "sh", "-c", script], image=jobs.image(), volumes=mounts)
+    made = engine.run(jobs.make_migration(), image=jobs.image(), volumes=mounts)
     assert made.finish(30)[0] == 0, made.logs()
     yield mounts
     engine.remove_containers()

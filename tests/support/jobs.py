@@ -17,6 +17,19 @@ from tests.support.harness import (
 
 CELERY = ["run", "celery", "-A", "tasks", "worker", "--concurrency=2"]
 RQ = ["run", "rq", "worker", "--url", "redis://queue:6379/0"]
+MIGRATE = "flask db upgrade -d /data/migrations"
+MIGRATION = """
+import time
+import sqlalchemy as sa
+from alembic import op
+
+revision, down_revision = "1", None
+
+
+def upgrade():
+    time.sleep(1)
+    op.create_table("picture", sa.Column("id", sa.Integer, primary_key=True))
+"""
 
 
 class Worker(NamedTuple):
@@ -50,6 +63,12 @@ def image() -> str:
     )
     assert result.returncode == 0, result.stderr
     return tag
+
+
+def make_migration(migration: str = MIGRATION) -> list[str]:
+    """A command that writes a migration into /data."""
+    file = "/data/migrations/versions/1.py"
+    return ["run", "sh", "-c", f"flask db init -d /data/migrations && echo '{migration}' >{file}"]
 
 
 class Queue:
