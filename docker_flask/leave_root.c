@@ -32,6 +32,7 @@
 
 #define SERVICE_USER "www-data"
 #define IMAGE_FOLDER "/run/docker-flask"
+#define VOLUME "/data"
 #define BIND_PORTS (1U << CAP_NET_BIND_SERVICE)
 
 enum option { NONE, BIND, OWNER, RUNNING, KEEP };
@@ -230,9 +231,10 @@ static void name_user(void)
     }
     if (file)
         fclose(file);
-    /* The engine sets root's home, or / for a uid without an entry. */
+    /* The engine sets root's home, or / for a uid without an entry. Some applications keep their data at
+       home, so home is in the volume. */
     if (!home || access(home, W_OK | X_OK))
-        setenv("HOME", "/tmp", 1);
+        setenv("HOME", access(VOLUME, W_OK | X_OK) ? "/tmp" : VOLUME, 1);
 }
 
 /* keep: a capability below 32, as a bit, or 0. */

@@ -210,14 +210,14 @@ def test_any_user_has_a_name_and_a_home(engine: Engine, app_folder: Path, mode: 
         os.chown(app_folder, DEVELOPER, DEVELOPER)
         container, number = engine.run(DEBUG, app=app_folder), DEVELOPER
         container.wait_until_serving(inside=DEBUG_PORT)
-    names = f"{number} uid{number} uid{number} /tmp True"
+    names = f"{number} uid{number} uid{number} /data True"
     assert container.get(inside=DEBUG_PORT if mode == "debug" else 80).text == names
     assert container.execute("flask", "names", user="0") == (0, f"{names}\n")
 
 
 def test_a_command_of_any_user_has_a_name(engine: Engine) -> None:
     command = ["python", "-c", "import getpass, os; print(getpass.getuser(), os.environ['HOME'])"]
-    assert engine.run(command, user="12345").finish() == (0, "uid12345 /tmp\n", "")
+    assert engine.run(command, user="12345").finish() == (0, "uid12345 /data\n", "")
 
 
 # --- what the application controls -----------------------------------------------------------
