@@ -13,7 +13,7 @@ BENCH ?=
 DOCKER := tools/docker
 
 .DEFAULT_GOAL := help
-.PHONY: help image up debug down test test-quick test-all reproduce lint lock figures soak sizing peers pains bench hardening websockets replicas pictures
+.PHONY: help image up debug down test test-quick test-all test-apps reproduce lint lock figures soak sizing peers pains bench hardening websockets replicas pictures
 
 help: ## show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -41,6 +41,9 @@ test-quick: ## run the unit tests, and a short test of both modes; 90 seconds
 
 test-all: ## run all tests with every server, on every base image, and a short soak; hours
 	@tools/test all $(IMAGE)
+
+test-apps: ## serve applications of other projects in both modes; needs PyPI; 10 minutes
+	@tools/test apps $(IMAGE)
 
 reproduce: ## build the image twice, and compare all files; 10 minutes
 	@$(MAKE) --no-print-directory test TESTS="-s tests/image/test_build.py -k two_builds"

@@ -1,0 +1,69 @@
+"""Fixtures of the tests with applications of other projects, and a summary of what they did."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.foreign_apps import FOLDER, MODES, Application, Serve, Served, build, own
+from tests.support.harness import Engine
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of an application in one process: they share its image."""
+    for item in items:
+        if FOLDER in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+@pytest.fixture
+def serve(
+    request: pytest.FixtureRequest,
+    engine: Engine,
+    tmp_path_factory: pytest.TempPathFactory,
+    record_property: Any,
+) -> Iterator[Serve]:
+    """Makes ready to serve the module's APPLICATION in a mode; `Served.start` starts it."""
+    application: Application = request.module.APPLICATION
+    made: list[Served] = []
+    base = tmp_path_factory.getbasetemp()
+    folder = base / f"build-{application.name}"
+    image = build(application, folder)
+
+    def serve(mode: str) -> Served:
+        source = None
+        if application.source:
+            source = tmp_path_factory.mktemp("source") / "app"
+            shutil.copytree(folder / "app", source)
+            own(source)
+            for parent in (base, *base.parents, source.parent):
+                if parent.name.startswith(("pytest", "source")):
+                    parent.chmod(0o755)
+        made.append(Served(engine.part(), application, mode, image, source))
+        record_property(mode, made[-1].steps)
+        return made[-1]
+
+    yield serve
+    for served in made:
+        served.close()
+
+
+@pytest.fixture(params=MODES)
+def served(request: pytest.FixtureRequest, serve: Serve) -> Served:
+    """The module's APPLICATION in each mode."""
+    return serve(request.param)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print for each application and mode what was done, and how long it took."""
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.getreports(outcome):
+            for mode, steps in report.user_properties:
+                done = ", ".join(f"{name} {seconds:.1f}" for name, seconds in steps)
+                total = sum(seconds for _, seconds in steps)
+                name = report.nodeid.rpartition("::")[2].partition("[")[0]
+                terminalreporter.write_line(f"{outcome} {name}, {mode}: {total:.1f} s ({done})")

@@ -1,0 +1,254 @@
+"""Applications of other projects: their images, built as the README says, and containers."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.harness import (
+    CA_BUNDLE,
+    DEBUG,
+    DEBUG_PORT,
+    IMAGE,
+    NO_TLS,
+    PRODUCTION_PORT,
+    ROOT,
+    Container,
+    Engine,
+    docker_client,
+    trust_in_builds,
+)
+
+FOLDER = ROOT / "tests" / "foreign_apps"
+MODES = ("production", "debug")
+# Of users that a test creates: long enough for all applications, and not in the source.
+PASSWORD = f"Aa1-{secrets.token_hex(8)}"
+BUILD_SECONDS = 400
+STOP_SECONDS = 5  # at most, without load
+DEVELOPER = 1000  # who owns the source on a developer's machine
+
+
+@dataclass(frozen=True, eq=False)
+class Application:
+    """How one of them is built and run.
+
+    name: its folder here, with a Dockerfile and requirements.txt, whose first line is the package
+    that the application is or comes with; source: the folder of this package's sdist that becomes
+    `app/`, if the application is not the package itself; edited: a file below /app whose edit debug
+    mode has to notice, may be a new one; page: answers 200 once the application serves;
+    volumes: folders of the container; env: variables of `docker run`.
+    """
+
+    name: str
+    edited: str = "/app/edited.py"
+    source: str = ""
+    page: str = "/"
+    volumes: tuple[str, ...] = ("/data",)
+    env: dict[str, str] = field(default_factory=dict)
+    start_seconds: float = 30
+
+    @property
+    def pin(self) -> str:
+        """The package and its version, as `flask==3.1.3`."""
+        return (FOLDER / self.name / "requirements.txt").read_text().split()[0]
+
+    @property
+    def dockerfile(self) -> str:
+        """Its Dockerfile, as a user would have it."""
+        return (FOLDER / self.name / "Dockerfile").read_text()
+
+
+class Served:
+    """An application's container in one mode, and a client of it that keeps cookies."""
+
+    def __init__(
+        self, engine: Engine, application: Application, mode: str, image: str, source: Path | None
+    ) -> None:
+        self.engine = engine
+        self.application = application
+        self.mode = mode
+        self.steps: list[tuple[str, float]] = []
+        self.client = httpx.Client(verify=NO_TLS, timeout=30, follow_redirects=True)
+        self._image = image
+        self._source = source if mode == "debug" else None
+        self._volumes = {path: engine.client.volumes.create() for path in application.volumes}
+        self.container: Container
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """One thing that is done with the application: its name is in docs/applications.md."""
+        begun = time.monotonic()
+        try:
+            yield
+        except BaseException:
+            if hasattr(self, "container"):
+                print(f"--- the log of {self.application.name}, {self.mode}, at: {name}")
+                print(self.container.logs())
+            raise
+        self.steps.append((name, time.monotonic() - begun))
+
+    def start(self) -> httpx.Response:
+        """Start the container, and wait for the first page."""
+        volumes = {v.name: {"bind": path, "mode": "rw"} for path, v in self._volumes.items()}
+        self.container = self.engine.run(
+            DEBUG if self.mode == "debug" else [],
+            image=self._image,
+            app=self._source,
+            env=self.application.env,
+            volumes=volumes,
+        )
+        self.client.base_url = httpx.URL(self.container.url("/", self.port))
+        page, seconds = self.application.page, self.application.start_seconds
+        return self.container.wait_until_serving(page, self.port, seconds)
+
+    @property
+    def port(self) -> int:
+        """The port inside of the container."""
+        return DEBUG_PORT if self.mode == "debug" else PRODUCTION_PORT
+
+    def get(self, path: str, status: int = 200, **options: Any) -> httpx.Response:
+        """GET a path, which has to answer with this status."""
+        return checked(self.client.get(path, **options), status)
+
+    def post(self, path: str, status: int = 200, **options: Any) -> httpx.Response:
+        """POST to a path, which has to answer with this status."""
+        return checked(self.client.post(path, **options), status)
+
+    def submit(
+        self, path: str, values: dict[str, Any], status: int = 200, **options: Any
+    ) -> httpx.Response:
+        """Fill in the form of a page, as a browser does, and send it to the same address."""
+        return self.post(path, status, data=hidden(self.get(path)) | values, **options)
+
+    def flask(self, *command: str) -> str:
+        """`docker exec CONTAINER flask COMMAND`; returns the output."""
+        return self.execute("flask", *command)
+
+    def execute(self, *command: str) -> str:
+        """`docker exec CONTAINER COMMAND`, which has to succeed; returns the output."""
+        code, output = self.container.execute(*command)
+        assert code == 0, output
+        return output
+
+    def reload(self) -> None:
+        """Load the code again: production by its command, debug mode by an edit."""
+        if self.mode == "production":
+            self.execute("docker-flask", "reload")
+        else:
+            file = self.application.edited
+            code, output = self.container.execute("sh", "-c", f"touch {file}", user="root")
+            assert code == 0, output
+            self.container.wait_for_log("has changed; reloading")
+        self.container.wait_until_serving(self.application.page, self.port)
+
+    def stop(self) -> None:
+        """`docker stop`: exit code 0, in time, and no error in the log."""
+        code, seconds = self.container.stop()
+        log = self.container.logs()
+        assert code == 0, log
+        assert seconds < STOP_SECONDS, log
+        assert "Traceback" not in log, log
+        assert "add to the Dockerfile" not in log, log  # what it could not write
+
+    def replace(self) -> None:
+        """Stop and remove the container, and start another with the same volumes."""
+        self.stop()
+        self.container.docker.remove()
+        self.start()
+
+    def close(self) -> None:
+        """Remove what the engine has of it."""
+        self.client.close()
+        self.engine.remove_containers()
+        for volume in self._volumes.values():
+            volume.remove()
+
+
+class _Inputs(HTMLParser):
+    """Collects the hidden fields of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.values: dict[str, str] = {}
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note a hidden field."""
+        values = dict(attrs)
+        if tag == "input" and values.get("type") == "hidden" and values.get("name"):
+            self.values.setdefault(values["name"] or "", values.get("value") or "")
+
+
+def hidden(page: httpx.Response) -> dict[str, str]:
+    """The hidden fields of a page's forms, such as a token against forged requests."""
+    inputs = _Inputs()
+    inputs.feed(page.text)
+    return inputs.values
+
+
+def checked(response: httpx.Response, status: int) -> httpx.Response:
+    """The response, if it has this status."""
+    where = f"{response.request.method} {response.request.url}"
+    assert response.status_code == status, (
+        f"{where}: {response.status_code}\n{response.text[:3000]}"
+    )
+    return response
+
+
+@functools.cache
+def sdist_of(pin: str, folder: Path) -> Path:
+    """The unpacked sdist of a package, below this folder."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+    command += ["--no-binary", ":all:", "--dest", str(folder), pin]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    if result.returncode:
+        pytest.skip(f"pip can't download the sdist of {pin}: {result.stderr[-500:].strip()}")
+    (archive,) = folder.glob("*.tar.gz")
+    with tarfile.open(archive) as packed:
+        packed.extractall(folder, filter="data")
+    return folder / archive.name.removesuffix(".tar.gz")
+
+
+@functools.cache
+def build(application: Application, folder: Path) -> str:
+    """Build its image from a folder with what a user would have; returns the image's name."""
+    shutil.copytree(FOLDER / application.name, folder, dirs_exist_ok=True)
+    if application.source:
+        sdist = sdist_of(application.pin, folder / "sdist")
+        shutil.move(sdist / application.source, folder / "app")
+        shutil.rmtree(folder / "sdist")
+    text = re.sub(r"^FROM docker-flask\b", f"FROM {IMAGE}", application.dockerfile, flags=re.M)
+    if CA_BUNDLE.is_file():  # downloads trust what this machine does
+        trust = "RUN --mount=type=secret,id=ca export PIP_CERT=/run/secrets/ca; "
+        text = text.replace("RUN ", trust)
+    (folder / "Dockerfile").write_text(text)
+    tag = f"{IMAGE}:{application.name}"
+    options = ["--quiet", *trust_in_builds(), "-t", tag]
+    result = docker_client("build", *options, str(folder), seconds=BUILD_SECONDS)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return tag
+
+
+def own(folder: Path, user: int = DEVELOPER) -> None:
+    """Give a folder to the user of a developer's machine, if this process may do so."""
+    if os.geteuid() == 0:
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, user, user)
+
+
+Serve = Callable[[str], Served]

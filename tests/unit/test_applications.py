@@ -1,0 +1,43 @@
+"""docs/applications.md says of each application what `make test-apps` does with it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.foreign_apps import FOLDER
+from tests.support.harness import ROOT
+
+PAGE = (ROOT / "docs" / "applications.md").read_text()
+APPLICATIONS = sorted(path.parent for path in FOLDER.glob("*/Dockerfile"))
+README = (ROOT / "README.md").read_text()
+(RECIPE,) = re.findall(r"```dockerfile\n(.*?)```", README, re.DOTALL)
+
+
+def row(application: Path) -> list[str]:
+    """The cells of an application's row: version, what it needed, what was done."""
+    (line,) = [
+        line for line in PAGE.splitlines() if f"(../tests/foreign_apps/{application.name})" in line
+    ]
+    return [cell.strip() for cell in line.strip("|").split("|")][1:]
+
+
+@pytest.mark.parametrize("application", APPLICATIONS, ids=lambda path: path.name)
+def test_a_row_says_what_its_test_does(application: Path) -> None:
+    version, needed, done = row(application)
+    pin = (application / "requirements.txt").read_text().split()[0]
+    assert version == pin.replace("==", " ")
+    (test,) = application.glob("test_*.py")
+    steps = re.findall(r'\.step\("([^"]+)"\)', test.read_text())
+    assert done.split(", ") == list(dict.fromkeys(steps))
+    lines = (application / "Dockerfile").read_text().splitlines()
+    more = [line for line in lines if line not in RECIPE.splitlines()]
+    assert needed if more else needed == "nothing"
+    for line in more:
+        assert f"`{line}`" in needed or f"\n{line}\n" in PAGE, f"{application.name} needs {line}"
+
+
+def test_no_row_is_of_an_application_that_is_gone() -> None:
+    assert PAGE.count("(../tests/foreign_apps/") == len(APPLICATIONS)
