@@ -15,22 +15,35 @@ from docker_flask.worker import proxy_headers, response_head
 from docker_flask.worker.wsgi_types import Environ, Headers, StartResponse, Wsgi
 from docker_flask.worker_options import DebugOptions
 
-# In a request's environ: the exception of the application.
+# In a request's environ: the exception of the application; the exception that ended its WebSocket.
 _ERROR = "docker_flask.error"
+_CLOSED = "docker_flask.closed"
 
 
 def _keep_error(application: Wsgi) -> Wsgi:
-    """Note the exception of a request, which the debugger does not pass on."""
+    """Note the exception of a request, which the debugger does not pass on.
+
+    The end of a WebSocket is no error: the debugger must not see it.
+    """
 
     def noting(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         __traceback_hide__ = True  # noqa: F841 (the debugger looks for this name)
         try:
             return application(environ, start_response)
         except Exception as error:
+            if _ends_web_socket(error, environ):
+                environ[_CLOSED] = error
+                return []
             environ[_ERROR] = error
             raise
 
     return noting
+
+
+def _ends_web_socket(error: Exception, environ: Environ) -> bool:
+    """True for the exception by which python-engineio leaves a connection to Werkzeug's server."""
+    is_handshake = environ.get("HTTP_UPGRADE", "").lower() == "websocket"
+    return is_handshake and type(error) is ConnectionError and not error.args
 
 
 class Debugger(DebuggedApplication):
@@ -64,6 +77,8 @@ class Debugger(DebuggedApplication):
             return start_response(status, headers, exc_info or (caught if caught[0] else None))
 
         yield from super().debug_application(environ, start)
+        if closed := environ.get(_CLOSED):
+            raise closed
         unwritable.explain(environ.get(_ERROR))  # below the traceback
 
     def check_host_trust(self, environ: Environ) -> bool:
