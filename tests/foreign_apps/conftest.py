@@ -36,7 +36,7 @@ def serve(
 
     def serve(mode: str) -> Served:
         source = None
-        if application.source:
+        if (folder / "app").exists():
             source = tmp_path_factory.mktemp("source") / "app"
             shutil.copytree(folder / "app", source)
             own(source)

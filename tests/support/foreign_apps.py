@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ from tests.support.harness import (
     Engine,
     docker_client,
     trust_in_builds,
+    wait_for,
 )
 
 FOLDER = ROOT / "tests" / "foreign_apps"
@@ -50,7 +52,8 @@ class Application:
 
     name: its folder here, with a Dockerfile and requirements.txt, whose first line is the package
     that the application is or comes with; source: the folder of this package's sdist that becomes
-    `app/`, if the application is not the package itself; edited: a file below /app whose edit debug
+    `app/`, or a page of its documentation, whose examples that begin with the lines `examples`
+    become `app/app.py`; edited: a file below /app whose edit debug
     mode has to notice, may be a new one; page: answers 200 once the application serves;
     volumes: folders of the container; env: variables of `docker run`.
     """
@@ -58,6 +61,7 @@ class Application:
     name: str
     edited: str = "/app/edited.py"
     source: str = ""
+    examples: tuple[str, ...] = ()
     page: str = "/"
     volumes: tuple[str, ...] = ("/data",)
     env: dict[str, str] = field(default_factory=dict)
@@ -131,10 +135,10 @@ class Served:
         return checked(self.client.post(path, **options), status)
 
     def submit(
-        self, path: str, values: dict[str, Any], status: int = 200, **options: Any
+        self, page: str, values: dict[str, Any], to: str = "", **options: Any
     ) -> httpx.Response:
-        """Fill in the form of a page, as a browser does, and send it to the same address."""
-        return self.post(path, status, data=hidden(self.get(path)) | values, **options)
+        """Fill in the form of a page, as a browser does, and send it to the page or another."""
+        return self.post(to or page, data=hidden(self.get(page)) | values, **options)
 
     def flask(self, *command: str) -> str:
         """`docker exec CONTAINER flask COMMAND`; returns the output."""
@@ -151,10 +155,11 @@ class Served:
         if self.mode == "production":
             self.execute("docker-flask", "reload")
         else:
-            file = self.application.edited
-            code, output = self.container.execute("sh", "-c", f"touch {file}", user="root")
+            words = f"{self.application.edited} has changed; reloading"
+            before = self.container.logs().count(words)
+            code, output = self.container.execute("touch", self.application.edited, user="root")
             assert code == 0, output
-            self.container.wait_for_log("has changed; reloading")
+            wait_for(lambda: self.container.logs().count(words) > before, 10, words)
         self.container.wait_until_serving(self.application.page, self.port)
 
     def stop(self) -> None:
@@ -224,13 +229,25 @@ def sdist_of(pin: str, folder: Path) -> Path:
     return folder / archive.name.removesuffix(".tar.gz")
 
 
+def example(page: Path, line: str) -> str:
+    """The code of a page of reStructuredText that begins with this line."""
+    blocks = re.findall(r"::\n\n((?: {4}.*\n|\n)+)", page.read_text())
+    found = (text for text in map(textwrap.dedent, blocks) if text.startswith(f"{line}\n"))
+    return next(found)
+
+
 @functools.cache
 def build(application: Application, folder: Path) -> str:
     """Build its image from a folder with what a user would have; returns the image's name."""
     shutil.copytree(FOLDER / application.name, folder, dirs_exist_ok=True)
     if application.source:
-        sdist = sdist_of(application.pin, folder / "sdist")
-        shutil.move(sdist / application.source, folder / "app")
+        source = sdist_of(application.pin, folder / "sdist") / application.source
+        if application.examples:
+            (folder / "app").mkdir()
+            code = "\n".join(example(source, line) for line in application.examples)
+            (folder / "app" / "app.py").write_text(code)
+        else:
+            shutil.move(source, folder / "app")
         shutil.rmtree(folder / "sdist")
     text = re.sub(r"^FROM docker-flask\b", f"FROM {IMAGE}", application.dockerfile, flags=re.M)
     if CA_BUNDLE.is_file():  # downloads trust what this machine does
