@@ -37,7 +37,10 @@ COMPOSE = ROOT / "deploy/compose"
 STAND_INS = ROOT / "tests/support/stand_ins"
 SERVICES = {"proxy", "web", "migration", "worker", "scheduler", "db", "queue"}
 PERIOD = 2  # of tests/apps/compose/tasks.py
+# Longer than the 3 seconds after which the image tells waiting clients to come back.
+SLOW = {"LOAD_SECONDS": "4"}
 FAILING = {"environment": {"MIGRATION_FAILS": "1"}}
+NEW_VERSION = {"environment": {**SLOW, "VERSION": "2"}}
 FORGED = {
     "X-Forwarded-For": "203.0.113.9",
     "X-Forwarded-Proto": "http",
@@ -80,7 +83,9 @@ class Stack(Project):
         shutil.copytree(COMPOSE, folder)
         folder.joinpath("secrets").mkdir()
         for name in ("db_password", "secret_key"):
-            folder.joinpath("secrets", name).write_text(secrets.token_hex(16))
+            secret = folder / "secrets" / name
+            secret.write_text(secrets.token_hex(16))
+            secret.chmod(0o644)
         image = f"{IMAGE}:compose"
         build(APPS / "compose", image, f"IMAGE={IMAGE}")
         super().__init__(folder, {"IMAGE": image})
@@ -88,7 +93,8 @@ class Stack(Project):
 
     def change(self, **services: Any) -> None:
         """Write the file that replaces parts of these services; an earlier one is replaced."""
-        replaced = {name: {"image": image} for name, image in stand_ins().items()}
+        replaced: dict[str, Any] = {name: {"image": tag} for name, tag in stand_ins().items()}
+        replaced["web"] = {"environment": SLOW}
         for name, change in services.items():
             replaced[name] = {**replaced.get(name, {}), **change}
         text = yaml.safe_dump({"services": replaced})
@@ -223,7 +229,7 @@ def test_databases_keep_what_they_have(stack: Stack, client: httpx.Client) -> No
 def test_an_update_whose_migration_fails(stack: Stack, client: httpx.Client) -> None:
     """With docs/compose.md's line, the old version goes on serving."""
     before = stack.run("ps", "--quiet", "web")
-    stack.change(migration=FAILING, web={"environment": {"VERSION": "2"}})
+    stack.change(migration=FAILING, web=NEW_VERSION)
     assert stack.attempt("run", "--rm", "-T", "migration").returncode == 3
     assert client.get("/notes").status_code == 200
     assert stack.run("ps", "--quiet", "web") == before
@@ -232,7 +238,7 @@ def test_an_update_whose_migration_fails(stack: Stack, client: httpx.Client) -> 
 def test_an_update(stack: Stack, client: httpx.Client) -> None:
     """With docs/compose.md's line: clients wait."""
     before = stack.run("ps", "--quiet", "web")
-    stack.change(web={"environment": {"VERSION": "2"}})
+    stack.change(web=NEW_VERSION)
     with under_load(stack) as outcomes:
         stack.run("run", "--rm", "-T", "migration")
         stack.run("up", "--detach", "--wait")

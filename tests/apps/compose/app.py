@@ -1,9 +1,11 @@
 import os
+import time
 
 from flask import Flask, request, url_for
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 
+time.sleep(float(os.environ.get("LOAD_SECONDS", 0)))
 app = Flask(__name__)
 app.config.update(
     SECRET_KEY=os.environ["SECRET_KEY"],
