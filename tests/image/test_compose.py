@@ -50,8 +50,11 @@ if __name__ == "__main__":
     app.run(host="0.0.0.0", debug=True)
 """
 
-# One test builds Debian 12.
-pytestmark = [pytest.mark.nightly, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.nightly,
+    pytest.mark.timeout(600),  # one test builds Debian 12
+    pytest.mark.xdist_group("test_compose"),  # once
+]
 
 
 def page(port: int, words: str = "") -> Callable[[], httpx.Response | None]:
@@ -191,19 +194,30 @@ def old_compose(
     docker_client("rmi", "--force", tag)
 
 
+@pytest.fixture
+def tutorial(tmp_path: Path) -> Path:
+    """The folder of a project; version 1 takes its name for the project."""
+    folder = tmp_path / f"docker-flask-test-{secrets.token_hex(4)}"
+    folder.mkdir()
+    (folder / "Dockerfile").write_text(DOCKERFILE)
+    (folder / "requirements.txt").write_text("Flask\n")
+    (folder / "app.py").write_text(APP.format(1))
+    return folder
+
+
 @pytest.fixture(params=["docker compose", "docker-compose"])
-def compose(request: pytest.FixtureRequest, tmp_path: Path) -> Compose:
-    """Runs Compose, of version 2 or 1, in the folder of a project."""
+def compose(request: pytest.FixtureRequest, tutorial: Path) -> Compose:
+    """Runs Compose, of version 2 or 1, in the folder of the tutorial."""
 
     def run(*arguments: str) -> None:
         if request.param == "docker compose":
             line = [*command(), *arguments]
         else:
             *options, image = request.getfixturevalue("old_compose")
-            folder = ["-v", f"{tmp_path}:{tmp_path}", "-w", str(tmp_path)]
+            folder = ["-v", f"{tutorial}:{tutorial}", "-w", str(tutorial)]
             line = [DOCKER, *options, *folder, image, *arguments]
         result = subprocess.run(
-            line, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+            line, cwd=tutorial, capture_output=True, text=True, timeout=120, check=False
         )
         assert result.returncode == 0, result.stderr
 
@@ -212,22 +226,16 @@ def compose(request: pytest.FixtureRequest, tmp_path: Path) -> Compose:
 
 @pytest.mark.parametrize("source", [f"image: {IMAGE}", "build: ."])
 def test_the_file_of_a_tutorial(
-    compose: Compose, session_engine: Engine, tmp_path: Path, source: str
+    compose: Compose, session_engine: Engine, tutorial: Path, source: str
 ) -> None:
     """It names the image, or its Dockerfile does; the folder of the project is mounted."""
-    name = f"docker-flask-test-{secrets.token_hex(4)}"
-    file = tmp_path / "docker-compose.yml"
-    file.write_text(TUTORIAL.format(source=source, name=name))
-    (tmp_path / "Dockerfile").write_text(DOCKERFILE)
-    (tmp_path / "requirements.txt").write_text("Flask\n")
-    app = tmp_path / "app.py"
-    app.write_text(APP.format(1))
-    tmp_path.chmod(0o755)
+    name = tutorial.name
+    (tutorial / "docker-compose.yml").write_text(TUTORIAL.format(source=source, name=name))
     try:
         compose("up", "-d")
         container = Container(session_engine.client.containers.get(name))
         wait_for(page(container.port(DEBUG_PORT), "version 1"), 20, "the page")
-        app.write_text(APP.format(2))
+        (tutorial / "app.py").write_text(APP.format(2))
         wait_for(page(container.port(DEBUG_PORT), "version 2"), 20, "the edit")
     finally:
         options = ["--rmi", "local"] if source == "build: ." else []
