@@ -122,12 +122,13 @@ def queue(services: Services, kind: str) -> str:
     wait_for_jobs(services, JOBS)
     begun, ended = services.counts("begun"), services.counts("done")
     services.remove("worker")
-    lost = sum(not ended.get(n) for n in range(JOBS))
+    lost = [n for n in range(JOBS) if n not in ended]
+    never = sum(n not in begun for n in lost)
     twice = sum(times > 1 for times in ended.values())
     again = sum(times > 1 for times in begun.values())
     return (
         f"{kind}: {JOBS:,} jobs, {STOPS} stops, {ROLL_OUTS} roll-outs of {REPLICAS[kind]} tasks: "
-        f"{lost} lost, {twice} done twice, {again} begun again; "
+        f"{len(lost)} lost, {never} of them never begun, {twice} done twice, {again} begun again; "
         f"{working} of these {events} came while jobs were left"
     )
 
