@@ -1,0 +1,2 @@
+# shellcheck shell=bash
+git init --quiet "$REPOSITORY"
