@@ -32,6 +32,10 @@ BUSY_SHARE = 16
 # Seconds after which a worker gives the kernel back the memory of large responses, which the C
 # library keeps.
 TRIM_AFTER = 5.0
+# All threads of a worker take memory from one arena of the C library: malloc_trim() does not find
+# what is free at the end of the others, up to the size of the largest block in each (mallopt(3)).
+# Python's lock lets one thread at a time allocate in any case.
+M_ARENA_MAX, ARENAS = -8, 1
 # The name of a file has the address of the client in front of this.
 SEPARATOR = "-"
 
@@ -48,6 +52,8 @@ class LargeResponses:
         self._room = room
         self._simultaneous = simultaneous
         self._will_trim = False
+        self._libc = ctypes.CDLL(None)
+        self._libc.mallopt(M_ARENA_MAX, ARENAS)
 
     def write(self, environ: Environ, data: bytes, active: int) -> str | None:
         """The path of a file with the data; None if the worker is to send the data itself.
@@ -72,7 +78,7 @@ class LargeResponses:
 
     def _trim(self) -> None:
         self._will_trim = False
-        ctypes.CDLL(None).malloc_trim(0)
+        self._libc.malloc_trim(0)
 
     def _sizes(self, address: str) -> tuple[int, int]:
         """The bytes of all files, and of those for one address."""

@@ -94,9 +94,7 @@ def test_4000_slow_clients(engine: Engine, folder: Path, kind: str, env: dict[st
     before = written_memory(container)
     found = slow(container, kind, 4000, 25)
     most = written_memory(container)
-    # Not yet with the number of workers that follows the load: those that it started take memory.
-    if env or kind != "dynamic":
-        wait_for(lambda: written_memory(container) < 1.25 * before, 30, "the memory to return", 1)
+    wait_for(lambda: written_memory(container) < 1.25 * before, 30, "the memory to return", 1)
     print(f"{before // MB} MB before, {most // MB} MB with slow clients")
     assert set(found["statuses"]) == {"200"}
     assert found["p99"] < 500
