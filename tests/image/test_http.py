@@ -441,6 +441,7 @@ def download(service: Service, path: str, pause: float, after: int = 0) -> int:
     return received
 
 
+@pytest.mark.nightly  # ten seconds
 def test_a_client_that_pauses_gets_all_of_it(production: Service) -> None:
     with ThreadPoolExecutor() as pool:
         paths = ("/download?mb=40", "/generated?mb=40")

@@ -181,6 +181,7 @@ def check_that_a_large_answer_is_taken_at_once(container: Container) -> None:
     assert large > 1.5 * small, "of what the kernel holds between server and nginx"
 
 
+@pytest.mark.nightly  # ten seconds
 def test_greenlets_answer_many_requests_on_a_connection(engine: Engine, app: Path) -> None:
     container = engine.run(server=GEVENT, app=app, env={"WEB_CONCURRENCY": "1"})
     container.wait_until_serving()
