@@ -229,8 +229,13 @@ def test_a_container_beside_debug_mode_is_not_healthy_by_its_port(
     (app_folder / "app.py").write_text(NAMED_APP.format("debug"))
     debug = engine.run(DEBUG, app=app_folder)
     debug.wait_until_serving(inside=5000)
+    # Not a command of the image, which would be healthy while it runs.
     beside = engine.run(
-        ["sleep", "60"], network_mode=f"container:{debug.docker.id}", ports=None, user="33"
+        ["60"],
+        entrypoint="sleep",
+        network_mode=f"container:{debug.docker.id}",
+        ports=None,
+        user="33",
     )
     assert beside.execute("docker-flask", "health")[0] == 1
     assert debug.execute("docker-flask", "health") == (0, "")
