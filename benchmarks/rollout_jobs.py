@@ -134,7 +134,7 @@ def queue(services: Services, kind: str) -> str:
 
 
 def wait_for_jobs(services: Services, goal: int, idle: float = 60.0) -> None:
-    """Wait until this number of jobs is done, or none ends for so many seconds."""
+    """Wait until this number of jobs is done, or none has ended for `idle` seconds."""
     done, last = -1, time.monotonic()
     while done < goal and time.monotonic() - last < idle:
         time.sleep(0.5)

@@ -71,7 +71,7 @@ class Plan:
     def drains_without_clients(self) -> bool:
         """True if a stop waits for DRAIN_DELAY also while no client is connected.
 
-        Whoever sets it means a load balancer, which may be between two checks at that moment.
+        It is set for a load balancer, which may be between two checks at that moment.
         """
         return self.origins["drain_delay"].source is not Source.DEFAULT
 

@@ -178,7 +178,7 @@ class Served:
         self.start()
 
     def close(self) -> None:
-        """Remove what the engine has of it."""
+        """Remove its containers and volumes."""
         self.client.close()
         self.engine.remove_containers()
         for volume in self._volumes.values():

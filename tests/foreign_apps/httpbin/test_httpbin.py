@@ -36,7 +36,7 @@ NOT_HTTPBINS = ("static", "flasgger.")
 # A name without the port, which differs; no compression but that of the pages for it.
 HEADERS = {"Host": "bin.test", "Accept-Encoding": "identity"}
 COMPARED_HEADERS = ("Content-Type", "Location", "Set-Cookie", "Cache-Control", "Allow", "X-Word")
-# What httpbin makes anew for each response.
+# What differs between two responses of httpbin.
 RANDOM = re.compile(r'"uuid": "[^"]+"|(nonce|opaque)="?\w+"?|\b(last_nonce|fake)=\w+')
 
 
