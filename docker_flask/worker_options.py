@@ -63,6 +63,8 @@ class WorkerOptions(_Options):
     max_threads: int = 0
     # Bytes of memory up to which all workers together may add threads.
     max_threads_memory: int = 0
+    # The file that says how long the quota of CPUs has stopped the container; empty if none.
+    cpu_statistics: str = ""
     # The listening socket, in whose queue requests wait.
     listener_fd: int = NO_DESCRIPTOR
 
@@ -84,7 +86,7 @@ class WorkerOptions(_Options):
     # empty if the worker sends them itself.
     responses_folder: str = ""
     responses_room: int = 0
-    # Requests that this worker may run at a time.
+    # Requests that this worker may run at a time, if it does not choose its number of threads.
     simultaneous: int = 1
     # nginx's folder of cached responses; empty if nginx caches no responses.
     cache_folder: str = ""

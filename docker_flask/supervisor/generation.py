@@ -10,7 +10,7 @@ import socket
 from pathlib import Path
 
 from docker_flask import connections, notify, process
-from docker_flask.configuration import defaults
+from docker_flask.configuration import defaults, limits
 from docker_flask.configuration.kinds import in_bytes
 from docker_flask.configuration.plan import Plan
 from docker_flask.loop import Loop
@@ -112,6 +112,7 @@ class Generation:
             retire_signal=int(self.server.retire_signal),
             max_threads=0 if settings.threads else self.plan.sizing.max_threads,
             max_threads_memory=defaults.worker_memory(self.plan.limits),
+            cpu_statistics=limits.cpu_statistics(),
             listener_fd=listener,
             workers=settings.web_concurrency,
             max_web_sockets=self.plan.sizing.web_sockets,
@@ -121,7 +122,7 @@ class Generation:
             sendfile_location=sendfile_location,
             responses_folder=str(self._runtime / RESPONSES) if sendfile_location else "",
             responses_room=responses_room,
-            simultaneous=max(self.plan.sizing.requests_per_worker, self.plan.sizing.max_threads),
+            simultaneous=self.plan.sizing.requests_per_worker,
             cache_folder=str(self._runtime / "cache") if cache_size else "",
             max_cached_page=cache_size // PAGE_SHARE,
             cache_table_fd=table,

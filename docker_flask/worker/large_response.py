@@ -17,6 +17,7 @@ import os
 import secrets
 import threading
 import time
+from collections.abc import Callable
 
 from docker_flask.worker.wsgi_types import Environ
 
@@ -27,7 +28,8 @@ UNOPENED, UNCLOSED = 2, 3600
 # Responses to one public address may take the room divided by this. Private addresses may be
 # proxies, with many clients behind them.
 ADDRESS_SHARE = 4
-# A worker may send responses itself with its threads divided by this.
+# A worker may send responses itself with its threads divided by this: with all of them, it would
+# serve nobody, and if its requests take much memory, it gets no more threads (threads.py).
 BUSY_SHARE = 16
 # Seconds after which a worker gives the kernel back the memory of large responses, which the C
 # library keeps.
@@ -45,9 +47,10 @@ class Busy(Exception):
 
 
 class LargeResponses:
-    """The files of a container; room: their bytes; simultaneous: requests that a worker may run."""
+    """The files of a container."""
 
-    def __init__(self, folder: str, room: int, simultaneous: int) -> None:
+    def __init__(self, folder: str, room: int, simultaneous: Callable[[], int]) -> None:
+        """room: bytes of all files; simultaneous: returns how many requests this worker can run."""
         self._folder = folder
         self._room = room
         self._simultaneous = simultaneous
@@ -70,9 +73,9 @@ class LargeResponses:
             return None
         of_all, of_address = self._sizes(address)
         too_many = of_all + size > self._room or (
-            of_address + size > self._room // ADDRESS_SHARE and _is_public(address)
+            of_address and of_address + size > self._room // ADDRESS_SHARE and _is_public(address)
         )
-        if too_many and active > self._simultaneous // BUSY_SHARE:
+        if too_many and active > self._simultaneous() // BUSY_SHARE:
             raise Busy
         return None if too_many else self._write(address, data)
 

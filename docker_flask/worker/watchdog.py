@@ -37,7 +37,8 @@ class Watchdog:
     is slow to receive. Then the worker takes no more requests, and completes those of its other
     threads. Each step lasts at most the timeout.
 
-    new_threads: creates what adds and removes threads, None if their number is fixed.
+    new_threads: creates what adds and removes threads, None if their number is fixed; threads: what
+    it has created, after `start`.
 
     active: threads that serve a request. silent_since: when the application started or resumed
     work on each thread's request; negative while the client receives data. asleep: no request was
@@ -56,6 +57,7 @@ class Watchdog:
         self.silent_since: dict[int, float] = {}
         self.asleep = False
         self.web_sockets: set[Any] = set()
+        self.threads: Threads | None = None
         self._timeout = timeout
         self._limit = limit
         self._worker = worker
@@ -97,7 +99,7 @@ class Watchdog:
 
     def _watch(self) -> None:
         sleep = unpatched("time", "sleep")
-        threads = self._new_threads() if self._new_threads else None
+        threads = self.threads = self._new_threads() if self._new_threads else None
         tick = EAGER_TICK if threads else TICK
         idle_sleep = max(TICK, IDLE_SLEEP * self._timeout)
         last = busy = time.monotonic()

@@ -37,7 +37,7 @@ from docker_flask.worker import (
 from docker_flask.worker.large_response import LargeResponses
 from docker_flask.worker.middleware import Middleware
 from docker_flask.worker.recycling import Recycling
-from docker_flask.worker.threads import Threads
+from docker_flask.worker.threads import Threads, throttled
 from docker_flask.worker.watchdog import Watchdog
 from docker_flask.worker.web_sockets import WebSockets
 from docker_flask.worker.worker_process import WorkerProcess
@@ -82,7 +82,9 @@ def load() -> Any:
     large = None
     if options.responses_folder:
         large = LargeResponses(
-            options.responses_folder, options.responses_room, options.simultaneous
+            options.responses_folder,
+            options.responses_room,
+            lambda: watchdog.threads.number if watchdog.threads else options.simultaneous,
         )
     sockets = None
     if options.max_web_sockets:
@@ -155,7 +157,13 @@ def _new_threads(options: WorkerOptions) -> Callable[[], Threads] | None:
     """What creates a worker's Threads; None if the number of threads is fixed."""
     if not options.max_threads:
         return None
-    return partial(Threads, options.max_threads, options.max_threads_memory, options.listener_fd)
+    return partial(
+        Threads,
+        options.max_threads,
+        options.max_threads_memory,
+        options.listener_fd,
+        throttled=partial(throttled, options.cpu_statistics),
+    )
 
 
 @contextlib.contextmanager

@@ -48,10 +48,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def start(engine: Engine, folder: Path, **env: str) -> Container:
-    """A container with one CPU and 512 MB."""
+def start(engine: Engine, folder: Path, memory: str = "512m", **env: str) -> Container:
+    """A container with one CPU."""
     container = engine.run(
-        app=folder, mem_limit="512m", nano_cpus=1_000_000_000, env={"ACCESS_LOG": "0", **env}
+        app=folder, mem_limit=memory, nano_cpus=1_000_000_000, env={"ACCESS_LOG": "0", **env}
     )
     container.wait_until_serving()
     return container
@@ -81,6 +81,18 @@ def slow(container: Container, kind: str, clients: int, seconds: float) -> dict[
 @pytest.mark.parametrize("kind", ["bodies", "dynamic", *at_night("headers", "static")])
 def test_a_good_client_is_served(four_workers: Container, kind: str) -> None:
     found = slow(four_workers, kind, FEW[kind], 4)
+    assert set(found["statuses"]) == {"200"}
+    assert found["p99"] < 500
+
+
+@pytest.mark.nightly
+@pytest.mark.alone
+def test_a_worker_that_gets_no_more_threads_sends_nothing_slowly(
+    engine: Engine, folder: Path
+) -> None:
+    """The responses take so much of this memory that each worker stays at one thread."""
+    container = start(engine, folder, "256m")
+    found = slow(container, "dynamic", 4000, 12)
     assert set(found["statuses"]) == {"200"}
     assert found["p99"] < 500
 

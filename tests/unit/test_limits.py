@@ -74,6 +74,13 @@ def test_cpu_quota(tmp_path: Path, files: Files, cpus: float) -> None:
     assert found.whole_cpus == 1
 
 
+def test_the_file_that_says_how_long_the_quota_stopped_the_container(tmp_path: Path) -> None:
+    assert limits.cpu_statistics(tmp_path) == ""
+    of_container = "sys/fs/cgroup/cpu/cpu.stat"
+    read(tmp_path, {"proc/self/cgroup": V1_CGROUP.format(path="/docker/1"), of_container: ""})
+    assert limits.cpu_statistics(tmp_path) == f"{tmp_path}/{of_container}"
+
+
 @pytest.mark.parametrize(
     "files",
     [

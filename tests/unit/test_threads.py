@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -28,10 +29,17 @@ class Worker:
     ) -> None:
         self.now, self.ran, self.load, self.size, self.have = 100.0, 0.0, 0.0, 10 * MIB, 1
         self.can_have = most
+        self.throttled = 0.0  # seconds of each second
         monkeypatch.setattr("time.monotonic", lambda: self.now)
         monkeypatch.setattr(threads, "_workers", lambda: 2)
         self.threads = Threads(
-            most, memory, queue, self._set, lambda _: self.ran, lambda _: self.size
+            most,
+            memory,
+            queue,
+            self._set,
+            lambda _: self.ran,
+            lambda _: self.size,
+            lambda: self.throttled * self.now,
         )
 
     def _set(self, number: int) -> int:
@@ -107,6 +115,9 @@ def test_no_more_where_the_cpu_is_what_is_short(
     assert worker.look(99, 9) == [1] * 9
     worker.load = 0.4
     assert worker.look(99, 6)[-1] == 4
+    worker.throttled = 0.5  # others of the container take the whole quota
+    assert worker.look(99, 9) == [4] * 9
+    worker.throttled = 0.0
     worker.load = float("inf")  # nobody counts
     assert worker.look(99, 9) == [4] * 9
 
@@ -134,9 +145,26 @@ def test_fewer_when_it_is_over(
     calm = round(CALM / LOOK) + 1
     worker.look(99, 7)
     listener.accept()[0].close()
-    assert worker.look(9, 2 * calm)[-1] == 16  # more than half of them are busy
-    assert worker.look(8, 3 * calm)[-1] == 8
+    assert worker.look(5, 2 * calm)[-1] == 16  # more than a quarter of them are busy
+    assert worker.look(4, 3 * calm)[-1] == 8
     assert list(dict.fromkeys(worker.look(0, 5 * calm))) == [8, 4, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("usage_usec 9\n", 0.0),
+        ("\nnothing\n", 0.0),
+        ("nr_throttled 3\nthrottled_usec 1500000\n", 1.5),
+        ("nr_throttled 3\nthrottled_time 1500000000\n", 1.5),
+    ],
+    ids=["no quota", "not known", "v2", "v1"],
+)
+def test_time_that_the_quota_took(tmp_path: Path, text: str, seconds: float) -> None:
+    statistics = tmp_path / "cpu.stat"
+    assert threads.throttled("") == threads.throttled(str(statistics)) == 0
+    statistics.write_text(text)
+    assert threads.throttled(str(statistics)) == seconds
 
 
 def test_how_many_workers_there_are() -> None:
