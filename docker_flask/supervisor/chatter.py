@@ -38,6 +38,7 @@ _OF_UWSGI = (
     rb"Respawned uWSGI worker ",
     rb"worker \d+ (?:killed successfully|asked for cheap mode|buried after )",
     rb"uWSGI worker \d+ cheaped",
+    rb"your loop engine died\. R\.I\.P\.",
     rb"(?:\.\.\.)?(?:Gracefully|gracefully) killing worker ",
     rb"(?:\.\.\.)?The work of process \d+ is done",
     # Its end.
