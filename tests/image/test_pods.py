@@ -6,6 +6,8 @@ import io
 import json
 import tarfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -45,9 +47,9 @@ SECRET = {
 
 
 class Podman:
-    """Podman in a container, with the image under test under the name that the files have."""
+    """Podman in a container, with an image of the engine under the name that the files have."""
 
-    def __init__(self, engine: Engine, image: str, store: str) -> None:
+    def __init__(self, engine: Engine, image: str, store: str, of_engine: str = IMAGE) -> None:
         volumes = {**OPTIONS["volumes"], store: {"bind": "/var/lib/containers", "mode": "rw"}}
         self._box = engine.run(
             ["sleep", "300"],
@@ -58,7 +60,7 @@ class Podman:
         code, output = self._box.execute("bash", "-ec", INSTALL)
         if code:
             pytest.skip(f"podman can't be installed on {BASE_IMAGE}: {output[-500:]}")
-        self._put("image.tar", b"".join(engine.client.images.get(IMAGE).save(named=True)))
+        self._put("image.tar", b"".join(engine.client.images.get(of_engine).save(named=True)))
         loaded = self.run("load", "--quiet", "--input", "/image.tar")
         self.run("tag", loaded.split()[-1], image)
 
@@ -77,6 +79,10 @@ class Podman:
         """The application's container."""
         (found,) = json.loads(self.run("container", "inspect", NAME))
         return dict(found)
+
+    def is_healthy(self) -> bool:
+        """Run the probe once."""
+        return self._box.execute("podman", "healthcheck", "run", NAME)[0] == 0
 
     def status(self, path: str, port: int) -> int:
         """The status of a page of the pod, 0 if nothing listens."""
@@ -103,13 +109,10 @@ except OSError:
 def test_a_pod_of_one_replica(engine: Engine) -> None:
     """As rendered, unchanged: limits, Secret, volumes, what the probes ask, and the stop."""
     resources = overlay("one-replica")
-    (deployment,) = (one for one in resources if one["kind"] == "Deployment")
-    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    container = web(resources)
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
-    store = engine.client.volumes.create()
-    engine.volumes.add(store.name)
-    try:
-        podman = Podman(engine, container["image"], store.name)
+    with volume(engine) as store:
+        podman = Podman(engine, container["image"], store)
         podman.play(SECRET)
         podman.play(*resources)
         for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
@@ -117,6 +120,7 @@ def test_a_pod_of_one_replica(engine: Engine) -> None:
             port = ports[asked["port"]]
             wait_for(lambda a=asked, p=port: podman.status(a["path"], p) == 200, 20, probe)
         assert podman.status("/", ports["http"]) == 200
+        assert not podman.is_healthy(), "podman's probes need curl"
 
         found = podman.inspect()
         assert found["HostConfig"]["ReadonlyRootfs"]
@@ -133,6 +137,39 @@ def test_a_pod_of_one_replica(engine: Engine) -> None:
         podman.run("pod", "rm", "flaskapp-pod")
         podman.play(*resources)
         assert podman.run("exec", NAME, "cat", "/data/file").strip() == "kept"
+
+
+def test_podman_runs_the_probes_if_the_image_has_curl(engine: Engine) -> None:
+    """The liveness probe and the startup probe; podman has no others."""
+    resources = overlay("one-replica")
+    install = "apt-get update -qq && apt-get install -qq -y --no-install-recommends curl"
+    dockerfile = f"FROM {IMAGE}\nRUN {install}\n"
+    with_curl, _ = engine.client.images.build(fileobj=io.BytesIO(dockerfile.encode()), rm=True)
+    try:
+        with volume(engine) as store:
+            podman = Podman(engine, web(resources)["image"], store, with_curl.id)
+            podman.play(SECRET)
+            podman.play(*resources)
+            # A timer of systemd would run them, but the container of podman has none.
+            wait_for(podman.is_healthy, 20, "the probes to pass")
+    finally:
+        engine.client.images.remove(with_curl.id, force=True)
+
+
+def web(resources: list[Resource]) -> Resource:
+    """The container that serves."""
+    (deployment,) = (one for one in resources if one["kind"] == "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    return dict(container)
+
+
+@contextmanager
+def volume(engine: Engine) -> Iterator[str]:
+    """A volume for podman's images, by its name."""
+    store = engine.client.volumes.create()
+    engine.volumes.add(store.name)
+    try:
+        yield store.name
     finally:
         engine.remove_containers()
         store.remove(force=True)
