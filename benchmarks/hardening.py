@@ -321,8 +321,8 @@ written on {date}, with the base image `{base}` and engine {engine}.
   flag. "no upload": the upload fails. With `--cap-drop ALL` alone, docker-flask ends with a line
   that names the flags which mend it, because root can't be left without capabilities.
 - Slow clients: with `--cpus 1 --memory 512m`. Meanwhile, a good client sends up to 20 requests a
-  second for {seconds} s. A request fails if there is no response 200 within 10 s. Other work shared
-  the machine: compare orders of magnitude.
+  second for {seconds} s. A request fails if there is no response 200 within 10 s. One run, whose
+  numbers vary: compare orders of magnitude.
 - Debuggers: what a client gets when a view fails, or when the client asks for Werkzeug's debugger.
 
 | | docker-flask | {names} |
