@@ -18,7 +18,7 @@ from tests.support.harness import DEBUG, DEBUG_PORT, Engine
 SHOWN, QUIET = 1.0, 2.0
 LIMIT = 8_000  # milliseconds; the times of several edits are judged together
 
-pytestmark = [pytest.mark.xdist_group("test_sample_app"), pytest.mark.timed]
+pytestmark = pytest.mark.timed
 
 
 def edit(file: Path, old: str, new: str) -> None:

@@ -16,8 +16,6 @@ from tests.support.marks import at_night
 SCRIPT = "<script>alert(1)</script>"
 SOON = 5.0
 
-pytestmark = pytest.mark.xdist_group("test_sample_app")  # one browser
-
 
 def test_greets_by_name(site: Site, page: Page) -> None:
     page.goto(site.address)

@@ -50,11 +50,7 @@ if __name__ == "__main__":
     app.run(host="0.0.0.0", debug=True)
 """
 
-pytestmark = [
-    pytest.mark.nightly,
-    pytest.mark.timeout(600),  # one test builds Debian 12
-    pytest.mark.xdist_group("test_compose"),  # once
-]
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(600)]  # one test builds Debian 12
 
 
 def page(port: int, words: str = "") -> Callable[[], httpx.Response | None]:

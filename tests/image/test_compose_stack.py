@@ -53,7 +53,6 @@ FORGED = {
 pytestmark = [
     pytest.mark.nightly,
     pytest.mark.timeout(600),  # the first test builds four images, and starts seven containers
-    pytest.mark.xdist_group("test_compose_stack"),
 ]
 
 

@@ -210,6 +210,7 @@ def test_only_a_websocket_gets_a_tunnel(
         assert b"\r\nnone" in received or b"\r\n\r\nnone" in received, "the application sees none"
 
 
+@pytest.mark.timed
 def test_sockets_stay_for_a_reload_and_leave_at_a_stop(engine: Engine, folder: Path) -> None:
     """50 clients over a reload and a stop: each connection ends with a close frame."""
     container = engine.run(app=folder, env={"WEBSOCKET_RELOAD_TIMEOUT": "2"})
