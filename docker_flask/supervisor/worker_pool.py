@@ -18,9 +18,11 @@ from docker_flask.configuration.plan import Plan
 RESIZE_INTERVAL, SHORT_RESIZE_INTERVAL = 1.0, 0.25
 # Load of the CPUs (running and waiting workers) above which one more worker would only wait, too.
 MAX_LOAD = 0.8
-# Checks in a row with waiting requests and a free CPU, before workers are added; and checks in a
-# row with half of the workers idle, before this half is removed.
-WAITING_CHECKS, IDLE_CHECKS = 3, 10
+# Checks in a row with waiting requests and a free CPU, before workers are added. Workers that add
+# threads need up to three steps for it, each of 0.35 s (worker/threads.py): this takes less memory.
+WAITING_CHECKS, WAITING_CHECKS_WITH_THREADS = 3, 8
+# Checks in a row with half of the workers idle, before this half is removed.
+IDLE_CHECKS = 10
 # Seconds that the server gets to execute an order.
 ORDER_TIMEOUT = 4
 
@@ -47,6 +49,8 @@ class WorkerPool:
         self._ran_of, self._own_memory = ran, own_memory
         self._ran: dict[int, float] = {}
         self._checked_at = time.monotonic()
+        adds_threads = not plan.settings.threads and plan.sizing.max_threads > 1
+        self._enough_checks = WAITING_CHECKS_WITH_THREADS if adds_threads else WAITING_CHECKS
         self._waiting_checks = self._idle_checks = 0
         # Number of workers after the last order, and the time until which the server may execute
         # it.
@@ -99,7 +103,7 @@ class WorkerPool:
         if count != self._ordered and time.monotonic() < self._ordered_until:
             return 0
         change = 0
-        if self._waiting_checks >= WAITING_CHECKS:
+        if self._waiting_checks >= self._enough_checks:
             self._memory = sum(map(self._own_memory, pids)) // max(1, count)
             wanted = max(2 * count, self.minimum)
             change = max(0, min(wanted, math.ceil(requests / each), self.maximum) - count)

@@ -14,8 +14,10 @@ from docker_flask.supervisor.worker_pool import (
     IDLE_CHECKS,
     ORDER_TIMEOUT,
     WAITING_CHECKS,
+    WAITING_CHECKS_WITH_THREADS,
     WorkerPool,
 )
+from docker_flask.worker import threads, watchdog
 from tests.support import plans
 from tests.support.harness import wait_for
 
@@ -37,7 +39,7 @@ class Workers:
         limits = replace(
             plans.LIMITS, memory=memory, memory_reason=f"cgroup limit of {memory // MIB} MiB"
         )
-        plan = plans.make(limits, **{"UWSGI_CHEAPER": "4", **environ})
+        plan = plans.make(limits, **{"UWSGI_CHEAPER": "4", "THREADS": "1", **environ})
         self.pool = WorkerPool(plan, lambda _: self.ran, lambda _: self.size)
         self.pool.new_memory = size
         self.count = plan.settings.first_workers
@@ -98,12 +100,15 @@ def test_no_more_than_requests(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_threads_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where they may: as long as no request waits for one, there are no more workers."""
-    workers = Workers(monkeypatch, UWSGI_CHEAPER="")
+    workers = Workers(monkeypatch, UWSGI_CHEAPER="", THREADS="")
     assert workers.count == 2
     workers.queued = False
     assert workers.look(200, 5) == [2] * 5
     workers.queued = True
-    assert workers.look(200, 9)[-1] == 8
+    begun = workers.now
+    assert workers.look(200, WAITING_CHECKS_WITH_THREADS - 1)[-1] == 2
+    assert workers.now - begun > 3 * (threads.MEASURED + watchdog.EAGER_TICK)
+    assert workers.look(200, 2)[-1] == 8
     workers.queued = False
     assert workers.look(1, 3 * IDLE_CHECKS)[-1] == 2
 
