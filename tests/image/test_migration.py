@@ -11,7 +11,6 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -387,13 +386,12 @@ def test_a_server_of_the_user_beside_ours(engine: Engine, app: Path, tmp_path: P
 
 
 def ended(container: Container) -> tuple[int, float, str]:
-    """Exit code, seconds from start to end and last line of a container that can't run."""
-    code = container.wait_for_exit()
-    state = container.docker.attrs["State"]
-    begun, end = (
-        datetime.fromisoformat(state[name].rstrip("Z")[:26]) for name in ("StartedAt", "FinishedAt")
-    )
-    return code, (end - begun).total_seconds(), container.logs().splitlines()[-1]
+    """Exit code, seconds from start to end and last line of a container that can't run.
+
+    The line is of stderr, because the engine does not keep the order of two streams.
+    """
+    code, _, err = container.finish()
+    return code, container.lifetime(), err.splitlines()[-1]
 
 
 @pytest.mark.timed
