@@ -31,7 +31,7 @@ def test_escapes_the_name(site: Site, page: Page) -> None:
     page.locator("#name").fill(SCRIPT)
     page.get_by_role("button", name="Greet me").click()
     expect(page.locator("h1#greeting")).to_have_text(f"Hello, {SCRIPT}!")
-    assert page.locator("script").count() == 0
+    assert page.locator("script:not([src])").count() == 0
 
 
 def test_says_what_runs_it(site: Site, page: Page) -> None:
