@@ -141,13 +141,18 @@ class Service:
         return begun, time.monotonic()
 
     def processes(self, role: str) -> list[int]:
-        """Pids inside the container of the processes of a role: a key of `titles`."""
+        """Pids inside the container of the processes of a role: a key of `titles`.
+
+        An empty list if the container has ended.
+        """
         script = (
             "for p in /proc/[0-9]*; do if "
             f"grep -qa '^{self.titles[role]}' $p/cmdline 2>/dev/null; "
             "then echo ${p#/proc/}; fi; done"
         )
-        _, output = self.container.execute("bash", "-c", script)
+        code, output = self.container.execute("bash", "-c", script)
+        if code and not self.container.running():
+            return []
         return sorted(int(word) for word in output.split())
 
     def signal(self, name: str, *pids: int) -> None:
