@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
+import granian._signals
 import granian.wsgi
 from granian._granian import SocketHolder
 from granian._imports import setproctitle
@@ -104,8 +105,26 @@ class Chunks:
         self._chunks.close()  # type: ignore[attr-defined]
 
 
+def set_worker_signals(handler: Callable[..., None]) -> None:
+    """Let the first TERM or INT end a worker, and ignore further ones.
+
+    If Granian's handler runs again, it may wait for a lock, with the interpreter's lock, while
+    Granian's thread that has this lock waits for the interpreter: the worker hangs for ever.
+    """
+    numbers = signal.SIGINT, signal.SIGTERM
+
+    def end(number: int, frame: object) -> None:
+        for each in numbers:
+            signal.signal(each, lambda *_: None)
+        handler(number, frame)
+
+    for each in numbers:
+        signal.signal(each, end)
+
+
 def main() -> None:
     """Run the server."""
+    granian._signals.set_main_signals = set_worker_signals
     options = json.loads(sys.argv[1])
     multiprocessing.set_start_method("fork")
     # Granian would add the variables of its process, secrets too, to the WSGI environment.

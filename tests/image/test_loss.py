@@ -135,6 +135,23 @@ def test_told_twice_to_stop_it_stops_at_once(service: Service) -> None:
 
 
 @pytest.mark.timed
+def test_a_worker_of_granian_ends_however_often_it_gets_term(
+    engine: Engine, tmp_path: Path
+) -> None:
+    """The second one let it hang for ever, with its requests."""
+    service = Service(engine, tmp_path, SERVERS["granian"])
+    service.container.wait_until_serving()
+    workers = service.processes("app worker")
+    with service.load("/sleep?s=0.3", connections=4, mode="keepalive") as running:
+        time.sleep(SETTLE)
+        kill = f"kill -TERM {' '.join(map(str, workers))} 2>/dev/null"
+        service.container.execute("bash", "-c", f"for i in {{1..30}}; do {kill}; sleep 0.01; done")
+        wait_for(lambda: not set(workers) & set(service.processes("app worker")), 5, "new workers")
+        result = running.finish()
+    assert service.verdicts(result).lost() == []
+
+
+@pytest.mark.timed
 def test_a_term_to_everything_inside_loses_nothing(service: Service) -> None:
     with (
         service.load(mode="new", rate=300) as running,
