@@ -419,7 +419,9 @@ def test_a_view_that_ends_its_worker(service: Service) -> None:
         service.container.wait_until_serving(seconds=3)
     verdicts = service.verdicts(*results)
     report("workers ended:", verdicts.rows())
-    assert verdicts.most_runs <= 2
+    # nginx does not count a try on a kept connection (docs/application-servers.md).
+    keeps_connections = CHOSEN.has_greenlets and CHOSEN.over_http
+    assert verdicts.most_runs <= (3 if keeps_connections else 2)
 
 
 @pytest.mark.timed
