@@ -31,7 +31,8 @@ class AppServer:
     name: in the log. command: returns the command line for a plan, the file with the user's options
     for this server (or None) and the path of the FIFO for orders. stop_signal: stops the server.
     retire_signal: after it, a worker accepts no more requests. resizes: True if the server reads
-    orders from the FIFO: a plus to add a worker, a minus to remove a worker.
+    orders from the FIFO: a plus to add a worker, a minus to remove a worker. retires_early: True if
+    a worker accepts another request as soon as nginx gives up one that its thread still runs.
     """
 
     name: str
@@ -39,6 +40,7 @@ class AppServer:
     stop_signal: signal.Signals
     retire_signal: signal.Signals
     resizes: bool = False
+    retires_early: bool = False
 
 
 def nice(limits: Limits) -> list[str]:

@@ -23,4 +23,4 @@ def command(plan: Plan, _options_file: Path | None, _orders: Path) -> list[str]:
     )
 
 
-GRANIAN = AppServer("Granian", command, signal.SIGINT, signal.SIGTERM)
+GRANIAN = AppServer("Granian", command, signal.SIGINT, signal.SIGTERM, retires_early=True)

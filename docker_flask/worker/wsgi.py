@@ -76,7 +76,13 @@ def load() -> Any:
 
         application = proxy_headers.TrustedProxies(application, options.trusted_proxies)
     worker = WorkerProcess(options.retire_signal)
-    watchdog = Watchdog(options.request_timeout, options.watchdog, worker, _new_threads(options))
+    watchdog = Watchdog(
+        options.request_timeout,
+        options.watchdog,
+        worker,
+        _new_threads(options),
+        options.retires_early,
+    )
     recycling = Recycling(options.max_requests, options.max_worker_memory, worker)
     by_http = bool(options.client_header)
     large = None

@@ -456,8 +456,10 @@ def test_a_view_that_never_answers(
     assert [(r.status, 1 <= r.latency_ms / 1000 <= 3) for r in stuck_result.records] == [
         (504, True)
     ] * 2
-    # A C function that keeps the interpreter's lock takes its worker's other threads with it.
-    shared = 2 * (threads - 1) if path == "/gilloop" else 0
+    # A C function that keeps the interpreter's lock takes its worker's other threads with it. After
+    # nginx has closed its connection, Granian accepts one more (docs/reliability.md).
+    taken = threads if server.name == "Granian" else threads - 1
+    shared = 2 * taken if path == "/gilloop" else 0
     for result in results:
         assert sum(result.counts.values()) - result.counts["ok"] <= shared, result.counts
     if path == "/loop":
