@@ -39,7 +39,7 @@ test: ## run the tests with the default server, from a bare machine; 10 minutes
 test-quick: ## run the unit tests, and a short test of both modes; 90 seconds
 	@tools/test quick $(IMAGE)
 
-test-all: ## run all tests with every server, on every base image, and a short soak; hours
+test-all: ## run all tests with every server, on every base image, and a short soak; an hour
 	@tools/test all $(IMAGE)
 
 test-apps: ## serve applications of other projects in both modes; needs PyPI; 10 minutes
