@@ -108,8 +108,8 @@ class Chunks:
 def set_worker_signals(handler: Callable[..., None]) -> None:
     """Let the first TERM or INT end a worker, and ignore further ones.
 
-    If Granian's handler runs again, it may wait for a lock, with the interpreter's lock, while
-    Granian's thread that has this lock waits for the interpreter: the worker hangs for ever.
+    At the second signal, Granian's handler may never return, and it keeps the interpreter's lock:
+    the worker hangs with its requests.
     """
     numbers = signal.SIGINT, signal.SIGTERM
 
