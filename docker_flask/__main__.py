@@ -8,9 +8,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from docker_flask import control, privileges, runtime_folder, sockets
+from docker_flask import control, privileges, runtime_folder
 from docker_flask.configuration import limits, packages, settings
 from docker_flask.configuration.kinds import SettingError
+from docker_flask.first_process import sockets
 from docker_flask.log import log
 from docker_flask.paths import DEBUG_PORT, OK
 

@@ -20,9 +20,9 @@ from docker_flask import control, health, paths, privileges, process
 from docker_flask.configuration import limits, settings
 from docker_flask.configuration.kinds import SettingError
 from docker_flask.discovery import flaskenv
+from docker_flask.first_process.loop import Loop
+from docker_flask.first_process.prestart import Prestart, PrestartFailed
 from docker_flask.log import log
-from docker_flask.loop import Loop
-from docker_flask.prestart import Prestart, PrestartFailed
 
 INIT = f"{paths.HOME}/init"
 EXIT_NOT_READABLE = 70  # EX_SOFTWARE in sysexits.h: as of the application

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from docker_flask.configuration.kinds import SettingError
-from docker_flask.loop import Loop
+from docker_flask.first_process.loop import Loop
 
 
 class EditorPort:

@@ -22,13 +22,13 @@ from docker_flask import about, notify, process
 from docker_flask.configuration.kinds import SettingError
 from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.settings import Settings, ignored, read, resolve
-from docker_flask.control import Control
 from docker_flask.debug.editor import EditorPort
 from docker_flask.debug.source_watcher import SourceWatcher
+from docker_flask.first_process.control_port import ControlPort
+from docker_flask.first_process.loop import Loop
+from docker_flask.first_process.prestart import Prestart, PrestartFailed
 from docker_flask.log import log
-from docker_flask.loop import Loop
 from docker_flask.paths import DEBUG_MARK, PYTHON
-from docker_flask.prestart import Prestart, PrestartFailed
 from docker_flask.privileges import why_not_readable
 from docker_flask.worker_options import DebugOptions
 
@@ -63,7 +63,7 @@ class DebugServer:
         self.terminal = _terminal()
         self.folder = folder
         # For commands that run as the application: their variables.
-        Control(folder, self.loop, {"environment": self.prestart.answer_changes})
+        ControlPort(folder, self.loop, {"environment": self.prestart.answer_changes})
         (folder / DEBUG_MARK).touch()
         self.exit_code: int | None = None
         self.child = 0

@@ -8,16 +8,17 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docker_flask import connections, paths, process, sockets
+from docker_flask import connections, paths, process
 from docker_flask.configuration import nginx_files
 from docker_flask.configuration.kinds import in_bytes
 from docker_flask.configuration.plan import Plan
+from docker_flask.first_process import sockets
+from docker_flask.first_process.loop import Loop
+from docker_flask.first_process.task import TICK, Steps, Until
 from docker_flask.log import log
-from docker_flask.loop import Loop
 from docker_flask.nginx import content
 from docker_flask.nginx.command import command, environment
 from docker_flask.static_files import DEFAULT_URL, NOWHERE, StaticFiles
-from docker_flask.task import TICK, Steps, Until
 
 # The module that renders the configuration is imported where it is used: Jinja takes longer to
 # load than everything else here, and the application server loads the application meanwhile.

@@ -13,14 +13,14 @@ from docker_flask import connections, notify, process
 from docker_flask.configuration import defaults, limits
 from docker_flask.configuration.kinds import in_bytes
 from docker_flask.configuration.plan import Plan
-from docker_flask.loop import Loop
+from docker_flask.first_process.loop import Loop
+from docker_flask.first_process.sockets import listen_unix
+from docker_flask.first_process.task import Steps, Until
 from docker_flask.paths import RESPONSES
 from docker_flask.runtime_folder import point
 from docker_flask.servers.app_server import SOCKET_FD, AppServer
-from docker_flask.sockets import listen_unix
 from docker_flask.static_files import StaticFiles
 from docker_flask.supervisor.worker_pool import WorkerPool
-from docker_flask.task import Steps, Until
 from docker_flask.worker_options import WorkerOptions
 
 # A cached page may take one eighth of the cache.

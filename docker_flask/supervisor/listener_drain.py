@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 
 from docker_flask import connections
-from docker_flask.loop import Loop
+from docker_flask.first_process.loop import Loop
 
 _RESPONSE_503 = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import time
 
+from docker_flask.first_process.task import Steps, pause
 from docker_flask.log import log
 from docker_flask.nginx.nginx import Nginx
 from docker_flask.supervisor.generation import STOP_TIMEOUT, Generation
-from docker_flask.task import Steps, pause
 
 # Seconds between two checks, and how many checks in a row must find no request: nginx may have a
 # connection that the application has not accepted yet.

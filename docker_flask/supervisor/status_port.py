@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from docker_flask.loop import Loop
+from docker_flask.first_process.loop import Loop
 
 # A probe is one short request. A client that sends more, or that is slower (s), gets no answer; so
 # many clients may be connected at a time.

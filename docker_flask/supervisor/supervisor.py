@@ -10,25 +10,26 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from docker_flask import about, process, sockets
+from docker_flask import about, process
 from docker_flask.configuration import plan
 from docker_flask.configuration.kinds import SettingError
 from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.plan import Plan
 from docker_flask.configuration.settings import ignored
-from docker_flask.control import Control
+from docker_flask.first_process import sockets
+from docker_flask.first_process.control_port import ControlPort
+from docker_flask.first_process.loop import Loop
+from docker_flask.first_process.prestart import Prestart, PrestartFailed
+from docker_flask.first_process.task import TICK, Steps, Task, Until, finish
 from docker_flask.log import log
-from docker_flask.loop import Loop
 from docker_flask.nginx.nginx import Nginx
 from docker_flask.paths import OK, STOPPING
-from docker_flask.prestart import Prestart, PrestartFailed
 from docker_flask.servers.registry import SERVERS
 from docker_flask.supervisor import retirement
 from docker_flask.supervisor.generation import STOP_TIMEOUT, Generation
 from docker_flask.supervisor.listener_drain import ListenerDrain
 from docker_flask.supervisor.status_port import StatusPort
 from docker_flask.supervisor.worker_pool import RESIZE_INTERVAL
-from docker_flask.task import TICK, Steps, Task, Until, finish
 
 EXIT_NOT_SERVING = 70  # EX_SOFTWARE in sysexits.h: the application or a server can't run
 EXIT_CUT = 75  # EX_TEMPFAIL in sysexits.h: the stop cut running requests
@@ -138,7 +139,7 @@ class Supervisor:
             "reload": self._answer_reload,
             "environment": self.prestart.answer_changes,
         }
-        Control(self.runtime, self.loop, commands)
+        ControlPort(self.runtime, self.loop, commands)
         StatusPort(
             self.status_listeners,
             self.loop,

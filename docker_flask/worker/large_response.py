@@ -21,7 +21,7 @@ from collections.abc import Callable
 
 from docker_flask.worker.wsgi_types import Environ
 
-# Bytes of a response that the kernel takes at once (docker_flask/sockets.py).
+# Bytes of a response that the kernel takes at once (docker_flask/first_process/sockets.py).
 LARGE = 128 << 10
 # A file belongs to no response if nginx has not opened it, or not closed it, after these seconds.
 UNOPENED, UNCLOSED = 2, 3600

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from docker_flask import process
-from docker_flask.loop import Loop
+from docker_flask.first_process.loop import Loop
 from tests.support.harness import run_python as run
 
 STANDARD_SIGNALS = (1 << 31) - 1
@@ -87,7 +87,7 @@ def test_signals_while_waiting_and_while_blocked() -> None:
     """One that came before anybody handled it, one that ends a wait at once, many of a kind."""
     result = run("""
         import json, os, signal, threading, time
-        from docker_flask.loop import Loop
+        from docker_flask.first_process.loop import Loop
 
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP})
         os.kill(os.getpid(), signal.SIGTERM)
@@ -119,7 +119,7 @@ def test_a_stop_signal_leaves_the_wait() -> None:
     assert (
         run("""
         import json, os, signal, threading
-        from docker_flask.loop import Loop
+        from docker_flask.first_process.loop import Loop
 
         class Stop(Exception):
             pass

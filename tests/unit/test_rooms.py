@@ -13,13 +13,14 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "docker_flask"
 GROUND = "docker_flask"
 # Each room, and the rooms whose modules it may import beside the ground's and its own. PID 1 has
-# the first four and `debug/supervisor.py`; the application's processes have the others.
+# the first five and `debug/supervisor.py`; the application's processes have the others.
 MAY_IMPORT: dict[str, set[str]] = {
     GROUND: set(),
     "configuration": set(),
-    "nginx": {"configuration"},
+    "first_process": set(),
+    "nginx": {"configuration", "first_process"},
     "servers": {"configuration"},
-    "supervisor": {"configuration", "nginx", "servers"},
+    "supervisor": {"configuration", "first_process", "nginx", "servers"},
     "discovery": set(),
     "worker": {"discovery"},
     "debug": {"discovery", "worker"},
@@ -27,9 +28,9 @@ MAY_IMPORT: dict[str, set[str]] = {
 # The entries import the rooms of the commands that they run; debug mode has a PID 1 of its own.
 EXCEPTIONS = {
     "__main__.py": set(MAY_IMPORT),
-    "command.py": {"configuration", "discovery"},
-    "debug/supervisor.py": {"configuration"},
-    "debug/editor.py": {"configuration"},
+    "command.py": {"configuration", "discovery", "first_process"},
+    "debug/supervisor.py": {"configuration", "first_process"},
+    "debug/editor.py": {"configuration", "first_process"},
 }
 # What a module needs beside the standard library: packages of the room's own process.
 PACKAGES = {

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from docker_flask.loop import Loop
-from docker_flask.task import Steps, Task, Until, finish, pause
+from docker_flask.first_process.loop import Loop
+from docker_flask.first_process.task import Steps, Task, Until, finish, pause
 
 
 class Waiting(Loop):

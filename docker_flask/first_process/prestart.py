@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from docker_flask import process
+from docker_flask.first_process.loop import Loop
 from docker_flask.log import log
-from docker_flask.loop import Loop
 
 EXIT_KILLED = 70  # EX_SOFTWARE in sysexits.h: the shell was killed, and has no exit code
 # The folder in other images.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from docker_flask.loop import Loop
+    from docker_flask.first_process.loop import Loop
 
 # Seconds between two checks of a condition that has no event.
 TICK = 0.02

@@ -1,0 +1,1 @@
+"""What the first processes of production, debug mode and commands share."""
