@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import peers
-from docker_flask.configuration.packages import GEVENT_PIN, GRANIAN_PIN, GUNICORN_GEVENT_PIN
+from docker_flask.configuration.packages import GEVENT_PIN, GUNICORN_GEVENT_PIN
 from tests.support.harness import docker_client, image_with
 
 ROOT = Path(__file__).parents[1]
@@ -105,14 +105,6 @@ CONTESTANTS = [
         APP_SERVER="gunicorn",
         WORKER_CLASS="gevent",
         WEB_CONCURRENCY="5",
-    ),
-    ours(
-        "ours, granian",
-        "`APP_SERVER=granian WEB_CONCURRENCY=2`",
-        "1 hello",
-        packages=(GRANIAN_PIN,),
-        APP_SERVER="granian",
-        WEB_CONCURRENCY="2",
     ),
     ours("ours, no cache", "`RESPONSE_CACHE=off`", *("1 hello", "6 page"), RESPONSE_CACHE="off"),
     ours("ours, preload", "`PRELOAD=1`", MEMORY, "9 start", PRELOAD="1"),

@@ -58,8 +58,6 @@ class WorkerOptions(_Options):
     max_worker_memory: int = 0
     # The signal after which a worker accepts no more requests.
     retire_signal: int = 0
-    # True if the worker has to retire before nginx gives up a request.
-    retires_early: bool = False
 
     # --- Threads: their maximum; 0 if the number of threads is fixed.
     max_threads: int = 0

@@ -10,27 +10,19 @@ from docker_flask.paths import VENV
 
 # The tested versions.
 DEBUGPY_PIN = "debugpy==1.8.22"
-GUNICORN_PIN, GRANIAN_PIN, GEVENT_PIN = "gunicorn==27.0.1", "granian==2.8.7", "gevent==26.9.0"
+GUNICORN_PIN, GEVENT_PIN = "gunicorn==27.0.1", "gevent==26.9.0"
 GUNICORN_GEVENT_PIN = GUNICORN_PIN.replace("==", "[gevent]==")
 
 
 def check_server(app_server: str, worker_class: str | None) -> None:
     """Raise SettingError if the application server is not installed."""
-    pins = {"gunicorn": GUNICORN_PIN, "granian": GRANIAN_PIN}
-    if app_server in pins:
-        pin = pins[app_server]
-        if (app_server, worker_class) == ("gunicorn", "gevent"):
-            pin = GUNICORN_GEVENT_PIN
+    if app_server == "gunicorn":
+        pin = GUNICORN_GEVENT_PIN if worker_class == "gevent" else GUNICORN_PIN
         _require(app_server, f"APP_SERVER={app_server}", pin)
 
 
 def check_worker_class(settings: Settings) -> None:
-    """Raise SettingError if the server lacks this worker class, or its package is not installed."""
-    if settings.app_server == "granian" and settings.worker_class in ("gevent", "sync"):
-        raise SettingError(
-            f"WORKER_CLASS={settings.worker_class} is not allowed with APP_SERVER=granian, "
-            "which has threads only; use gthread"
-        )
+    """Raise SettingError if the package of the worker class is not installed."""
     if settings.worker_class != "gevent":
         return
     pin = GUNICORN_GEVENT_PIN if settings.app_server == "gunicorn" else GEVENT_PIN

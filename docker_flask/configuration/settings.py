@@ -90,10 +90,9 @@ class Settings:
         "`uwsgi.ini` beside the application.",
     )
     app_server: str = setting(
-        kinds.word("uwsgi", "gunicorn", "granian"),
+        kinds.word("uwsgi", "gunicorn"),
         DEFAULT_APP_SERVER,
-        "The application server behind nginx. `gunicorn` and `granian` must be in "
-        "`requirements.txt`.",
+        "The application server behind nginx. `gunicorn` must be in `requirements.txt`.",
     )
     worker_class: str | None = setting(
         kinds.word("sync", "gthread", "gevent"),
@@ -249,8 +248,8 @@ class Settings:
     log_level: str = setting(
         kinds.log_level(),
         "info",
-        "`debug` also shows what uWSGI, nginx, Gunicorn and Granian say about themselves. Other "
-        "values mean `info`: many applications have a variable of this name.",
+        "`debug` also shows what uWSGI, nginx and Gunicorn say about themselves. Other values "
+        "mean `info`: many applications have a variable of this name.",
     )
     run_as_root: bool = setting(
         kinds.switch(),

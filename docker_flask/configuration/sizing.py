@@ -123,8 +123,6 @@ def compute(settings: Settings, limits: Limits) -> Sizing:
 
 
 def _web_sockets(settings: Settings, limits: Limits) -> int:
-    if settings.app_server == "granian":  # shows no connection to the application
-        return 0
     if settings.websockets is not None:
         return settings.websockets
     choices = [MAX_WEB_SOCKETS, limits.memory // WEB_SOCKET_SHARE // WEB_SOCKET_MEMORY]

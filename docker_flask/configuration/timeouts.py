@@ -13,8 +13,7 @@ A request that takes too long reaches these limits, in this order:
 | `release`           | PID 1    | stops an old generation that still has requests              |
 
 `watchdog` comes after `request`: if a worker ended first, nginx would respond with 502 and retry a
-GET. A worker of Granian accepts no more requests shortly before `request` (worker/watchdog.py).
-`release` comes last: nobody waits any more for the response to a request that it cuts.
+GET. `release` comes last: nobody waits any more for the response to a request that it cuts.
 """
 
 from __future__ import annotations

@@ -31,8 +31,7 @@ class AppServer:
     name: in the log. command: returns the command line for a plan, the file with the user's options
     for this server (or None) and the path of the FIFO for orders. stop_signal: stops the server.
     retire_signal: after it, a worker accepts no more requests. resizes: True if the server reads
-    orders from the FIFO: a plus to add a worker, a minus to remove a worker. retires_early: True if
-    a worker accepts another request as soon as nginx gives up one that its thread still runs.
+    orders from the FIFO: a plus to add a worker, a minus to remove a worker.
     """
 
     name: str
@@ -40,7 +39,6 @@ class AppServer:
     stop_signal: signal.Signals
     retire_signal: signal.Signals
     resizes: bool = False
-    retires_early: bool = False
 
 
 def nice(limits: Limits) -> list[str]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from docker_flask.servers.granian import GRANIAN
 from docker_flask.servers.gunicorn import GUNICORN
 from docker_flask.servers.uwsgi import UWSGI
 
-SERVERS = {"uwsgi": UWSGI, "gunicorn": GUNICORN, "granian": GRANIAN}
+SERVERS = {"uwsgi": UWSGI, "gunicorn": GUNICORN}

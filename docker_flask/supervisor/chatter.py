@@ -55,8 +55,6 @@ _LINES = (
     # nginx, of each upload that does not fit into 16 KB; and before it has read its configuration.
     rb"[/\d]{10} [:\d]{8} \[warn\] \S+ \S+ a client request body is buffered to a temporary file ",
     rb"[/\d]{10} [:\d]{8} \[notice\] \S+ using inherited sockets from ",
-    # Granian, of a number that the image or the user has chosen.
-    rb"\[WARNING\] Configured number of workers appears to be higher ",
 )
 # Wrong in any case: the number of the socket that the supervisor has bound is another.
 _WRONG = (_UWSGI + rb"your server socket listen backlog is limited to 0 connections",)
@@ -66,7 +64,6 @@ _WORDS = (
     b"uwsgi socket",
     b"buffered to a temporary",
     b"using inherited",
-    b"[WARNING] Configured",
 )
 
 

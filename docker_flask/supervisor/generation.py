@@ -110,7 +110,6 @@ class Generation:
             max_requests=settings.max_requests,
             max_worker_memory=in_bytes(settings.max_worker_memory),
             retire_signal=int(self.server.retire_signal),
-            retires_early=self.server.retires_early,
             max_threads=0 if settings.threads else self.plan.sizing.max_threads,
             max_threads_memory=defaults.worker_memory(self.plan.limits),
             cpu_statistics=limits.cpu_statistics(),

@@ -16,8 +16,6 @@ _NAMES = (
     *("REMOTE_ADDR", "REMOTE_PORT", "wsgi.url_scheme"),
     *("SERVER_NAME", "SERVER_PORT", "SERVER_PROTOCOL", "REQUEST_URI"),
 )
-# In place of a URI that the server could not read.
-_NOT_ASCII = "-"
 
 
 class ClientHeader:
@@ -33,16 +31,4 @@ class ClientHeader:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if values := environ.pop(self._key, ""):
             environ.update(zip(_NAMES, values.split(" ", len(_NAMES) - 1), strict=True))
-            if environ["REQUEST_URI"] == _NOT_ASCII:
-                environ["REQUEST_URI"] = _encoded(environ["PATH_INFO"], environ["QUERY_STRING"])
-            if environ.get("HTTP_HOST") == "":  # Granian sets this for a request without Host
-                del environ["HTTP_HOST"]
         return self._application(environ, start_response)
-
-
-def _encoded(path: str, query: str) -> str:
-    """A path and a query, with percent signs for the bytes that a client should have encoded."""
-    from urllib.parse import quote  # slow to import, and rarely needed
-
-    uri = quote(path, safe="/!$&'()*+,;=:@", encoding="latin-1")
-    return f"{uri}?{quote(query, safe='/!$&()*+,;=:@?%', encoding='latin-1')}" if query else uri

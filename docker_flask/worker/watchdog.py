@@ -18,11 +18,8 @@ from docker_flask.worker.greenlets import frame_of_greenlet, unpatched
 from docker_flask.worker.threads import Threads
 from docker_flask.worker.worker_process import WorkerProcess
 
-# Seconds between two looks at a worker with requests; the second if more threads may help, or if
-# the worker retires early.
+# Seconds between two checks of a worker with requests; the second if more threads may help.
 TICK, EAGER_TICK = 0.5, 0.1
-# A worker that retires early does so this many seconds before the timeout: in two or three looks.
-EARLY = 0.3
 # The longest sleep of the watchdog in an idle worker, as a part of the timeout.
 IDLE_SLEEP = 1 / 8
 # Seconds that a retired worker gets to end after its last response. A background thread of the
@@ -43,9 +40,6 @@ class Watchdog:
     new_threads: creates what adds and removes threads, None if their number is fixed; threads: what
     it has created, after `start`.
 
-    retires_early: tell the server before the timeout to send no more requests. Otherwise, when
-    nginx gives up a request, the server would send another one, and lose it with this worker.
-
     active: threads that serve a request. silent_since: when the application started or resumed
     work on each thread's request; negative while the client receives data. asleep: no request was
     active at the last look, and the next request has to call `wake`. web_sockets: connections that
@@ -58,7 +52,6 @@ class Watchdog:
         limit: float,
         worker: WorkerProcess,
         new_threads: Callable[[], Threads] | None = None,
-        retires_early: bool = False,
     ) -> None:
         self.active: set[int] = set()
         self.silent_since: dict[int, float] = {}
@@ -69,7 +62,6 @@ class Watchdog:
         self._limit = limit
         self._worker = worker
         self._new_threads = new_threads
-        self._retires_early = retires_early
         # Locked; `wake` releases it.
         self._alarm = unpatched("_thread", "allocate_lock")()
         self._alarm.acquire()
@@ -108,7 +100,7 @@ class Watchdog:
     def _watch(self) -> None:
         sleep = unpatched("time", "sleep")
         threads = self.threads = self._new_threads() if self._new_threads else None
-        tick = EAGER_TICK if threads or self._retires_early else TICK
+        tick = EAGER_TICK if threads else TICK
         idle_sleep = max(TICK, IDLE_SLEEP * self._timeout)
         last = busy = time.monotonic()
         pause, idle, retired = TICK, False, False
@@ -139,8 +131,6 @@ class Watchdog:
             elif now - busy > LINGER:
                 worker_process.end()
             retired = self._worker.retired
-            if self._retires_early and not retired:
-                self._retire_if_late(now, requests)
             self._end_if_overdue(now, requests)
 
     def _sleep_until_request(self, seconds: float) -> bool:
@@ -159,20 +149,11 @@ class Watchdog:
             if not -TICK <= now - abs(since) <= pause + TICK:
                 self.silent_since[thread] = since + (jump if since > 0 else -jump)
 
-    def _retire_if_late(self, now: float, requests: list[tuple[int, float]]) -> None:
-        latest = now - max(self._timeout - EARLY, self._timeout / 2)
-        late = [thread for thread, since in requests if 0 < since < latest]
-        # Now, because the server may end this worker as soon as nginx has given up the request.
-        for thread in late:
-            self._report(thread, "a request is about to exceed REQUEST_TIMEOUT")
-        if late:
-            self._worker.retire()
-
     def _end_if_overdue(self, now: float, requests: list[tuple[int, float]]) -> None:
         latest = now - self._limit
         overdue = {thread for thread, since in requests if 0 < since < latest}
         for thread in overdue - self._overdue:
-            self._report(thread, "a request took longer than REQUEST_TIMEOUT")
+            self._report(thread)
         if not overdue & self._overdue:
             self._overdue_since = now
         self._overdue = overdue
@@ -191,11 +172,11 @@ class Watchdog:
     def _set_cpu_timer(self, pause: float) -> None:
         signal.setitimer(signal.ITIMER_VIRTUAL, self._limit + pause)
 
-    def _report(self, thread: int, what: str) -> None:
+    def _report(self, thread: int) -> None:
         frames = sys._current_frames()
         frame = frames.get(thread) or frame_of_greenlet(thread) or frames.get(self._main)
         stack = "".join(traceback.format_stack(frame)) if frame else ""
         log(
-            f"{what}={self._timeout:g} seconds; replacing worker {os.getpid()}. "
-            f"The request was here:\n{stack.rstrip()}"
+            f"a request took longer than REQUEST_TIMEOUT={self._timeout:g} seconds; "
+            f"replacing worker {os.getpid()}. The request was here:\n{stack.rstrip()}"
         )

@@ -81,7 +81,6 @@ def load() -> Any:
         options.watchdog,
         worker,
         _new_threads(options),
-        options.retires_early,
     )
     recycling = Recycling(options.max_requests, options.max_worker_memory, worker)
     by_http = bool(options.client_header)

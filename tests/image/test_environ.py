@@ -18,7 +18,7 @@ from tests.support.marks import at_night
 from tests.support.servers import SERVERS
 
 PAGE = ROOT / "docs" / "application-servers.md"
-COLUMNS = ("uWSGI", "Gunicorn", "Granian", "debug mode")
+COLUMNS = ("uWSGI", "Gunicorn", "debug mode")
 # Objects and methods of the servers themselves.
 OWN = ("uwsgi.*", "x-wsgiorg.*", "gunicorn.*", "werkzeug.*")
 # What no two requests have in common: the form of these values counts.

@@ -79,7 +79,7 @@ AT_NIGHT = [
     Setup("uwsgi", debug=True),
     *(Setup(name, "", snippets=True) for name in SERVERS),
     *(Setup(name, "private") for name in SERVERS),
-    *(Setup(name, "203.0.113.0/24") for name in ("gunicorn-sync", "granian")),
+    Setup("gunicorn-sync", "203.0.113.0/24"),
 ]
 SETUPS = [
     *(pytest.param(one, id=one.id) for one in ALWAYS),

@@ -26,7 +26,6 @@ from tests.support.harness import (
     Engine,
     wait_for,
 )
-from tests.support.marks import at_night
 from tests.support.servers import CHOSEN, SERVERS
 
 KB, MB = 1 << 10, 1 << 20
@@ -158,15 +157,13 @@ def lines_of(count: int, size: int) -> list[str]:
 def test_request_headers_of_up_to_64_kb(
     production: Service, path: str, lines: list[str], seen: dict[str, int]
 ) -> None:
-    if len(lines) > 100 and CHOSEN.name == "Granian":
-        CHOSEN.skip("it takes a hundred lines, and answers 431 to more")
     answer = production.exchange(message(path, *lines))
     assert status(answer) == 200, answer[:200]
     found = json.loads(body(answer))
     assert {name: found[name] for name in seen} == seen
 
 
-@pytest.mark.parametrize("server", ["gunicorn-gthread", *at_night("granian")])
+@pytest.mark.parametrize("server", ["gunicorn-gthread"])
 def test_servers_by_http_take_request_headers_of_128_kb(engine: Engine, server: str) -> None:
     """In lines of up to 64 KB: all that nginx takes."""
     container = engine.run(server=SERVERS[server], app=APPS / "http")
@@ -303,7 +300,7 @@ def test_an_answer_from_elsewhere_is_passed_on(service: Service, path: str) -> N
 
 
 def test_a_header_that_http_can_not_send(service: Service) -> None:
-    """Python's server would not answer at all, and Granian would send the header as UTF-8."""
+    """Python's server would not answer at all."""
     assert service.get("/not-latin").status_code == 500
     service.container.wait_for_log("ValueError: header ('Content-Disposition'")
 
@@ -748,8 +745,6 @@ def echoed(service: Service, target: str) -> dict[str, str] | int:
 def test_paths_reach_the_application_as_in_debug_mode(start: Start, target: str) -> None:
     in_production = echoed(start(), target)
     assert isinstance(in_production, dict)
-    if target == "/é" and CHOSEN.name == "Granian":  # docs/application-servers.md
-        in_production["REQUEST_URI"] = target.encode().decode("latin-1")
     assert in_production == echoed(start("debug"), target)
 
 
@@ -764,8 +759,6 @@ def test_bad_paths_are_refused_in_both_modes(start: Start, target: str) -> None:
 def test_a_request_that_takes_too_long_costs_its_neighbours_nothing(start: Start) -> None:
     """One worker of many threads: uploads and downloads that outlast REQUEST_TIMEOUT go on."""
     timeout, pieces = 3, 10
-    if CHOSEN.name == "Granian":
-        CHOSEN.skip("it holds back what it sends, and is replaced before all of it is sent")
     threads = "1" if CHOSEN.has_greenlets else "6"
     service = start(WEB_CONCURRENCY="1", THREADS=threads, REQUEST_TIMEOUT=str(timeout))
 

@@ -497,7 +497,7 @@ def hello():
 """
 
 
-@pytest.mark.parametrize("name", ["uwsgi", *at_night("gunicorn-gthread", "granian")])
+@pytest.mark.parametrize("name", ["uwsgi", *at_night("gunicorn-gthread")])
 def test_one_worker_loads_before_the_others(engine: Engine, app_folder: Path, name: str) -> None:
     (app_folder / "app.py").write_text(CREATES)
     env = {"WEB_CONCURRENCY": "4", "UWSGI_CHEAPER": "0"}

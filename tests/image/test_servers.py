@@ -97,7 +97,7 @@ def app(app_folder: Path) -> Path:
 def workers(container: Container) -> int:
     """How many there are, by their titles."""
     _, out = container.execute("bash", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' '\\n'")
-    return len(re.findall(r"^(?:uWSGI|gunicorn:|granian) worker", out, re.MULTILINE))
+    return len(re.findall(r"^(?:uWSGI|gunicorn:) worker", out, re.MULTILINE))
 
 
 def settings(container: Container) -> dict[str, list[str]]:
@@ -108,7 +108,7 @@ def settings(container: Container) -> dict[str, list[str]]:
 @pytest.mark.parametrize(
     "name",
     [
-        *("uwsgi", "gunicorn-gthread", "gunicorn-gevent", "granian"),
+        *("uwsgi", "gunicorn-gthread", "gunicorn-gevent"),
         *at_night("uwsgi-gevent", "gunicorn-sync"),
     ],
 )
@@ -135,8 +135,7 @@ def test_each_serves_as_the_others_do(engine: Engine, app: Path, tmp_path: Path,
     assert {name: seen.get(name) for name in AS_WRITTEN} == AS_WRITTEN
     assert not [name for name in seen if name.startswith("DOCKER_FLASK")]
     check_that_internal_locations_stay_internal(container)
-    if name != "granian":
-        check_that_a_large_answer_is_taken_at_once(container)
+    check_that_a_large_answer_is_taken_at_once(container)
     check_that_an_abandoned_request_delays_no_other(container)
     code, took = container.stop()
     assert code == 0, container.logs()
@@ -282,9 +281,9 @@ def test_gunicorn_cmd_args_and_settings(engine: Engine, app: Path) -> None:
 @pytest.mark.parametrize(
     ("server", "env", "complaint"),
     [
-        ("uwsgi", {"APP_SERVER": "waitress"}, "use uwsgi, gunicorn or granian"),
+        ("uwsgi", {"APP_SERVER": "waitress"}, "use uwsgi or gunicorn"),
         ("uwsgi", {"APP_SERVER": "gunicorn"}, "add the line gunicorn==27.0.1 to requirements.txt"),
-        ("uwsgi", {"APP_SERVER": "granian"}, "add the line granian==2.8.7 to requirements.txt"),
+        ("uwsgi", {"APP_SERVER": "granian"}, "use uwsgi or gunicorn"),
         ("uwsgi", {"WORKER_CLASS": "gevent"}, "add the line gevent==26.9.0 to requirements.txt"),
         (
             "uwsgi",
@@ -298,7 +297,6 @@ def test_gunicorn_cmd_args_and_settings(engine: Engine, app: Path) -> None:
         ),
         ("gunicorn-sync", {"WORKER_CLASS": "tornado"}, "use sync, gthread or gevent"),
         ("gunicorn-gevent", {"THREADS": "4"}, "THREADS=4 is not allowed with WORKER_CLASS=gevent"),
-        ("granian", {"WORKER_CLASS": "sync"}, "is not allowed with APP_SERVER=granian"),
     ],
 )
 def test_what_can_not_be_is_said(

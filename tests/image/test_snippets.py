@@ -36,7 +36,7 @@ FORGED = {
     "Forwarded": "for=203.0.113.66;proto=https;host=evil.example",
     "Proxy": "evil.example",
 }
-OTHERS = [name for name in ("uwsgi", "gunicorn-gthread", "granian") if SERVERS[name] is not CHOSEN]
+OTHERS = [name for name in ("uwsgi", "gunicorn-gthread") if SERVERS[name] is not CHOSEN]
 
 
 @pytest.mark.parametrize(

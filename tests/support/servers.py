@@ -10,7 +10,6 @@ import pytest
 
 from docker_flask.configuration.packages import (
     GEVENT_PIN,
-    GRANIAN_PIN,
     GUNICORN_GEVENT_PIN,
     GUNICORN_PIN,
 )
@@ -64,11 +63,6 @@ SERVERS = {
         GUNICORN,
         env=GUNICORN.env | {"WORKER_CLASS": "gevent"},
         packages=(GUNICORN_GEVENT_PIN, TITLES),
-    ),
-    "granian": Server(
-        *("Granian", "granian master", "granian worker"),
-        {"APP_SERVER": "granian"},
-        (GRANIAN_PIN, TITLES),
     ),
 }
 # Where a test does not say which: `SERVER=granian make test TESTS=tests/image/test_http.py`.

@@ -26,7 +26,6 @@ uWSGI - Sun Nov 22 23:21:28 2026 - stopping gevent signals watchers for worker 1
 uWSGI - goodbye to uWSGI.
 2026/11/22 23:48:15 [notice] 12#12: using inherited sockets from "3;4;5;"
 2026/11/22 23:48:15 [warn] 14#14: *1 a client request body is buffered to a temporary file /x/1
-[WARNING] Configured number of workers appears to be higher than the amount of CPU cores available.
 """
 SHOWN = """\
 uWSGI - DAMN ! worker 1 (pid: 26) died, killed by signal 9 :( trying respawn ...

@@ -22,7 +22,7 @@ def environ_after(**environ: Any) -> dict[str, Any]:
 
 
 def test_nginx_is_believed() -> None:
-    assert environ_after(HTTP_X_5ECRET=SAID, PATH_INFO="/a b//c", REMOTE_ADDR="", HTTP_HOST="") == {
+    assert environ_after(HTTP_X_5ECRET=SAID, PATH_INFO="/a b//c", REMOTE_ADDR="") == {
         "REMOTE_ADDR": "203.0.113.7",
         "REMOTE_PORT": "4711",
         "wsgi.url_scheme": "http",
@@ -37,10 +37,3 @@ def test_nginx_is_believed() -> None:
 def test_nobody_else_is() -> None:
     said = {"HTTP_X_DOCKER_FLASK": SAID, "REMOTE_ADDR": "own"}
     assert environ_after(**said) == {"PATH_INFO": "/", **said}
-
-
-def test_a_uri_that_is_not_ascii() -> None:
-    said = SAID.replace("/a%20b//c?q=1", "-")
-    seen = environ_after(HTTP_X_5ECRET=said, PATH_INFO="/\xc3\xa4?/%", QUERY_STRING="a=\xc3&b=%20")
-    assert seen["REQUEST_URI"] == "/%C3%A4%3F/%25?a=%C3&b=%20"
-    assert seen["REMOTE_ADDR"] == "203.0.113.7"

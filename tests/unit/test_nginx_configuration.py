@@ -155,7 +155,6 @@ def test_a_misspelt_name_in_the_template_is_an_error(tmp_path: Path) -> None:
         ({"REQUEST_TIMEOUT": "7"}, "worker_shutdown_timeout 72s;"),
         ({"WEBSOCKETS": "7"}, "limit_conn websockets 7;"),
         ({"WEBSOCKETS": "0"}, "return 501;"),
-        ({"APP_SERVER": "granian"}, "return 501;"),
         ({"REQUEST_TIMEOUT": "1.2"}, "uwsgi_read_timeout 1s;"),  # nginx: whole seconds
         ({}, "access_log /dev/stdout access buffer=4k flush=1s;"),
     ],

@@ -37,7 +37,7 @@ PACKAGES = {
     "nginx": {"jinja2"},
     "debug": {"werkzeug", "debugpy"},
     "discovery": {"flask", "click", "dotenv"},
-    "worker": {"flask", "gevent", "granian", "gunicorn", "uwsgi"},
+    "worker": {"flask", "gevent", "gunicorn", "uwsgi"},
 }
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 

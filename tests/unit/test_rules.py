@@ -68,7 +68,7 @@ def test_a_retry_needs_a_reason(tmp_path: Path) -> None:
     [
         ("0", "no wrk here", "1 skipped in"),
         ("1", "no wrk here", "1 failed in"),
-        ("1", f"{NOT_APPLICABLE}Granian: it has no such thing", "1 skipped in"),
+        ("1", f"{NOT_APPLICABLE}Gunicorn: it has no such thing", "1 skipped in"),
     ],
 )
 def test_a_skip_is_a_failure_where_all_is_required(

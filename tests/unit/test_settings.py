@@ -180,7 +180,6 @@ def test_workers_follow_from_the_limits(limits: dict[str, Any], fewest: int, mos
         ({"WORKER_CLASS": "sync"}, 1),
         ({"WORKER_CLASS": "gevent"}, 1),
         ({"APP_SERVER": "gunicorn"}, 1),
-        ({"APP_SERVER": "granian"}, 1),
     ],
 )
 def test_threads(environ: dict[str, str], threads: int | None) -> None:
@@ -397,11 +396,7 @@ def test_fewest_workers_and_most() -> None:
     assert (alone.uwsgi_cheaper, alone.web_concurrency) == (3, 32)
     none = read(UWSGI_CHEAPER="0")
     assert (none.uwsgi_cheaper, none.web_concurrency) == (0, 4)
-    for others in (
-        {"APP_SERVER": "gunicorn"},
-        {"APP_SERVER": "granian"},
-        {"WORKER_CLASS": "gevent"},
-    ):
+    for others in ({"APP_SERVER": "gunicorn"}, {"WORKER_CLASS": "gevent"}):
         kept = read(**others)
         assert (kept.uwsgi_cheaper, kept.web_concurrency) == (0, 4)
     exactly = read(WEB_CONCURRENCY="8")

@@ -31,15 +31,6 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> WorkerProcess:
     return WorkerProcess(retire_signal=0)
 
 
-@pytest.mark.parametrize(("age", "retired"), [(9.6, False), (9.8, True)])
-def test_a_worker_that_retires_early(worker: WorkerProcess, age: float, retired: bool) -> None:
-    watchdog = Watchdog(TIMEOUT, LIMIT, worker, retires_early=True)
-    watchdog._retire_if_late(NOW, [(1, age - NOW), (2, NOW - 1)])
-    assert not worker.retired, "the client of the first one is slow"
-    watchdog._retire_if_late(NOW, [(1, NOW - age), (2, NOW - 1)])
-    assert worker.retired == retired
-
-
 def seconds_until_the_end(worker: WorkerProcess, requests: list[float]) -> float | None:
     """How long the watchdog lets these requests run; None for ever."""
     watchdog, running = Watchdog(TIMEOUT, LIMIT, worker), list(enumerate(requests))
