@@ -293,17 +293,5 @@ class Generation:
             self.static = StaticFiles(**message["static"]) if message["static"] else None
             self.found, self.static_files = message["found"], message["static_files"]
             self.notes = message["notes"]
-            if message["has_scheduler"] and self.plan.settings.web_concurrency > 1:
-                self.notes.append(_about_scheduler(self.plan.settings.preload))
         elif not self._workers:
             self.failure = message["text"]
-
-
-def _about_scheduler(preload: bool) -> str:
-    what = "each worker runs its jobs"
-    if preload:
-        what = "no worker runs its jobs, because of PRELOAD=1"
-    return (
-        f"the application runs a scheduler of APScheduler: {what}; run it once, in a container of "
-        "its own (docker run IMAGE run COMMAND)"
-    )

@@ -24,11 +24,9 @@ from docker_flask import notify, process
 from docker_flask.discovery import find_app, instance_folder, static_folder, unwritable
 from docker_flask.discovery.callables import Found, is_flask
 from docker_flask.worker import (
-    databases,
     greenlets,
     no_debug,
     response_cache,
-    schedulers,
     sendfile,
     static_guard,
     web_sockets,
@@ -111,8 +109,7 @@ def load() -> Any:
     if is_flask(found.application):
         static_guard.protect(found.application)
     notes = [*no_debug.report(found.application), *instance_folder.report()]
-    notes += [*web_sockets.notes(options.workers), *databases.notes(options.workers)]
-    has_scheduler = schedulers.is_running()
+    notes += web_sockets.notes(options.workers)
 
     def begin() -> None:
         WorkerOptions.from_environment()
@@ -129,7 +126,6 @@ def load() -> Any:
             static=static and asdict(static),
             static_files=words,
             notes=notes,
-            has_scheduler=has_scheduler,
             memory=process.own_memory(os.getpid()),
         )
 

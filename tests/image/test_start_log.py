@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.harness import DEBUG, DEBUG_PORT, IMAGE, ROOT, Container, Engine, image_with
+from tests.support.harness import DEBUG, DEBUG_PORT, IMAGE, ROOT, Container, Engine
 from tests.support.marks import at_night
 from tests.support.servers import SERVERS
 
@@ -127,49 +127,6 @@ def test_what_explains_a_failure_is_shown(engine: Engine, app: Path) -> None:
     assert "WEB_CONCURENCY is not a setting" in lines[-2]
     assert "check uwsgi.ini, the lines above may name the option" in lines[-1]
     assert len(lines) <= MAX_LINES
-
-
-# APScheduler itself would have to be installed; these are its names.
-SCHEDULER = """import sys, types
-module = types.ModuleType("apscheduler.schedulers.base")
-class BaseScheduler:
-    running = True
-module.BaseScheduler = BaseScheduler
-sys.modules[module.__name__] = module
-scheduler = BaseScheduler()
-"""
-
-
-@pytest.mark.parametrize(
-    ("env", "words"),
-    [
-        ({}, ["each worker runs its jobs; run it once, in a container of its own"]),
-        *at_night(
-            ({"PRELOAD": "1"}, ["no worker runs its jobs, because of PRELOAD=1"]),
-            ({"WEB_CONCURRENCY": "1"}, []),
-        ),
-    ],
-)
-def test_a_scheduler_in_each_worker(
-    engine: Engine, app: Path, env: dict[str, str], words: list[str]
-) -> None:
-    (app / "app.py").write_text(SCHEDULER + APP)
-    container = engine.run(app=app, env=env)
-    container.wait_until_serving()
-    lines = [line for line in lines_of_start(container) if "scheduler" in line]
-    assert len(lines) == len(words)
-    assert all(word in line for word, line in zip(words, lines, strict=True))
-
-
-@pytest.mark.nightly
-def test_apscheduler_itself(engine: Engine, app: Path) -> None:
-    (app / "app.py").write_text(
-        "from apscheduler.schedulers.background import BackgroundScheduler\n"
-        "scheduler = BackgroundScheduler()\nscheduler.start()\n" + APP
-    )
-    container = engine.run(app=app, image=image_with("apscheduler==3.11.0"))
-    container.wait_until_serving()
-    assert "each worker runs its jobs" in "".join(lines_of_start(container))
 
 
 def test_make_up_shows_one_failed_start(engine: Engine) -> None:

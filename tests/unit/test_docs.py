@@ -15,12 +15,13 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("**/*.md"), *ROOT.glob("benchmarks/*.md")])
 README_LINES = 180
-# What troubleshooting.md quotes of Docker, docker-compose, nginx, Python, uWSGI and pip.
+# What troubleshooting.md quotes of other programs.
 FOREIGN = {
     'Conflict. The container name "/flaskapp" is already in use',
     "SQLite objects created in a thread can only be used in that same thread",
     "KeyError: 'ContainerConfig'",
     "bdb.BdbQuit",
+    "sorry, too many clients already",
     "Exception: you need a C compiler to build uWSGI",
     "error: [Errno 2] No such file or directory: 'x86_64-linux-gnu-gcc'",
     "SSL: CERTIFICATE_VERIFY_FAILED",
