@@ -105,11 +105,12 @@ RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
     /sources/install-python.sh /requirements.txt
 
 
-# --- The application. The image's own sample goes where it is not among the files of an image that
-# --- builds on this one: an empty /app serves the sample.
+# --- The application. The image's own sample, as long as its app.py is unchanged (.sample), goes where it is
+# --- not among the files of an image that builds on this one: an empty /app serves the sample.
 FROM ${BASE_IMAGE} AS application
-COPY app /files/app
-RUN if grep -qs "docker-flask's sample stays out" /files/app/app.py; then \
+WORKDIR /files
+COPY app app
+RUN if sha256sum --check --status app/.sample 2> /dev/null; then \
       mkdir -p /files/opt/docker-flask && mv /files/app /files/opt/docker-flask/sample && mkdir /files/app; \
     fi
 

@@ -1,7 +1,6 @@
 """A sample Flask app: it greets, tells what runs it, and keeps a gallery of pictures.
 
 Put your own app in its place: all that is needed is an `app` in `app.py`.
-As long as this line is here, docker-flask's sample stays out of the image's folder /app.
 Mind that there is no login here: whoever can open the gallery can add a picture to it.
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import io
 import struct
@@ -15,6 +16,12 @@ import pytest
 
 APP = Path(__file__).parents[2] / "app/app.py"
 SCRIPT = b"<script>alert(1)</script>"
+
+
+def test_the_build_recognises_the_sample() -> None:
+    """After a change of the sample: sha256sum app/app.py > app/.sample"""
+    digest = hashlib.sha256(APP.read_bytes()).hexdigest()
+    assert APP.with_name(".sample").read_text() == f"{digest}  app/app.py\n"
 
 
 @pytest.fixture(scope="module")
