@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from docker_flask import static_files
-from docker_flask.configuration import defaults, kinds, misspelt
+from docker_flask.configuration import defaults, did_you_mean, kinds
 from docker_flask.configuration.kinds import Kind, SettingError
 from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.origin import DEFAULT, FileValue, Found, Origin, Source
@@ -342,7 +342,7 @@ def rows(settings: Settings, origins: Mapping[str, Origin]) -> list[tuple[str, s
 
 
 def names() -> set[str]:
-    """The variables that decide something here, and that a misspelt name may mean."""
+    """The variables that decide something here, and that a similar name may mean."""
     own = {name for spec in fields(Settings) for name in (spec.name, *spec.metadata["aliases"])}
     # Without LOG_LEVEL: variables such as LOGLEVEL belong to applications.
     names = {name.upper() for name in own} - {"LOG_LEVEL"}
@@ -362,7 +362,7 @@ def ignored(environ: Mapping[str, str], production: bool = True) -> list[str]:
     debugger = environ.get("DEBUGPY", "").strip()
     if production and debugger:
         found.append(f"DEBUGPY={kinds.shown(debugger)} is ignored in production: use -d debug")
-    return found + misspelt.sentences(environ, names())
+    return found + did_you_mean.sentences(environ, names())
 
 
 def _is_time_zone(text: str) -> bool:

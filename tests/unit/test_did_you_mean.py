@@ -1,4 +1,4 @@
-"""Names of variables that look like misspelt settings, and those that do not."""
+"""Names of variables that are almost those of settings, and those that are not."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from docker_flask.configuration import settings
-from docker_flask.configuration.misspelt import sentences
+from docker_flask.configuration.did_you_mean import sentences
 
 FOREIGN = Path(__file__).with_name("foreign_variables.txt")
 
@@ -25,33 +25,30 @@ def foreign() -> list[str]:
         ("WEB_CONCURRANCY", "WEB_CONCURRENCY"),
         ("web_concurrency", "WEB_CONCURRENCY"),
         ("THREAD", "THREADS"),
-        ("TRHEADS", "THREADS"),
         ("APP_MODUL", "APP_MODULE"),
         ("LISTENPORT", "LISTEN_PORT"),
         ("MAX_REQUEST", "MAX_REQUESTS"),
-        ("MAX_UPLAOD", "MAX_UPLOAD"),
         ("NGINX_MAX_UPLOADS", "NGINX_MAX_UPLOAD"),
         ("NGINX_WORKER_CONNECTION", "NGINX_WORKER_CONNECTIONS"),
         ("UWSGI_PROCESS", "UWSGI_PROCESSES"),
         ("REQUEST_TIME_OUT", "REQUEST_TIMEOUT"),
         ("REQUESTS_TIMEOUT", "REQUEST_TIMEOUT"),
-        ("TRUSTED_PROXYS", "TRUSTED_PROXIES"),
         ("GRACEFULL_TIMEOUT", "GRACEFUL_TIMEOUT"),
         ("SEND_FILE", "SENDFILE"),
         ("FLASK-APP", "FLASK_APP"),
         ("GUNICORN_CMD_ARG", "GUNICORN_CMD_ARGS"),
     ],
 )
-def test_a_misspelt_name_is_told_with_the_one_that_is_meant(given: str, meant: str) -> None:
+def test_the_setting_that_a_name_resembles(given: str, meant: str) -> None:
     assert sentences(["PATH", given], settings.names()) == [
         f"{given} is not a setting: is {meant} meant?"
     ]
 
 
-def test_variables_of_others_are_not_told() -> None:
+def test_variables_of_others_resemble_no_setting() -> None:
     assert len(foreign()) > 400
     assert sentences(foreign(), settings.names()) == []
 
 
-def test_settings_themselves_are_not_told() -> None:
+def test_settings_themselves_get_no_sentence() -> None:
     assert sentences(settings.names(), settings.names()) == []
