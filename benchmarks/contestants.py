@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks import peers
+from benchmarks import peer_images
 from docker_flask.configuration.packages import GEVENT_PIN, GUNICORN_GEVENT_PIN
 from tests.support.harness import docker_client, image_with
 
@@ -52,7 +52,7 @@ class Contestant:
 
     def image(self) -> str:
         """Its image, which is built where it is a peer's."""
-        return image_with(*self.packages) if self.peer is None else peers.build(self.peer)
+        return image_with(*self.packages) if self.peer is None else peer_images.build(self.peer)
 
     def missing(self) -> str:
         """Why it can't take part yet, or nothing: this image does not have its settings."""

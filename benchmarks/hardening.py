@@ -1,4 +1,4 @@
-"""The same attacks on this image and on other ways of serving Flask: `make hardening`.
+"""The same attacks on this image and on other ways of serving Flask: `make measure WHAT=hardening`.
 
 Writes a table of what each image leaves to an attacker: processes as root, flags of `docker run`
 with which it does not serve, what lies in its file system, slow clients, debuggers.
@@ -22,7 +22,7 @@ from typing import Any
 
 from docker.errors import APIError
 
-from benchmarks import peers
+from benchmarks import peer_images
 from tests.support.harness import (
     APPS,
     BASE_IMAGE,
@@ -313,9 +313,9 @@ ATTACKS = [
 
 REPORT = """# Comparison of security
 
-What does each image leave to an attacker? `make hardening` runs the same checks on this image and
-on other usual ways of serving Flask: `benchmarks/peers/` has a recipe for each. This table was
-written on {date}, with the base image `{base}` and engine {engine}.
+What does each image leave to an attacker? `make measure WHAT=hardening` does the
+same to this image and to other usual ways of serving Flask: `benchmarks/peers/` has a recipe for
+each. This table was written on {date}, with the base image `{base}` and engine {engine}.
 
 - A flag is one of `docker run`. "serves": a GET and an upload of 20 MB succeed, without another
   flag. "no upload": the upload fails. With `--cap-drop ALL` alone, docker-flask ends with a line
@@ -353,7 +353,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     engine = Engine(f"hardening-{os.getpid()}")
-    images = [IMAGE, *map(peers.build, PEERS)]
+    images = [IMAGE, *map(peer_images.build, PEERS)]
     rows: dict[str, list[str]] = {line: [] for attack in ATTACKS for line in attack.lines}
     if options.only:
         rows |= written(options.out)

@@ -1,4 +1,4 @@
-"""Stops the worker of a job queue again and again, and counts lost jobs: `make jobs`.
+"""Stops the worker of a job queue again and again, and counts lost jobs: `make measure WHAT=jobs`.
 
 For Celery and for RQ: puts jobs into a queue in Redis, starts a worker by `run`, and does
 `docker stop` and `docker start` to it while it works. A job is lost if it is not done when the

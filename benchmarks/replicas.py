@@ -1,4 +1,4 @@
-"""One large container, or many small ones: `make replicas` compares them behind a load balancer.
+"""One large container, or many small ones, behind a balancer: `make measure WHAT=replicas`.
 
 Each arrangement has four workers of four threads and serves the same load through HAProxy: fast
 requests and some that wait. Then one container is killed, and then all are replaced one by one.
@@ -18,7 +18,7 @@ from statistics import median
 
 import httpx
 
-from benchmarks import peers
+from benchmarks import peer_images
 from benchmarks.measure import Cgroup
 from tests.support.harness import BASE_IMAGE, IMAGE, Container, Engine, wait_for
 from tests.support.judge.result import Result
@@ -84,7 +84,7 @@ class Site:
         self, arrangement: Arrangement, engine: Engine, folder: Path, haproxy: str
     ) -> None:
         self._arrangement, self._engine, self._folder = arrangement, engine, folder
-        self._image = peers.build(arrangement.peer) if arrangement.peer else IMAGE
+        self._image = peer_images.build(arrangement.peer) if arrangement.peer else IMAGE
         self._network = engine.client.networks.create(f"replicas-{secrets.token_hex(4)}")
         (folder / "record").mkdir(mode=0o777)
         (folder / "record").chmod(0o1777)

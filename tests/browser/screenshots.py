@@ -1,4 +1,7 @@
-"""Takes the README's pictures (`make pictures`); needs the image and a browser."""
+"""Takes pictures for the README; needs the image and a browser.
+
+python -m tests.browser.screenshots
+"""
 
 from __future__ import annotations
 

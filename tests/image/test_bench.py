@@ -14,7 +14,7 @@ CONTESTANTS = ["ours", "Flask's development server"]
 
 
 @pytest.mark.nightly
-@pytest.mark.skipif(not shutil.which("wrk"), reason="no wrk here; `tools/needs wrk` installs it")
+@pytest.mark.skipif(not shutil.which("wrk"), reason="no wrk here; `tools/install wrk` installs it")
 @pytest.mark.timeout(600)  # it may have to build the other image
 def test_short_benchmark_makes_a_report_without_errors(tmp_path: Path) -> None:
     options = ["--rounds", "1", "--seconds", "1", "--rows", "hello", "--out", str(tmp_path)]

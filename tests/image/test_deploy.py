@@ -49,7 +49,7 @@ def test_platforms(engine: Engine, platform: str) -> None:
 @pytest.mark.nightly
 def test_podman_makes_a_service_of_the_quadlet_unit() -> None:
     if not QUADLET.exists():
-        pytest.skip("podman's generator is missing: tools/needs quadlet")
+        pytest.skip("podman's generator is missing: tools/install quadlet")
     result = subprocess.run(
         [QUADLET, "-dryrun"],
         env={**os.environ, "QUADLET_UNIT_DIRS": str(ROOT / "deploy/quadlet")},

@@ -17,7 +17,7 @@ import pytest
 
 from tests.support.harness import CLIENT_ENVIRONMENT, DOCKER, wait_for
 
-# tools/needs puts it there.
+# tools/install puts it there.
 STANDALONE = Path(sys.executable).parent / "docker-compose"
 BUILD_SECONDS = 250
 
@@ -29,7 +29,7 @@ def command() -> list[str]:
     if subprocess.run([*plugin, "version"], capture_output=True, check=False).returncode == 0:
         return plugin
     if not STANDALONE.exists():
-        pytest.skip("Compose v2 is missing: tools/needs compose")
+        pytest.skip("Compose v2 is missing: tools/install compose")
     return [str(STANDALONE)]
 
 

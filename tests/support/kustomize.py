@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 KUBERNETES = Path(__file__).parents[2] / "deploy/kubernetes"
-# tools/needs puts programs there.
+# tools/install puts programs there.
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 Resource = dict[str, Any]
@@ -25,7 +25,7 @@ def rendered(folder: Path, builder: str = "kustomize") -> list[Resource]:
     """What would be applied."""
     program = shutil.which(builder, path=PATH)
     if not program:
-        pytest.skip(f"{builder} is missing: tools/needs deploy")
+        pytest.skip(f"{builder} is missing: tools/install deploy")
     command = ["build"] if builder == "kustomize" else ["kustomize"]
     result = subprocess.run(
         [program, *command, folder], capture_output=True, text=True, timeout=50, check=False

@@ -380,7 +380,7 @@ def test_docker_reads_the_stack() -> None:
         check=False,
     )
     if "unknown" in result.stderr:
-        pytest.skip("no docker client here reads stacks: tools/needs deploy")
+        pytest.skip("no docker client here reads stacks: tools/install deploy")
     assert (result.returncode, result.stderr) == (0, "")
     web = yaml.safe_load(result.stdout)["services"]["web"]
     assert web["ports"] == [{"mode": "host", "target": 8080, "published": 8080}]

@@ -1,4 +1,4 @@
-"""What benchmarks/pains.py asks of an image: one view for each trap."""
+"""What benchmarks/known_problems.py asks of an image: one view for each trap."""
 
 from __future__ import annotations
 

@@ -1,10 +1,6 @@
-"""What users of such images suffer from, done to this image and to the tutorials': `make pains`.
+"""Known problems of users, with this image and a tutorial's: `make measure WHAT=known-problems`.
 
-Writes a table: each pain, what the image of the tutorials (peers/tutorial) answers to it, what this
-one answers, and the test that keeps it so. A pain that can't be shown from outside within seconds
-has its test only.
-
-    python -m benchmarks.pains --out docs/pains.md
+python -m benchmarks.known_problems --out docs/known-problems.md
 """
 
 from __future__ import annotations
@@ -23,7 +19,7 @@ from typing import Any
 
 import httpx
 
-from benchmarks.peers import build
+from benchmarks.peer_images import build
 from tests.support.harness import APPS, BASE_IMAGE, IMAGE, Container, Engine
 
 ROOT = Path(__file__).parents[1]
@@ -33,7 +29,7 @@ NEVER = "no answer"
 
 
 class Subject:
-    """One of the two images: starts its containers with the application of the pains."""
+    """One of the two images: starts its containers with the application of the problems."""
 
     def __init__(self, engine: Engine, image: str) -> None:
         self.engine = engine
@@ -42,7 +38,7 @@ class Subject:
     @contextmanager
     def running(self, wait: bool = True, **options: Any) -> Iterator[Container]:
         """A container for one question; `wait` until it serves, for ten seconds at most."""
-        app = options.pop("app", APPS / "pains")
+        app = options.pop("app", APPS / "known_problems")
         container = self.engine.run(image=self.image, app=app, **options)
         try:
             if wait:
@@ -206,8 +202,8 @@ def json_log(subject: Subject) -> str:
 
 
 @dataclass(frozen=True)
-class Pain:
-    """One pain: what is seen, and the test that covers it."""
+class Problem:
+    """One problem: what is seen, and the test that covers it."""
 
     number: int
     symptom: str
@@ -215,222 +211,222 @@ class Pain:
     probe: Callable[[Subject], str] | None = None
 
 
-PAINS = [
-    Pain(
+PROBLEMS = [
+    Problem(
         1,
         "16 KB of cookies",
         probe=simply(headers={"Cookie": "a=" + "x" * 16_000}),
         test="tests/image/test_http.py::test_request_headers_of_up_to_64_kb",
     ),
-    Pain(
+    Problem(
         2,
         "20 bodies of 3 MB that the application does not read",
         probe=unread_bodies,
         test="tests/image/test_http.py::test_a_body_that_nobody_reads",
     ),
-    Pain(
+    Problem(
         3,
         "chunked upload of 3 MB",
         probe=chunked,
         test="tests/image/test_http.py::test_a_chunked_upload_arrives_whole",
     ),
-    Pain(
+    Problem(
         4,
         "1.2 GB to a client that pauses 6 s",
         probe=slow_download,
         test="tests/image/test_http.py::test_a_generated_download_of_2_gb_is_not_cut",
     ),
-    Pain(
+    Problem(
         5,
         "16 KB in a response header",
         probe=simply("/header?n=16000"),
         test="tests/image/test_http.py::test_response_headers_of_32_kb",
     ),
-    Pain(
+    Problem(
         6,
         "request over its time (ours: REQUEST_TIMEOUT=2)",
         probe=too_long,
         test="tests/image/test_loss.py::test_a_view_that_never_answers",
     ),
-    Pain(
+    Problem(
         7,
         "`send_file(BytesIO)`",
         probe=simply("/memory-file"),
         test="tests/image/test_http.py::test_what_has_no_path_is_sent_by_a_worker",
     ),
-    Pain(
+    Problem(
         8,
         "upload of 2 MB",
         probe=simply("/length", "POST", content=b"x" * 2_000_000),
         test="tests/image/test_http.py::test_an_upload_of_2_mb_arrives_whole",
     ),
-    Pain(
+    Problem(
         9,
         "server-sent events, one each half second",
         probe=events,
         test="tests/image/test_http.py::test_what_is_made_bit_by_bit_arrives_so",
     ),
-    Pain(
+    Problem(
         10,
         "`docker stop` with a request in flight",
         probe=stopping,
         test="tests/image/test_loss.py::test_stop_under_load_loses_nothing",
     ),
-    Pain(
+    Problem(
         11,
         "application that can't be imported",
         probe=broken_at_start,
         test="tests/image/test_bad_input.py::test_ends_with_the_reason",
     ),
-    Pain(
+    Problem(
         12,
         "nginx is killed",
         probe=killed_nginx,
         test="tests/image/test_loss.py::test_killed_server",
     ),
-    Pain(
+    Problem(
         13,
         "threads, time limits and slow uploads together",
         test="tests/image/test_http.py::test_a_request_that_takes_too_long_costs_its_neighbours_nothing",
     ),
-    Pain(
+    Problem(
         14,
         "zombies; debug mode that ignores a stop",
         test="tests/image/test_loss.py::test_orphaned_grandchildren_leave_no_zombies",
     ),
-    Pain(
+    Problem(
         15,
         "reload by `docker kill -s HUP`",
         test="tests/image/test_loss.py::test_reload_by_signal_under_load_loses_nothing",
     ),
-    Pain(
+    Problem(
         16,
         "failing or CRLF prestart.sh",
         test="tests/image/test_migration.py::test_prestart_is_sourced",
     ),
-    Pain(
+    Problem(
         17,
         "memory per possible file descriptor",
         probe=idle_memory,
         test="tests/image/test_hardship.py::test_tight_limits",
     ),
-    Pain(18, "workers for the host's CPUs", probe=workers, test="tests/unit/test_limits.py"),
-    Pain(
+    Problem(18, "workers for the host's CPUs", probe=workers, test="tests/unit/test_limits.py"),
+    Problem(
         19,
         "connections opened at import: application is loaded",
         probe=simply("/loaded"),
         test="tests/image/test_runtime.py::test_each_worker_opens_its_own_connections",
     ),
-    Pain(
+    Problem(
         20,
         "background thread of the application",
         probe=background,
         test="tests/image/test_runtime.py::test_a_background_thread_runs",
     ),
-    Pain(
+    Problem(
         21,
         "somaxconn of 16",
         probe=simply(run={"sysctls": {"net.core.somaxconn": "16"}}),
         test="tests/image/test_hardship.py::test_tight_limits",
     ),
-    Pain(
+    Problem(
         22,
         "memory that grows; all workers recycled at once",
         test="tests/image/test_runtime.py::test_workers_are_replaced_without_a_loss",
     ),
-    Pain(
+    Problem(
         23,
         "hangs after an OOM kill with thunder-lock",
         test="tests/image/test_loss.py::test_a_leak_costs_its_worker_only",
     ),
-    Pain(
+    Problem(
         24,
         "numpy deadlocks",
         test="tests/image/test_runtime.py::test_numpy_in_workers_and_threads_and_after_a_reload",
     ),
-    Pain(
+    Problem(
         25,
         "`--user 12345 --read-only`",
         probe=simply(run={"user": "12345", "read_only": True}),
         test="tests/image/test_production.py::test_any_user",
     ),
-    Pain(
+    Problem(
         26,
         "client says `X-Forwarded-Proto: javascript`",
         probe=forged_scheme,
         test="tests/image/test_proxies.py::test_nobody_else_can_say_anything",
     ),
-    Pain(
+    Problem(
         27,
         "client's address behind a proxy (ours: TRUSTED_PROXIES)",
         probe=client_address,
         test="tests/image/test_proxies.py::test_what_a_trusted_proxy_may_say",
     ),
-    Pain(
+    Problem(
         28,
         "debugger exposed, or refusing to work",
         test="tests/image/test_debug.py::test_hosts_that_may_use_it",
     ),
-    Pain(
+    Problem(
         29,
         "stale base; nobody knows what is in it",
         test="tests/image/test_build.py::test_scanners_find_what_is_installed",
     ),
-    Pain(
+    Problem(
         30,
         "`UWSGI_PORT_80_TCP` in the environment",
         probe=simply(run={"env": {"UWSGI_PORT_80_TCP": "tcp://10.0.0.1:80"}}),
         test="tests/image/test_migration.py::test_stray_variables_of_a_service_called_uwsgi",
     ),
-    Pain(
+    Problem(
         31,
         "syntax error in debug mode",
         test="tests/image/test_debug.py::test_broken_from_the_start_and_mended",
     ),
-    Pain(
+    Problem(
         32,
         "edits unnoticed where inotify does not reach",
         test="tests/image/test_debug.py::test_no_events_and_no_watchdog",
     ),
-    Pain(
+    Problem(
         33,
         "files of root's in the source tree",
         test="tests/image/test_debug.py::test_what_it_writes_belongs_to_the_owner_of_the_folder",
     ),
-    Pain(
+    Problem(
         34,
         'log line for the user agent `a"b\\c`',
         probe=json_log,
         test="tests/image/test_runtime.py::test_access_log_in_json_is_json_whatever_is_asked",
     ),
-    Pain(
+    Problem(
         35,
         "health probes in the log",
         test="tests/image/test_runtime.py::test_health_checks_leave_no_line",
     ),
-    Pain(
+    Problem(
         36,
         "five clients that leave in mid-download",
         probe=aborts,
         test="tests/image/test_http.py::test_a_client_that_leaves_is_no_error",
     ),
-    Pain(
+    Problem(
         37,
         "`/static` swallows `/static-pages`",
         probe=simply("/static-pages"),
         test="tests/image/test_static.py::test_the_application_answers",
     ),
-    Pain(
+    Problem(
         38,
         "nginx can't be extended",
         test="tests/image/test_migration.py::test_snippets_at_three_levels",
     ),
-    Pain(
+    Problem(
         39,
         "build: compiler, size, PCRE, proxies, private authorities",
         test="tests/image/test_build.py::test_size",
     ),
-    Pain(
+    Problem(
         40,
         "no way out of uWSGI",
         test="tests/image/test_servers.py::test_each_serves_as_the_others_do",
@@ -445,9 +441,9 @@ def exists(test: str) -> bool:
     return bool(re.search(rf"^def {name}\(", text, re.MULTILINE) if name else text)
 
 
-def row(pain: Pain, theirs: str, ours: str) -> str:
+def row(problem: Problem, theirs: str, ours: str) -> str:
     """One line of the table."""
-    return f"| {pain.number} | {pain.symptom} | {theirs} | {ours} | `{pain.test}` |"
+    return f"| {problem.number} | {problem.symptom} | {theirs} | {ours} | `{problem.test}` |"
 
 
 def report(rows: list[str], engine: Engine) -> str:
@@ -456,12 +452,13 @@ def report(rows: list[str], engine: Engine) -> str:
         [
             "# What users of such images suffer from",
             "",
-            f"By `make pains` on {datetime.now(UTC):%Y-%m-%d}, base image `{BASE_IMAGE}`, engine "
+            "By `make measure WHAT=known-problems` on "
+            f"{datetime.now(UTC):%Y-%m-%d}, base image `{BASE_IMAGE}`, engine "
             f"{engine.client.version()['Version']}. Each was done to the image of the tutorials",
             "(benchmarks/peers/tutorial: nginx and uWSGI under bash) and to this one; what is not",
             "shown here has a test.",
             "",
-            "| # | pain | the tutorials' image | this one | test |",
+            "| # | problem | the tutorials' image | this one | test |",
             "|---|---|---|---|---|",
             *rows,
             "",
@@ -472,19 +469,19 @@ def report(rows: list[str], engine: Engine) -> str:
 def main() -> None:
     """Ask both images and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=ROOT / "docs/pains.md")
-    parser.add_argument("--only", type=int, nargs="*", help="these pains, printed and not written")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs/known-problems.md")
+    parser.add_argument("--only", type=int, nargs="*", help="only print these")
     options = parser.parse_args()
-    if missing := [pain.test for pain in PAINS if not exists(pain.test)]:
+    if missing := [problem.test for problem in PROBLEMS if not exists(problem.test)]:
         parser.error(f"no such tests: {', '.join(missing)}")
-    engine = Engine(f"pains-{os.getpid()}")
+    engine = Engine(f"known-problems-{os.getpid()}")
     theirs, ours = Subject(engine, build(PEER)), Subject(engine, IMAGE)
     rows = []
-    for pain in PAINS:
-        if options.only and pain.number not in options.only:
+    for problem in PROBLEMS:
+        if options.only and problem.number not in options.only:
             continue
-        answers = [pain.probe(subject) if pain.probe else "" for subject in (theirs, ours)]
-        rows.append(row(pain, *answers))
+        answers = [problem.probe(subject) if problem.probe else "" for subject in (theirs, ours)]
+        rows.append(row(problem, *answers))
         print(rows[-1], flush=True)
     if not options.only:
         options.out.write_text(report(rows, engine))

@@ -1,0 +1,50 @@
+"""Prints the size of each part of the project beside its limit: `tools/lint weight`."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+LINES = [
+    ("package, Python", 8500, ["docker_flask/**/*.py"]),
+    ("package, C", 140, ["docker_flask/**/*.c"]),
+    ("nginx", 550, ["nginx.conf", "docker_flask/nginx/**/*.conf"]),
+    ("tests", 20000, ["tests/**/*.py"]),
+    ("benchmarks", 3000, ["benchmarks/**/*.py"]),
+    ("documentation", 2300, ["docs/*.md"]),
+]
+PAGES, TARGETS = 15, 16
+MODULE, CLASS, FUNCTION, PARAMETERS = 400, 300, 60, 8
+
+
+def parts_of(path: Path) -> Iterator[tuple[str, int, int]]:
+    """A module, its classes and functions, and their parameters: name, size and limit."""
+    name, text = path.relative_to(ROOT), path.read_text()
+    yield str(name), text.count("\n"), MODULE
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            limit = CLASS if isinstance(node, ast.ClassDef) else FUNCTION
+            yield f"{name}: {node.name}", (node.end_lineno or 0) - node.lineno + 1, limit
+        if isinstance(node, ast.arguments):
+            names = len([*node.posonlyargs, *node.args, *node.kwonlyargs])
+            yield f"{name}: parameters of a function", names, PARAMETERS
+
+
+def main() -> None:
+    rows = [
+        (area, sum(p.read_text().count("\n") for g in globs for p in ROOT.glob(g)), limit)
+        for area, limit, globs in LINES
+    ]
+    rows.append(("pages", len(list(ROOT.glob("docs/*.md"))), PAGES))
+    targets = re.findall(r"(?m)^[a-z-]+:.*## ", (ROOT / "Makefile").read_text())
+    rows.append(("targets of make", len(targets), TARGETS))
+    modules = sorted(ROOT.glob("docker_flask/**/*.py"))
+    rows += [row for path in modules for row in parts_of(path) if row[1] > row[2]]
+    for what, size, limit in rows:
+        print(f"{size:7,} of {limit:6,}  {what}{'  OVER' if size > limit else ''}")
+
+
+main()
