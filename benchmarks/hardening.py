@@ -30,7 +30,7 @@ from tests.support.harness import (
     Container,
     Engine,
 )
-from tests.support.judge.netns import command_in_netns
+from tests.support.loss_checker.netns import command_in_netns
 
 ROOT = Path(__file__).parents[1]
 PEERS = {

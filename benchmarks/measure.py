@@ -21,9 +21,9 @@ from pathlib import Path
 
 from benchmarks.contestants import Contestant
 from tests.support.harness import Container, Engine, wait_for
-from tests.support.judge.netns import command_in_netns
-from tests.support.judge.result import Result, Verdict, percentile
 from tests.support.loss import Load
+from tests.support.loss_checker.netns import command_in_netns
+from tests.support.loss_checker.result import Result, Verdict, percentile
 
 HERE = Path(__file__).parent
 

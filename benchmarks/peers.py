@@ -30,9 +30,9 @@ from typing import Any
 from benchmarks import peer_images
 from benchmarks.soak import KEPT, NEW, Tally, kills, stop_under
 from tests.support.harness import BASE_IMAGE, IMAGE, Container, Engine, wait_for
-from tests.support.judge.record import Verdicts, read_record
-from tests.support.judge.result import Result, Verdict
 from tests.support.loss import Service
+from tests.support.loss_checker.record import Verdicts, read_record
+from tests.support.loss_checker.result import Result, Verdict
 from tests.support.servers import SERVERS
 
 ROOT = Path(__file__).parents[1]

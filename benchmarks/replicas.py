@@ -21,8 +21,8 @@ import httpx
 from benchmarks import peer_images
 from benchmarks.measure import Cgroup
 from tests.support.harness import BASE_IMAGE, IMAGE, Container, Engine, wait_for
-from tests.support.judge.result import Result
-from tests.support.loss import JUDGE_APP, Load
+from tests.support.loss import RECORDING_APP, Load
+from tests.support.loss_checker.result import Result
 
 NAME = "web"  # of all replicas in the network
 FAST, SLOW = 200, 10  # requests/s
@@ -88,7 +88,7 @@ class Site:
         self._network = engine.client.networks.create(f"replicas-{secrets.token_hex(4)}")
         (folder / "record").mkdir(mode=0o777)
         (folder / "record").chmod(0o1777)
-        (folder / "app.py").write_text(JUDGE_APP.read_text())
+        (folder / "app.py").write_text(RECORDING_APP.read_text())
         path, port = arrangement.check
         (folder / "haproxy.cfg").write_text(HAPROXY.format(path=path, port=port))
         self.replicas = [self.add() for _ in range(arrangement.containers)]
@@ -108,13 +108,13 @@ class Site:
             env={
                 "WEB_CONCURRENCY": str(self._arrangement.workers),
                 "THREADS": "4",
-                "JUDGE_DIR": "/judge",
+                "RECORD_DIR": "/record",
                 # HAProxy sees the 503 of /ready after 200 ms; the peer knows no such setting.
                 "DRAIN_DELAY": "1",
             },
             volumes={
                 str(self._folder / "app.py"): {"bind": "/app/app.py", "mode": "ro"},
-                str(self._folder / "record"): {"bind": "/judge", "mode": "rw"},
+                str(self._folder / "record"): {"bind": "/record", "mode": "rw"},
             },
             ports={},
         )

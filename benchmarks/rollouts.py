@@ -24,9 +24,9 @@ from typing import Any
 import httpx
 
 from tests.support.harness import IMAGE, NO_TLS, Engine, wait_for
-from tests.support.judge.record import read_record, upper_bound
-from tests.support.judge.result import Record, Result, Verdict
-from tests.support.loss import JUDGE_APP, Load
+from tests.support.loss import RECORDING_APP, Load
+from tests.support.loss_checker.record import read_record, upper_bound
+from tests.support.loss_checker.result import Record, Result, Verdict
 from tests.support.swarm import Node, Swarm, programs
 
 LOADS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -48,11 +48,11 @@ services:
   web:
     image: {image}
     environment:
-      JUDGE_DIR: /judge/{version}
-      JUDGE_VERSION: "{version}"
+      RECORD_DIR: /record/{version}
+      APP_VERSION: "{version}"
     volumes:
       - {folder}/apps/{version}:/app:ro
-      - {folder}/record:/judge
+      - {folder}/record:/record
 {mounts}    deploy:
       update_config:
         monitor: {monitor}s
@@ -111,7 +111,7 @@ def backwards(result: Result, versions: dict[str, int]) -> int:
 
 
 class Site:
-    """The judge's application in several versions on a Swarm, and its record."""
+    """The checked application in several versions on a Swarm, and its record."""
 
     def __init__(self, engine: Engine, image: str, folder: Path, nodes: int = 6) -> None:
         self.folder = folder
@@ -134,7 +134,7 @@ class Site:
         self.version += 1
         app = self.folder / f"apps/{self.version}"
         app.mkdir(parents=True)
-        (app / "app.py").write_text(JUDGE_APP.read_text() + code)
+        (app / "app.py").write_text(RECORDING_APP.read_text() + code)
         (app / "prestart.sh").write_text(prestart)
         record = self.folder / f"record/{self.version}"
         record.mkdir()
@@ -154,7 +154,7 @@ class Site:
 
     def has_one_version(self) -> bool:
         """True if the service has all its tasks, and all of them have the last version."""
-        wanted = f"JUDGE_VERSION={self.version}"
+        wanted = f"APP_VERSION={self.version}"
         tasks = self.swarm.tasks()
         return len(tasks) == self.swarm.replicas() and all(
             wanted in task["Spec"]["ContainerSpec"]["Env"] for task in tasks

@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.harness import Engine, wait_for
-from tests.support.judge.record import Verdicts, upper_bound
-from tests.support.judge.result import Result
 from tests.support.loss import Service, written_memory
+from tests.support.loss_checker.record import Verdicts, upper_bound
+from tests.support.loss_checker.result import Result
 
 ROOT = Path(__file__).parents[1]
 

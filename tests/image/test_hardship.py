@@ -14,8 +14,8 @@ from docker.errors import APIError
 
 from benchmarks.measure import Cgroup
 from tests.support.harness import IMAGE, Container, Engine, wait_for
-from tests.support.judge.result import Result
 from tests.support.loss import Service, written_memory
+from tests.support.loss_checker.result import Result
 from tests.support.marks import at_night
 
 # 1073741816 is what some engines hand out. The engine can go up to the kernel's limit, or, where
@@ -203,7 +203,7 @@ def test_a_clock_that_jumps_costs_no_request(engine: Engine, tmp_path: Path) -> 
         service = Service(engine, tmp_path, image=image.id, env={"REQUEST_TIMEOUT": "5"})
         (service.app / "prestart.sh").write_text(
             "export LD_PRELOAD=$(ls /usr/lib/*/faketime/libfaketime.so.1)\n"
-            "export FAKETIME_TIMESTAMP_FILE=/judge/clock FAKETIME_NO_CACHE=1\n"
+            "export FAKETIME_TIMESTAMP_FILE=/record/clock FAKETIME_NO_CACHE=1\n"
         )
         (service.record / "clock").write_text("+0\n")
         service.container.docker.restart(timeout=3)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.support.harness import Engine, wait_for
-from tests.support.judge.result import Verdict
 from tests.support.loss import Load, Service
+from tests.support.loss_checker.result import Verdict
 from tests.support.marks import at_night
 from tests.support.servers import CHOSEN, SERVERS, Server
 
@@ -48,7 +48,7 @@ def server(request: pytest.FixtureRequest) -> Server:
 def service(
     engine: Engine, tmp_path: Path, server: Server, request: pytest.FixtureRequest
 ) -> Service:
-    """The judge's application in production, serving; a mark may give it settings."""
+    """The checked application in production, serving; a mark may give it settings."""
     marker = request.node.get_closest_marker("service")
     service = Service(engine, tmp_path, server, **(marker.kwargs if marker else {}))
     service.container.wait_until_serving()

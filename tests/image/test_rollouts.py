@@ -11,7 +11,7 @@ import pytest
 from benchmarks import rollouts
 from tests.support import swarm
 from tests.support.harness import Container, Engine
-from tests.support.loss import JUDGE_APP, Load
+from tests.support.loss import RECORDING_APP, Load
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(600)]
 
@@ -59,16 +59,16 @@ def test_bad_versions_are_taken_back_and_lose_nothing(site: rollouts.Site) -> No
 
 
 def start(engine: Engine, folder: Path, bind: str, seconds: int) -> Container:
-    """A container of the judge's application, which loads for some seconds."""
+    """A container of the checked application, which loads for some seconds."""
     app, record = folder / f"app{seconds}", folder / "record"
     app.mkdir()
-    (app / "app.py").write_text(f"{JUDGE_APP.read_text()}\ntime.sleep({seconds})\n")
+    (app / "app.py").write_text(f"{RECORDING_APP.read_text()}\ntime.sleep({seconds})\n")
     record.mkdir(exist_ok=True)
     record.chmod(0o1777)
     container = engine.run(
         app=app,
-        env={"BIND_WHEN_READY": bind, "JUDGE_DIR": "/judge"},
-        volumes={str(record): {"bind": "/judge", "mode": "rw"}},
+        env={"BIND_WHEN_READY": bind, "RECORD_DIR": "/record"},
+        volumes={str(record): {"bind": "/record", "mode": "rw"}},
     )
     container.docker.reload()
     return container

@@ -174,7 +174,7 @@ def test_a_background_thread_runs(container: Container) -> None:
 
 @pytest.fixture
 def service(engine: Engine, tmp_path: Path) -> Service:
-    """The judge's application, preloaded."""
+    """The checked application, preloaded."""
     env = {"PRELOAD": "1", "WEB_CONCURRENCY": str(WORKERS), "START_TIMEOUT": "3"}
     service = Service(engine, tmp_path, env={**env, "REQUEST_TIMEOUT": "2"})
     service.container.wait_until_serving()

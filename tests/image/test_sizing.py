@@ -30,7 +30,7 @@ def workers(container: Container) -> set[str]:
 
 @pytest.fixture
 def service(engine: Engine, tmp_path: Path) -> Service:
-    """The judge's application in a container of half a CPU, whose workers have one thread."""
+    """The checked application in a container of half a CPU, whose workers have one thread."""
     service = Service(engine, tmp_path, env={"THREADS": "1"}, nano_cpus=500_000_000)
     service.container.wait_until_serving()
     wait_for(lambda: len(workers(service.container)) == 2, 10, "two workers")

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.support.harness import ROOT, Container, Engine, wait_for
-from tests.support.judge.netns import command_in_netns
 from tests.support.loss import written_memory
+from tests.support.loss_checker.netns import command_in_netns
 from tests.support.marks import at_night
 
 MB = 1 << 20

@@ -17,8 +17,8 @@ import httpx
 import pytest
 
 from tests.support.harness import Container, Engine, wait_for
-from tests.support.judge.record import ids_in_log
 from tests.support.loss import Load
+from tests.support.loss_checker.record import ids_in_log
 from tests.support.marks import at_night
 
 # Seconds after which nginx has looked again at a file that the container can't write.

@@ -1,4 +1,4 @@
-"""A container under the judge's load: what was done to it, and what that cost."""
+"""A container under the loss checker's load: what was done to it, and what that cost."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.support.harness import ROOT, Container, Engine, wait_for
-from tests.support.judge.netns import command_in_netns
-from tests.support.judge.record import Verdicts, ids_in_log, judge, read_record
-from tests.support.judge.result import Result
+from tests.support.loss_checker.netns import command_in_netns
+from tests.support.loss_checker.record import Verdicts, check, ids_in_log, read_record
+from tests.support.loss_checker.result import Result
 from tests.support.servers import CHOSEN, Server
 
-JUDGE_APP = Path(__file__).parent / "judge/app.py"
+RECORDING_APP = Path(__file__).parent / "loss_checker/app.py"
 
 
 def written_memory(container: Container) -> int:
@@ -37,7 +37,7 @@ class Load:
         words = [
             sys.executable,
             "-m",
-            "tests.support.judge.client",
+            "tests.support.loss_checker.client",
             "--url",
             f"http://127.0.0.1:80{path}",
         ]
@@ -77,7 +77,7 @@ class Load:
 
 
 class Service:
-    """A production container that serves the judge's application and keeps its record."""
+    """A production container that serves the checked application and keeps its record."""
 
     def __init__(
         self, engine: Engine, folder: Path, server: Server = CHOSEN, **options: Any
@@ -94,14 +94,14 @@ class Service:
         self.app.mkdir(mode=0o755)
         self.record.mkdir()
         self.record.chmod(0o1777)
-        (self.app / "app.py").write_text(JUDGE_APP.read_text())
+        (self.app / "app.py").write_text(RECORDING_APP.read_text())
         self.set_version("1")
         self._folder = folder
         self._loads = 0
-        env = {"JUDGE_DIR": "/judge", **options.pop("env", {})}
+        env = {"RECORD_DIR": "/record", **options.pop("env", {})}
         volumes = {
             str(self.app): {"bind": "/app", "mode": "ro"},
-            str(self.record): {"bind": "/judge", "mode": "rw"},
+            str(self.record): {"bind": "/record", "mode": "rw"},
         }
         self.container = engine.run(server=server, env=env, volumes=volumes, **options)
 
@@ -110,7 +110,7 @@ class Service:
         (self.app / "version.txt").write_text(version)
 
     def load(self, path: str = "/", **options: Any) -> Load:
-        """Begin a load; options are the judge's command line."""
+        """Begin a load; options are the client's settings."""
         self._loads += 1
         return Load(self.container, self._folder / f"load{self._loads}.json", path, **options)
 
@@ -121,8 +121,8 @@ class Service:
         """
         merged = results[0].merge(*results[1:])
         accepted = ids_in_log(self.container.logs()) if ended_by_itself else None
-        verdicts = judge(merged, read_record(self.record), accepted)
-        # The judge itself must have had what it needs.
+        verdicts = check(merged, read_record(self.record), accepted)
+        # The client itself must have had what it needs.
         assert not verdicts.unrecorded, verdicts
         assert not verdicts.unknown, verdicts
         assert merged.counts["client_error"] == 0, merged.counts

@@ -24,7 +24,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from tests.support.harness import APPS, ROOT, Container
-from tests.support.judge.netns import command_in_netns
+from tests.support.loss_checker.netns import command_in_netns
 
 # Seconds until an echo is lost, and clients that connect in a second.
 LATE, RATE = 10.0, 200

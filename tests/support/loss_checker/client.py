@@ -3,7 +3,7 @@
 It works on plain non-blocking sockets under asyncio instead of on asyncio's streams, because a
 verdict needs what those hide: the errno, whether a byte had been sent, which end hung up first.
 
-    python3 -m tests.support.judge.client --url http://127.0.0.1:80/ --mode new --rate 4000 \\
+    python3 -m tests.support.loss_checker.client --url http://127.0.0.1/ --mode new --rate 4000 \\
         --seconds 10 --out result.json
 
 SIGTERM and SIGINT end the load early: no new requests, and those in flight are waited for, each
@@ -34,8 +34,8 @@ from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.support.judge.response import BadResponseError, Response
-from tests.support.judge.result import Record, Result, Verdict
+from tests.support.loss_checker.response import BadResponseError, Response
+from tests.support.loss_checker.result import Record, Result, Verdict
 
 TRAILER = b"\nend-of-answer\n"
 RECV_BYTES = 65536
@@ -349,12 +349,12 @@ class _Connection:
             self._finish(Verdict.UNEXPECTED, str(error))
             return
         if self._response.complete:
-            self._finish(self._judge_answer())
+            self._finish(self._check_answer())
 
     def _hung_up(self, how: str) -> None:
         """The connection has ended under a request; `how` is an errno's name or "EOF"."""
         if self._response.complete:
-            self._finish(self._judge_answer())
+            self._finish(self._check_answer())
         elif self._response.status is not None:
             self._finish(Verdict.CUT_SHORT, how)
         elif self._sent:
@@ -371,10 +371,10 @@ class _Connection:
             phase = "head" if self._response.status is None else "body"
         self._finish(Verdict.TIMEOUT, phase)
 
-    def _judge_answer(self) -> Verdict:
+    def _check_answer(self) -> Verdict:
         settings = self._load.settings
         posted = settings.body_bytes if settings.method == "POST" else None
-        return judge_answer(self._response, self._id if settings.echo else None, posted)
+        return check_answer(self._response, self._id if settings.echo else None, posted)
 
     def _finish(self, verdict: Verdict, detail: str = "") -> None:
         """Note the verdict; keep the connection if both sides want that, else close it."""
@@ -418,7 +418,7 @@ class RequestTemplate:
             kind = "json" if settings.body_type == "json" else "octet-stream"
             headers += [f"Content-Type: application/{kind}", f"Content-Length: {len(body)}"]
         self._before = f"{settings.method} {target}id=".encode()
-        self._between = " HTTP/1.1\r\n{}\r\nX-Judge-Id: ".format("\r\n".join(headers)).encode()
+        self._between = " HTTP/1.1\r\n{}\r\nX-Request-Id: ".format("\r\n".join(headers)).encode()
         self._after = b"\r\n\r\n" + body
 
     def fill(self, ident: str) -> bytes:
@@ -427,7 +427,7 @@ class RequestTemplate:
         return b"".join((self._before, encoded, self._between, encoded, self._after))
 
 
-def judge_answer(response: Response, ident: str | None, posted: int | None) -> Verdict:
+def check_answer(response: Response, ident: str | None, posted: int | None) -> Verdict:
     """The verdict on a complete response to the request `ident` that sent `posted` body bytes.
 
     `ident` None: the body of a 200 is not looked at; `posted` None: there was no body to send.
@@ -441,10 +441,10 @@ def judge_answer(response: Response, ident: str | None, posted: int | None) -> V
         return Verdict.ERROR_4XX
     if status != 200:
         return Verdict.UNEXPECTED
-    return Verdict.OK if ident is None else _judge_body(response.body, ident, posted)
+    return Verdict.OK if ident is None else _check_body(response.body, ident, posted)
 
 
-def _judge_body(body: bytearray, ident: str, posted: int | None) -> Verdict:
+def _check_body(body: bytearray, ident: str, posted: int | None) -> Verdict:
     first_line = b"id=%b\n" % ident.encode()
     if not body.startswith(first_line):
         # Too short to tell whose it is: something between server and client shortened it.
@@ -489,7 +489,7 @@ async def _run_until_signal(settings: Settings) -> Result:
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="tests.support.judge.client",
+        prog="tests.support.loss_checker.client",
         description="Numbered HTTP requests, none retried, a verdict for each.",
     )
     parser.add_argument("--url", required=True, help="http://host[:port]/path[?query]")

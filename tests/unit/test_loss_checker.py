@@ -1,4 +1,4 @@
-"""The judge, judged: against servers that misbehave in one known way each, and an honest one."""
+"""The loss checker, against servers that misbehave in one known way each, and an honest one."""
 
 from __future__ import annotations
 
@@ -27,12 +27,19 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.support.judge import record as judge_record
-from tests.support.judge.client import TRAILER, Settings, _Load, run, run_load
-from tests.support.judge.netns import command_in_netns
-from tests.support.judge.record import AppRecord, Note, ids_in_log, judge, read_record, upper_bound
-from tests.support.judge.response import BadResponseError, Response
-from tests.support.judge.result import Record, Result, Verdict
+from tests.support.loss_checker import record as checker_record
+from tests.support.loss_checker.client import TRAILER, Settings, _Load, run, run_load
+from tests.support.loss_checker.netns import command_in_netns
+from tests.support.loss_checker.record import (
+    AppRecord,
+    Note,
+    check,
+    ids_in_log,
+    read_record,
+    upper_bound,
+)
+from tests.support.loss_checker.response import BadResponseError, Response
+from tests.support.loss_checker.result import Record, Result, Verdict
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 10.0  # s; the bound of every wait here, reached only if something is broken
@@ -79,7 +86,7 @@ class Peer:
         self._buffer = rest[self.received :]
         found = re.match(rb"(?:GET|POST) /\?id=(\S+) HTTP/1.1\r\n", head)
         assert found, head
-        assert head.endswith(b"\r\nX-Judge-Id: " + found[1])
+        assert head.endswith(b"\r\nX-Request-Id: " + found[1])
         self.ident = found[1].decode()
         self.wants_close = b"\r\nConnection: close\r\n" in head
         with self.server.lock:
@@ -491,7 +498,7 @@ def test_steady_rate_does_not_wait_for_answers(mode: str) -> None:
 
 
 def test_late_requests_are_sent_and_said_to_be_late() -> None:
-    """The judge's own process is held up: nothing is left out, latency counts from the due time."""
+    """The client is held up: nothing is left out, latency counts from the due time."""
 
     async def held_up(url: str) -> Result:
         asyncio.get_running_loop().call_later(0.05, time.sleep, 0.2)
@@ -568,7 +575,14 @@ def test_command_line_runs_to_its_end(tmp_path: Path) -> None:
 def start_client(url: str, arguments: str) -> subprocess.Popen[str]:
     """The client as its own process, as the tests against a container run it."""
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.support.judge.client", "--url", url, *arguments.split()],
+        [
+            sys.executable,
+            "-m",
+            "tests.support.loss_checker.client",
+            "--url",
+            url,
+            *arguments.split(),
+        ],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         text=True,
@@ -751,7 +765,7 @@ JOINS: dict[str, tuple[Record, list[str], set[str] | None, str]] = {
 @pytest.mark.parametrize("name", JOINS)
 def test_each_failure_is_in_one_list(name: str) -> None:
     one, notes, accepted, expected = JOINS[name]
-    verdicts = judge(a_result(one), an_app_record(*notes), accepted)
+    verdicts = check(a_result(one), an_app_record(*notes), accepted)
     lists = ("begun_lost", "sent_lost", "turned_away", "never_accepted", "unsent")
     assert {kind: getattr(verdicts, kind) for kind in lists} == {
         kind: [one] if kind == expected else [] for kind in lists
@@ -764,12 +778,12 @@ def test_join_counts() -> None:
     """Run twice, finished but lost, and the two signs that the proof itself has a hole."""
     result = a_result(a_record("a"), a_record("b", "reset_sent"), a_record("c"), a_record("d"))
     record = an_app_record("S a", "E a", "S b", "E b", "S d", "S d", "S d", "E d", "S z", "S z")
-    verdicts = judge(result, record)
+    verdicts = check(result, record)
     assert verdicts.tries == 4
     assert [r.id for r in verdicts.finished_lost] == ["b"]
     assert (verdicts.run_twice, verdicts.most_runs) == (["d"], 3)
     assert (verdicts.unrecorded, verdicts.unknown) == (1, 1)  # c and z
-    both = verdicts + judge(a_result(a_record("e", "5xx")), an_app_record())
+    both = verdicts + check(a_result(a_record("e", "5xx")), an_app_record())
     assert (both.tries, both.most_runs, both.run_twice) == (5, 3, ["d"])
     assert (both.counts["ok"], both.counts["5xx"], len(both.lost())) == (3, 1, 2)
     assert "| begun_lost | 1 |\n| sent_lost | 1 |" in both.markdown()
@@ -788,7 +802,7 @@ def test_server_that_runs_requests_twice(tmp_path: Path) -> None:
 
     with Server(twice) as server:
         result = load(server.url)
-    verdicts = judge(result, read_record(tmp_path))
+    verdicts = check(result, read_record(tmp_path))
     assert result.counts == only("ok", TRIES)
     assert len(verdicts.run_twice) == TRIES // 5
     assert set(verdicts.run_twice) <= set(server.requests)
@@ -823,14 +837,14 @@ def test_command_line_of_the_record(tmp_path: Path, capsys: pytest.CaptureFixtur
     (tmp_path / "access").touch()
     arguments = ["--record", str(tmp_path), str(tmp_path / "result.json")]
     (tmp_path / "record.log").touch()
-    assert judge_record.main(arguments) == 1
+    assert checker_record.main(arguments) == 1
     assert ident in capsys.readouterr().out
-    assert judge_record.main([*arguments, "--server-log", str(tmp_path / "access")]) == 0
+    assert checker_record.main([*arguments, "--server-log", str(tmp_path / "access")]) == 0
     assert "| never_accepted | 1 |" in capsys.readouterr().out
     a_result(a_record(ident)).dump(tmp_path / "result.json")
-    assert judge_record.main(arguments) == 1  # answered, but nobody noted it
+    assert checker_record.main(arguments) == 1  # answered, but nobody noted it
     (tmp_path / "record.log").write_text(f"S {ident} 1 1000000000\n")
-    assert judge_record.main(arguments) == 0
+    assert checker_record.main(arguments) == 0
 
 
 @pytest.mark.parametrize(
@@ -854,24 +868,24 @@ def test_upper_bound(failures: int, tries: int, bound: float) -> None:
 
 
 @pytest.fixture(scope="module")
-def judged_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ModuleType, Path]]:
+def recording_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ModuleType, Path]]:
     """The application, imported as a server would, and the directory of its record."""
     pytest.importorskip("flask")
     directory = tmp_path_factory.mktemp("record")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JUDGE_DIR", str(directory))
-        patch.setenv("JUDGE_VERSION", "7")
-        yield importlib.import_module("tests.support.judge.app"), directory
-    sys.modules.pop("tests.support.judge.app")
+        patch.setenv("RECORD_DIR", str(directory))
+        patch.setenv("APP_VERSION", "7")
+        yield importlib.import_module("tests.support.loss_checker.app"), directory
+    sys.modules.pop("tests.support.loss_checker.app")
 
 
 @pytest.fixture(scope="module")
-def app_url(judged_app: tuple[ModuleType, Path]) -> Iterator[str]:
+def app_url(recording_app: tuple[ModuleType, Path]) -> Iterator[str]:
     """Where it is served, by the development server."""
     from werkzeug.serving import make_server
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = make_server("127.0.0.1", 0, judged_app[0].app, threaded=True)
+    server = make_server("127.0.0.1", 0, recording_app[0].app, threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield f"http://127.0.0.1:{server.port}/"
@@ -883,13 +897,13 @@ def app_url(judged_app: tuple[ModuleType, Path]) -> Iterator[str]:
 @pytest.mark.parametrize("mode", ["new", "keepalive"])
 @pytest.mark.parametrize("settings", [{}, POST, JSON], ids=["GET", "POST", "JSON"])
 def test_client_application_and_record_agree(
-    judged_app: tuple[ModuleType, Path], app_url: str, settings: dict[str, Any], mode: str
+    recording_app: tuple[ModuleType, Path], app_url: str, settings: dict[str, Any], mode: str
 ) -> None:
     result = load(app_url, mode=mode, **settings)
-    verdicts = judge(result, read_record(judged_app[1]))
+    verdicts = check(result, read_record(recording_app[1]))
     assert result.counts == only("ok", TRIES)
     assert (verdicts.lost(), verdicts.run_twice, verdicts.unrecorded) == ([], [], 0)
-    record = all_ended(judged_app[1], {r.id for r in result.records})
+    record = all_ended(recording_app[1], {r.id for r in result.records})
     for one in result.records:
         (start,), (end,) = record.starts[one.id], record.ends[one.id]
         assert start.pid == end.pid == os.getpid()
@@ -922,33 +936,33 @@ def test_paths_that_answer(app_url: str, path: str) -> None:
         assert result.counts == only("ok", 1)
 
 
-def test_leak_keeps_what_it_took(judged_app: tuple[ModuleType, Path]) -> None:
-    app, _ = judged_app
+def test_leak_keeps_what_it_took(recording_app: tuple[ModuleType, Path]) -> None:
+    app, _ = recording_app
     before = sum(map(len, app._leaked))
     app.app.test_client().get("/leak?mb=3")
     assert sum(map(len, app._leaked)) == before + 3 * 1024 * 1024
 
 
 def test_requests_without_an_id_are_answered_and_not_recorded(
-    judged_app: tuple[ModuleType, Path],
+    recording_app: tuple[ModuleType, Path],
 ) -> None:
-    app, directory = judged_app
+    app, directory = recording_app
     before = read_record(directory).starts
     client = app.app.test_client()
     assert client.get("/").text == f"id=\npid={os.getpid()}\nversion=7\nreceived=0\nend-of-answer\n"
     assert client.get("/pid").text == f"{os.getpid()}\n"
-    assert client.get("/?id=a%20b", headers={"X-Judge-Id": "a b"}).text.startswith("id=\n")
+    assert client.get("/?id=a%20b", headers={"X-Request-Id": "a b"}).text.startswith("id=\n")
     assert read_record(directory).starts == before
-    assert client.get("/", headers={"X-Judge-Id": "by-header"}).text.startswith("id=by-header\n")
+    assert client.get("/", headers={"X-Request-Id": "by-header"}).text.startswith("id=by-header\n")
     assert read_record(directory).starts["by-header"]
 
 
 def test_version_file_beside_the_application_wins(tmp_path: Path) -> None:
     pytest.importorskip("flask")
-    shutil.copy(ROOT / "tests/support/judge/app.py", tmp_path)  # alone, as it is mounted
+    shutil.copy(ROOT / "tests/support/loss_checker/app.py", tmp_path)  # alone, as it is mounted
     (tmp_path / "version.txt").write_text("8\n")
     code = "import app; print(app.application.test_client().get('/').text)"
-    printed = run_python(code, tmp_path, PYTHONPATH=str(tmp_path), JUDGE_VERSION="7")
+    printed = run_python(code, tmp_path, PYTHONPATH=str(tmp_path), APP_VERSION="7")
     assert "\nversion=8\n" in printed.stdout
 
 
@@ -956,7 +970,7 @@ def run_python(code: str, directory: Path, **environment: str) -> subprocess.Com
     """Run code in a process of its own, which it may bring to any end; record in `directory`."""
     return subprocess.run(
         [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "JUDGE_DIR": str(directory), **environment},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "RECORD_DIR": str(directory), **environment},
         cwd=directory,
         timeout=PATIENCE,
         capture_output=True,
@@ -968,7 +982,7 @@ OTHER_THREAD = 77
 # A thread that ends the process, if it ever gets its turn; and a signal that ends it in any case.
 REQUEST_WITH_A_WITNESS = """
 import os, signal, threading
-from tests.support.judge.app import app
+from tests.support.loss_checker.app import app
 witness = threading.Timer(0.2, os._exit, [{code}])
 witness.daemon = True
 witness.start()
@@ -998,8 +1012,8 @@ def test_paths_that_do_not_answer(path: str, code: int, tmp_path: Path) -> None:
     assert (list(record.starts), list(record.ends)) == (["x"], [])
 
 
-def test_trailers_are_the_same(judged_app: tuple[ModuleType, Path]) -> None:
-    assert b"\n" + judged_app[0].TRAILER.encode() == TRAILER
+def test_trailers_are_the_same(recording_app: tuple[ModuleType, Path]) -> None:
+    assert b"\n" + recording_app[0].TRAILER.encode() == TRAILER
 
 
 # -- network namespaces --------------------------------------------------------------------------

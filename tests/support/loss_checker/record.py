@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.support.judge.result import Record, Result, Verdict
+from tests.support.loss_checker.result import Record, Result, Verdict
 
 ID = re.compile(r"\b[0-9a-f]{10}-[0-9]+\b")  # as the client makes them
 
@@ -122,7 +122,7 @@ class Verdicts:
         return "\n".join(["| verdict | requests |", "|---|---:|", *lines])
 
 
-def judge(result: Result, record: AppRecord, accepted: Collection[str] | None = None) -> Verdicts:
+def check(result: Result, record: AppRecord, accepted: Collection[str] | None = None) -> Verdicts:
     """Join one load's result with the application's record.
 
     A client cannot see whether a connection that is reset after its request was sent had been
@@ -213,14 +213,14 @@ def main(arguments: list[str] | None = None) -> int:
     Exit code 1 if there are any, or if the record is incomplete and so cannot tell.
     """
     parser = argparse.ArgumentParser(prog="judge.record", description="Says what was lost.")
-    parser.add_argument("--record", type=Path, required=True, help="the application's JUDGE_DIR")
+    parser.add_argument("--record", type=Path, required=True, help="the application's RECORD_DIR")
     parser.add_argument("--server-log", type=Path, help="of a server that ended by itself")
     parser.add_argument("results", type=Path, nargs="+", help="what judge.client wrote")
     options = parser.parse_args(arguments)
     first, *others = [Result.load(path) for path in options.results]
     log = options.server_log
     accepted = ids_in_log(log.read_text(encoding="utf-8")) if log else None
-    verdicts = judge(first.merge(*others), read_record(options.record), accepted)
+    verdicts = check(first.merge(*others), read_record(options.record), accepted)
     print(verdicts.markdown())
     for one in verdicts.lost():
         print(json.dumps(one._asdict()))

@@ -28,7 +28,9 @@ class Verdict(StrEnum):
     TIMEOUT = "timeout"  # not finished within the client's own bound
     WRONG_BODY = "wrong_body"  # whole, but the answer to something else
     UNEXPECTED = "unexpected"  # not HTTP, or a status that no request here asks for
-    CLIENT_ERROR = "client_error"  # the judge's own limits (descriptors, ports): a void measurement
+    CLIENT_ERROR = (
+        "client_error"  # the client's own limits (descriptors, ports): a void measurement
+    )
 
 
 class Record(NamedTuple):
@@ -74,7 +76,7 @@ class Result:
         return percentile([r.latency_ms for r in self.records if r.verdict == verdict], percent)
 
     def late_percentile(self, percent: float) -> float | None:
-        """The same of how late requests were sent, in ms: whether the judge itself kept up."""
+        """The same of how late requests were sent, in ms: whether the client kept up."""
         return percentile([r.late_ms for r in self.records], percent)
 
     def between(self, start: float, end: float) -> Result:
@@ -129,7 +131,7 @@ class Result:
         """Read what dump() wrote."""
         content = json.loads(path.read_text(encoding="utf-8"))
         if content.pop("fields") != list(Record._fields):
-            raise ValueError(f"{path}: written by another version of the judge")
+            raise ValueError(f"{path}: written by another version of the loss checker")
         content["records"] = [_record_from_json(values) for values in content["records"]]
         return cls(**content)
 

@@ -1,7 +1,7 @@
 """The application under load: well-behaved at `/`, and misbehaving wherever the path says so.
 
-Every request with an id (`?id=` or X-Judge-Id) is noted at its start and when the server has done
-with its answer, with one write() to a file in JUDGE_DIR that outlives this process:
+Every request with an id (`?id=` or X-Request-Id) is noted at its start and when the server has done
+with its answer, with one write() to a file in RECORD_DIR that outlives this process:
 
     S <id> <pid> <monotonic ns>        E <id> <pid> <monotonic ns>
 
@@ -38,12 +38,12 @@ _version_file = Path(__file__).with_name("version.txt")
 VERSION = (
     _version_file.read_text(encoding="utf-8").strip()
     if _version_file.exists()
-    else os.environ.get("JUDGE_VERSION", "0")
+    else os.environ.get("APP_VERSION", "0")
 )
 
 # Opened once: O_APPEND makes each write() land whole behind those of all other workers.
 _notes = os.open(
-    Path(os.environ.get("JUDGE_DIR", "/judge"), "record.log"),
+    Path(os.environ.get("RECORD_DIR", "/record"), "record.log"),
     os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC,
     0o666,
 )
@@ -63,7 +63,7 @@ def note(kind: str, ident: str) -> None:
 def identify(environ: WSGIEnvironment) -> str:
     """The id of a request, "" if it has none."""
     found = QUERY_ID.search(environ.get("QUERY_STRING", "")) or HEADER_ID.match(
-        environ.get("HTTP_X_JUDGE_ID", "")
+        environ.get("HTTP_X_REQUEST_ID", "")
     )
     return found[1] if found else ""
 

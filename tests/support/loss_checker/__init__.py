@@ -1,4 +1,4 @@
-"""The judge: counts what happens to every single request while a container is stopped or broken.
+"""The loss checker: counts what happens to every request while a container is stopped or broken.
 
 client.py    sends numbered requests and never retries; one verdict for each
 response.py  reads an HTTP/1.1 response and knows whether all of it arrived
@@ -8,5 +8,5 @@ record.py    joins the two: what was begun, what was lost, what ran twice, and h
 netns.py     runs the client inside a container's network, where nothing stands in between
 
 Standard library only (app.py also needs Flask). From the project's folder:
-`python3 -m tests.support.judge.client --help`.
+`python3 -m tests.support.loss_checker.client --help`.
 """
