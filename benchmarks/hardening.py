@@ -3,7 +3,7 @@
 Writes a table of what each image leaves to an attacker: processes as root, flags of `docker run`
 with which it does not serve, what lies in its file system, slow clients, debuggers.
 
-    python -m benchmarks.hardening --out docs/security-comparison.md
+    python -m benchmarks.hardening --out benchmarks/reports/hardening.md
 """
 
 from __future__ import annotations
@@ -347,7 +347,7 @@ def report(rows: list[list[str]], engine: Engine) -> str:
 def main() -> None:
     """Attack all images and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=ROOT / "docs/security-comparison.md")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/reports/hardening.md")
     parser.add_argument(
         "--only", default="", help="lines with this text; the page keeps the others"
     )

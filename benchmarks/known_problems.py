@@ -1,6 +1,6 @@
 """Known problems of users, with this image and a tutorial's: `make measure WHAT=known-problems`.
 
-python -m benchmarks.known_problems --out docs/known-problems.md
+python -m benchmarks.known_problems --out benchmarks/reports/known-problems.md
 """
 
 from __future__ import annotations
@@ -469,7 +469,7 @@ def report(rows: list[str], engine: Engine) -> str:
 def main() -> None:
     """Ask both images and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=ROOT / "docs/known-problems.md")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/reports/known-problems.md")
     parser.add_argument("--only", type=int, nargs="*", help="only print these")
     options = parser.parse_args()
     if missing := [problem.test for problem in PROBLEMS if not exists(problem.test)]:

@@ -3,7 +3,7 @@
 Each thing is done to each image as its own users run it, under the load of the same client, and
 counted the same way. Writes a Markdown table.
 
-    python -m benchmarks.peers --tries 10 --out docs/soak/peers.md
+    python -m benchmarks.peers --tries 10 --out benchmarks/reports/loss-of-peers.md
 """
 
 from __future__ import annotations
@@ -500,7 +500,7 @@ def main() -> None:
     """Build the peers, try all of it and write the report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tries", type=int, default=10)
-    parser.add_argument("--out", type=Path, default=ROOT / "docs/soak/peers.md")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/reports/loss-of-peers.md")
     options = parser.parse_args()
     compared = all_peers()
     before = os.getloadavg()[0]

@@ -1,4 +1,4 @@
-"""What numbers of workers and threads bring and cost: the table of docs/sizing.md.
+"""What numbers of workers and threads bring and cost: the table of benchmarks/reports/sizing.md.
 
     python -m benchmarks.sizing --rounds 3 --seconds 2 --only defaults "4 workers"
 

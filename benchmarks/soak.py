@@ -4,7 +4,7 @@ Writes a Markdown report: for each thing that is done, how often, under how many
 lost, and the bound below which the true share lies with 95 % confidence; then a long mixed load,
 with memory and latency over time as a plot.
 
-    python -m benchmarks.soak --tries 100 --minutes 60 --out docs/soak
+    python -m benchmarks.soak --tries 100 --minutes 60 --out benchmarks/reports
 """
 
 from __future__ import annotations
@@ -355,7 +355,7 @@ class Results:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self._file = folder / "results.json"
+        self._file = folder / "soak.json"
         kept = json.loads(self._file.read_text()) if self._file.exists() else {}
         self.rows = {
             name: Tally(**{"turned_away": NOT_COUNTED, **row})
@@ -370,10 +370,10 @@ class Results:
         kept = {"rows": rows, "mixed": asdict(self.mixed), "remark": self.remark}
         self._file.write_text(json.dumps(kept) + "\n")
         if self.mixed.seconds:
-            plot(self.mixed, self._folder / "mixed.svg")
+            plot(self.mixed, self._folder / "soak.svg")
         known = [self.rows[name] for name in DEEDS | LONG if name in self.rows]
-        (self._folder / "README.md").write_text(
-            report(engine, known, self.mixed, self.remark, "mixed.svg")
+        (self._folder / "soak.md").write_text(
+            report(engine, known, self.mixed, self.remark, "soak.svg")
         )
 
 
@@ -384,7 +384,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=60.0, help="of the mixed load; 0 for none")
     parser.add_argument("--remark", help="what a reader should know of the machine")
     parser.add_argument("--only", nargs="*", metavar="ROW", help="rows whose names begin so")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs/soak")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/reports")
     options = parser.parse_args()
     engine, results = Engine(f"soak-{os.getpid()}"), Results(options.out)
     results.remark = options.remark or results.remark

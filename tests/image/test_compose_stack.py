@@ -226,7 +226,7 @@ def test_databases_keep_what_they_have(stack: Stack, client: httpx.Client) -> No
 
 
 def test_an_update_whose_migration_fails(stack: Stack, client: httpx.Client) -> None:
-    """With docs/compose.md's line, the old version goes on serving."""
+    """With docs/deploying.md's line, the old version goes on serving."""
     before = stack.run("ps", "--quiet", "web")
     stack.change(migration=FAILING, web=NEW_VERSION)
     assert stack.attempt("run", "--rm", "-T", "migration").returncode == 3
@@ -235,7 +235,7 @@ def test_an_update_whose_migration_fails(stack: Stack, client: httpx.Client) -> 
 
 
 def test_an_update(stack: Stack, client: httpx.Client) -> None:
-    """With docs/compose.md's line: clients wait."""
+    """With docs/deploying.md's line: clients wait."""
     before = stack.run("ps", "--quiet", "web")
     stack.change(web=NEW_VERSION)
     with under_load(stack) as outcomes:

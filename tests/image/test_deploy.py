@@ -1,4 +1,4 @@
-"""The image as platforms and units of systemd run it: docs/orchestrators.md."""
+"""The image as platforms and units of systemd run it: docs/deploying.md."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The WSGI environment is the same in both modes and on every server, except for one table.
 
-docs/application-servers.md has the table. A cell is a value, words for any value, or `absent`.
+docs/settings.md has the table. A cell is a value, words for any value, or `absent`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.support.harness import APPS, DEBUG, DEBUG_PORT, PRODUCTION_PORT, ROOT
 from tests.support.marks import at_night
 from tests.support.servers import SERVERS
 
-PAGE = ROOT / "docs" / "application-servers.md"
+PAGE = ROOT / "docs" / "settings.md"
 COLUMNS = ("uWSGI", "Gunicorn", "debug mode")
 # Objects and methods of the servers themselves.
 OWN = ("uwsgi.*", "x-wsgiorg.*", "gunicorn.*", "werkzeug.*")

@@ -1,4 +1,4 @@
-"""What docs/commands.md shows: queues of jobs, schedulers, cron and migrations, with `run`."""
+"""What docs/data.md shows: queues of jobs, schedulers, cron and migrations, with `run`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_stops_lose_no_job(engine: Engine, kind: str) -> None:
 
 
 def test_a_job_that_is_longer_than_the_stop(engine: Engine) -> None:
-    """With docs/commands.md's settings, Celery does it again after the next start."""
+    """With docs/data.md's settings, Celery does it again after the next start."""
     queue = Queue(engine)
     queue.enqueue(WORKERS["Celery"], range(1), seconds=6)
     worker = queue.start(WORKERS["Celery"])

@@ -1,4 +1,4 @@
-"""The pod of deploy/kubernetes, run by podman on the rendered files: docs/orchestrators.md."""
+"""The pod of deploy/kubernetes, run by podman on the rendered files: docs/deploying.md."""
 
 from __future__ import annotations
 

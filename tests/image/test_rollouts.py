@@ -1,4 +1,4 @@
-"""What docs/rollouts.md shows, with fewer tries: a Swarm of three engines behind HAProxy."""
+"""What docs/deploying.md shows, with fewer tries: a Swarm of three engines behind HAProxy."""
 
 from __future__ import annotations
 

@@ -212,7 +212,7 @@ def settings(resources: list[Resource], pod: Resource) -> Settings:
 
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_nothing_is_killed_while_it_stops(name: str) -> None:
-    """The sum that docs/orchestrators.md explains."""
+    """The sum that docs/deploying.md explains."""
     for _, pod in pods(overlay(name)):
         container = pod["containers"][0]
         sleep = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {"seconds": 0})
@@ -332,7 +332,7 @@ def test_a_pod_that_is_not_restricted_is_found(control: str, where: str, value: 
 
 def test_the_page_has_the_sum() -> None:
     """Of the pod that serves: preStop, GRACEFUL_TIMEOUT, margin, terminationGracePeriodSeconds."""
-    text = (ROOT / "docs/orchestrators.md").read_text()
+    text = (ROOT / "docs/deploying.md").read_text()
     total = web_pod("many-replicas")["terminationGracePeriodSeconds"]
     assert re.search(rf"5 \+ 65 \+ {MARGIN} = {total}\b", text)
 

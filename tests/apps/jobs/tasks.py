@@ -14,7 +14,7 @@ celery.conf.beat_schedule = {
     "often": {"task": "tasks.tick", "schedule": 1.0},
     "nightly": {"task": "tasks.tick", "schedule": crontab(hour=3, minute=0)},
 }
-if "REMAP_SIGTERM" in os.environ:  # as docs/commands.md says
+if "REMAP_SIGTERM" in os.environ:  # as docs/data.md says
     celery.conf.update(
         task_acks_late=True,
         worker_prefetch_multiplier=1,
