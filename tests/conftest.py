@@ -98,11 +98,22 @@ def engine(session_engine: Engine) -> Iterator[Engine]:
 @pytest.fixture
 def app_folder(tmp_path: Path) -> Path:
     """An empty folder to write an application into, readable by the container's user."""
-    folder = tmp_path / "app"
+    return readable(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def module_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same for the tests of a module."""
+    return readable(tmp_path_factory.mktemp("module"))
+
+
+def readable(parent: Path) -> Path:
+    """A folder that the container's user can read."""
+    folder = parent / "app"
     folder.mkdir(mode=0o755)
-    for parent in (tmp_path, *tmp_path.parents):
-        if parent.name.startswith("pytest"):
-            parent.chmod(0o755)
+    for each in (parent, *parent.parents):
+        if each.name.startswith("pytest"):
+            each.chmod(0o755)
     return folder
 
 

@@ -38,7 +38,6 @@ def healthy(result: Result) -> bool:
 def test_load_beyond_capacity(engine: Engine, tmp_path: Path) -> None:
     # Half a CPU, so that the client can offer twice what the container can carry.
     service = Service(engine, tmp_path, nano_cpus=500_000_000, env={"ACCESS_LOG": "0"})
-    service.container.wait_until_serving()
     with service.load(mode="new", connections=64) as running:
         peak = Window(service)
         alone = running.finish()
@@ -82,7 +81,6 @@ class Window:
 @pytest.mark.alone
 def test_1024_may_wait_and_the_next_one_gets_503(engine: Engine, tmp_path: Path) -> None:
     service = Service(engine, tmp_path, env={"WEB_CONCURRENCY": "1", "THREADS": "1"})
-    service.container.wait_until_serving()
     # One that is worked on, and those that wait; nobody is answered.
     with service.load("/hang", connections=1025, requests=1025, timeout=10) as running:
         wait_for(lambda: connections(service.container) == 1025, 9, "all to be connected")
@@ -105,7 +103,6 @@ def connections(container: Container) -> int:
 @pytest.mark.timed
 def test_nobody_waits_for_the_answers_to_those_who_left(engine: Engine, tmp_path: Path) -> None:
     service = Service(engine, tmp_path, nano_cpus=500_000_000)
-    service.container.wait_until_serving()
     # Half a CPU does some fifty of these a second: for the others, it would take ten seconds more.
     with service.load("/work", mode="new", rate=200, timeout=1) as running:
         time.sleep(4)
@@ -117,66 +114,10 @@ def test_nobody_waits_for_the_answers_to_those_who_left(engine: Engine, tmp_path
     assert time.monotonic() - begun < 2
 
 
-SLOW_APP = """import time
-time.sleep({seconds})
-from flask import Flask
-app = Flask(__name__)
-@app.route("/")
-def hello():
-    return "hello"
-"""
-
-
-def wait_until_bound(container: Container) -> None:
-    """Return once process 1 listens; before, the kernel refuses, whatever the image does."""
-
-    table = Path(f"/proc/{container.pid}/net/tcp")
-
-    def listening() -> bool:
-        rows = [line.split() for line in table.read_text().splitlines()]
-        return any(row[1].endswith(":0050") and row[3] == "0A" for row in rows)
-
-    begun = time.monotonic()
-    wait_for(listening, 2, "port 80 to be bound", every=0.002)
-    print(f"bound {time.monotonic() - begun:.3f} s after the start")
-
-
-@pytest.mark.timed
-def test_early_clients_wait_for_a_short_start(engine: Engine, app_folder: Path) -> None:
-    (app_folder / "app.py").write_text(SLOW_APP.format(seconds=2))
-    container = engine.run(app=app_folder)
-    wait_until_bound(container)
-    response = container.get("/", timeout=10)
-    assert (response.status_code, response.text) == (200, "hello")
-
-
-@pytest.mark.timed
-@pytest.mark.nightly
-def test_early_clients_are_told_of_a_long_start(engine: Engine, app_folder: Path) -> None:
-    (app_folder / "app.py").write_text(SLOW_APP.format(seconds=7))
-    container = engine.run(app=app_folder)
-    wait_until_bound(container)
-    statuses: list[int] = []
-
-    def ask() -> bool:
-        try:
-            response = container.get("/", timeout=10)
-        except httpx.TransportError as error:
-            raise AssertionError(f"a client was refused: {error}") from error
-        statuses.append(response.status_code)
-        if response.status_code == 503:
-            assert int(response.headers["Retry-After"]) > 0
-        return response.status_code == 200
-
-    wait_for(ask, 20, "the application to serve")
-    assert set(statuses) == {503, 200}
-
-
 @pytest.mark.timed
 @pytest.mark.nightly
 def test_a_pause_costs_no_request(engine: Engine, tmp_path: Path) -> None:
     service = Service(engine, tmp_path, env={"REQUEST_TIMEOUT": "10"})
-    service.container.wait_until_serving()
     workers = service.processes("app worker")
     with service.load("/sleep?s=0.5", connections=3, timeout=30) as running:
         time.sleep(1)
@@ -200,7 +141,9 @@ def test_a_clock_that_jumps_costs_no_request(engine: Engine, tmp_path: Path) -> 
         pytest.skip(f"libfaketime can't be installed in the image:\n{builder.logs()[-500:]}")
     image = builder.docker.commit(changes=["CMD []"])
     try:
-        service = Service(engine, tmp_path, image=image.id, env={"REQUEST_TIMEOUT": "5"})
+        service = Service(
+            engine, tmp_path, wait=False, image=image.id, env={"REQUEST_TIMEOUT": "5"}
+        )
         (service.app / "prestart.sh").write_text(
             "export LD_PRELOAD=$(ls /usr/lib/*/faketime/libfaketime.so.1)\n"
             "export FAKETIME_TIMESTAMP_FILE=/record/clock FAKETIME_NO_CACHE=1\n"
@@ -230,7 +173,6 @@ def test_a_clock_that_jumps_costs_no_request(engine: Engine, tmp_path: Path) -> 
 def test_a_log_that_nobody_reads(engine: Engine, tmp_path: Path, reader: str) -> None:
     script = f"mkfifo /tmp/log; {reader} & exec {ENTRY} >/tmp/log 2>&1"
     service = Service(engine, tmp_path, command=["bash", "-c", script])
-    service.container.wait_until_serving()
     with service.load(mode="keepalive", connections=8) as running:
         time.sleep(4)
         result = running.finish()
@@ -239,21 +181,10 @@ def test_a_log_that_nobody_reads(engine: Engine, tmp_path: Path, reader: str) ->
     assert healthy(result), result.counts
 
 
-@pytest.mark.timed
-def test_a_deleted_socket_comes_back(engine: Engine, tmp_path: Path) -> None:
-    service = Service(engine, tmp_path)
-    service.container.wait_until_serving()
-    code, output = service.container.execute("bash", "-c", "rm /run/docker-flask/app?-*.sock")
-    assert code == 0, output
-    assert service.container.get().status_code == 503, "no socket was in use"
-    service.container.wait_until_serving(seconds=5)
-
-
 def test_a_full_disk_cuts_no_answer(engine: Engine, tmp_path: Path) -> None:
     service = Service(
         engine, tmp_path, tmpfs={"/run/docker-flask": "size=1m,uid=33,gid=33,mode=700"}
     )
-    service.container.wait_until_serving()
     url = service.container.url("/")
     small = httpx.post(url, content=b"x" * 1000)
     assert small.status_code == 200
@@ -284,11 +215,9 @@ def test_tight_limits(
         service = Service(engine, tmp_path, **options)
     except APIError as error:
         pytest.skip(f"this engine may not set {options}: {error.explanation}")
-    service.container.wait_until_serving()
     with service.load(mode="new", rate=50) as running:
         time.sleep(2)
-        code, output = service.container.execute("docker-flask", "reload")
-        assert code == 0, output
+        service.container.reload()
         result = running.finish()
     assert healthy(result), result.counts
     warnings = [line for line in service.container.logs().splitlines() if "low limits: " in line]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,29 +13,31 @@ import pytest
 
 from tests.support.harness import Engine, wait_for
 from tests.support.loss import Load, Service
-from tests.support.loss_checker.result import Verdict
+from tests.support.loss_checker.result import Result, Verdict
 from tests.support.marks import at_night
 from tests.support.servers import CHOSEN, SERVERS, Server
 
 NEW = {"mode": "new", "rate": 1500}
 KEPT = {"mode": "keepalive", "connections": 50}
 FAST = {"mode": "new", "rate": 4000}
+STEADY: dict[str, Any] = {"mode": "new", "rate": 300}
 MOST_TURNED_AWAY = 16  # clients that a stop may answer with 503; it refuses all others
 SETTLE = 1.5  # s of steady load before and after what is done
 
-
 # `make test-all` tries all of it with each application server, chosen by SERVER. Without SERVER,
 # some of it is tried with the most different ones, too.
+UWSGI = SERVERS["uwsgi"]
+VARIANTS = {**SERVERS, "uwsgi-preload": replace(UWSGI, env={"PRELOAD": "1"})}
 NAME = next(name for name in SERVERS if SERVERS[name] is CHOSEN)
-IS_DEFAULT = CHOSEN is SERVERS["uwsgi"]
+IS_DEFAULT = CHOSEN is UWSGI
 every_server = pytest.mark.parametrize(
     "server",
-    [NAME, *(["gunicorn-gevent"] if IS_DEFAULT else [])],
+    [NAME, *(["gunicorn-gevent", *at_night("uwsgi-preload")] if IS_DEFAULT else [])],
     indirect=True,
 )
 every_server_at_night = pytest.mark.parametrize(
     "server",
-    [NAME, *at_night(*(["gunicorn-gevent"] if IS_DEFAULT else []))],
+    [NAME, *at_night(*(["gunicorn-gevent", "uwsgi-preload"] if IS_DEFAULT else []))],
     indirect=True,
 )
 
@@ -41,7 +45,7 @@ every_server_at_night = pytest.mark.parametrize(
 @pytest.fixture
 def server(request: pytest.FixtureRequest) -> Server:
     """The application server: that which SERVER names, or each."""
-    return SERVERS[request.param] if hasattr(request, "param") else CHOSEN
+    return VARIANTS[request.param] if hasattr(request, "param") else CHOSEN
 
 
 @pytest.fixture
@@ -50,9 +54,7 @@ def service(
 ) -> Service:
     """The checked application in production, serving; a mark may give it settings."""
     marker = request.node.get_closest_marker("service")
-    service = Service(engine, tmp_path, server, **(marker.kwargs if marker else {}))
-    service.container.wait_until_serving()
-    return service
+    return Service(engine, tmp_path, server, **(marker.kwargs if marker else {}))
 
 
 def report(what: str, rows: dict[str, Any]) -> None:
@@ -60,24 +62,33 @@ def report(what: str, rows: dict[str, Any]) -> None:
     print(what, {name: count for name, count in rows.items() if count})
 
 
+def check_that_nothing_is_lost(service: Service, *results: Result, stopped: bool = False) -> None:
+    """Each request was answered, and ran once; at a stop, a few clients get 503."""
+    verdicts = service.verdicts(*results, ended_by_itself=stopped)
+    report(f"{verdicts.tries} requests:", verdicts.rows())
+    assert verdicts.lost() == []
+    assert verdicts.run_twice == []
+    if stopped:
+        assert len(verdicts.never_accepted) <= 1
+        assert len(verdicts.turned_away) <= MOST_TURNED_AWAY
+    else:
+        assert verdicts.counts["ok"] == verdicts.tries
+    assert verdicts.counts["ok"] > 50
+
+
 @pytest.mark.alone
 @every_server
 @pytest.mark.parametrize("load", [FAST, KEPT], ids=["new", "keepalive"])
 def test_stop_under_load_loses_nothing(service: Service, load: dict[str, Any]) -> None:
-    if load is FAST and service.server is not SERVERS["uwsgi"]:
+    if load is FAST and service.server is not UWSGI:
         load = NEW  # above what a server carries, clients get 503 without a stop, too
     with service.load(**load) as running:
         time.sleep(SETTLE)
         code, took = service.container.stop()
         result = running.finish()
-    verdicts = service.verdicts(result, ended_by_itself=True)
-    report(f"stop in {took:.1f} s, {verdicts.tries} requests:", verdicts.rows())
+    print(f"stop in {took:.1f} s")
     assert code == 0
-    assert verdicts.lost() == []
-    assert verdicts.run_twice == []
-    assert len(verdicts.never_accepted) <= 1
-    assert len(verdicts.turned_away) <= MOST_TURNED_AWAY
-    assert result.counts["ok"] > 100
+    check_that_nothing_is_lost(service, result, stopped=True)
 
 
 @pytest.mark.alone
@@ -137,7 +148,7 @@ def test_told_twice_to_stop_it_stops_at_once(service: Service) -> None:
 @pytest.mark.timed
 def test_a_term_to_everything_inside_loses_nothing(service: Service) -> None:
     with (
-        service.load(mode="new", rate=300) as running,
+        service.load(**STEADY) as running,
         service.load("/sleep?s=1", connections=4, mode="keepalive") as slow,
     ):
         time.sleep(SETTLE)
@@ -145,10 +156,7 @@ def test_a_term_to_everything_inside_loses_nothing(service: Service) -> None:
             service.container.execute("bash", "-c", "kill -TERM -1")
             time.sleep(0.3)
         results = running.finish(), slow.finish()
-    verdicts = service.verdicts(*results)
-    report(f"TERM to all of the container, {verdicts.tries} requests:", verdicts.rows())
-    assert verdicts.lost() == []
-    assert verdicts.run_twice == []
+    check_that_nothing_is_lost(service, *results)
     assert service.container.stop()[0] == 0
 
 
@@ -157,25 +165,19 @@ def test_a_term_to_everything_inside_loses_nothing(service: Service) -> None:
 def test_ctrl_c_on_a_terminal_loses_nothing(service: Service) -> None:
     keyboard = service.container.docker.attach_socket(params={"stdin": 1, "stream": 1})
     try:
-        with service.load(mode="new", rate=300) as running:
+        with service.load(**STEADY) as running:
             time.sleep(SETTLE)
             getattr(keyboard, "_sock", keyboard).send(b"\x03")
-            begun = time.monotonic()
-            code = service.container.wait_for_exit(9)
-            took = time.monotonic() - begun
+            assert service.container.wait_for_exit(9) == 0
             result = running.finish()
     finally:
         keyboard.close()
-    verdicts = service.verdicts(result, ended_by_itself=True)
-    report(f"Ctrl-C, ended after {took:.1f} s:", verdicts.rows())
-    assert code == 0
-    assert verdicts.lost() == []
-    assert len(verdicts.turned_away) <= MOST_TURNED_AWAY
+    check_that_nothing_is_lost(service, result, stopped=True)
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("load", [{"mode": "new", "rate": 300}, *at_night(KEPT)])
 @pytest.mark.nightly
+@pytest.mark.parametrize("load", [STEADY, KEPT], ids=["new", "keepalive"])
 def test_ten_reloads_lose_nothing(service: Service, load: dict[str, Any]) -> None:
     old: set[int] = set()
     with service.load(**load) as running:
@@ -183,15 +185,11 @@ def test_ten_reloads_lose_nothing(service: Service, load: dict[str, Any]) -> Non
         for number in range(2, 12):
             old.update(service.processes("app master"), service.processes("app worker"))
             service.set_version(str(number))
-            code, output = service.container.execute("docker-flask", "reload")
-            assert code == 0, output
+            service.container.reload()
             assert f"version={number}\n" in service.container.get("/").text
         time.sleep(SETTLE)
         result = running.finish()
-    verdicts = service.verdicts(result)
-    report(f"10 reloads, {verdicts.tries} requests:", verdicts.rows())
-    assert set(verdicts.counts) - {"ok"} == set() or verdicts.counts["ok"] == verdicts.tries
-    assert verdicts.run_twice == []
+    check_that_nothing_is_lost(service, result)
 
     def old_are_gone() -> bool:
         masters, workers = service.processes("app master"), service.processes("app worker")
@@ -203,40 +201,30 @@ def test_ten_reloads_lose_nothing(service: Service, load: dict[str, Any]) -> Non
 @pytest.mark.timed
 @every_server
 def test_a_reload_loses_nothing(service: Service) -> None:
-    with service.load(mode="new", rate=300) as running:
+    with service.load(**STEADY) as running:
         time.sleep(SETTLE)
         service.set_version("2")
-        assert service.container.execute("docker-flask", "reload")[0] == 0
+        service.container.reload()
         assert "version=2\n" in service.container.get("/").text
         time.sleep(SETTLE)
         result = running.finish()
-    verdicts = service.verdicts(result)
-    assert verdicts.counts["ok"] == verdicts.tries
-    assert verdicts.run_twice == []
+    check_that_nothing_is_lost(service, result)
 
 
 @pytest.mark.smoke
 def test_reload_by_signal_under_load_loses_nothing(service: Service) -> None:
-    with service.load(mode="new", rate=300) as running:
+    with service.load(**STEADY) as running:
         time.sleep(SETTLE)
         service.set_version("2")
         service.container.docker.kill("HUP")
         wait_for(lambda: "version=2\n" in service.container.get("/").text, 20, "the new version")
         time.sleep(SETTLE)
         result = running.finish()
-    verdicts = service.verdicts(result)
-    assert verdicts.counts["ok"] == verdicts.tries
-    assert verdicts.run_twice == []
-
-
-@pytest.mark.nightly
-def test_reload_by_signal_without_traffic(service: Service) -> None:
-    service.set_version("2")
-    service.container.docker.kill("HUP")
-    wait_for(lambda: "version=2\n" in service.container.get("/").text, 10, "the new version")
+    check_that_nothing_is_lost(service, result)
 
 
 BROKEN = {
+    "ends at import": ("import os\nos._exit(3)\n", "(while|before).*application"),
     "fails to import": ("import nothing_of_that_name\n", "nothing_of_that_name"),
     "hangs at import": ("import time\ntime.sleep(3600)\n", "START_TIMEOUT=3"),
     "has no callable": ("answer = 42\n", "no WSGI callable"),
@@ -244,6 +232,7 @@ BROKEN = {
 
 
 @pytest.mark.timed
+@every_server_at_night
 @pytest.mark.service(env={"START_TIMEOUT": "3"})
 @pytest.mark.parametrize("kind", BROKEN)
 def test_reload_to_broken_code_keeps_the_old(service: Service, kind: str) -> None:
@@ -256,8 +245,8 @@ def test_reload_to_broken_code_keeps_the_old(service: Service, kind: str) -> Non
         time.sleep(0.5)
         result = running.finish()
     assert status == 1
-    assert reason in output
-    assert reason in service.container.logs()
+    assert re.search(reason, output)
+    assert re.search(reason, service.container.logs())
     assert took <= 3 + 3
     assert result.counts["ok"] == sum(result.counts.values())
     assert "version=1\n" in service.container.get("/").text
@@ -267,19 +256,10 @@ def test_reload_to_broken_code_keeps_the_old(service: Service, kind: str) -> Non
 def test_reload_while_reloading_is_queued(service: Service) -> None:
     app = service.app / "app.py"
     app.write_text(app.read_text() + "\ntime.sleep(1)\n")
-    first = service.container.docker.client.api
-    ids = [
-        first.exec_create(service.container.docker.id, ["docker-flask", "reload"])["Id"]
-        for _ in range(3)
-    ]
-    for ident in ids:
-        first.exec_start(ident, detach=True)
-    wait_for(
-        lambda: all(not first.exec_inspect(ident)["Running"] for ident in ids),
-        20,
-        "all reloads to end",
-    )
-    assert [first.exec_inspect(ident)["ExitCode"] for ident in ids] == [0, 0, 0]
+    with ThreadPoolExecutor(3) as pool:
+        reloads = [pool.submit(service.container.reload) for _ in range(3)]
+        for each in reloads:
+            each.result(20)
 
 
 @pytest.mark.timed
@@ -304,9 +284,7 @@ def test_killed_worker(service: Service, method: str) -> None:
             before = service.processes("app worker")
             service.signal("KILL", before[0])
             wait_for(
-                lambda before=before: (
-                    len(set(service.processes("app worker")) - {before[0]}) == len(before)
-                ),
+                lambda b=before: len({*service.processes("app worker")} - {b[0]}) == len(b),
                 1.5,
                 "the worker to be back",
             )
@@ -350,24 +328,6 @@ def test_killed_server(service: Service, title: str) -> None:
     assert others == []
 
 
-@pytest.mark.nightly
-def test_too_many_deaths_end_the_container(service: Service) -> None:
-    for _ in range(6):
-        masters = wait_for(lambda: service.processes("nginx master"), 5, "nginx")
-        service.signal("KILL", masters[0])
-        if service.container.running():
-            wait_for(
-                lambda gone=masters[0]: (
-                    not service.container.running() or gone not in service.processes("nginx master")
-                ),
-                5,
-                "the next nginx",
-            )
-    assert service.container.wait_for_exit(5) == 70
-    assert "nginx" in service.container.logs().splitlines()[-1]
-    assert "6 times within a minute" in service.container.logs().splitlines()[-1]
-
-
 def test_a_server_that_cannot_come_back_ends_the_container(service: Service) -> None:
     (service.app / "app.py").write_text("import nothing_of_that_name\n")
     service.signal("KILL", *service.processes("app master"), *service.processes("app worker"))
@@ -408,6 +368,7 @@ def test_a_view_that_ends_its_worker(service: Service) -> None:
 
 
 @pytest.mark.timed
+@every_server_at_night
 @pytest.mark.parametrize("path", ["/hang", *at_night("/loop", "/gilloop")])
 @pytest.mark.parametrize("threads", [1, *at_night(4)])
 def test_a_view_that_never_answers(
@@ -417,7 +378,6 @@ def test_a_view_that_never_answers(
         server.skip("its workers have no threads")
     env = {"WEB_CONCURRENCY": "3", "THREADS": str(threads), "REQUEST_TIMEOUT": "2"}
     service = Service(engine, tmp_path, server, env=env)
-    service.container.wait_until_serving()
     workers = set(service.processes("app worker"))
     # One for each worker but one, however many threads it has.
     with (
@@ -428,11 +388,7 @@ def test_a_view_that_never_answers(
         ) as slow,
     ):
         stuck_result = stuck.wait(15)
-        wait_for(
-            lambda: len(set(service.processes("app worker")) - workers) >= 1,
-            15,
-            "workers to be replaced",
-        )
+        wait_for(lambda: set(service.processes("app worker")) - workers, 15, "other workers")
         time.sleep(1)
         results = [healthy.finish(), slow.finish()]
     report(f"{path} with {threads} threads:", {str(i): r.counts for i, r in enumerate(results)})
@@ -473,10 +429,7 @@ def test_a_thousand_connections_at_once(service: Service) -> None:
 def test_orphaned_grandchildren_leave_no_zombies(service: Service) -> None:
     def orphans() -> int:
         """How many there are, zombies included."""
-        _, out = service.container.execute(
-            "bash", "-c", "cat /proc/[0-9]*/stat 2>/dev/null | grep -c '(sleep)'"
-        )
-        return int(out)
+        return int(service.container.shell("cat /proc/[0-9]*/stat | grep -c '(sleep)' || true"))
 
     for _ in range(5):
         service.container.get("/orphan?s=3")

@@ -24,7 +24,7 @@ from tests.support.harness import (
     APPS,
     DEBUG,
     DEBUG_PORT,
-    PRODUCTION_PORT,
+    HELLO,
     Container,
     Engine,
     trusting,
@@ -36,30 +36,6 @@ from tests.support.marks import at_night
 APP = APPS / "runtime"
 WORKERS, THREADS = 3, 3
 BALLAST = 60  # MiB that the application takes when it is imported
-
-# Kills a worker of uWSGI's and prints how long it takes until there is another.
-KILL = """
-import glob, os, time
-
-def workers():
-    found = set()
-    for path in glob.glob('/proc/[0-9]*/cmdline'):
-        try:
-            if open(path).read().startswith('uWSGI worker'):
-                found.add(int(path.split('/')[2]))
-        except OSError:
-            pass
-    return found
-
-before = workers()
-victim = min(before)
-begun = time.monotonic()
-os.kill(victim, 9)
-while len(workers() - {victim}) < len(before):
-    assert time.monotonic() - begun < 10
-    time.sleep(0.005)
-print(time.monotonic() - begun)
-"""
 
 NUMPY = """
 import os, threading, time
@@ -77,19 +53,6 @@ def trace():
     return [round(numpy.trace(product) / size, 6), os.getpid(), threading.get_ident()]
 """
 
-# Python waits for such a thread before it ends.
-STUBBORN = """
-import os, threading, time
-from flask import Flask
-
-threading.Thread(target=time.sleep, args=[1000]).start()
-app = Flask(__name__)
-
-@app.get("/")
-def worker():
-    return str(os.getpid())
-"""
-
 
 @pytest.fixture(scope="module")
 def container(module_engine: Engine) -> Container:
@@ -99,7 +62,7 @@ def container(module_engine: Engine) -> Container:
 
 @pytest.fixture(scope="module")
 def preloaded(module_engine: Engine) -> Container:
-    """The same with PRELOAD=1, and with an access log in JSON."""
+    """The same with PRELOAD=1, and an access log in JSON."""
     return start(module_engine, PRELOAD="1", ACCESS_LOG="json")
 
 
@@ -137,21 +100,16 @@ def every_worker(container: Container, path: str = "/worker") -> list[dict[str, 
 # --- loaded in each worker, or once ------------------------------------------------------------
 
 
-@pytest.mark.nightly
-def test_each_worker_opens_its_own_connections(container: Container) -> None:
+@pytest.mark.parametrize("how", ["container", "preloaded"])
+def test_connections_opened_at_import(how: str, request: pytest.FixtureRequest) -> None:
+    """Each worker has its own, or all share one, and the log says so."""
+    container: Container = request.getfixturevalue(how)
     answers = every_worker(container)
-    assert len({answer["connection"] for answer in answers}) == WORKERS
-    assert all(answer["imported_by"] == answer["pid"] for answer in answers)
-    assert "share" not in container.logs()
-
-
-def test_preloaded_workers_share_them_and_the_log_says_so(preloaded: Container) -> None:
-    answers = every_worker(preloaded)
-    assert len({answer["connection"] for answer in answers}) == 1
-    (parent,) = {answer["imported_by"] for answer in answers}
-    assert parent not in {answer["pid"] for answer in answers}
-    (line,) = [line for line in preloaded.logs().splitlines() if "docker-flask: serving" in line]
-    assert "its workers share the connections opened at import" in line
+    own = how == "container"
+    assert len({answer["connection"] for answer in answers}) == (WORKERS if own else 1)
+    assert all((answer["imported_by"] == answer["pid"]) == own for answer in answers)
+    said = "its workers share the connections opened at import"
+    assert container.logs().count(said) == (0 if own else 1)
 
 
 @pytest.mark.nightly
@@ -172,90 +130,6 @@ def test_a_background_thread_runs(container: Container) -> None:
         assert now["ticks"] - then["ticks"] > 20
 
 
-@pytest.fixture
-def service(engine: Engine, tmp_path: Path) -> Service:
-    """The checked application, preloaded."""
-    env = {"PRELOAD": "1", "WEB_CONCURRENCY": str(WORKERS), "START_TIMEOUT": "3"}
-    service = Service(engine, tmp_path, env={**env, "REQUEST_TIMEOUT": "2"})
-    service.container.wait_until_serving()
-    return service
-
-
-@pytest.mark.timed
-@pytest.mark.nightly
-def test_preloaded_reloads_and_deaths_lose_nothing(service: Service) -> None:
-    with service.load(mode="new", connections=4) as running:
-        time.sleep(0.5)
-        for version in ("2", "3"):
-            service.set_version(version)
-            assert service.container.execute("docker-flask", "reload")[0] == 0
-            assert f"version={version}\n" in service.container.get("/").text
-        all_there(service)
-        for role in ("app worker", "app master"):
-            victim = service.processes(role)[0]
-            service.signal("KILL", victim)
-            wait_for(
-                lambda role=role, victim=victim: (
-                    victim not in service.processes(role) and service.processes(role)
-                ),
-                5,
-                f"another {role}",
-            )
-        time.sleep(1)
-        result = running.finish()
-    verdicts = service.verdicts(result)
-    assert verdicts.counts["ok"] == verdicts.tries > 300
-
-
-@pytest.mark.parametrize(
-    ("code", "reason"),
-    [
-        pytest.param(
-            "import time\ntime.sleep(3600)\n", "START_TIMEOUT=3", marks=pytest.mark.nightly
-        ),
-        ("import os\nos._exit(3)\n", "before the application was loaded"),
-    ],
-    ids=["hangs", "exits"],
-)
-@pytest.mark.nightly
-def test_preloaded_broken_code_is_not_put_into_service(
-    service: Service, code: str, reason: str
-) -> None:
-    (service.app / "app.py").write_text(code)
-    status, output = service.container.execute("docker-flask", "reload")
-    assert status == 1
-    assert reason in output
-    assert "version=1\n" in service.container.get("/").text
-    service.container.docker.restart(timeout=5)
-    assert service.container.wait_for_exit(8) == 70
-    assert reason in service.container.logs().splitlines()[-1]
-
-
-@pytest.mark.timed
-@pytest.mark.nightly
-def test_preloaded_workers_are_guarded(service: Service) -> None:
-    for path, status in (("/hang", 504), ("/gilloop", 504), ("/exit?how=os&code=15", 502)):
-        workers = all_there(service)
-        assert service.container.get(path).status_code == status, path
-        wait_for(
-            lambda workers=workers: service.processes("app worker") != workers,
-            30,
-            f"the worker to end after {path}",
-        )
-    all_there(service)
-    assert {service.container.get("/").status_code for _ in range(20)} == {200}
-
-
-def all_there(service: Service) -> list[int]:
-    """The workers, once there are as many as there should be."""
-
-    def look() -> list[int]:
-        workers = service.processes("app worker")
-        return workers if len(workers) == WORKERS else []
-
-    return wait_for(look, 10, "all workers")
-
-
 # --- memory that grows -------------------------------------------------------------------------
 
 
@@ -265,7 +139,6 @@ def test_workers_are_replaced_without_a_loss(engine: Engine, tmp_path: Path, thr
     most = 50
     env = {"MAX_REQUESTS": str(most), "WEB_CONCURRENCY": str(WORKERS), "THREADS": str(threads)}
     service = Service(engine, tmp_path, env=env)
-    service.container.wait_until_serving()
     # No more at once than there are workers for, whatever this machine is fit for.
     load: dict[str, Any] = {"connections": 4, "requests": 1000}
     with (
@@ -291,18 +164,18 @@ def requests_by_worker(service: Service) -> list[int]:
     return list(Counter(pid for kind, _, pid, _ in lines if kind == "S").values())
 
 
+@pytest.mark.timed
 def test_a_worker_that_ends_is_replaced_at_once(container: Container) -> None:
-    times = [killed_and_back(container) for _ in range(5)]
+    times = []
+    for _ in range(5):
+        time.sleep(0.37)  # to meet the master at any point of what it does once a second
+        before = container.pids("uWSGI worker")
+        container.kill("KILL", before[0])
+        begun = time.monotonic()
+        wait_for(lambda b=before: set(container.pids("uWSGI worker")) - set(b), 5, "a worker")
+        times.append(time.monotonic() - begun)
     print("a worker is back after", times)
     assert statistics.median(times) < 0.3
-
-
-def killed_and_back(container: Container) -> float:
-    """Kill a worker; returns the seconds until there is another."""
-    time.sleep(0.37)  # to meet the master at any point of what it does once a second
-    code, output = container.execute("python3", "-c", KILL)
-    assert code == 0, output
-    return float(output)
 
 
 def test_a_leaking_worker_is_replaced_before_the_kernel_kills_it(
@@ -310,7 +183,6 @@ def test_a_leaking_worker_is_replaced_before_the_kernel_kills_it(
 ) -> None:
     env = {"WEB_CONCURRENCY": "2", "MAX_WORKER_MEMORY": "80m"}
     service = Service(engine, tmp_path, mem_limit="256m", env=env)
-    service.container.wait_until_serving()
     with service.load("/leak?mb=20", connections=2, requests=60, mode="new") as leaking:
         result = leaking.wait(40)
     assert result.counts["ok"] == 60
@@ -323,18 +195,19 @@ def test_a_leaking_worker_is_replaced_before_the_kernel_kills_it(
 def test_a_thread_of_the_application_does_not_keep_a_worker(
     engine: Engine, app_folder: Path
 ) -> None:
-    (app_folder / "app.py").write_text(STUBBORN)
+    """Python waits for such a thread before it ends."""
+    thread = "import threading\nthreading.Thread(target=time.sleep, args=[1000]).start()\n"
+    (app_folder / "app.py").write_text(HELLO + thread)
     env = {"WEB_CONCURRENCY": "1", "MAX_REQUESTS": "1"}
-    container = engine.run(app=app_folder, env=env)
-    first = container.wait_until_serving().text
-    assert container.get().text != first
+    container = engine.serve(app=app_folder, env=env)
+    first = container.pids("uWSGI worker")
+    wait_for(lambda: container.get() and container.pids("uWSGI worker") != first, 5, "another")
 
 
 @pytest.mark.nightly
 def test_a_slow_download_is_not_cut_by_a_replacement(engine: Engine, tmp_path: Path) -> None:
     env = {"WEB_CONCURRENCY": "1", "THREADS": "2", "MAX_REQUESTS": "2"}
     service = Service(engine, tmp_path, env=env)
-    service.container.wait_until_serving()
     before = service.container.logs().count("; replacing the worker")
     # More than all buffers between worker and client hold.
     size, received = 20_000_000, 0
@@ -467,25 +340,19 @@ NASTY = [
 ]
 
 
+FIELDS = [
+    *("time", "remote_addr", "remote_user", "request_method", "request_uri", "server_protocol"),
+    *("status", "body_bytes_sent", "http_referer", "http_user_agent", "request_time"),
+    "request_id",
+]
+
+
 def test_access_log_in_json_is_json_whatever_is_asked(preloaded: Container) -> None:
     lines = between(preloaded, *NASTY)
     assert len(lines) == len(NASTY)
     entries = [json.loads(line) for line in lines]
     for entry in entries:
-        assert list(entry) == [
-            "time",
-            "remote_addr",
-            "remote_user",
-            "request_method",
-            "request_uri",
-            "server_protocol",
-            "status",
-            "body_bytes_sent",
-            "http_referer",
-            "http_user_agent",
-            "request_time",
-            "request_id",
-        ]
+        assert list(entry) == FIELDS
         assert isinstance(entry["status"], int)
         assert isinstance(entry["request_time"], float)
         datetime.fromisoformat(entry["time"])
@@ -519,31 +386,12 @@ def test_health_checks_leave_no_line(container: Container) -> None:
     assert len(container.logs().splitlines()) == before + 2, "besides the marks"
 
 
-@pytest.mark.parametrize("disabled", ["1", *at_night("0")])
-def test_health_with_and_without_ipv6(engine: Engine, disabled: str) -> None:
-    sysctls = {"net.ipv6.conf.all.disable_ipv6": disabled}
-    for command, port in (([], PRODUCTION_PORT), (DEBUG, DEBUG_PORT)):
-        container = engine.run(command, app=APP, sysctls=sysctls)
-        container.wait_until_serving("/time", port)
-        assert container.execute("docker-flask", "health") == (0, "")
-
-
 def test_what_the_application_writes_is_there_once_and_in_order(container: Container) -> None:
     many = 500
     assert container.get(f"/say?n={many}").text == "said"
     log = container.wait_for_log(f"logged {many - 1}")
     said = re.findall(r"^.*(printed|logged) ([0-9]+)$", log, re.MULTILINE)
     assert said == [(how, str(n)) for n in range(many) for how in ("printed", "logged")]
-
-
-def test_a_client_that_leaves_is_no_error(container: Container) -> None:
-    since = len(container.logs())
-    for _ in range(3):
-        with httpx.stream("GET", container.url("/endless"), timeout=10) as download:
-            next(download.iter_raw())
-    log = container.wait_for_log("/endless")[since:]
-    assert every_worker(container)
-    assert not re.search("error|exception|traceback", log, re.IGNORECASE), log
 
 
 # --- the environment and C extensions ------------------------------------------------------------
@@ -578,8 +426,8 @@ def test_numpy_in_workers_and_threads_and_after_a_reload(
     (app_folder / "app.py").write_text(NUMPY)
     env = {"WEB_CONCURRENCY": "2", "THREADS": str(THREADS), "PRELOAD": preload}
     mounts = {str(numpy): {"bind": "/numpy", "mode": "ro"}}
-    container = engine.run(app=app_folder, env={**env, "PYTHONPATH": "/numpy"}, volumes=mounts)
-    container.wait_until_serving()
+    env["PYTHONPATH"] = "/numpy"
+    container = engine.serve(app=app_folder, env=env, volumes=mounts)
 
     def ask(_: int) -> list[Any]:
         return list(container.get().json())

@@ -32,7 +32,6 @@ def workers(container: Container) -> set[str]:
 def service(engine: Engine, tmp_path: Path) -> Service:
     """The checked application in a container of half a CPU, whose workers have one thread."""
     service = Service(engine, tmp_path, env={"THREADS": "1"}, nano_cpus=500_000_000)
-    service.container.wait_until_serving()
     wait_for(lambda: len(workers(service.container)) == 2, 10, "two workers")
     return service
 
@@ -64,7 +63,6 @@ def test_more_workers_while_requests_wait_and_fewer_after(service: Service) -> N
 def test_workers_with_many_threads_leave_at_once(engine: Engine, tmp_path: Path) -> None:
     """uWSGI removes a worker without waking its threads, and kills it after REQUEST_TIMEOUT."""
     service = Service(engine, tmp_path, nano_cpus=1_000_000_000)
-    service.container.wait_until_serving()
     with service.load("/sleep?s=3", mode="keepalive", connections=600) as waiting:
         wait_for(lambda: len(workers(service.container)) == 4, 30, "four workers")
         slow = waiting.finish()
@@ -104,7 +102,6 @@ def test_more_threads_while_requests_wait(engine: Engine, tmp_path: Path) -> Non
     """Without settings: a view that waits half a second answers all clients at the same time soon,
     and neither their coming nor a reload, a killed worker or a stop costs a request."""
     service = Service(engine, tmp_path, nano_cpus=500_000_000)
-    service.container.wait_until_serving()
     line = "docker-flask: 2 to 4 workers (cgroup quota of 0.5 CPUs), each of 1 to 128 threads"
     assert line in service.container.logs().splitlines()
     # uWSGI's and the guard's.
@@ -220,7 +217,6 @@ def test_never_past_the_memory(engine: Engine, app_folder: Path, tmp_path: Path)
 @pytest.mark.nightly
 def test_as_many_as_are_asked_for(engine: Engine, tmp_path: Path) -> None:
     service = Service(engine, tmp_path, env={"WEB_CONCURRENCY": "3"})
-    service.container.wait_until_serving()
     assert "docker-flask: 3 workers (WEB_CONCURRENCY)" in service.container.logs().splitlines()
     with service.load("/sleep?s=0.5", **WAITING) as running:
         time.sleep(4)

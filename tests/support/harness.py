@@ -43,6 +43,9 @@ LABEL = "docker-flask.test"
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 PRODUCTION_PORT, DEBUG_PORT = 80, 5000
 DEBUG = ["-d", "debug"]
+# The application of tests that need any application.
+HELLO = (APPS / "hello/app.py").read_text()
+LISTENING = "0A"  # in /proc/net/tcp
 
 T = TypeVar("T")
 
@@ -158,6 +161,31 @@ class Container:
         result = self.docker.exec_run(list(command), **options)
         return result.exit_code, result.output.decode(errors="replace")
 
+    def shell(self, line: str) -> str:
+        """What a line of bash prints in the container; fails unless it ends with 0."""
+        code, output = self.execute("bash", "-c", line)
+        assert code == 0, output
+        return output
+
+    def reload(self) -> None:
+        """`docker-flask reload`, which must succeed."""
+        self.shell("docker-flask reload")
+
+    def pids(self, title: str) -> list[int]:
+        """Processes whose command line starts with a title, as the container numbers them."""
+        found = self.shell(f"grep -las '^{title}' /proc/[0-9]*/cmdline || true")
+        return sorted(int(path.split("/")[2]) for path in found.split())
+
+    def kill(self, name: str, *pids: int) -> None:
+        """Send a signal to processes in the container."""
+        self.shell(f"kill -{name} {' '.join(map(str, pids))}")
+
+    def listening(self) -> set[int]:
+        """The TCP ports on which a process of the container listens."""
+        tables = (Path(f"/proc/{self.pid}/net/{name}").read_text() for name in ("tcp", "tcp6"))
+        rows = (line.split() for table in tables for line in table.splitlines())
+        return {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == LISTENING}
+
 
 class Engine:
     """Starts containers, each with a port of 127.0.0.1 that it picks, and removes them all."""
@@ -210,6 +238,12 @@ class Engine:
             },
         )
         return Container(container)
+
+    def serve(self, command: list[str] | None = None, **options: Any) -> Container:
+        """`run`, and wait until the first page is there."""
+        container = self.run(command, **options)
+        container.wait_until_serving(inside=DEBUG_PORT if command == DEBUG else PRODUCTION_PORT)
+        return container
 
     def remove_containers(self) -> None:
         """Remove every container of this object and its parts, with its anonymous volumes."""

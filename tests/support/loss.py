@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from docker.errors import APIError
+
 from tests.support.harness import ROOT, Container, Engine, wait_for
 from tests.support.loss_checker.netns import command_in_netns
 from tests.support.loss_checker.record import Verdicts, check, ids_in_log, read_record
@@ -77,10 +79,18 @@ class Load:
 
 
 class Service:
-    """A production container that serves the checked application and keeps its record."""
+    """A production container that serves the judge's application and keeps its record.
+
+    wait: until it serves; other options are those of `Engine.run`.
+    """
 
     def __init__(
-        self, engine: Engine, folder: Path, server: Server = CHOSEN, **options: Any
+        self,
+        engine: Engine,
+        folder: Path,
+        server: Server = CHOSEN,
+        wait: bool = True,
+        **options: Any,
     ) -> None:
         self.server = server
         self.titles = {
@@ -104,6 +114,8 @@ class Service:
             str(self.record): {"bind": "/record", "mode": "rw"},
         }
         self.container = engine.run(server=server, env=env, volumes=volumes, **options)
+        if wait:
+            self.container.wait_until_serving()
 
     def set_version(self, version: str) -> None:
         """What the application says of itself after the next reload."""
@@ -145,21 +157,16 @@ class Service:
 
         An empty list if the container has ended.
         """
-        script = (
-            "for p in /proc/[0-9]*; do if "
-            f"grep -qa '^{self.titles[role]}' $p/cmdline 2>/dev/null; "
-            "then echo ${p#/proc/}; fi; done"
-        )
-        code, output = self.container.execute("bash", "-c", script)
-        if code and not self.container.running():
+        try:
+            return self.container.pids(self.titles[role])
+        except (APIError, AssertionError):
+            if self.container.running():
+                raise
             return []
-        return sorted(int(word) for word in output.split())
 
     def signal(self, name: str, *pids: int) -> None:
         """Send a signal to processes inside the container."""
-        numbers = " ".join(map(str, pids))
-        code, output = self.container.execute("bash", "-c", f"kill -{name} {numbers}")
-        assert code == 0, output
+        self.container.kill(name, *pids)
 
 
 def _number_inside(pid: str) -> int | None:

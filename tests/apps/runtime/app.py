@@ -113,14 +113,3 @@ def say():
         print(f"printed {number}")
         app.logger.warning("logged %d", number)
     return "said"
-
-
-@app.get("/endless")
-def endless():
-    """An answer that no client receives to its end."""
-
-    def parts():
-        while True:
-            yield b"x" * 1_000_000
-
-    return parts()
