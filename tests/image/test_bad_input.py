@@ -12,204 +12,199 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.support.harness import Container, Engine, wait_for
+from tests.support.harness import APPS, HELLO, Container, Engine, wait_for
+from tests.support.marks import at_night
+from tests.support.servers import SERVERS
 
 NOT_SERVING, NOT_PERMITTED, BAD_SETTING = 70, 77, 78
 NOTICED = 1.0  # seconds that a start may take until the trouble shows
 IN_TIME = 2.0  # seconds from noticing to the end
 
 pytestmark = pytest.mark.timed
-HELLO = """
-import os
-from flask import Flask
-
-app = Flask(__name__)
-@app.get("/")
-def hello():
-    return os.environ.get("GREETING", "hello")
-"""
 
 
-class Ended(NamedTuple):
-    """What became of a container that was not to run."""
+class Case(NamedTuple):
+    """Files and variables that can't run; in the log, the last line has the first reason."""
 
-    code: int
-    seconds: float
-    log: list[str]
-
-
-def ended(container: Container, seconds: float = 15) -> Ended:
-    code = container.wait_for_exit(seconds)
-    return Ended(code, container.lifetime(), container.logs().splitlines())
+    reasons: list[str]
+    code: int | None = NOT_SERVING
+    app: str = HELLO
+    prestart: str = ""
+    env: dict[str, str] = {}  # noqa: RUF012 - read only
 
 
-def run(engine: Engine, folder: Path, files: dict[str, str], **options: Any) -> Container:
+CASES = {
+    "no file": Case(["no WSGI callable in /app", "`app.py`"], app=""),
+    "no callable": Case(
+        ["no WSGI callable in /app: app holds none of", "APP_MODULE="], app="x = 1\n"
+    ),
+    "an exception": Case(
+        ["RuntimeError: broken here", 'File "/app/app.py", line 3, in <module>'],
+        app="\n\nraise RuntimeError('broken here')\n",
+    ),
+    "no module": Case(
+        ["ModuleNotFoundError: No module named 'no_such_package'", "Traceback"],
+        app="import no_such_package\n",
+    ),
+    "wrong syntax": Case(
+        ["SyntaxError: invalid syntax", 'File "/app/app.py", line 1'], app="def f(:\n"
+    ),
+    "exits": Case(
+        ["SystemExit: no database", "Traceback"], app="import sys\nsys.exit('no database')\n"
+    ),
+    "a factory fails": Case(
+        ["KeyError: 'DATABASE_URL'", "in create_app"],
+        app="def create_app():\n    raise KeyError('DATABASE_URL')\n",
+    ),
+    # Here it is the worker that ends, before it can say anything.
+    "the worker ends": Case(["load", "worker"], app="import os\nos._exit(3)\n"),
+    "the worker is killed": Case(["load", "signal 9"], app="import os\nos.kill(os.getpid(), 9)\n"),
+    "APP_MODULE, no module": Case(
+        ["no WSGI callable by APP_MODULE='shop:app': no module named 'shop'"],
+        env={"APP_MODULE": "shop:app"},
+    ),
+    "APP_MODULE, no name": Case(["no 'shop' in app"], env={"APP_MODULE": "app:shop"}),
+    "FLASK_APP": Case(
+        ["no WSGI callable by FLASK_APP='shop.py': no module named 'shop'", "APP_MODULE="],
+        env={"FLASK_APP": "shop.py"},
+    ),
+    "UWSGI_INI": Case(
+        ["UWSGI_INI='/app/none.ini' is not allowed; use the path of an existing file"],
+        BAD_SETTING,
+        env={"UWSGI_INI": "/app/none.ini"},
+    ),
+    "THREADS": Case(["THREADS='0'", "from 1 to 256"], BAD_SETTING, env={"THREADS": "0"}),
+    "PORT": Case(["PORT='http'", "1 to 65535"], BAD_SETTING, env={"PORT": "http"}),
+    "MAX_UPLOAD": Case(
+        ["MAX_UPLOAD='1m; root /'", "50m"], BAD_SETTING, env={"MAX_UPLOAD": "1m; root /"}
+    ),
+    "prestart exits": Case(["prestart.sh exited with code 7"], 7, prestart="exit 7\n"),
+    "prestart fails": Case(
+        ["prestart.sh exited with code 1", "migrating"],
+        1,
+        prestart="echo migrating >&2\nfalse\necho not reached\n",
+    ),
+    "prestart finds no command": Case(
+        ["prestart.sh exited with code 127", "no-such-command: command not found"],
+        127,
+        prestart="no-such-command\n",
+    ),
+    "prestart's syntax": Case(["prestart.sh", "syntax error"], None, prestart="if then\n"),
+    "prestart is killed": Case(["prestart.sh was killed by SIGKILL"], prestart="kill -KILL $$\n"),
+    "prestart exports": Case(
+        ["THREADS='many'", "from 1 to 256"], BAD_SETTING, prestart="export THREADS=many\n"
+    ),
+}
+
+
+def write(folder: Path, **files: str) -> Path:
+    """Write files whose text is not empty: `app` is app.py, `prestart` is prestart.sh."""
     for name, text in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(text.encode())
-    return engine.run(app=folder, **options)
+        if text:
+            suffix = ".sh" if name == "prestart" else ".py"
+            (folder / f"{name}{suffix}").write_bytes(text.encode())
+    return folder
 
 
-@pytest.mark.parametrize(
-    ("files", "env", "code", "reasons"),
-    [
-        # reasons: what the last line says, and what stands in the lines before it.
-        ({}, {}, NOT_SERVING, ["no WSGI callable in /app", "`app.py`"]),
-        (
-            {"app.py": "x = 1\n"},
-            {},
-            NOT_SERVING,
-            ["no WSGI callable in /app: app holds none of", "APP_MODULE="],
-        ),
-        (
-            {"app.py": "\n\nraise RuntimeError('broken here')\n"},
-            {},
-            NOT_SERVING,
-            ["RuntimeError: broken here", 'File "/app/app.py", line 3, in <module>'],
-        ),
-        (
-            {"app.py": "import no_such_package\n"},
-            {},
-            NOT_SERVING,
-            ["ModuleNotFoundError: No module named 'no_such_package'", "Traceback"],
-        ),
-        (
-            {"app.py": "def f(:\n"},
-            {},
-            NOT_SERVING,
-            ["SyntaxError: invalid syntax", 'File "/app/app.py", line 1'],
-        ),
-        (
-            {"app.py": "import sys\nsys.exit('no database')\n"},
-            {},
-            NOT_SERVING,
-            ["SystemExit: no database", "Traceback"],
-        ),
-        (
-            {"app.py": "def create_app():\n    raise KeyError('DATABASE_URL')\n"},
-            {},
-            NOT_SERVING,
-            ["KeyError: 'DATABASE_URL'", "in create_app"],
-        ),
-        # Here it is the worker that ends, before it can say anything.
-        ({"app.py": "import os\nos._exit(3)\n"}, {}, NOT_SERVING, ["load", "worker"]),
-        (
-            {"app.py": "import os\nos.kill(os.getpid(), 9)\n"},
-            {},
-            NOT_SERVING,
-            ["load", "signal 9"],
-        ),
-        (
-            {"app.py": HELLO},
-            {"APP_MODULE": "shop:app"},
-            NOT_SERVING,
-            ["no WSGI callable by APP_MODULE='shop:app': no module named 'shop'"],
-        ),
-        ({"app.py": HELLO}, {"APP_MODULE": "app:shop"}, NOT_SERVING, ["no 'shop' in app"]),
-        (
-            {"app.py": HELLO},
-            {"FLASK_APP": "shop.py"},
-            NOT_SERVING,
-            ["no WSGI callable by FLASK_APP='shop.py': no module named 'shop'", "APP_MODULE="],
-        ),
-        (
-            {"app.py": HELLO},
-            {"UWSGI_INI": "/app/none.ini"},
-            BAD_SETTING,
-            ["UWSGI_INI='/app/none.ini' is not allowed; use the path of an existing file"],
-        ),
-        ({"app.py": HELLO}, {"THREADS": "0"}, BAD_SETTING, ["THREADS='0'", "from 1 to 256"]),
-        ({"app.py": HELLO}, {"PORT": "http"}, BAD_SETTING, ["PORT='http'", "1 to 65535"]),
-        (
-            {"app.py": HELLO},
-            {"MAX_UPLOAD": "1m; root /"},
-            BAD_SETTING,
-            ["MAX_UPLOAD='1m; root /'", "50m"],
-        ),
-        ({"prestart.sh": "exit 7\n", "app.py": HELLO}, {}, 7, ["prestart.sh exited with code 7"]),
-        (
-            {"prestart.sh": "echo migrating >&2\nfalse\necho not reached\n", "app.py": HELLO},
-            {},
-            1,
-            ["prestart.sh exited with code 1", "migrating"],
-        ),
-        (
-            {"prestart.sh": "no-such-command\n", "app.py": HELLO},
-            {},
-            127,
-            ["prestart.sh exited with code 127", "no-such-command: command not found"],
-        ),
-        ({"prestart.sh": "if then\n", "app.py": HELLO}, {}, None, ["prestart.sh", "syntax error"]),
-        (
-            {"prestart.sh": "kill -KILL $$\n", "app.py": HELLO},
-            {},
-            NOT_SERVING,
-            ["prestart.sh was killed by SIGKILL"],
-        ),
-        (
-            {"prestart.sh": "export THREADS=many\n", "app.py": HELLO},
-            {},
-            BAD_SETTING,
-            ["THREADS='many'", "from 1 to 256"],
-        ),
-    ],
-    ids=lambda value: repr(value)[:60] if isinstance(value, dict) else "",
-)
-def test_ends_with_the_reason(
-    engine: Engine,
-    app_folder: Path,
-    files: dict[str, str],
-    env: dict[str, str],
-    code: int | None,
-    reasons: list[str],
-) -> None:
-    found = ended(run(engine, app_folder, files, env=env))
-    log = "\n".join(found.log)
-    assert found.code != 0
-    assert code in (found.code, None), log
-    assert reasons[0] in found.log[-1], log
-    assert [words for words in reasons[1:] if words not in "\n".join(found.log[-25:])] == [], log
-    assert found.seconds <= NOTICED + IN_TIME, log
+def ended(container: Container, code: int | None, *reasons: str, seconds: float = 0) -> str:
+    """Check how a container ended, `seconds` after its start; returns the last line of its log."""
+    found = container.wait_for_exit(seconds + 15)
+    log = container.logs()
+    last = log.splitlines()[-1]
+    assert found != 0
+    assert code in (found, None), log
+    assert reasons[0] in last, log
+    assert [words for words in reasons[1:] if words not in log] == []
+    assert seconds <= container.lifetime() <= seconds + NOTICED + IN_TIME, log
+    return last
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_ends_with_the_reason(engine: Engine, app_folder: Path, name: str) -> None:
+    case = CASES[name]
+    write(app_folder, app=case.app, prestart=case.prestart)
+    ended(engine.run(app=app_folder, env=case.env), case.code, *case.reasons)
 
 
 @pytest.mark.parametrize("seconds", [1, 3])
-def test_a_hanging_import_ends_at_start_timeout(
-    engine: Engine, app_folder: Path, seconds: int
-) -> None:
-    env = {"START_TIMEOUT": str(seconds)}
-    files = {"app.py": "import time\ntime.sleep(60)\n" + HELLO}
-    found = ended(run(engine, app_folder, files, env=env))
-    assert found.code == NOT_SERVING
-    assert f"did not load within START_TIMEOUT={seconds} seconds" in found.log[-1]
-    assert seconds <= found.seconds <= seconds + IN_TIME
+def test_a_hanging_import_ends_at_start_timeout(engine: Engine, seconds: int) -> None:
+    env = {"START_TIMEOUT": str(seconds), "LOAD_SECONDS": "60"}
+    said = f"did not load within START_TIMEOUT={seconds} seconds"
+    ended(engine.run(app=APPS / "hello", env=env), NOT_SERVING, said, seconds=seconds)
 
 
 def test_a_failure_after_clients_were_told_to_wait(engine: Engine, app_folder: Path) -> None:
-    late = "import time\ntime.sleep(4)\nraise RuntimeError('after all')\n"
-    found = ended(run(engine, app_folder, {"app.py": late}))
-    assert found.code == NOT_SERVING
-    assert found.log[-1] == "RuntimeError: after all"
-    assert found.seconds <= NOTICED + 4 + IN_TIME
+    write(app_folder, app="import time\ntime.sleep(4)\nraise RuntimeError('after all')\n")
+    last = ended(engine.run(app=app_folder), NOT_SERVING, "RuntimeError: after all", seconds=4)
+    assert last == "RuntimeError: after all"
+
+
+# --- hostile settings; see also tests/unit -----------------------------------------------------
+
+HOSTILE = [
+    ("TZ", "/pipes/pipe"),
+    *at_night(
+        ("UWSGI_INI", "/proc/self/mem"),
+        ("UWSGI_INI", "a" * 300),
+        ("STATIC_PATH", "a" * 4_000),
+        ("STATIC_PATH", "/etc"),
+        ("APP_MODULE", "app:f(__import__('os').system('id'))"),
+        ("APP_MODULE", "a" * 100_000),
+        ("FLASK_APP", "/dev/zero"),
+        ("UWSGI_STATS", "0.0.0.0:9191"),
+        ("UWSGI_ENV", "A=\x1b[31m"),
+        ("TRUSTED_PROXIES", "1" * 100_000),
+        ("LISTEN_PORT", "80;\nload_module x;"),
+        ("TZ", "/dev/zero"),
+    ),
+]
+
+
+def end_of(engine: Engine, folder: Path, **options: Any) -> list[str]:
+    """The lines on stderr of a container that refuses its settings; the folder has a pipe."""
+    os.mkfifo(folder / "pipe")
+    volumes = {str(folder): {"bind": "/pipes", "mode": "ro"}}
+    code, out, err = engine.run(volumes=volumes, mem_limit="256m", **options).finish()
+    assert (code, out) == (BAD_SETTING, "")
+    return err.splitlines()
+
+
+@pytest.mark.parametrize(("name", "value"), HOSTILE, ids=lambda text: text[:20].replace("\n", " "))
+def test_a_hostile_setting_is_refused(
+    engine: Engine, tmp_path: Path, name: str, value: str
+) -> None:
+    (line,) = end_of(engine, tmp_path, env={name: value})
+    assert line.startswith(f"docker-flask: {name}=")
+    assert line.isprintable()
+    assert len(line) < 1_500
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("file", ["/dev/zero", "/pipes/pipe"])
+def test_a_configuration_of_gunicorn_that_has_no_end(
+    engine: Engine, tmp_path: Path, file: str
+) -> None:
+    env = {"GUNICORN_CMD_ARGS": f"-c {file}"}
+    lines = end_of(engine, tmp_path, server=SERVERS["gunicorn-sync"], env=env)
+    assert f"'{file}' is not a file" in lines[-1]
+
+
+# --- files that can't be read, ports that can't be bound -----------------------------------------
 
 
 @pytest.fixture
 def closed(app_folder: Path) -> Path:
     """A folder that only its owner can read, who is not the service user."""
-    (app_folder / "app.py").write_text(HELLO)
-    app_folder.chmod(0o700)
+    write(app_folder, app=HELLO).chmod(0o700)
     return app_folder
 
 
 def advice(engine: Engine, folder: Path) -> str:
     """The last line of a container that can't read its folder."""
-    found = ended(engine.run(app=folder))
-    assert found.code == NOT_SERVING
-    assert found.seconds <= NOTICED + IN_TIME
-    owner = folder.stat().st_uid
-    for words in ("can't read /app", f"belongs to uid {owner} with mode 700", "chmod -R o+rX"):
-        assert words in found.log[-1]
-    return found.log[-1]
+    last = ended(engine.run(app=folder), NOT_SERVING, "can't read /app")
+    assert f"belongs to uid {folder.stat().st_uid} with mode 700" in last
+    assert "chmod -R o+rX" in last
+    return last
 
 
 def test_an_unreadable_mount(engine: Engine, closed: Path) -> None:
@@ -219,9 +214,9 @@ def test_an_unreadable_mount(engine: Engine, closed: Path) -> None:
             os.chown(path, 12345, 12345)
     user = str(closed.stat().st_uid)
     assert f"--user {user}" in advice(engine, closed)
-    assert engine.run(app=closed, user=user).wait_until_serving().text == "hello"
+    assert engine.serve(app=closed, user=user).get().text == "hello"
     subprocess.run(["chmod", "-R", "o+rX", str(closed)], check=True)
-    assert engine.run(app=closed).wait_until_serving().text == "hello"
+    assert engine.serve(app=closed).get().text == "hello"
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to make a folder of root's")
@@ -233,34 +228,24 @@ def test_an_unreadable_mount_of_root(engine: Engine, closed: Path) -> None:
 def test_an_unreadable_file(engine: Engine, closed: Path) -> None:
     closed.chmod(0o755)
     (closed / "app.py").chmod(0o600)
-    found = ended(engine.run(app=closed))
-    assert found.code == NOT_SERVING
-    assert "PermissionError" in found.log[-1]
-    assert "/app/app.py" in found.log[-1]
-    assert found.seconds <= NOTICED + IN_TIME
+    assert "/app/app.py" in ended(engine.run(app=closed), NOT_SERVING, "PermissionError")
 
 
-def test_a_taken_port(engine: Engine, app_folder: Path) -> None:
-    (app_folder / "app.py").write_text(HELLO)
-    first = engine.run(app=app_folder)
-    first.wait_until_serving()
+def test_a_taken_port(engine: Engine) -> None:
+    first = engine.serve(app=APPS / "hello")
     network = f"container:{first.docker.id}"
-    found = ended(engine.run(app=app_folder, network_mode=network, ports=None))
-    assert found.code == BAD_SETTING
-    assert "LISTEN_PORT=80" in found.log[-1]
-    assert "in use" in found.log[-1]
-    assert found.seconds <= NOTICED + IN_TIME
+    second = engine.run(app=APPS / "hello", network_mode=network, ports=None)
+    assert "in use" in ended(second, BAD_SETTING, "LISTEN_PORT=80")
     assert first.get().text == "hello"
 
 
-def test_a_forbidden_port(engine: Engine, app_folder: Path) -> None:
-    (app_folder / "app.py").write_text(HELLO)
+def test_a_forbidden_port(engine: Engine) -> None:
     sysctls = {"net.ipv4.ip_unprivileged_port_start": "1024"}
-    found = ended(engine.run(app=app_folder, user="12345", sysctls=sysctls))
-    assert found.code == NOT_PERMITTED
-    assert "LISTEN_PORT=80" in found.log[-1]
-    assert "denied" in found.log[-1]
-    assert found.seconds <= NOTICED + IN_TIME
+    container = engine.run(app=APPS / "hello", user="12345", sysctls=sysctls)
+    assert "denied" in ended(container, NOT_PERMITTED, "LISTEN_PORT=80")
+
+
+# --- what helps ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["unix", "windows"])
@@ -274,27 +259,22 @@ def test_what_prestart_exports_reaches_the_application(
         "fi",
         "export REQUEST_TIMEOUT=7",
     ]
-    files = {"prestart.sh": end.join(lines) + end, "app.py": HELLO}
-    container = run(engine, app_folder, files)
-    assert container.wait_until_serving().text == "good day"
-    _, configuration = container.execute("sh", "-c", "cat /run/docker-flask/nginx.conf")
-    assert "uwsgi_read_timeout 7s;" in configuration
+    write(app_folder, prestart=end.join(lines) + end, app=HELLO)
+    container = engine.serve(app=app_folder)
+    assert container.get().text == "good day"
+    assert "uwsgi_read_timeout 7s;" in container.shell("cat /run/docker-flask/nginx.conf")
 
 
 def test_a_restart_policy_gets_its_chance(engine: Engine, app_folder: Path) -> None:
     """A container that failed is started again, and serves once its trouble is over."""
-    always = {"Name": "always"}
-    container = run(engine, app_folder, {"app.py": "1 / 0\n"}, restart_policy=always)
+    write(app_folder, app="1 / 0\n")
+    container = engine.run(app=app_folder, restart_policy={"Name": "always"})
 
     def restarted() -> bool:
         container.docker.reload()
         return container.docker.attrs["RestartCount"] > 0
 
     wait_for(restarted, 15, "a restart")
-    (app_folder / "app.py").write_text(HELLO)
-
-    def answers() -> bool:
-        return container.running() and "docker-flask: serving" in container.logs()
-
-    wait_for(answers, 20, "the mended application")
+    write(app_folder, app=HELLO)
+    wait_for(lambda: container.running() and "docker-flask: serving" in container.logs(), 20, "it")
     assert container.wait_until_serving().text == "hello"
