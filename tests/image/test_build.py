@@ -26,9 +26,11 @@ from tests.support.harness import (
     CA_BUNDLE,
     DEBUG,
     DEBUG_PORT,
+    HELLO,
     IMAGE,
     PRODUCTION_PORT,
     ROOT,
+    Container,
     Engine,
     docker_client,
 )
@@ -73,13 +75,14 @@ def image(session_engine: Engine) -> dict[str, Any]:
     return session_engine.client.api.inspect_image(IMAGE)
 
 
-@pytest.fixture
-def output(engine: Engine) -> Callable[..., str]:
-    """What a command in a container prints; it must succeed and say nothing on stderr."""
+@pytest.fixture(scope="module")
+def output(module_engine: Engine) -> Callable[..., str]:
+    """What a command in a container prints; it must succeed."""
+    container = module_engine.run(["sleep", "infinity"])
 
     def run(*command: str) -> str:
-        code, out, err = engine.run(list(command)).finish(60)
-        assert (code, err) == (0, "")
+        code, out = container.execute(*command)
+        assert code == 0, out
         return out
 
     return run
@@ -128,45 +131,27 @@ HAS_NO = {
 }
 
 
-def test_has_no(engine: Engine) -> None:
-    container = engine.run(["sleep", "infinity"])
-    for what, find in HAS_NO.items():
-        # Nothing may be found, and every folder must have been searched.
-        assert container.execute("find", *find.split()) == (0, ""), what
+@pytest.mark.parametrize("what", HAS_NO)
+def test_has_no(output: Callable[..., str], what: str) -> None:
+    assert output("find", *HAS_NO[what].split()) == ""
 
 
 CHECK_COMPILED = """
-import importlib.util, os, sys
-found = bad = 0
-for top in sys.argv[1:]:
-    for folder, _, names in os.walk(top):
-        for name in names:
-            if not name.endswith(".pyc"):
-                continue
-            path = os.path.join(folder, name)
-            with open(path, "rb") as file:
-                head = file.read(16)
-            problem = ""
-            try:
-                source = importlib.util.source_from_cache(path)
-                status = os.stat(source)
-            except (OSError, ValueError) as error:
-                problem = str(error)
-            else:
-                flags, mtime, size = (int.from_bytes(head[i:i+4], "little") for i in (4, 8, 12))
-                if head[:4] != importlib.util.MAGIC_NUMBER:
-                    problem = "of another Python"
-                elif flags:
-                    with open(source, "rb") as file:
-                        if importlib.util.source_hash(file.read()) != head[8:]:
-                            problem = "not of this source"
-                elif (mtime, size) != (int(status.st_mtime), status.st_size):
-                    problem = "not of this source"
-            found += 1
-            if problem:
-                bad += 1
-                print(path, problem)
-print(found, "compiled,", bad, "bad")
+import importlib.util, struct, sys
+from pathlib import Path
+found, bad = 0, []
+for path in (path for top in sys.argv[1:] for path in Path(top).rglob("*.pyc")):
+    found += 1
+    head = path.read_bytes()[:16]
+    magic, flags, mtime, size = struct.unpack("<4sIII", head)
+    source = Path(importlib.util.source_from_cache(path))
+    if not source.exists() or magic != importlib.util.MAGIC_NUMBER:
+        bad.append(path)
+    elif flags and importlib.util.source_hash(source.read_bytes()) != head[8:]:
+        bad.append(path)
+    elif not flags and (mtime, size) != (int(source.stat().st_mtime), source.stat().st_size):
+        bad.append(path)
+print(found, "compiled,", len(bad), "bad", *bad)
 """
 
 
@@ -261,12 +246,9 @@ def test_format_of_requirements_os(tmp_path: Path, text: str, packages: list[str
     assert install[at + 1 :] == ["-y", "--no-install-recommends", *packages]
 
 
-def test_install_os_takes_names_beside_files(tmp_path: Path) -> None:
+def test_install_os_takes_names_beside_files_and_fails_as_apt_does(tmp_path: Path) -> None:
     *_, install = run_install_os(tmp_path, "one\n", "two", "^three[0-9]+$")
     assert install[-3:] == ["one", "two", "^three[0-9]+$"]
-
-
-def test_install_os_fails_as_apt_does(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="exit 100"):
         run_install_os(tmp_path, "one\n", fail=True)
 
@@ -274,8 +256,8 @@ def test_install_os_fails_as_apt_does(tmp_path: Path) -> None:
 def run_install_os(folder: Path, text: str, *more: str, fail: bool = False) -> list[list[str]]:
     """The calls of apt-get that install-os.sh makes; nothing of this machine is touched."""
     programs, calls = folder / "bin", folder / "calls"
-    programs.mkdir()
-    calls.touch()
+    programs.mkdir(exist_ok=True)
+    calls.write_text("")
     fake = f'#!/bin/bash\nprintf "%s\\0" "$@" >> {calls}\nprintf "\\n" >> {calls}\n'
     (programs / "apt-get").write_text(fake + ("exit 100\n" if fail else ""))
     (programs / "rm").write_text("#!/bin/bash\n")
@@ -343,6 +325,11 @@ def context(tmp_path: Path) -> Path:
     return folder
 
 
+def frozen(container: Container) -> set[str]:
+    """The packages of Python in a container, but for the image's own code."""
+    return set(container.shell("pip freeze --exclude docker-flask").lower().splitlines())
+
+
 def steps(log: str) -> dict[str, bool]:
     """The Dockerfile's instructions in a build's log -> whether they came from the cache."""
     names = dict(re.findall(r"^#(\d+) (\[.+)$", log, re.MULTILINE))
@@ -387,11 +374,7 @@ def test_a_change_in_requirements_installs_no_packages_of_the_system_again(
     again = [name.split("install-python.sh ")[1] for name, cached in pip.items() if not cached]
     assert (len(pip), again) == (3, ["/requirements.txt"]), "the image's own packages stay"
     assert re.search(UNLOCKED, log)
-    freeze = ["pip", "freeze", "--exclude", "docker-flask"]
-    code, out, _ = engine.run(freeze, image=builder.tag).finish()
-    assert code == 0
-    now = set(out.lower().splitlines())
-    assert {*OWN, "flask==3.1.3", "six==1.17.0"} <= now
+    assert {*OWN, "flask==3.1.3", "six==1.17.0"} <= frozen(engine.serve(image=builder.tag))
 
 
 @pytest.mark.timeout(300)
@@ -418,11 +401,9 @@ def test_versions_that_requirements_asks_for_win_over_the_lock(
 ) -> None:
     (context / "requirements.txt").write_text(f"flask<3.1 # {FRESH}\n")
     builder.build(context)
-    _, out, _ = engine.run(["pip", "freeze"], image=builder.tag).finish()
-    now = out.lower().splitlines()
+    now = frozen(engine.serve(image=builder.tag))
     assert any(line.startswith("flask==3.0.") for line in now), now
-    assert set(now) >= OWN
-    assert engine.run(image=builder.tag).wait_until_serving().status_code == 200
+    assert now >= OWN
 
 
 @pytest.mark.nightly
@@ -468,14 +449,11 @@ def test_own_requirements_files(builder: Builder, context: Path, engine: Engine)
     dockerfile.write_text(text.replace(COPIED, f"\nRUN hello # {FRESH}{COPIED}"))
     log, _ = builder.build(context)
     assert "Hello, world!" in log
-    code, out, _ = engine.run(["hello"], image=builder.tag).finish()
-    assert (code, out) == (0, "Hello, world!\n")
-    freeze = ["pip", "freeze", "--exclude", "docker-flask"]
-    _, out, _ = engine.run(freeze, image=builder.tag).finish()
-    assert set(out.lower().splitlines()) == {*OWN, "six==1.16.0"}
     for command, port in (([], PRODUCTION_PORT), (DEBUG, DEBUG_PORT)):
         container = engine.run(command, image=builder.tag)
         assert container.wait_until_serving(inside=port).text == "1.16.0"
+        assert container.execute("hello") == (0, "Hello, world!\n")
+        assert frozen(container) == {*OWN, "six==1.16.0"}
 
 
 @pytest.mark.timeout(300)
@@ -511,10 +489,9 @@ def test_a_lock_file_in_place_of_requirements(
     (context / "app" / "app.py").write_text(f"{PLAIN}# {FRESH}\n")
     log, _ = builder.build(context)
     assert f"requirements.txt is ignored, because {TOOLS[tool]} names the packages" in log
-    container = engine.run(image=builder.tag)
-    assert container.wait_until_serving().text == "1.16.0"
-    _, out = container.execute("pip", "freeze", "--exclude", "docker-flask")
-    assert set(out.lower().splitlines()) == {*OWN, "six==1.16.0"}
+    container = engine.serve(image=builder.tag)
+    assert container.get().text == "1.16.0"
+    assert frozen(container) == {*OWN, "six==1.16.0"}
     assert container.execute("find", "/", "-xdev", *OF_TOOLS.split()) == (0, "")
 
     (context / "app" / "app.py").write_text(f"{PLAIN}# edited {FRESH}\n")
@@ -556,8 +533,8 @@ def test_built_upon_with_a_lock_file(
     assert "COPY pyproject.toml uv.lock " in text
     (tmp_path / "Dockerfile").write_text(text.replace("pyproject.toml uv.lock", files))
     builder.build(tmp_path)
-    container = engine.run(image=builder.tag)
-    assert container.wait_until_serving().text == "1.16.0"
+    container = engine.serve(image=builder.tag)
+    assert container.get().text == "1.16.0"
     assert container.execute("find", "/", "-xdev", *OF_TOOLS.split()) == (0, "")
 
 
@@ -602,33 +579,24 @@ def test_only_the_application_is_in_app(builder: Builder, context: Path, engine:
     assert engine.run(image=builder.tag).wait_until_serving().text == "hello"
 
 
-HELLO = "def app(environ, start):\n    start('200 OK', [])\n    return [b'hello']\n"
-
-
 def test_an_image_begins_with_an_empty_folder(output: Callable[..., str]) -> None:
     assert output("ls", "-A", "/app") == ""
 
 
 @pytest.mark.timeout(300)
-def test_built_upon(builder: Builder, context: Path, engine: Engine) -> None:
+def test_built_upon(builder: Builder, tmp_path: Path, engine: Engine) -> None:
     """FROM docker-flask, with an application and its packages."""
-    folder = context / "derived"
-    (folder / "app").mkdir(parents=True)
-    (folder / "requirements.txt").write_text("six==1.17.0\n")
-    (folder / "app" / "app.py").write_text(
-        "import six\nfrom flask import Flask\napp = Flask(__name__)\n"
-        "@app.get('/')\ndef version():\n    return six.__version__\n"
-    )
-    (folder / "Dockerfile").write_text(
-        f"FROM {IMAGE}\n"
-        "COPY requirements.txt /\n"
+    (tmp_path / "app").mkdir()
+    (tmp_path / "requirements.txt").write_text("six==1.17.0\n")
+    (tmp_path / "app" / "app.py").write_text(PLAIN)
+    (tmp_path / "Dockerfile").write_text(
+        f"FROM {IMAGE}\nCOPY requirements.txt /\n"
         "RUN --mount=type=secret,id=ca \\\n"
         "    if [ -r /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi \\\n"
-        " && pip install --no-cache-dir -r /requirements.txt\n"
-        "COPY app /app\n"
+        " && pip install --no-cache-dir -r /requirements.txt\nCOPY app /app\n"
     )
-    builder.build(folder)
-    assert engine.run(image=builder.tag).wait_until_serving().text == "1.17.0"
+    builder.build(tmp_path)
+    assert engine.serve(image=builder.tag).get().text == "1.17.0"
 
 
 # Files that may differ between two builds, each with its reason.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -15,23 +14,19 @@ from typing import Any
 import httpx
 import pytest
 
-from benchmarks.first_page import first_page
-from tests.support.compose import Project, command
+from tests.support.compose import Project
 from tests.support.harness import (
     BASE_IMAGE,
     CA_BUNDLE,
     DEBUG_PORT,
-    DOCKER,
     IMAGE,
     NO_TLS,
     ROOT,
     Container,
     Engine,
     docker_client,
-    trust_in_builds,
     wait_for,
 )
-from tests.support.servers import NOT_APPLICABLE
 
 SOCKET = Path("/var/run/docker.sock")
 PORTS = {"PORT": "127.0.0.1:0", "DEBUG_PORT": "127.0.0.1:0"}
@@ -102,11 +97,6 @@ def test_production_and_development(project: Project) -> None:
         assert server in response.headers["Server"]
 
 
-def test_the_first_page_of_a_clone() -> None:
-    seconds = first_page(IMAGE)
-    print(f"from git clone to the first page: {seconds:.1f} s")
-
-
 def test_watch_builds_and_starts_again_after_an_edit(tmp_path: Path) -> None:
     folder, image = tmp_path / "docker-flask", f"{IMAGE}:{secrets.token_hex(4)}"
     shutil.copytree(ROOT, folder, ignore=NOT_BUILT)
@@ -155,84 +145,22 @@ COPY . .
 EXPOSE 5000
 CMD ["python", "app.py"]
 """
-# What version 1 speaks for such a file.
-OLD_API = (1, 38)
-Compose = Callable[..., None]
-
-
-@pytest.fixture(scope="module")
-def old_compose(
-    session_engine: Engine, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[list[str]]:
-    """The command `docker-compose` of version 1, from Debian 12."""
-    oldest = session_engine.client.version()["MinAPIVersion"]
-    if tuple(map(int, oldest.split("."))) > OLD_API:
-        pytest.skip(f"{NOT_APPLICABLE}this engine: it refuses clients below {oldest}")
-    if not SOCKET.exists():
-        pytest.skip(f"the engine does not listen on {SOCKET}")
-    base = subprocess.run(
-        ["tools/base-image", "bookworm"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    if base.returncode:
-        pytest.skip(f"no Debian 12 here: {base.stderr}")
-    folder, tag = tmp_path_factory.mktemp("compose"), f"{IMAGE}:{secrets.token_hex(4)}"
-    shutil.copy(ROOT / "docker_flask/install-os.sh", folder)
-    (folder / "Dockerfile").write_text(
-        f"FROM {base.stdout}\nCOPY install-os.sh /usr/local/bin/\n"
-        "RUN --mount=type=secret,id=ca install-os.sh docker-compose\n"
-        'ENTRYPOINT ["docker-compose"]\n'
-    )
-    built = docker_client("build", *trust_in_builds(), "-t", tag, str(folder), seconds=240)
-    assert built.returncode == 0, built.stderr
-    # It builds by the engine, because this image has no docker client.
-    build = "COMPOSE_DOCKER_CLI_BUILD=0"
-    yield ["run", "--rm", "-v", f"{SOCKET}:{SOCKET}", "-e", build, tag]
-    docker_client("rmi", "--force", tag)
-
-
-@pytest.fixture
-def tutorial(tmp_path: Path) -> Path:
-    """The folder of a project; version 1 takes its name for the project."""
-    folder = tmp_path / f"docker-flask-test-{secrets.token_hex(4)}"
-    folder.mkdir()
-    (folder / "Dockerfile").write_text(DOCKERFILE)
-    (folder / "requirements.txt").write_text("Flask\n")
-    (folder / "app.py").write_text(APP.format(1))
-    return folder
-
-
-@pytest.fixture(params=["docker compose", "docker-compose"])
-def compose(request: pytest.FixtureRequest, tutorial: Path) -> Compose:
-    """Runs Compose, of version 2 or 1, in the folder of the tutorial."""
-
-    def run(*arguments: str) -> None:
-        if request.param == "docker compose":
-            line = [*command(), *arguments]
-        else:
-            *options, image = request.getfixturevalue("old_compose")
-            folder = ["-v", f"{tutorial}:{tutorial}", "-w", str(tutorial)]
-            line = [DOCKER, *options, *folder, image, *arguments]
-        result = subprocess.run(
-            line, cwd=tutorial, capture_output=True, text=True, timeout=120, check=False
-        )
-        assert result.returncode == 0, result.stderr
-
-    return run
 
 
 @pytest.mark.parametrize("source", [f"image: {IMAGE}", "build: ."])
-def test_the_file_of_a_tutorial(
-    compose: Compose, session_engine: Engine, tutorial: Path, source: str
-) -> None:
+def test_the_file_of_a_tutorial(session_engine: Engine, tmp_path: Path, source: str) -> None:
     """It names the image, or its Dockerfile does; the folder of the project is mounted."""
-    name = tutorial.name
-    (tutorial / "docker-compose.yml").write_text(TUTORIAL.format(source=source, name=name))
+    name = f"docker-flask-test-{secrets.token_hex(4)}"
+    (tmp_path / "Dockerfile").write_text(DOCKERFILE)
+    (tmp_path / "requirements.txt").write_text("Flask\n")
+    (tmp_path / "app.py").write_text(APP.format(1))
+    (tmp_path / "docker-compose.yml").write_text(TUTORIAL.format(source=source, name=name))
+    project = Project(tmp_path, {})
     try:
-        compose("up", "-d")
+        project.run("up", "-d")
         container = Container(session_engine.client.containers.get(name))
         wait_for(page(container.port(DEBUG_PORT), "version 1"), 20, "the page")
-        (tutorial / "app.py").write_text(APP.format(2))
+        (tmp_path / "app.py").write_text(APP.format(2))
         wait_for(page(container.port(DEBUG_PORT), "version 2"), 20, "the edit")
     finally:
-        options = ["--rmi", "local"] if source == "build: ." else []
-        compose("down", "--volumes", *options)
+        project.remove()
