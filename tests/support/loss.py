@@ -79,7 +79,7 @@ class Load:
 
 
 class Service:
-    """A production container that serves the judge's application and keeps its record.
+    """A production container that serves the checked application and keeps its record.
 
     wait: until it serves; other options are those of `Engine.run`.
     """
