@@ -196,7 +196,6 @@ class PeerService(Service):
         end = self.container.ended_at() if self.container.stopped else float("inf")
         counted = [
             Result(
-                result.settings,
                 result.began,
                 result.ended,
                 [one for one in result.records if one.verdict != Verdict.REFUSED or one.end < end],

@@ -79,7 +79,7 @@ class Row:
         self.lost += len(bad)
         self.unavailable += sum(record.status in (502, 503) for record in bad)
         self.backwards += backwards(result, versions)
-        print(self.done, result.summary(), flush=True)
+        print(self.done, result.counts, flush=True)
         for record in bad[:10]:
             print("  ", record, flush=True)
 

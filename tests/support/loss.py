@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -36,15 +37,9 @@ class Load:
     """
 
     def __init__(self, container: Container, out: Path, path: str = "/", **options: Any) -> None:
-        words = [
-            sys.executable,
-            "-m",
-            "tests.support.loss_checker.client",
-            "--url",
-            f"http://127.0.0.1:80{path}",
-        ]
-        for name, value in {"seconds": 60, "mode": "new", "out": out, **options}.items():
-            words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+        settings = {"url": f"http://127.0.0.1:80{path}", "seconds": 60, **options}
+        words = [sys.executable, "-m", "tests.support.loss_checker.client"]
+        words += [json.dumps(settings), str(out)]
         self._out = out
         self._process = subprocess.Popen(
             command_in_netns(container.pid, words),

@@ -1,12 +1,9 @@
-"""The loss checker: counts what happens to every request while a container is stopped or broken.
+"""The loss checker counts what happens to every request while a container is stopped or broken.
 
 client.py    sends numbered requests and never retries; one verdict for each
 response.py  reads an HTTP/1.1 response and knows whether all of it arrived
 result.py    verdicts, and the list of them that one load leaves behind
 app.py       the application under load: notes each id at its start and at its end
-record.py    joins the two: what was begun, what was lost, what ran twice, and how sure that is
-netns.py     runs the client inside a container's network, where nothing stands in between
-
-Standard library only (app.py also needs Flask). From the project's folder:
-`python3 -m tests.support.loss_checker.client --help`.
+record.py    joins the two: what was begun, what was lost, what ran twice
+netns.py     runs the client inside a container's network
 """

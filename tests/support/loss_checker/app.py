@@ -1,6 +1,6 @@
 """The application under load: well-behaved at `/`, and misbehaving wherever the path says so.
 
-Every request with an id (`?id=` or X-Request-Id) is noted at its start and when the server has done
+Every request with an id (`?id=`) is noted at its start and when the server has done
 with its answer, with one write() to a file in RECORD_DIR that outlives this process:
 
     S <id> <pid> <monotonic ns>        E <id> <pid> <monotonic ns>
@@ -31,15 +31,10 @@ if TYPE_CHECKING:
 
 TRAILER = "end-of-answer\n"
 QUERY_ID = re.compile(r"(?:^|&)id=([\w-]{1,64})(?:&|$)")
-HEADER_ID = re.compile(r"([\w-]{1,64})$")
 
 # A file beside this one says which version was loaded, so that a test can change it and reload.
 _version_file = Path(__file__).with_name("version.txt")
-VERSION = (
-    _version_file.read_text(encoding="utf-8").strip()
-    if _version_file.exists()
-    else os.environ.get("APP_VERSION", "0")
-)
+VERSION = _version_file.read_text(encoding="utf-8").strip() if _version_file.exists() else "0"
 
 # Opened once: O_APPEND makes each write() land whole behind those of all other workers.
 _notes = os.open(
@@ -57,14 +52,12 @@ def note(kind: str, ident: str) -> None:
     """Write one line of the record; raises if it did not go in whole."""
     line = f"{kind} {ident} {os.getpid()} {time.monotonic_ns()}\n".encode()
     if os.write(_notes, line) != len(line):
-        raise OSError("the record is full: nothing can be judged any more")
+        raise OSError("the record is full: no loss can be proved")
 
 
 def identify(environ: WSGIEnvironment) -> str:
     """The id of a request, "" if it has none."""
-    found = QUERY_ID.search(environ.get("QUERY_STRING", "")) or HEADER_ID.match(
-        environ.get("HTTP_X_REQUEST_ID", "")
-    )
+    found = QUERY_ID.search(environ.get("QUERY_STRING", ""))
     return found[1] if found else ""
 
 
@@ -103,11 +96,6 @@ def immediate() -> Response:
     return echo()
 
 
-@route("/pid")
-def pid() -> Response:
-    return Response(f"{os.getpid()}\n", mimetype="text/plain")
-
-
 @route("/sleep")
 def sleep() -> Response:
     """Answers after s seconds."""
@@ -128,22 +116,6 @@ def work() -> Response:
 def many_bytes() -> Response:
     """An answer with n bytes more than usual."""
     return echo("x" * request.args.get("n", 0, type=int) + "\n")
-
-
-@route("/stream")
-def stream() -> Response:
-    """n lines, s seconds apart, then the last line."""
-    first, pause = head(), request.args.get("s", 0.1, type=float)
-    lines = request.args.get("n", 10, type=int)
-
-    def parts() -> Iterator[str]:
-        yield first
-        for number in range(lines):
-            time.sleep(pause)
-            yield f"line {number}\n"
-        yield TRAILER
-
-    return Response(parts(), mimetype="text/plain", headers={"X-Accel-Buffering": "no"})
 
 
 @route("/sse")

@@ -1,19 +1,19 @@
-"""Runs a command inside a container's network namespace, beside the container's own processes.
+"""Runs a command inside a container's network namespace.
 
-From outside, a published port may be answered by a proxy of the container engine that accepts a
-connection before it knows whether the container does: a refusal then looks like a loss.
+A published port may be answered by a proxy of the container engine, which accepts a connection
+before the container does: a refusal then looks like a loss.
 """
 
 from __future__ import annotations
 
 
 def command_in_netns(pid: int, argv: list[str]) -> list[str]:
-    """The command line that runs `argv` in the network of process `pid` (a container's PID 1, as
-    the host numbers it). Needs root; everything but the network stays the host's.
+    """The command line that runs `argv` in the network of process `pid`, as the host numbers it.
 
-    The running command keeps the namespace alive. So a client started this way goes on, and goes
-    on counting, after the container has stopped; it only has to be started while it still runs.
+    Needs root. The command keeps the namespace alive, so it outlives the container.
     """
     if pid <= 0:
-        raise ValueError(f"no running process: pid {pid}")  # what an engine says of a stopped one
+        raise ValueError(
+            f"no running process: pid {pid}"
+        )  # the engine's pid of a stopped container
     return ["nsenter", "--target", str(pid), "--net", "--", *argv]

@@ -4,33 +4,30 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 
 class Verdict(StrEnum):
     """What became of one request, as its client saw it. Each request gets exactly one."""
 
-    OK = "ok"  # 200, whole, and the answer to this very request
+    OK = "ok"  # 200, whole, and the response to this very request
     REFUSED = "refused"  # nobody listened
     RESET_UNSENT = "reset_unsent"  # the connection ended before a byte of the request was sent
     RESET_SENT = "reset_sent"  # it ended after that, without a whole response head
     CUT_SHORT = "cut_short"  # a response head, but not all of its body
     ERROR_5XX = "5xx"
-    RETRY_LATER = "503_retry_after"  # turned away politely: 503 that says when to come back
+    RETRY_LATER = "503_retry_after"  # turned away: 503 that says when to come back
     ERROR_4XX = "4xx"
     TIMEOUT = "timeout"  # not finished within the client's own bound
-    WRONG_BODY = "wrong_body"  # whole, but the answer to something else
+    WRONG_BODY = "wrong_body"  # whole, but the response to something else
     UNEXPECTED = "unexpected"  # not HTTP, or a status that no request here asks for
-    CLIENT_ERROR = (
-        "client_error"  # the client's own limits (descriptors, ports): a void measurement
-    )
+    CLIENT_ERROR = "client_error"  # the client's own limits (descriptors, ports): no measurement
 
 
 class Record(NamedTuple):
@@ -41,7 +38,6 @@ class Record(NamedTuple):
     status: int | None  # None without a whole response head
     start: float  # s; when it was due (steady rate) or when it began (closed loop)
     late_ms: float  # how long after that the client really began
-    connect_ms: float | None  # from the real beginning; None if reused or never connected
     latency_ms: float  # from `start` to the verdict
     port: int  # the client's own port, 0 if it never got one
     sent: bool  # at least one byte of the request was handed to the kernel
@@ -58,12 +54,9 @@ class Record(NamedTuple):
 class Result:
     """All records of one load (or of several, merged)."""
 
-    settings: list[dict[str, Any]]  # of each load in here
     began: float  # s, time.monotonic()
     ended: float
     records: list[Record]
-    idle_closes: int = 0  # kept connections that the server closed between requests: no loss
-    idle_strays: int = 0  # kept connections on which bytes came that nobody had asked for
 
     @property
     def counts(self) -> dict[str, int]:
@@ -71,9 +64,9 @@ class Result:
         seen = Counter(record.verdict for record in self.records)
         return {str(verdict): seen[verdict] for verdict in Verdict}
 
-    def percentile(self, percent: float, verdict: Verdict = Verdict.OK) -> float | None:
-        """Latency in ms that `percent` % of the requests with `verdict` did not exceed."""
-        return percentile([r.latency_ms for r in self.records if r.verdict == verdict], percent)
+    def percentile(self, percent: float) -> float | None:
+        """Latency in ms that `percent` % of the requests with a good response did not exceed."""
+        return percentile([r.latency_ms for r in self.records if r.verdict == Verdict.OK], percent)
 
     def late_percentile(self, percent: float) -> float | None:
         """The same of how late requests were sent, in ms: whether the client kept up."""
@@ -82,7 +75,7 @@ class Result:
     def between(self, start: float, end: float) -> Result:
         """Only the requests that were due in [start, end), in seconds of time.monotonic()."""
         inside = [r for r in self.records if start <= r.start < end]
-        return Result(self.settings, max(start, self.began), min(end, self.ended), inside)
+        return Result(max(start, self.began), min(end, self.ended), inside)
 
     def longest_gap(self) -> float:
         """The longest time in seconds, from beginning to end, in which no request came back ok."""
@@ -93,52 +86,25 @@ class Result:
         """One result that holds this load and the others."""
         loads = [self, *others]
         return Result(
-            settings=[setting for load in loads for setting in load.settings],
-            began=min(load.began for load in loads),
-            ended=max(load.ended for load in loads),
-            records=[record for load in loads for record in load.records],
-            idle_closes=sum(load.idle_closes for load in loads),
-            idle_strays=sum(load.idle_strays for load in loads),
+            min(load.began for load in loads),
+            max(load.ended for load in loads),
+            [record for load in loads for record in load.records],
         )
 
-    def summary(self) -> dict[str, Any]:
-        """The load in one small dictionary, for a log line."""
-        seconds = self.ended - self.began
-        return {
-            "requests": len(self.records),
-            "seconds": round(seconds, 3),
-            "per_second": round(len(self.records) / seconds, 1) if seconds else None,
-            "counts": {verdict: count for verdict, count in self.counts.items() if count},
-            "p50_ms": self.percentile(50),
-            "p99_ms": self.percentile(99),
-            "max_ms": self.percentile(100),
-            "late_p99_ms": self.late_percentile(99),
-            "longest_gap_s": round(self.longest_gap(), 3),
-            "idle_closes": self.idle_closes,
-            "idle_strays": self.idle_strays,
-        }
-
     def dump(self, path: Path) -> None:
-        """Write everything to `path` as JSON. Whoever sees the file sees all of it."""
-        unfinished = path.with_name(f"{path.name}.{os.getpid()}")
-        content = {**vars(self), "fields": Record._fields}
-        # Without indentation and in one go: json.dump() to a file takes several times as long.
-        unfinished.write_text(json.dumps(content, separators=(",", ":")), encoding="utf-8")
+        """Write everything to `path` as JSON. A reader never sees half of it."""
+        unfinished = path.with_name(f"{path.name}.part")
+        # In one piece: json.dump() to a file takes several times as long.
+        unfinished.write_text(json.dumps(vars(self)), encoding="utf-8")
         unfinished.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> Result:
         """Read what dump() wrote."""
         content = json.loads(path.read_text(encoding="utf-8"))
-        if content.pop("fields") != list(Record._fields):
-            raise ValueError(f"{path}: written by another version of the loss checker")
-        content["records"] = [_record_from_json(values) for values in content["records"]]
+        records = [Record(*values) for values in content["records"]]
+        content["records"] = [one._replace(verdict=Verdict(one.verdict)) for one in records]
         return cls(**content)
-
-
-def _record_from_json(values: list[Any]) -> Record:
-    record = Record(*values)
-    return record._replace(verdict=Verdict(record.verdict))
 
 
 def percentile(values: Iterable[float], percent: float) -> float | None:
