@@ -9,7 +9,7 @@ from typing import Any
 
 from werkzeug.debug import DebuggedApplication
 
-from docker_flask.discovery import unwritable
+from docker_flask.discovery import permission_hints
 from docker_flask.log import log
 from docker_flask.worker import proxy_headers, response_head
 from docker_flask.worker.wsgi_types import Environ, Headers, StartResponse, Wsgi
@@ -79,7 +79,7 @@ class Debugger(DebuggedApplication):
         yield from super().debug_application(environ, start)
         if closed := environ.get(_CLOSED):
             raise closed
-        unwritable.explain(environ.get(_ERROR))  # below the traceback
+        permission_hints.explain(environ.get(_ERROR))  # below the traceback
 
     def check_host_trust(self, environ: Environ) -> bool:
         """True if the host of a request may use the consoles; logs once how to allow a host."""

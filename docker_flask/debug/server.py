@@ -27,7 +27,7 @@ from docker_flask.debug import request_target
 from docker_flask.debug.debugger import Debugger, failing
 from docker_flask.debug.live_reload import FOLDER, LiveReload
 from docker_flask.debug.loaded_files import LoadedFiles
-from docker_flask.discovery import find_app, instance_folder, unwritable
+from docker_flask.discovery import find_app, instance_folder, permission_hints
 from docker_flask.log import log
 from docker_flask.paths import DEBUG_PORT
 from docker_flask.process import FIRST_DESCRIPTOR
@@ -54,12 +54,12 @@ def load(options: DebugOptions) -> Wsgi:
     if options.problem:
         problem = f"{options.problem} while it loaded the application; see its log"
         return failing(RuntimeError(problem), options)
-    unwritable.watch()
+    permission_hints.watch()
     try:
         found = find_app.load(Path.cwd())
     except BaseException as error:
         traceback.print_exc()
-        unwritable.explain(error)
+        permission_hints.explain(error)
         return failing(error, options)
     for line in instance_folder.report():
         log(line)

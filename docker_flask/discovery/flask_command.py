@@ -22,7 +22,7 @@ from flask import Flask
 from flask.cli import NoAppException, ScriptInfo
 
 from docker_flask import control, paths, privileges, process
-from docker_flask.discovery import find_app, unwritable
+from docker_flask.discovery import find_app, permission_hints
 from docker_flask.log import log
 from docker_flask.worker_options import WorkerOptions
 
@@ -100,11 +100,11 @@ def _take_variables() -> None:
 
 def _explain(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     sys.__excepthook__(kind, error, trace)
-    unwritable.explain(error)
+    permission_hints.explain(error)
 
 
 _leave_root()
 _take_variables()
 _take_over()
-unwritable.watch()
+permission_hints.watch()
 sys.excepthook = _explain

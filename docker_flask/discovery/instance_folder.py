@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from docker_flask.discovery.unwritable import VOLUME, can_write, whoami
+from docker_flask.discovery.permission_hints import VOLUME, can_write, whoami
 from docker_flask.log import log
 
 FOLDER = Path(VOLUME, "instance")

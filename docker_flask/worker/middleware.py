@@ -14,7 +14,7 @@ import time
 import traceback
 from collections.abc import Iterator
 
-from docker_flask.discovery import unwritable
+from docker_flask.discovery import permission_hints
 from docker_flask.log import log
 from docker_flask.worker import request_body
 from docker_flask.worker.greenlets import unpatched
@@ -132,7 +132,7 @@ class Middleware:
                 log(str(error))
             else:
                 traceback.print_exc()
-                unwritable.explain(error)
+                permission_hints.explain(error)
             plain = [("Content-Type", "text/plain"), ("Content-Length", str(len(_FAILED)))]
             # Replaces headers that the server has refused; uWSGI replaces them in any case.
             replace = (sys.exc_info(),) if self._by_http else ()

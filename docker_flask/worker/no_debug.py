@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from docker_flask.discovery import after_import
+from docker_flask.discovery.every_python import after_import
 from docker_flask.log import log
 
 _IGNORED = "{} is ignored in production: use -d debug"
@@ -20,8 +20,8 @@ _reported = False
 
 def turn_off() -> None:
     """Change the classes now, or when the application imports them."""
-    after_import.call("werkzeug.debug", _change_werkzeug)
-    after_import.call("flask.app", _change_flask)
+    after_import("werkzeug.debug", _change_werkzeug)
+    after_import("flask.app", _change_flask)
 
 
 def report(application: Any) -> list[str]:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from docker_flask import notify, process
-from docker_flask.discovery import find_app, instance_folder, static_folder, unwritable
+from docker_flask.discovery import find_app, instance_folder, permission_hints, static_folder
 from docker_flask.discovery.callables import Found, is_flask
 from docker_flask.worker import (
     greenlets,
@@ -58,15 +58,15 @@ def load() -> Any:
         worker_process.offer_to_oom_killer()
     root = Path.cwd()
     no_debug.turn_off()
-    unwritable.watch()
+    permission_hints.watch()
     try:
         with _turn_to_load(options.load_lock, options.load_one_by_one):
             found = find_app.load(root, options.app_module, options.uwsgi_ini)
     except find_app.NotFound as error:
         _give_up(tell, str(error))
     except BaseException as error:
-        words = unwritable.advice(error)
-        _give_up(tell, traceback.format_exc() + (words and f"docker-flask: {words}"))
+        hint = permission_hints.of_error(error)
+        _give_up(tell, traceback.format_exc() + (hint and f"docker-flask: {hint}"))
     sendfile.without_x_sendfile(found.application)
     application = found.application
     if options.trusted_proxies:

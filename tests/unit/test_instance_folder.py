@@ -16,9 +16,9 @@ from tests.support.harness import run_python
 PROGRAM = """
 import json, os, sys
 from pathlib import Path
-from docker_flask.discovery import every_python, unwritable
+from docker_flask.discovery import every_python, permission_hints
 
-unwritable.VOLUME, refused = sys.argv[2], json.loads(sys.argv[3])
+permission_hints.VOLUME, refused = sys.argv[2], json.loads(sys.argv[3])
 access = os.access
 os.access = lambda path, mode: not (
     mode & os.W_OK and any(str(path).startswith(place) for place in refused)

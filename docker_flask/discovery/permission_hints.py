@@ -1,4 +1,4 @@
-"""What an application can't write, and the line that changes this.
+"""Below an exception in the log: what the application can't write, and the line that changes this.
 
 Nothing here runs while the application works: the path is in the exception. SQLite's exceptions
 have no path, so the paths of databases are noted when they are opened.
@@ -6,11 +6,12 @@ have no path, so the paths of databases are noted when they are opened.
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import functools
 import grp
 import os
 import pwd
+import re
 import shlex
 import sys
 import traceback
@@ -19,7 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from docker_flask.discovery import after_import
+from docker_flask.discovery.every_python import after_import
 from docker_flask.log import log
 
 # Any user may write there (Dockerfile).
@@ -27,31 +28,32 @@ VOLUME = "/data"
 MAX_DATABASES = 1000
 _SQLITE = ("unable to open database file", "attempt to write a readonly database")
 _databases: dict[str, None] = {}
-_told: set[str] = set()
+_explained: set[str] = set()
 
 
 def watch() -> None:
-    """Note the paths of databases, and explain the failed requests of Flask applications."""
-    after_import.call("sqlite3", _change_sqlite)
-    after_import.call("flask.app", _change_flask)
+    """Explain every exception that is logged from now on, by whatever logger and handler."""
+    after_import("logging", _change_logging)
+    after_import("sqlite3", _change_sqlite)
 
 
 def explain(error: BaseException | None) -> None:
     """Log what can't be written, and what to do, once for each path."""
-    if error and (words := advice(error)):
-        log(words)
+    with contextlib.suppress(Exception):  # the caller has an exception of its own to handle
+        if error and (hint := of_error(error)):
+            log(hint)
 
 
-def advice(error: BaseException) -> str:
-    """What can't be written, and what to do; empty if that is not the reason, or known."""
+def of_error(error: BaseException) -> str:
+    """What can't be written, and what to do; empty if that is not the reason, or was logged."""
     found = ((one, path) for one in _chain(error) for path in _paths(one) if path)
     reason, path = next(found, (error, ""))
     if not path:
         return ""
     place, command = _command(path, _is_folder(path, reason))
-    if place in _told:
+    if place in _explained:
         return ""
-    _told.add(place)
+    _explained.add(place)
     return f"the application runs as {whoami()} and can't write {path}; {_how(place, command)}"
 
 
@@ -70,6 +72,9 @@ def whoami() -> str:
         return f"uid {uid}"
 
 
+# --- which path ----------------------------------------------------------------------------
+
+
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """An exception, and those behind it."""
     waiting, seen = [error], set()
@@ -84,7 +89,8 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def _paths(error: BaseException) -> Iterator[str]:
     """The paths that could not be written, if the exception names them."""
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS):
-        for name in (error.filename, error.filename2):
+        # The second path is the one that symlink, link and rename create.
+        for name in (error.filename2, error.filename):
             if isinstance(name, str | bytes):
                 yield _unwritable(os.path.abspath(os.fsdecode(name)))
     elif type(error).__module__ == "sqlite3" and str(error) in _SQLITE:
@@ -110,11 +116,14 @@ def _existing(path: str) -> str:
 
 
 def _is_folder(path: str, error: BaseException) -> bool:
-    """True if a path, which may not exist, was to be a folder."""
+    """True if a path, which may not exist, is the path of a folder."""
     if os.path.exists(path):
         return os.path.isdir(path)
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return any(name in f"{last.name} {last.line}" for name in ("mkdir", "makedirs"))
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    return any(re.search("mkdir|makedirs", f"{frame.name} {frame.line}") for frame in last)
+
+
+# --- what to do ----------------------------------------------------------------------------
 
 
 def _command(path: str, is_folder: bool) -> tuple[str, str]:
@@ -125,7 +134,7 @@ def _command(path: str, is_folder: bool) -> tuple[str, str]:
         return path, f"ln -sf {shlex.quote(target)} {shlex.quote(path)}"
     parent = _existing(folder)
     if not any(Path(parent).glob("[!.]*")):
-        folder = parent  # empty, perhaps with a .gitkeep: what is in it has names of its own
+        folder = parent  # empty, perhaps with a .gitkeep: the application names what is in it
     user, group = _owner()
     if folder == parent:
         return folder, f"chown -R {user}:{group} {shlex.quote(folder)}"
@@ -160,15 +169,30 @@ def _how(place: str, command: str) -> str:
     )
 
 
+# --- changed modules -----------------------------------------------------------------------
+
+
+def _change_logging(module: ModuleType) -> None:
+    call_handlers = module.Logger.callHandlers
+
+    def call_handlers_and_explain(self: Any, record: Any) -> None:
+        # Some applications log a sentence of their own about the exception that they handle.
+        handled = sys.exc_info()[1] if record.levelno >= module.WARNING else None
+        error = record.exc_info[1] if record.exc_info else handled
+        call_handlers(self, record)
+        explain(error)
+
+    module.Logger.callHandlers = call_handlers_and_explain
+
+
 def _change_sqlite(module: ModuleType) -> None:
     connect = module.connect
 
-    @functools.wraps(connect)
-    def noting(*arguments: Any, **options: Any) -> Any:
+    def note_and_connect(*arguments: Any, **options: Any) -> Any:
         _note(arguments[0] if arguments else options.get("database"))
         return connect(*arguments, **options)
 
-    vars(module)["connect"] = vars(sys.modules["sqlite3.dbapi2"])["connect"] = noting
+    vars(module)["connect"] = vars(sys.modules["sqlite3.dbapi2"])["connect"] = note_and_connect
 
 
 def _note(database: Any) -> None:
@@ -179,13 +203,3 @@ def _note(database: Any) -> None:
         path = path.removeprefix("file:").partition("?")[0]
     if path and path != ":memory:":
         _databases[os.path.abspath(path)] = None
-
-
-def _change_flask(module: ModuleType) -> None:
-    log_exception = module.Flask.log_exception
-
-    def log_and_explain(self: Any, *arguments: Any) -> None:
-        log_exception(self, *arguments)
-        explain(sys.exc_info()[1])
-
-    module.Flask.log_exception = log_and_explain

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import sqlite3
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from docker_flask.discovery import unwritable
+from docker_flask.discovery import permission_hints
 from tests.support.harness import run_python
+
+LOGGER = logging.getLogger("shop")
 
 
 @pytest.fixture
@@ -29,8 +34,8 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     monkeypatch.setattr(os, "access", refuse)
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(unwritable, "_told", set())
-    monkeypatch.setattr(unwritable, "_databases", {})
+    monkeypatch.setattr(permission_hints, "_explained", set())
+    monkeypatch.setattr(permission_hints, "_databases", {})
     return folder
 
 
@@ -56,14 +61,15 @@ def refused_folder(path: str) -> BaseException:
     return raised(makedirs)
 
 
-OWNER = ":".join(unwritable._owner())
-INSTALL = "install -d -o {} -g {} ".format(*unwritable._owner())
+OWNER = ":".join(permission_hints._owner())
+LINK = "ln -sf /data/app.db APP/app.db"
+INSTALL = "install -d -o {} -g {} ".format(*permission_hints._owner())
 
 
 @pytest.mark.parametrize(
     ("error", "path", "command"),
     [
-        (refused("app.db"), "app.db", "ln -sf /data/app.db APP/app.db"),
+        (refused("app.db"), "app.db", LINK),
         (refused("new.db", errno.EROFS), "new.db", "ln -sf /data/new.db APP/new.db"),
         (refused(".key"), ".key", "ln -sf /data/.key APP/.key"),
         (refused("two words"), "two words", "ln -sf '/data/two words' 'APP/two words'"),
@@ -71,14 +77,15 @@ INSTALL = "install -d -o {} -g {} ".format(*unwritable._owner())
         (refused_folder("shop/../.cache"), ".cache", f"{INSTALL}APP/.cache"),
         (refused("uploads/a.png"), "uploads/a.png", f"chown -R {OWNER} APP/uploads"),
         (refused_folder("uploads/7f"), "uploads/7f", f"chown -R {OWNER} APP/uploads"),
+        (OSError(errno.EACCES, "", "app.py", None, "app.db"), "app.db", LINK),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_the_command_fits_the_path(app: Path, error: OSError, path: str, command: str) -> None:
-    words = unwritable.advice(error)
-    assert f" can't write {app}/{path}; " in words
-    assert f"{command.replace('APP', str(app))}" in words
-    assert unwritable.advice(error) == "", "once"
+    hint = permission_hints.of_error(error)
+    assert f" can't write {app}/{path}; " in hint
+    assert f"{command.replace('APP', str(app))}" in hint
+    assert permission_hints.of_error(error) == "", "once"
 
 
 @pytest.mark.parametrize(
@@ -96,7 +103,7 @@ def test_the_command_fits_the_path(app: Path, error: OSError, path: str, command
     ids=repr,
 )
 def test_other_errors_get_no_advice(app: Path, error: BaseException) -> None:
-    assert unwritable.advice(error) == ""
+    assert permission_hints.of_error(error) == ""
 
 
 def test_the_reason_behind_an_error(app: Path) -> None:
@@ -109,24 +116,69 @@ def test_the_reason_behind_an_error(app: Path) -> None:
         except ValueError:
             raise RuntimeError("no application")  # noqa: B904 (as applications do)
 
-    assert f"can't write {app}/app.db" in unwritable.advice(raised(load))
+    assert f"can't write {app}/app.db" in permission_hints.of_error(raised(load))
 
 
-@pytest.mark.parametrize("text", unwritable._SQLITE)
+@pytest.mark.parametrize("text", permission_hints._SQLITE)
 @pytest.mark.parametrize("database", ["app.db", b"app.db", Path("app.db"), "file:app.db?mode=rw"])
 def test_sqlite_names_no_path(app: Path, text: str, database: object) -> None:
-    unwritable._note(":memory:")
-    unwritable._note(database)
-    words = unwritable.advice(sqlite3.OperationalError(text))
-    assert f"can't write {app}/app.db; " in words
+    permission_hints._note(":memory:")
+    permission_hints._note(database)
+    hint = permission_hints.of_error(sqlite3.OperationalError(text))
+    assert f"can't write {app}/app.db; " in hint
+
+
+def log_own_words() -> None:
+    LOGGER.error("can't save the file")
+
+
+def log_own_handler() -> None:
+    logger = logging.Logger("own")
+    logger.addHandler(logging.NullHandler())
+    logger.warning("failed", exc_info=True)
+
+
+def log_later() -> None:
+    error = sys.exc_info()[1]
+    thread = threading.Thread(target=lambda: LOGGER.error("failed", exc_info=error))
+    thread.start()
+    thread.join()
+
+
+@pytest.mark.parametrize(
+    ("log", "explained"),
+    [
+        (lambda: LOGGER.exception("failed"), True),
+        (log_own_words, True),
+        (log_own_handler, True),
+        (log_later, True),
+        (lambda: LOGGER.info("no matter"), False),
+    ],
+)
+def test_what_is_logged_is_explained(
+    app: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    log: Callable[[], None],
+    explained: bool,
+) -> None:
+    """Also if the application handles the exception itself."""
+    monkeypatch.setattr(logging.Logger, "callHandlers", logging.Logger.callHandlers)
+    permission_hints._change_logging(logging)
+    try:
+        raise refused("app.db")
+    except BaseException:
+        log()
+    LOGGER.error("something else")
+    assert capfd.readouterr().err.count(f"can't write {app}/app.db; ") == explained
 
 
 PROGRAM = """
 import json, sqlite3, sys
-from docker_flask.discovery import unwritable
-unwritable.watch()
+from docker_flask.discovery import permission_hints
+permission_hints.watch()
 {use}
-print(json.dumps(list(unwritable._databases)))
+print(json.dumps(list(permission_hints._databases)))
 """
 
 
