@@ -78,8 +78,6 @@ class WorkerOptions(_Options):
     leave_fd: int = NO_DESCRIPTOR
 
     # --- The interface between nginx and the worker.
-    # The request header with the client's address; empty if nginx uses the uwsgi protocol.
-    client_header: str = ""
     # nginx's location for send_file; empty if the worker sends files itself.
     sendfile_location: str = ""
     # Folder for large responses on their way to their clients, and how many bytes they may have;

@@ -35,7 +35,7 @@ _SEVERAL = {
 }
 # What the application learns about a request. nginx drops all of these that stand in an outer block
 # if a block has one of its own.
-_REQUEST = ("uwsgi_param", "proxy_set_header")
+_REQUEST = "uwsgi_param"
 # The directives that pass requests to an application.
 _PASS = ("uwsgi_pass", "proxy_pass")
 _APPLICATION = re.compile(rf"(http://)?(application|unix:/*{USUAL_SOCKET}).*")
@@ -142,16 +142,12 @@ class NginxFiles:
                 found[address, int(match[2])] = None
         return list(found)
 
-    def settings(self, app_server: str) -> dict[str, FileValue]:
-        """Settings that follow from the files: a timeout of nginx is the request's timeout.
-
-        app_server: the value of APP_SERVER.
-        """
-        via = _via(app_server)
+    def settings(self) -> dict[str, FileValue]:
+        """Settings that follow from the files: a timeout of nginx is the request's timeout."""
         waits = [
             (_seconds(directive.arguments[0]), f"{directive.name} {directive.arguments[0]}", file)
             for file, directive in self._all()
-            if directive.name == f"{via}_read_timeout"
+            if directive.name == "uwsgi_read_timeout"
             and directive.arguments
             and directive.arguments[0].isascii()
         ]
@@ -160,32 +156,14 @@ class NginxFiles:
         seconds, text, file = max(waits)
         return {"request_timeout": FileValue(text, f"{seconds:g}", str(file))}
 
-    def check_passing(self, app_server: str) -> None:
-        """Raises SettingError if a file passes requests to the application by a protocol that the
-        application server does not speak."""
-        via = _via(app_server)
+    def check_passing(self) -> None:
+        """Raises SettingError if a file passes requests to the application by another protocol."""
         for file, directive in self._all():
-            if _passes(directive) and directive.name != f"{via}_pass":
+            if _passes(directive) and directive.name != "uwsgi_pass":
                 raise SettingError(
-                    f"{directive.name} in {file} does not reach the application server that "
-                    f"APP_SERVER names: allowed is {via}_pass"
+                    f"{directive.name} in {file} does not reach the application server: allowed "
+                    "is uwsgi_pass"
                 )
-
-    def check_headers(self, app_server: str) -> None:
-        """Raises SettingError if a snippet lets a client overwrite a header of nginx's.
-
-        To a server that speaks HTTP, X_Forwarded_Proto may be the same header as X-Forwarded-Proto.
-        """
-        forbidden = {"underscores_in_headers": "on", "ignore_invalid_headers": "off"}
-        for file in (*self.http, *self.server):
-            for directive in file.directives:
-                value = forbidden.get(directive.name)
-                if value and directive.arguments == (value,) and app_server != "uwsgi":
-                    raise SettingError(
-                        f"{directive.name} {value} in {file.path} is not allowed with "
-                        f"APP_SERVER={app_server}, because a client could overwrite nginx's "
-                        "headers; remove the line, or use APP_SERVER=uwsgi"
-                    )
 
     @property
     def has_headers_in_server(self) -> bool:
@@ -276,13 +254,13 @@ class NginxFiles:
         found = [
             directive
             for directive in nginx_syntax.directives(text)
-            if directive.name in _REQUEST and directive.blocks == ("http",)
+            if directive.name == _REQUEST and directive.blocks == ("http",)
         ]
         replaced = {
             directive.arguments[0].lower()
             for file in self.http
             for directive in file.directives
-            if directive.name in _REQUEST and directive.arguments and not directive.blocks
+            if directive.name == _REQUEST and directive.arguments and not directive.blocks
         }
         out = [directive for directive in found if directive.arguments[0].lower() in replaced]
         ours = {
@@ -339,11 +317,6 @@ def without(text: str, found: list[Overrides]) -> tuple[str, list[Overrides]]:
     ), [Overrides(file, sorted(gone & set(names))) for file, names in found if gone & set(names)]
 
 
-def _via(app_server: str) -> str:
-    """The module of nginx that speaks with an application server: proxy is HTTP."""
-    return "uwsgi" if app_server == "uwsgi" else "proxy"
-
-
 def _passes(directive: Directive) -> bool:
     return directive.name in _PASS and any(map(_APPLICATION.fullmatch, directive.arguments[:1]))
 
@@ -387,7 +360,7 @@ def _repeat(text: str, ours: dict[str, str]) -> str:
     heads = {directive.begin: directive for directive in found if directive.is_block}
     users: dict[int, list[Directive]] = {}
     for directive in found:
-        if directive.name in _REQUEST and directive.arguments:
+        if directive.name == _REQUEST and directive.arguments:
             users.setdefault(directive.block, []).append(directive)
     hiding = set[int]()
     for directive in found:

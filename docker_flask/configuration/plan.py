@@ -52,22 +52,6 @@ class Plan:
     ignored_options: tuple[str, ...]
 
     @property
-    def is_proxied(self) -> bool:
-        """True if nginx speaks HTTP, not the uwsgi protocol, with the application server."""
-        return self.settings.app_server != "uwsgi"
-
-    @property
-    def keeps_connections(self) -> bool:
-        """True if nginx keeps its connections to the application server open between requests.
-
-        Only with greenlets, where a new connection costs more than a small response. With other
-        workers, kept connections save nothing, and a request would wait for the worker at the other
-        end of its connection while another worker is free.
-        """
-        uses_greenlets = self.settings.worker_class == "gevent"
-        return self.is_proxied and uses_greenlets and not self.nginx_files.whole
-
-    @property
     def drains_without_clients(self) -> bool:
         """True if a stop waits for DRAIN_DELAY also while no client is connected.
 
@@ -106,7 +90,7 @@ def make(environ: Mapping[str, str], limits: Limits) -> Plan:
     worker_class = given["worker_class"].value if "worker_class" in given else None
     packages.check_server(app_server, worker_class)
     nginx_files = NginxFiles.read()
-    of_files = dict(nginx_files.settings(app_server))
+    of_files = dict(nginx_files.settings())
     options, ignored = "", list[str]()
     if app_server == "uwsgi":
         of_uwsgi = uwsgi_options.read(Path.cwd(), environ, UWSGI_PROGRAM)

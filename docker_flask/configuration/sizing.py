@@ -42,8 +42,6 @@ WEB_SOCKET_MEMORY, THREADS_OF_WEB_SOCKET, WEB_SOCKET_SHARE = 160 << 10, 2, 4
 WEB_SOCKETS_BY_ADDRESS = 4
 # Cached pages that nginx keeps open, and as many static files; fewer if the limit is low.
 OPEN_FILES = 256
-# Idle connections to the application that each nginx worker keeps.
-KEPT_CONNECTIONS = 64
 # Descriptors that nginx needs for itself: sockets, log, event queue.
 OWN_DESCRIPTORS = 24
 
@@ -54,9 +52,8 @@ class Sizing:
 
     requests_per_worker: requests that a worker runs at a time. max_threads: of a worker.
     nginx_workers: nginx's worker processes. For each of them: nginx_descriptors: open files;
-    nginx_connections: all connections; idle_connections: clients' connections without a request;
-    kept_connections: idle connections to the application; open_files: cached pages that stay open,
-    and the same number of static files.
+    nginx_connections: all connections;
+    open_files: cached pages that stay open, and the same number of static files.
     queue: requests that wait in the application's socket; admitted_requests: requests without a
     body that run, wait, or have responses that their clients have not read; admitted_bodies:
     requests with a body; bodies_by_address: those from one address. Further requests get 503.
@@ -68,8 +65,6 @@ class Sizing:
     nginx_workers: int
     nginx_descriptors: int
     nginx_connections: int
-    idle_connections: int
-    kept_connections: int
     open_files: int
     queue: int
     admitted_requests: int
@@ -108,8 +103,6 @@ def compute(settings: Settings, limits: Limits) -> Sizing:
         nginx_workers=nginx_processes,
         nginx_descriptors=descriptors,
         nginx_connections=connections + min(spare, 2 * web_sockets),
-        idle_connections=idle,
-        kept_connections=min(KEPT_CONNECTIONS, idle // 4),
         open_files=files,
         # The kernel accepts one more. Greenlets take requests out of the socket only while they
         # have the CPU, so all requests must fit into it.

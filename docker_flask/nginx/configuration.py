@@ -41,18 +41,14 @@ class Site:
     runtime: the folder for sockets and temporary files. listen: the addresses of the inherited
     sockets, in nginx's form. static: the static files that nginx serves (content.py links them).
     sendfile_location: for files that the application responds with; empty if the workers send them.
-    client_header: tells a server that speaks HTTP about the client; empty for uWSGI. cache_size:
-    bytes for cached pages. kept: the number of the generation to which connections stay open, 0 for
-    none.
+    cache_size: bytes for cached pages.
     """
 
     runtime: Path
     listen: list[str]
     static: StaticFiles | None = None
     sendfile_location: str = ""
-    client_header: str = ""
     cache_size: int = 0
-    kept: int = 0
 
 
 class Configuration(NamedTuple):
@@ -83,7 +79,6 @@ def configure(
         parts = [Part(1, text.count("\n") + 1, files.whole.path)]
         notes = [f"using {files.whole.path}; these settings are ignored: {_IGNORED}"]
     else:
-        files.check_headers(plan.settings.app_server)
         rendered, overrides = nginx_files.without(render(plan, site), files.overrides())
         text, parts = files.inline(rendered)
         notes = _reduced(plan)
@@ -93,7 +88,7 @@ def configure(
     file = site.runtime / "nginx.next.conf"
     file.write_bytes(nginx_files.encode(text))
     read, warnings = _test(file, listeners, parts)
-    files.check_passing(plan.settings.app_server)
+    files.check_passing()
     if str(nginx_files.USUAL_SOCKET) in read:
         nginx_files.link_socket(site.runtime / "app.sock")
     return Configuration(file, text, read, notes + warnings, bool(files.whole))
@@ -124,21 +119,10 @@ def render(plan: Plan, site: Site, starting: bool = False, templates: Path | Non
         errors=errors(settings.max_upload),
         trusted_proxies=settings.trusted_proxies,
         access_log=settings.access_log,
-        # How requests get to the application.
-        via="proxy" if site.client_header else "uwsgi",
-        # After the rewrite, nginx sends the path as it decoded it, and not as the client wrote it,
-        # with `..` or with bytes that some servers refuse. The request is an internal one after a
-        # rewrite, so the rewrite is the last step before the application.
-        pass_to="rewrite ^ $uri break; proxy_pass http://" if site.client_header else "uwsgi_pass ",
-        upstream="$application" if site.kept else "application",
         socket=site.runtime / "app.sock",
         request_timeout=plan.timeouts.whole_request,
         shutdown_timeout=plan.timeouts.whole_release + _stay_of_web_sockets(plan),
         verbose=settings.is_verbose,
-        app_server=settings.app_server,
-        client_header=site.client_header,
-        kept=site.kept,
-        kept_connections=sizing.kept_connections,
         # What nginx sends itself: cached pages, static files, files of the application.
         cache=site.cache_size,
         open_pages=0 if plan.nginx_files.opens_files else sizing.open_files,

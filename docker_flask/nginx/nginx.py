@@ -51,8 +51,7 @@ class Nginx:
         self.cache_room = disk.f_bavail * disk.f_frsize // CACHE_SHARE
         self._disk_share = self.cache_room
         (runtime / paths.RESPONSES).mkdir(mode=0o700, exist_ok=True)
-        # Names nginx's location for files, and its header for servers that it reaches by HTTP. No
-        # client can guess it, so no client can ask for the one or send the other.
+        # Names nginx's location for files: no client can guess it.
         self._secret = os.urandom(16).hex()
         self._loop = loop
         self._runtime = runtime
@@ -71,10 +70,6 @@ class Nginx:
     def sendfile_location(self, plan: Plan) -> str:
         """The location of the files that nginx sends for the application; empty without one."""
         return f"/{self._secret}" if plan.sends_files else ""
-
-    def client_header(self, plan: Plan) -> str:
-        """The header that tells an HTTP server about the client; empty for uWSGI."""
-        return f"X-{self._secret}" if plan.is_proxied else ""
 
     def cache_size(self, plan: Plan) -> int:
         """Bytes of pages that nginx may keep."""
@@ -106,13 +101,11 @@ class Nginx:
         # What the configuration says of static files does no harm where there are none.
         self._static = static or self._static
 
-    def prepare(
-        self, plan: Plan, number: int, tested: Configuration | None = None
-    ) -> Configuration:
+    def prepare(self, plan: Plan, tested: Configuration | None = None) -> Configuration:
         """Render the configuration for a plan and let nginx test it; raises SettingError.
 
-        number: of the generation that nginx is to reach; tested: an earlier configuration for the
-        same plan, which needs no second test if nothing has changed.
+        tested: an earlier configuration for the same plan, which needs no second test if nothing
+        has changed.
         """
         from docker_flask.nginx.configuration import Site, configure
 
@@ -122,9 +115,7 @@ class Nginx:
             listen=sockets.addresses(self._listeners),
             static=self._static,
             sendfile_location=self.sendfile_location(plan),
-            client_header=self.client_header(plan),
             cache_size=self.cache_size(plan),
-            kept=number if plan.keeps_connections else 0,
         )
         return configure(plan, site, self._descriptors(), tested)
 

@@ -9,10 +9,6 @@ from docker_flask.configuration.plan import Plan
 from docker_flask.configuration.sizing import GREENLETS
 from docker_flask.servers.app_server import AppServer, python_command
 
-# Seconds until Gunicorn closes an idle connection from nginx: in practice never. Only nginx closes
-# idle connections, because Gunicorn could close one at the moment of its next request.
-KEEPALIVE = 10**6
-
 
 def command(plan: Plan, options_file: Path | None, _orders: Path) -> list[str]:
     """Gunicorn's command line."""
@@ -30,7 +26,6 @@ def command(plan: Plan, options_file: Path | None, _orders: Path) -> list[str]:
         preload_app=settings.preload,
         backlog=plan.sizing.queue,
         graceful_timeout=plan.timeouts.whole_release,
-        keepalive=KEEPALIVE if plan.keeps_connections else 0,
     )
 
 

@@ -77,7 +77,6 @@ class Generation:
 
     def start(
         self,
-        client_header: str,
         sendfile_location: str,
         responses_room: int,
         cache_size: int,
@@ -85,7 +84,7 @@ class Generation:
     ) -> None:
         """Start the server, or start it again after a crash.
 
-        client_header, sendfile_location, responses_room, cache_size: of nginx. load_one_by_one: all
+        sendfile_location, responses_room, cache_size: of nginx. load_one_by_one: all
         workers load one after another, because another generation needs the CPUs.
         """
         self._loading.clear()
@@ -118,7 +117,6 @@ class Generation:
             max_web_sockets=self.plan.sizing.web_sockets,
             max_message=in_bytes(settings.websocket_max_message),
             leave_fd=leave,
-            client_header=client_header,
             sendfile_location=sendfile_location,
             responses_folder=str(self._runtime / RESPONSES) if sendfile_location else "",
             responses_room=responses_room,

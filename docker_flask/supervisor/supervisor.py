@@ -155,7 +155,7 @@ class Supervisor:
         first = self._load(plan.make(self.environment, self.limits))
         # While the application loads, nginx's configuration is tested.
         self.nginx.assume_static(first.plan)
-        configuration = self.nginx.prepare(first.plan, first.number)
+        configuration = self.nginx.prepare(first.plan)
         start_timeout = first.plan.settings.start_timeout
         seconds = min(WAIT_BEFORE_503, start_timeout)
         if not self.loop.wait(first.settled, seconds, tick=0.1):
@@ -165,7 +165,7 @@ class Supervisor:
         if not first.ready():
             raise Failure(first.why_not_ready())
         self._switch_to(first)
-        configuration = self.nginx.prepare(first.plan, first.number, configuration)
+        configuration = self.nginx.prepare(first.plan, configuration)
         sockets.listen(self.listeners)  # for BIND_WHEN_READY=1; a second time changes nothing
         self.nginx.start(first.plan, configuration)
         self.state = "serving"
@@ -209,7 +209,6 @@ class Supervisor:
         nginx, its_plan = self.nginx, generation.plan
         another_serves = bool(self.current) and generation is not self.current
         generation.start(
-            client_header=nginx.client_header(its_plan),
             sendfile_location=nginx.sendfile_location(its_plan),
             responses_room=nginx.responses_room(its_plan),
             cache_size=nginx.cache_size(its_plan),
@@ -400,10 +399,9 @@ class Supervisor:
 
     def _replace_current(self) -> Steps[str]:
         """Returns why the current generation stays; empty if the new generation serves."""
-        old = self.current
         try:
             new_plan = plan.make(self.environment, self.limits)
-            configuration = self.nginx.prepare(new_plan, self.number + 1)
+            configuration = self.nginx.prepare(new_plan)
             fresh = self._load(new_plan)
         except (SettingError, OSError) as error:  # OSError: a full disk, for example
             return str(error)
@@ -413,10 +411,6 @@ class Supervisor:
             self.candidate = None
             fresh.kill()
             return fresh.why_not_ready()
-        if old and old.plan.keeps_connections:
-            # The next request of each client comes on a new connection, also from nginx: no client
-            # gets a response of the old generation after a response of the new one.
-            self.nginx.send_clients_away()
         try:
             self._switch_to(fresh)
         except OSError as error:
@@ -424,10 +418,8 @@ class Supervisor:
             fresh.kill()
             return str(error)
         try:
-            configuration = self.nginx.prepare(new_plan, fresh.number, configuration)
+            configuration = self.nginx.prepare(new_plan, configuration)
         except (SettingError, OSError) as error:
-            # If nginx keeps connections, it continues to close the connections of clients, because
-            # its own kept connections lead to the old generation.
             self._log_switch(fresh, [])
             log(f"nginx reload failed, keeping the previous configuration: {error}")
         else:

@@ -14,7 +14,9 @@ from types import ModuleType
 from typing import Any
 
 from gunicorn.app.base import Application
+from gunicorn.http import wsgi
 from gunicorn.http.wsgi import Response
+from gunicorn.uwsgi import message
 from gunicorn.workers.base import Worker
 
 # If the user's settings have no value.
@@ -34,20 +36,17 @@ ITS_DEFAULT = (
 DECIDED: dict[str, Any] = {
     # The socket is inherited as from systemd (main): Gunicorn would remove the file of another.
     "bind": [],
-    # The image decides if a connection serves more than one request (servers/registry.py).
+    # nginx opens a connection for each request.
+    "protocol": "uwsgi",
     "keepalive": 0,
-    # nginx limits the size of requests, and passes on the client's address.
-    "limit_request_line": 0,
-    "limit_request_fields": 32768,
-    "limit_request_field_size": 1 << 17,  # 0 would be 8 KB
-    "permit_unconventional_http_method": True,
-    "secure_scheme_headers": {},
     # The middleware of each worker measures and counts requests.
     "timeout": 0,
     "max_requests": 0,
     # Write no file below the user's home.
     "control_socket_disable": True,
 }
+# As max-vars in app.ini.
+MAX_VARIABLES = 3300
 # The image's settings use these (docker_flask/configuration/gunicorn_conf.py).
 USED_BY_IMAGE = (
     "workers",
@@ -156,60 +155,63 @@ def outlive_master(worker: Any) -> None:
     worker.notify = notify
 
 
-class Buffer:
-    """Stands in for a socket, and keeps the data to send."""
+def create(
+    req: Any, sock: Any, _client: Any, _server: Any, cfg: Any, *_more: Any
+) -> tuple[Response, dict[str, Any]]:
+    """Stands in for Gunicorn's function: the environment of WSGI as uWSGI makes it.
 
-    def __init__(self) -> None:
-        self.data = b""
-
-    def sendall(self, data: bytes) -> None:
-        """Keep the data."""
-        self.data += data
-
-
-def send_headers_with_body() -> None:
-    """Send the headers of a response together with the first bytes of its body.
-
-    If a worker dies before the headers, nginx retries the request. If a worker died between headers
-    and body, nginx could only close the client's connection.
+    Gunicorn's own makes headers of the variables, variables of these headers, and decodes the path
+    a second time.
     """
-    write = Response.write
+    environ = {
+        **wsgi.base_environ(cfg),
+        "wsgi.input": req.body,
+        "wsgi.url_scheme": req.uwsgi_vars.get("HTTP_X_FORWARDED_PROTO", req.scheme),
+        "gunicorn.socket": sock,
+        **req.uwsgi_vars,
+    }
+    del environ["wsgi.input_terminated"]
+    return Answer(req, sock, cfg), environ
 
-    def write_at_once(response: Any, data: bytes) -> None:
-        if response.headers_sent:
-            write(response, data)
+
+class Answer(Response):  # type: ignore[misc]
+    """A response as uWSGI sends it."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._head = b""
+        self.headers_sent: bool = False
+        self.force_close()
+
+    def send_headers(self) -> None:
+        """Send the headers together with the first bytes of the body.
+
+        If a worker dies before the headers, nginx retries the request. If a worker died between
+        headers and body, nginx could only close the client's connection. nginx writes Date, Server
+        and Connection itself.
+        """
+        if not self.headers_sent:
+            lines = (f"{name}: {value}\r\n" for name, value in self.headers)
+            self._head = f"HTTP/1.1 {self.status}\r\n{''.join(lines)}\r\n".encode("latin-1")
+            self.headers_sent = True
+
+    def _emit_body(self, data: bytes) -> None:
+        self.sock.sendall(self._head + data)
+        self._head = b""
+
+    def close(self) -> None:
+        """End the response.
+
+        Without a status, the application has taken the connection (web_sockets.py): Gunicorn must
+        neither use nor shut down its socket.
+        """
+        if self.status is None:
+            os.close(self.sock.detach())
+            self.headers_sent = True
             return
-        sock, buffer = response.sock, Buffer()
-        response.sock = buffer
-        try:
-            write(response, data)
-        finally:
-            response.sock = sock
-        sock.sendall(buffer.data)
-
-    Response.write = write_at_once
-
-
-def close_if_too_short() -> None:
-    """Close a connection after a response that is shorter than its Content-Length.
-
-    Otherwise the client would wait for the rest, and take the next response for it. If there is no
-    response, the application has taken the connection (web_sockets.py): Gunicorn must neither use
-    nor shut down its socket.
-    """
-    close = Response.close
-
-    def close_if_short(response: Any) -> None:
-        if response.status is None:
-            os.close(response.sock.detach())
-            response.headers_sent = True
-            response.force_close()
-            return
-        close(response)
-        if response.sent < (response.response_length or 0):
-            response.force_close()
-
-    Response.close = close_if_short
+        self.send_headers()
+        if self._head:
+            self._emit_body(b"")
 
 
 def main() -> None:
@@ -220,8 +222,8 @@ def main() -> None:
         print(json.dumps(Server(None).users_settings(), default=str))
         return
     os.environ |= {"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())}
-    send_headers_with_body()
-    close_if_too_short()
+    wsgi.create = create
+    message.MAX_UWSGI_VARS = MAX_VARIABLES
     Server(json.loads(argument)).run()
 
 

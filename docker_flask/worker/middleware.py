@@ -38,9 +38,9 @@ _BUSY, _PLAIN = b"Too many responses wait for their clients.\n", [("Content-Type
 class Middleware:
     """Wraps an application: measures and counts its requests, and turns exceptions into a 500.
 
-    sendfile_location: of nginx, empty if workers send files; by_http: the server speaks HTTP;
-    pages: what nginx caches, if anything; large: the files of large responses, None for none;
-    web_sockets: of this worker, None if it has none.
+    sendfile_location: of nginx, empty if workers send files; pages: what nginx caches, if anything;
+    large: the files of large responses, None for none; web_sockets: of this worker, None if it has
+    none.
     """
 
     def __init__(
@@ -49,7 +49,6 @@ class Middleware:
         watchdog: Watchdog,
         recycling: Recycling,
         sendfile_location: str = "",
-        by_http: bool = False,
         pages: Pages | None = None,
         large: LargeResponses | None = None,
         web_sockets: WebSockets | None = None,
@@ -60,7 +59,6 @@ class Middleware:
         self._silent_since = watchdog.silent_since
         self._recycling = recycling
         self._sendfile_location = sendfile_location
-        self._by_http = by_http
         self._pages = pages
         self._large = large
         self._web_sockets = web_sockets
@@ -81,10 +79,9 @@ class Middleware:
         body = request_body.of_request(environ)
         result = page = response = None
         complete = False
-        # Gunicorn has no REQUEST_URI behind an nginx.conf of the user's, uWSGI has no RAW_URI.
-        uri = environ.get("REQUEST_URI") or environ.get("RAW_URI", "")
-        environ["REQUEST_URI"] = environ["RAW_URI"] = uri
-        environ.setdefault("SCRIPT_NAME", "")  # uWSGI has none
+        # The user's own nginx.conf may send no REQUEST_URI.
+        environ["RAW_URI"] = environ.setdefault("REQUEST_URI", "")
+        environ.setdefault("SCRIPT_NAME", "")
         try:
             page = self._pages.page_of(environ) if self._pages else None
             if page and page.known and (redirect := page.look_again()):
@@ -134,12 +131,11 @@ class Middleware:
                 traceback.print_exc()
                 permission_hints.explain(error)
             plain = [("Content-Type", "text/plain"), ("Content-Length", str(len(_FAILED)))]
-            # Replaces headers that the server has refused; uWSGI replaces them in any case.
-            replace = (sys.exc_info(),) if self._by_http else ()
             if page and page.known and (redirect := page.replace_error("500")):
-                start_response("200 OK", redirect, *replace)
+                start_response("200 OK", redirect)
                 return
-            start_response("500 Internal Server Error", plain, *replace)
+            # Replaces headers that the server has refused.
+            start_response("500 Internal Server Error", plain, sys.exc_info())
             yield _FAILED
         finally:
             silent_since.pop(thread, None)

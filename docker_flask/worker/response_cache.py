@@ -160,14 +160,10 @@ def _name(descriptor: int) -> str:
 
 
 class Pages:
-    """The cached pages, as one worker sees them.
-
-    sets_date: this worker adds a Date to shared responses. Servers that speak HTTP do that.
-    """
+    """The cached pages, as one worker sees them."""
 
     def __init__(self, table: Table, options: WorkerOptions) -> None:
         self.table = table
-        self.sets_date = not options.client_header
         self._folder = options.cache_folder
         self._max_size = options.max_cached_page
         self._is_proxied = bool(options.trusted_proxies)
@@ -275,7 +271,7 @@ class Page:
             return []
         self.shared = policy
         added = [("X-Accel-Expires", str(policy.fresh))]
-        if self._pages.sets_date and all(name.lower() != "date" for name, _ in headers):
+        if all(name.lower() != "date" for name, _ in headers):
             from email.utils import formatdate  # slow to import
 
             # From the date, other caches compute the page's age.

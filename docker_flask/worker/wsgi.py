@@ -81,7 +81,6 @@ def load() -> Any:
         _new_threads(options),
     )
     recycling = Recycling(options.max_requests, options.max_worker_memory, worker)
-    by_http = bool(options.client_header)
     large = None
     if options.responses_folder:
         large = LargeResponses(
@@ -101,7 +100,7 @@ def load() -> Any:
         )
         worker.on_retire = sockets.leave
     middleware = Middleware(
-        *(application, watchdog, recycling, options.sendfile_location, by_http, pages, large),
+        *(application, watchdog, recycling, options.sendfile_location, pages, large),
         sockets,
     )
     worker_process.let_term_end_children()
@@ -139,10 +138,6 @@ def load() -> Any:
         worker_process.call_in_each_worker(begin)
     else:
         begin()
-    if by_http:
-        from docker_flask.worker.client_header import ClientHeader
-
-        return ClientHeader(middleware, options.client_header)
     return middleware
 
 

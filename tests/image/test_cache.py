@@ -91,12 +91,7 @@ def page(*lines: str, **more: str) -> str:
 
 def test_a_location_of_the_users_is_not_cached(start: Start, tmp_path: Path) -> None:
     snippet = tmp_path / "own.conf"
-    to_application = (
-        "proxy_pass http://application;"
-        if CHOSEN.over_http
-        else "include uwsgi_params; uwsgi_pass application;"
-    )
-    snippet.write_text(f"location /page/ {{ {to_application} }}\n")
+    snippet.write_text("location /page/ { include uwsgi_params; uwsgi_pass application; }\n")
     mount = {str(snippet): {"bind": "/etc/nginx/server.d/own.conf", "mode": "ro"}}
     service = start(volumes={str(APPS / "cache"): {"bind": "/app", "mode": "ro"}, **mount})
     path = page(PUBLIC)
@@ -589,10 +584,11 @@ def test_a_full_disk_costs_no_answer(start: Start) -> None:
 
 
 def test_a_cache_of_the_users_own_takes_its_place(engine: Engine, tmp_path: Path) -> None:
-    snippet = "X_cache_path /tmp/own keys_zone=own:1m; X_cache_key $request_uri; X_cache own;"
-    snippet += " X_cache_valid 200 10m;"
     file = tmp_path / "own.conf"
-    file.write_text(snippet.replace("X_", "proxy_" if CHOSEN.over_http else "uwsgi_"))
+    file.write_text(
+        "uwsgi_cache_path /tmp/own keys_zone=own:1m; uwsgi_cache_key $request_uri;"
+        "uwsgi_cache own; uwsgi_cache_valid 200 10m;"
+    )
     volumes = {
         str(APPS / "cache"): {"bind": "/app", "mode": "ro"},
         str(file): {"bind": "/etc/nginx/conf.d/own.conf", "mode": "ro"},

@@ -121,8 +121,8 @@ def echo(
     volumes = {}
     if setup.snippets:
         folder = tmp_path_factory.mktemp("snippets")
-        own = "proxy_set_header X-Mine yes;" if server.over_http else "uwsgi_param HTTP_X_MINE yes;"
-        at_server = own if server.over_http else f"{own} underscores_in_headers on;"
+        own = "uwsgi_param HTTP_X_MINE yes;"
+        at_server = f"{own} underscores_in_headers on;"
         volumes = {**snippet(folder, "server.d", at_server), **snippet(folder, "location.d", own)}
     inside = DEBUG_PORT if setup.debug else PRODUCTION_PORT
     container = module_engine.run(

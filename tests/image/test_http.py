@@ -26,7 +26,7 @@ from tests.support.harness import (
     Engine,
     wait_for,
 )
-from tests.support.servers import CHOSEN, SERVERS
+from tests.support.servers import CHOSEN
 
 KB, MB = 1 << 10, 1 << 20
 TEXT = b"0123456789" * 1000
@@ -163,23 +163,6 @@ def test_request_headers_of_up_to_64_kb(
     assert {name: found[name] for name in seen} == seen
 
 
-@pytest.mark.parametrize("server", ["gunicorn-gthread"])
-def test_servers_by_http_take_request_headers_of_128_kb(engine: Engine, server: str) -> None:
-    """In lines of up to 64 KB: all that nginx takes."""
-    container = engine.run(server=SERVERS[server], app=APPS / "http")
-    container.wait_until_serving()
-    service = Service(container, PRODUCTION_PORT)
-
-    def statuses(*sizes: int) -> int:
-        lines = [f"X-{number}: {'x' * size}" for number, size in enumerate(sizes)]
-        return status(service.exchange(message("/headers", *lines)))
-
-    assert statuses(62_000) == statuses(62_000, 62_000) == 200
-    assert statuses(*[1500] * 80) == 200
-    assert statuses(66_000) == statuses(62_000, 62_000, 62_000) == 400
-    service.client.close()
-
-
 def test_request_headers_of_16_kb_in_debug_mode(start: Start) -> None:
     """Python's server takes lines of 64 KB, and a hundred of them."""
     debug = start("debug")
@@ -209,9 +192,7 @@ def test_larger_request_headers_are_refused_by_nginx(
         # Not more than nginx takes, or the kernel would tell of the rest before of the answer.
         client.sendall((head + b"body")[:120_000])
         answer = client.recv(64 * KB)
-    # By HTTP, nginx passes on more; what is too much for a server, that one says.
-    more = {200, 431} if CHOSEN.over_http else set()
-    assert status(answer) in {400, 414} | more, answer[:200]
+    assert status(answer) in {400, 414}, answer[:200]
     assert b"Server: nginx" in answer
 
 
@@ -226,8 +207,7 @@ def test_no_size_of_request_headers_is_a_fault_of_the_server(production: Service
             status(production.exchange(message("/headers", *shape(size))))
             for size in range(60_000, 66_000, 200)
         ]
-        assert set(seen) == {200, 400} or CHOSEN.over_http
-        assert set(seen) <= {200, 400, 431}
+        assert set(seen) == {200, 400}
         assert seen == sorted(seen), "refused from a certain size on"
 
 

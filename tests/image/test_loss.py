@@ -362,9 +362,7 @@ def test_a_view_that_ends_its_worker(service: Service) -> None:
         service.container.wait_until_serving(seconds=3)
     verdicts = service.verdicts(*results)
     report("workers ended:", verdicts.rows())
-    # nginx does not count a try on a kept connection (docs/settings.md#application-servers).
-    keeps_connections = CHOSEN.has_greenlets and CHOSEN.over_http
-    assert verdicts.most_runs <= (3 if keeps_connections else 2)
+    assert verdicts.most_runs <= 2
 
 
 @pytest.mark.timed

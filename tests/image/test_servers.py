@@ -316,12 +316,12 @@ def test_a_gunicorn_conf_py_that_fails_is_said(engine: Engine, app: Path) -> Non
     assert len(err.splitlines()) == 1
 
 
-def test_a_snippet_for_the_other_way_to_the_application(engine: Engine, app: Path) -> None:
+def test_a_configuration_that_passes_requests_by_http(engine: Engine, app: Path) -> None:
     (app / "nginx.conf").write_text(
         "events {}\nhttp { server { listen 80; location / {\n"
-        "  include uwsgi_params; uwsgi_pass unix:///tmp/uwsgi.sock; } } }\n"
+        "  proxy_pass http://unix:/tmp/uwsgi.sock; } } }\n"
     )
     code, _, err = engine.run(server=GEVENT, app=app).finish()
     assert code == 78
-    assert "uwsgi_pass in /app/nginx.conf" in err
-    assert "allowed is proxy_pass" in err
+    assert "proxy_pass in /app/nginx.conf" in err
+    assert "allowed is uwsgi_pass" in err

@@ -46,11 +46,7 @@ def test_a_snippet_takes_no_protection_away(
     engine: Engine, tmp_path: Path, app_folder: Path, server: Server
 ) -> None:
     (app_folder / "app.py").write_text(APP)
-    mine, pass_to = (
-        ("proxy_set_header X-Mine yes;", "proxy_pass http://application;")
-        if server.over_http
-        else ("uwsgi_param HTTP_X_MINE yes;", "uwsgi_pass application;")
-    )
+    mine, pass_to = "uwsgi_param HTTP_X_MINE yes;", "uwsgi_pass application;"
     snippets = {
         "mine.inc": mine,
         "location.d/mine.conf": "include /etc/nginx/mine.inc;",

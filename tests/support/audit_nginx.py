@@ -34,13 +34,6 @@ RENDERED: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
         {"TRUSTED_PROXIES": "10.0.0.0/8", "STATIC_INDEX": "1", "ACCESS_LOG": "json"},
         {"static": STATIC, "cache_size": MEGABYTE},
     ),
-    "Gunicorn": (
-        {},
-        {
-            **{"static": STATIC, "cache_size": MEGABYTE, "sendfile_location": "/random"},
-            **{"client_header": "X-Random", "kept": 7},
-        },
-    ),
     "starting": ({}, {}),
 }
 
@@ -66,24 +59,9 @@ EXCEPTIONS = (
         "the location is internal and has a random name: only the application names a file in it",
     ),
     Excepted(
-        "host_spoofing",
-        r"proxy_set_header Host \$http_host;",
-        "the application gets the header as the client sent it; Flask's TRUSTED_HOSTS checks it",
-    ),
-    Excepted(
-        "http_splitting",
-        r"rewrite \^ \$uri break;",
-        "nginx encodes the path again before it sends it: tests/image/test_http.py",
-    ),
-    Excepted(
         "if_is_evil",
         "error_page 418 = @(sharing|draining|websocket);",
         "the next directive in the `if` is `return 418`, so the `if` does nothing else",
-    ),
-    Excepted(
-        "missing_resolver",
-        r"proxy_pass http://\$application;",
-        "the variable names one of the upstreams of this configuration",
     ),
     Excepted(
         "try_files_is_evil_too",

@@ -32,11 +32,6 @@ class Server:
     packages: tuple[str, ...] = ()
 
     @property
-    def over_http(self) -> bool:
-        """True if nginx speaks HTTP with it."""
-        return "APP_SERVER" in self.env
-
-    @property
     def has_greenlets(self) -> bool:
         """True if its workers have no threads and take many requests all the same."""
         return self.env.get("WORKER_CLASS") == "gevent"

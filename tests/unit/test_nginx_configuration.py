@@ -240,32 +240,6 @@ def test_the_application_gets_the_address_of_the_real_peer() -> None:
     assert "uwsgi_param REMOTE_ADDR $realip_remote_addr;" in directives(render())
 
 
-def test_an_http_server_gets_the_same_information() -> None:
-    lines = directives(render(client_header="X-secret"))
-    said = "$realip_remote_addr $realip_remote_port $scheme localhost $server_port $server_protocol"
-    assert f'proxy_set_header X-secret "{said} $request_uri";' in lines
-    assert lines.count("rewrite ^ $uri break; proxy_pass http://application;") == 3
-    assert [line for line in lines if re.match("uwsgi_(?!temp_path)", line)] == []
-    by_uwsgi = directives(render())
-    overwritten = {line.split()[1] for line in by_uwsgi if line.startswith("uwsgi_param HTTP_X_")}
-    headers = {line.split()[1] for line in lines if line.startswith("proxy_set_header")}
-    assert overwritten <= {f"HTTP_{name.upper().replace('-', '_')}" for name in headers}
-
-
-@pytest.mark.parametrize("cache", [0, 1 << 20])
-def test_a_container_that_stops_or_reloads_uses_no_kept_connections(cache: int) -> None:
-    text = "\n".join(
-        directives(render(client_header="X-secret", kept=7, cache_size=cache, static=None))
-    )
-    without_ifs = re.sub(r"\bif.*?}", "", text, flags=re.DOTALL)
-    passed = dict(re.findall(r"location (\S+) \{[^}]*http://(\S+?);", without_ifs))
-    always = {"/": "$application", "@draining": "application", "@application": "application"}
-    always["@websocket"] = "application"
-    of_cache = {"@sharing": "$application", "@stale": "nobody"} if cache else {}
-    assert passed == always | of_cache
-    assert "upstream kept7 {" in text.splitlines()
-
-
 def test_no_proxy_is_trusted_by_default() -> None:
     lines = directives(render())
     assert [line for line in lines if "real_ip" in line] == []

@@ -208,12 +208,12 @@ def test_how_long_a_request_may_take(folder: Path, text: str, seconds: str) -> N
     (folder / "conf.d/a.conf").write_text("uwsgi_read_timeout 1s;")
     file = folder / "server.d/b.conf"
     file.write_text(f"location /slow {{ uwsgi_read_timeout {text}; }}")
-    said = NginxFiles.read().settings("uwsgi")["request_timeout"]
+    said = NginxFiles.read().settings()["request_timeout"]
     assert (said.text, said.file) == (seconds, str(file))
 
 
 def test_nothing_is_said_of_how_long_it_may_take() -> None:
-    assert NginxFiles.read().settings("uwsgi") == {}
+    assert NginxFiles.read().settings() == {}
 
 
 @pytest.mark.parametrize(
@@ -287,13 +287,3 @@ def test_a_parameter_that_a_snippet_sets_is_the_users(folder: Path) -> None:
     inlined, _ = NginxFiles.read().inline(TEMPLATE.format(ours=OURS, folder=folder))
     assert inlined.count("uwsgi_param HTTP_HOST") == inlined.count("example.com") == 1
     assert inlined.count(OURS) == 1
-
-
-@pytest.mark.parametrize("text", ["underscores_in_headers on;", "ignore_invalid_headers off;"])
-@pytest.mark.parametrize("name", ["conf.d", "server.d"])
-def test_no_client_may_overwrite_a_header(folder: Path, name: str, text: str) -> None:
-    (folder / name / "a.conf").write_text(text)
-    files = NginxFiles.read()
-    files.check_headers("uwsgi")
-    with pytest.raises(SettingError, match=f"{text[:-1]} in .*a.conf is not allowed"):
-        files.check_headers("gunicorn")
