@@ -63,7 +63,6 @@ figures: image ## measure size, start, stop, reload, CPU; BESIDE=IMAGE to compar
 rollouts: image ## roll out versions on a Swarm of six engines, and count what is lost; an hour
 	@tools/install python
 	@$(RUN).rollouts $(OPTIONS)
-	@$(RUN).rollout_jobs
 
 soak: image ## repeat stops, reloads and kills a hundred times, and count what is lost; hours
 	@tools/install python

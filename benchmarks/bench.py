@@ -4,47 +4,28 @@ Contestants take turns: one round measures each of them once, in a container of 
 the next round begins. The report has medians and the spread over the rounds.
 
     python -m benchmarks.bench --rounds 5 --seconds 5 --rows hello memory --only ours granian
-
-A run replaces what an earlier one found in the same rows, and keeps the other rows.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import platform
-import re
 import resource
 import shutil
 import signal
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from benchmarks import bench_report
-from benchmarks.contestants import CONTESTANTS, Contestant, versions
-from benchmarks.measure import (
-    CPUS,
-    FILE_BYTES,
-    MEMORY,
-    MEMORY_LIMIT,
-    RATE,
-    Sample,
-    Serving,
-    serving,
-)
-from tests.support.harness import BASE_IMAGE, Engine
+from benchmarks import common
+from benchmarks.bench_report import Tables, write
+from benchmarks.contestants import CONTESTANTS, Contestant
+from benchmarks.measure import MEMORY, RATE, Sample, Serving, prepare, rest, serving
 
-ROOT = Path(__file__).parents[1]
-
-APP = ROOT / "benchmarks/app"
 LATENCY_RATES = (500, 2000)
 CONNECTIONS = (1, 16, 256, 1024, 4096)
 IDLE_SECONDS = 60  # two of our image's health checks
@@ -54,18 +35,13 @@ GROW_SECONDS = 3  # in which a server adds threads or workers, if it does
 Samples = dict[str, Sample]
 
 
-def hello(server: Serving, seconds: float) -> Samples:
-    """The least that Flask can do, as fast as it can."""
-    return {"hello": server.load("/", seconds)}
-
-
 def latency(server: Serving, seconds: float) -> Samples:
-    """The same at equal loads."""
+    """Hello at equal loads."""
     return {f"latency {rate}": server.load_at(rate, "/", seconds) for rate in LATENCY_RATES}
 
 
 def answers(server: Serving, seconds: float) -> Samples:
-    """Other kinds of answers."""
+    """Other kinds of responses."""
     return {
         "json": server.load("/json", seconds),
         "template": server.load("/template", seconds),
@@ -76,12 +52,10 @@ def answers(server: Serving, seconds: float) -> Samples:
 
 def connections(server: Serving, seconds: float) -> Samples:
     """Hello on few and many connections."""
-    sample, errors = {}, 0.0
-    for count in CONNECTIONS:
-        found = server.load("/", seconds, count)
-        sample[f"{count:,}"] = found[RATE]
-        errors += found["errors"]
-    return {"connections": {**sample, "errors in all": errors}}
+    found = {f"{count:,}": server.load("/", seconds, count) for count in CONNECTIONS}
+    errors = sum(sample["errors"] for sample in found.values())
+    rates = {count: sample[RATE] for count, sample in found.items()}
+    return {"connections": {**rates, "errors in all": errors}}
 
 
 def block(server: Serving, seconds: float) -> Samples:
@@ -90,31 +64,16 @@ def block(server: Serving, seconds: float) -> Samples:
     return {"block": server.load("/block", seconds, connections=256)}
 
 
-def static(server: Serving, seconds: float) -> Samples:
-    """A static file."""
-    return {"static": server.load("/static/10-kb.txt", seconds)}
-
-
-def page(server: Serving, seconds: float) -> Samples:
-    """A page that any cache may keep."""
-    return {"page": server.load("/page", seconds)}
-
-
-def file(server: Serving, _: float) -> Samples:
-    """Large files, one of them to a slow client."""
-    return {"file": server.download("/file", clients=8)}
+def file(server: Serving, seconds: float) -> Samples:
+    """Large files."""
+    return {"file": server.load("/file", seconds, connections=8)}
 
 
 def memory(server: Serving, seconds: float) -> Samples:
     """After some work on all workers."""
     server.load("/", seconds)
-    server.rest()
+    rest(server.container)
     return {"memory": {MEMORY: server.cgroup.memory()}}
-
-
-def start(server: Serving, _: float) -> Samples:
-    """From `docker run` to the first 200."""
-    return {"start": {"s": server.started_in}}
 
 
 def idle(server: Serving, _: float) -> Samples:
@@ -125,138 +84,79 @@ def idle(server: Serving, _: float) -> Samples:
     return {"idle": {"CPU ms/s": used * 1e3, MEMORY: server.cgroup.memory()}}
 
 
-@dataclass(frozen=True)
-class Row:
+def load(table: str, path: str, server: Serving, seconds: float) -> Samples:
+    """One path on 64 connections."""
+    return {table: server.load(path, seconds)}
+
+
+class Row(NamedTuple):
     """Something that is measured on a container of its own.
 
     heavy: with four workers that import 60 MB; at_once: on all contestants at the same time.
     """
 
-    name: str
     measure: Callable[[Serving, float], Samples]
     heavy: bool = False
     at_once: bool = False
 
 
-ROWS = [
-    Row("1 hello", hello),
-    Row("1 latency", latency),
-    Row("3 answers", answers),
-    Row("3 connections", connections),
-    Row("4 block", block),
-    Row("5 static", static),
-    Row("6 page", page),
-    Row("7 file", file),
-    Row("8 memory", memory, heavy=True),
-    Row("9 start", start),
-    Row("9 idle", idle, at_once=True),
-]
+ROWS = {
+    "hello": Row(partial(load, "hello", "/")),
+    "latency": Row(latency),
+    "answers": Row(answers),
+    "connections": Row(connections),
+    "block": Row(block),
+    "static": Row(partial(load, "static", "/static/10-kb.txt")),
+    "page": Row(partial(load, "page", "/page")),
+    "file": Row(file),
+    "memory": Row(memory, heavy=True),
+    "idle": Row(idle, at_once=True),
+}
 
 
-def prepare(folder: Path) -> Path:
-    """The application with its large files, readable for any user."""
-    app = folder / "app"
-    shutil.copytree(APP, app, ignore=shutil.ignore_patterns("__pycache__"))
-    (app / "static").mkdir()
-    (app / "static/10-kb.txt").write_text("0123456789abcde\n" * 640)
-    # For nginx alone.
-    script = "from app import app; print(app.test_client().get('/page').text, end='')"
-    page = subprocess.run(
-        [sys.executable, "-c", script], cwd=app, stdout=subprocess.PIPE, check=True
-    )
-    (app / "page").write_bytes(page.stdout)
-    shutil.rmtree(app / "__pycache__", ignore_errors=True)
-    with (app / "100-mb.bin").open("wb") as out:
-        for _ in range(100):
-            out.write(os.urandom(FILE_BYTES // 100))
-    folder.chmod(0o755)
-    return app
-
-
-def one(contestant: Contestant, row: Row, image: str, app: Path, seconds: float) -> Samples | str:
+def measure(row: Row, image: str, app: Path, seconds: float, one: Contestant) -> Samples | str:
     """Measure one contestant once; what went wrong, if it could not be done."""
     try:
-        with serving(contestant, image, app, row.heavy) as container:
+        with serving(one, image, app, row.heavy) as container:
             return row.measure(container, seconds)
     except Exception as error:  # is reported, and must not cost the rest of a long run
         return f"{type(error).__name__}: {error}"
 
 
-def run(row: Row, images: dict[str, str], app: Path, rounds: int, seconds: float) -> dict[str, Any]:
-    """All rounds of a row, as the report wants them; images: of those who take part."""
+def run(name: str, chosen: dict[Contestant, str], app: Path, options: argparse.Namespace) -> Tables:
+    """All rounds of a row; chosen: the images of the contestants."""
+    row = ROWS[name]
     group = [
         one
-        for one in CONTESTANTS
-        if one.name in images
-        and row.name in (one.rows or [row.name])
-        and (one.four is not None or not row.heavy)
+        for one in chosen
+        if name in (one.rows or [name]) and (one.four is not None or not row.heavy)
     ]
-    tables: dict[str, dict[str, list[Sample]]] = {}
-    failures: list[str] = []
-    load = os.getloadavg()[0]
-    for number in range(1, rounds + 1):
-        with ThreadPoolExecutor(len(group) if row.at_once else 1) as pool:
-            measured = pool.map(lambda each: one(each, row, images[each.name], app, seconds), group)
-            for contestant, samples in zip(group, measured, strict=True):
-                print(f"{row.name}, round {number}, {contestant.name}: {samples}", flush=True)
-                if isinstance(samples, str):
-                    failures.append(f"{contestant.name}, round {number}: {samples}")
-                    continue
-                for table, sample in samples.items():
-                    tables.setdefault(table, {}).setdefault(contestant.name, []).append(sample)
-    return {
-        "rounds": rounds,
-        "seconds": seconds,
-        "load": load,
-        "failures": failures,
-        "tables": tables,
-    }
+    tables: Tables = {}
 
+    def once(one: Contestant) -> Samples | str:
+        return measure(row, chosen[one], app, options.seconds, one)
 
-def facts(engine: Engine, images: dict[str, str]) -> dict[str, Any]:
-    """Where this was measured, and with what."""
-    sizes = {name: engine.client.images.get(image).attrs["Size"] for name, image in images.items()}
-    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    wrk = subprocess.run(["wrk", "-v"], capture_output=True, text=True, check=False).stdout
-    return {
-        "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "machine": f"{os.cpu_count()} CPUs ({model[1] if model else platform.machine()}), "
-        f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') >> 30} GB, "
-        f"Linux {platform.release()}",
-        "base": BASE_IMAGE,
-        "base size": engine.client.images.get(BASE_IMAGE).attrs["Size"],
-        "engine": engine.client.version()["Version"],
-        "generator": " ".join(wrk.split()[:2]),
-        "cpus": CPUS,
-        "memory": MEMORY_LIMIT,
-        "sizes": sizes,
-        "versions": {name: versions(image) for name, image in images.items()},
-    }
+    for number in range(1, options.rounds + 1):
+        with ThreadPoolExecutor(len(group) if row.at_once and group else 1) as pool:
+            for one, samples in zip(group, pool.map(once, group), strict=True):
+                common.report(f"{name}, round {number}, {one.name}: {samples}")
+                for table, sample in samples.items() if isinstance(samples, dict) else []:
+                    tables.setdefault(table, {}).setdefault(one.name, []).append(sample)
+    return tables
 
 
 def parse() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=5, help="of each load")
-    parser.add_argument(
-        "--rows",
-        nargs="+",
-        choices=sorted({word for row in ROWS for word in row.name.split()}),
-        help="only these, by number or name",
-    )
-    parser.add_argument(
-        "--only",
-        nargs="+",
-        choices=[contestant.name for contestant in CONTESTANTS],
-        help="only these contestants",
-    )
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks")
+    parser = common.parser(__doc__, rounds=5, seconds=5)
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
+    names = [one.name for one in CONTESTANTS]
+    parser.add_argument("--only", nargs="+", choices=names, default=names, help="contestants")
+    parser.add_argument("--out", type=Path, help="a file, such as benchmarks/REPORT.md")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Measure, and write the report after each row, so that a run may be broken off."""
+    """Measure, and write the report."""
     options = parse()
     if not shutil.which("wrk"):
         sys.exit("the benchmark needs the load generator wrk: apt-get install wrk, as root")
@@ -265,24 +165,21 @@ def main() -> None:
     # Thousands of connections take as many descriptors.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    chosen = [one for one in CONTESTANTS if one.name in (options.only or [one.name])]
-    left_out = {one.name: reason for one in chosen if (reason := one.missing())}
-    images = {one.name: one.image() for one in chosen if one.name not in left_out}
-    engine = Engine("bench")
-    results = bench_report.read(options.out)
-    now, before = facts(engine, images), results.get("facts", {})
-    for key in ("sizes", "versions"):
-        now[key] = before.get(key, {}) | now[key]
-    results["facts"] = now
-    others = {name: why for name, why in results.get("left out", {}).items() if name not in images}
-    results["left out"] = others | left_out
-    with tempfile.TemporaryDirectory() as folder:
-        app = prepare(Path(folder))
-        for row in ROWS:
-            if set(row.name.split()) & set(options.rows or row.name.split()):
-                found = run(row, images, app, options.rounds, options.seconds)
-                results["rows"][row.name] = found
-                bench_report.write(options.out, results)
+    chosen = {one: one.image() for one in CONTESTANTS if one.name in options.only}
+    tables: Tables = {}
+    with common.engine("bench") as engine, common.folder() as folder:
+        app = prepare(folder)
+        for name in options.rows:
+            tables |= run(name, chosen, app, options)
+        images = {name: engine.client.images.get(name) for name in chosen.values()}
+        tables["size"] = {
+            one.name: [{"MB": images[image].attrs["Size"] / 1e6}] for one, image in chosen.items()
+        }
+        about = (
+            f"{common.about(engine)} {options.rounds} rounds of {options.seconds} s; the load "
+            f"average was {os.getloadavg()[2]:.1f} in the last 15 minutes."
+        )
+    write(options.out, about, tables, chosen)
 
 
 if __name__ == "__main__":

@@ -8,27 +8,23 @@ downloaded for earlier builds.
 
 from __future__ import annotations
 
-import statistics
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import httpx
-
+from benchmarks import common
 from tests.support.compose import Project
 from tests.support.harness import (
     BASE_IMAGE,
     CA_BUNDLE,
     IMAGE,
-    NO_TLS,
     ROOT,
     docker_client,
     wait_for,
 )
 
-TRIES = 5
 BUILD_SECONDS = 1200
 
 
@@ -47,18 +43,11 @@ def first_page(image: str, build: list[str] | None = None) -> float:
                 project.run("build", *build, seconds=BUILD_SECONDS)
             project.run("up", "--detach", seconds=BUILD_SECONDS)
             port = project.port("web", 80)
-            wait_for(lambda: page(port), 60, "the first page")
+            url = f"http://127.0.0.1:{port}/"
+            wait_for(lambda: common.serves(url), 60, "the first page")
             return time.monotonic() - begun
         finally:
             project.remove()
-
-
-def page(port: int) -> bool:
-    """Whether there is a page."""
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/", verify=NO_TLS).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def not_built(*options: str) -> float:
@@ -70,18 +59,21 @@ def not_built(*options: str) -> float:
         docker_client("rmi", "--force", image)
 
 
+# What there is, and whether one measurement is enough.
+ROWS: list[tuple[str, Callable[[], float], bool]] = [
+    ("the image is built", lambda: first_page(IMAGE), False),
+    ("the image is not built, its layers are in the cache", not_built, False),
+    ("the image is not built, nor its layers", lambda: not_built("--no-cache"), True),
+]
+
+
 def main() -> None:
     """Print the table."""
-    print("| from `git clone` to the first page | median | range |\n|---|---|---|")
-    rows: list[tuple[str, Callable[[], float], int]] = [
-        ("the image is not built, nor its layers", lambda: not_built("--no-cache"), 1),
-        ("the image is not built, its layers are in the cache", not_built, TRIES),
-        ("the image is built", lambda: first_page(IMAGE), TRIES),
-    ]
-    for what, measure, tries in rows:
-        found = [measure() for _ in range(tries)]
-        middle, low, high = statistics.median(found), min(found), max(found)
-        print(f"| {what} | {middle:.1f} s | {low:.1f} - {high:.1f} s, n = {tries} |", flush=True)
+    options = common.parser(__doc__, rounds=5, rows=len(ROWS)).parse_args()
+    common.print_head("from `git clone` to the first page", "median (range)")
+    for what, measure, once in ROWS[: options.rows]:
+        seconds = [measure() for _ in range(1 if once else options.rounds)]
+        common.print_row(what, common.spread(seconds, "s"))
 
 
 if __name__ == "__main__":

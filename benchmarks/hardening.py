@@ -1,38 +1,26 @@
 """The same attacks on this image and on other ways of serving Flask: `make measure WHAT=hardening`.
 
-Writes a table of what each image leaves to an attacker: processes as root, flags of `docker run`
+Prints a table of what each image leaves to an attacker: processes as root, flags of `docker run`
 with which it does not serve, what lies in its file system, slow clients, debuggers.
-
-    python -m benchmarks.hardening --out benchmarks/reports/hardening.md
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from docker.errors import APIError
 
-from benchmarks import peer_images
-from tests.support.harness import (
-    APPS,
-    BASE_IMAGE,
-    IMAGE,
-    Container,
-    Engine,
-)
+from benchmarks import common
+from benchmarks.common import Subject
+from tests.support.harness import APPS, IMAGE, ROOT, Container
 from tests.support.loss_checker.netns import command_in_netns
 
-ROOT = Path(__file__).parents[1]
 PEERS = {
     "tutorial": "nginx and uWSGI of a tutorial",
     "uwsgi-nginx-flask": "uwsgi-nginx-flask",
@@ -40,27 +28,6 @@ PEERS = {
 }
 SERVING_SECONDS = 8
 UPLOAD = 20_000_000
-
-# --- containers ------------------------------------------------------------------------------
-
-
-class Subject:
-    """An image that is attacked."""
-
-    def __init__(self, engine: Engine, image: str) -> None:
-        self.engine = engine
-        self.image = image
-
-    @contextmanager
-    def running(self, **options: Any) -> Iterator[Container | None]:
-        """A container with the application that is attacked; None if the engine can't start it."""
-        try:
-            yield self.engine.run(image=self.image, app=APPS / "hardening", **options)
-        except APIError:
-            yield None
-        finally:
-            self.engine.remove_containers()
-
 
 Probe = Callable[[Subject], list[str]]
 
@@ -85,21 +52,17 @@ sys.exit(0 if int(body) == upload else "upload is cut")
 """
 
 
-def serves(container: Container | None) -> str:
-    """Nothing if it answers a GET and takes an upload, else which of them fails."""
-    if container is None:
-        return "does not start"
+def serves(subject: Subject, **options: Any) -> str:
+    """Whether it answers a GET and takes an upload with these options of Engine.run."""
     try:
-        code, out = container.execute("python3", "-c", ASK, str(UPLOAD), str(SERVING_SECONDS))
+        with subject.running(**options) as container:
+            code, out = container.execute("python3", "-c", ASK, str(UPLOAD), str(SERVING_SECONDS))
     except APIError:
         return "ends"
-    words = out.strip().splitlines()
     if code == 0:
-        return ""
+        return "serves"
+    words = out.strip().splitlines()
     return "no upload" if words and words[-1].startswith("upload") else "does not serve"
-
-
-# --- row 1: processes ------------------------------------------------------------------------
 
 
 def processes(container: Container) -> list[dict[str, str]]:
@@ -114,35 +77,15 @@ def processes(container: Container) -> list[dict[str, str]]:
     return found
 
 
-def as_root(found: list[dict[str, str]]) -> int:
-    """How many of the processes are root's."""
-    return sum("0" in status["Uid"].split() for status in found)
-
-
-def capabilities(status: dict[str, str], kind: str) -> int:
-    """How many capabilities a process has."""
-    return int(status[kind], 16).bit_count()
-
-
 def privileges(subject: Subject) -> list[str]:
     """What the processes of a container may do that was started without flags."""
-    with subject.running() as container:
-        assert container
-        container.wait_until_serving()
+    with subject.running(SERVING_SECONDS) as container:
         found = processes(container)
-    most = {
-        kind: max(capabilities(status, kind) for status in found) for kind in ("CapEff", "CapBnd")
-    }
+    of_root = sum("0" in status["Uid"].split() for status in found)
     free = sum(status["NoNewPrivs"] == "0" for status in found)
-    return [
-        f"{as_root(found)} of {len(found)}",
-        str(most["CapEff"]),
-        str(most["CapBnd"]),
-        f"{free} of {len(found)}",
-    ]
+    most = (max(int(one[kind], 16).bit_count() for one in found) for kind in ("CapEff", "CapBnd"))
+    return [f"{of_root} of {len(found)}", *map(str, most), f"{free} of {len(found)}"]
 
-
-# --- row 2: flags ----------------------------------------------------------------------------
 
 FLAGS: dict[str, dict[str, Any]] = {
     "--read-only": {"read_only": True},
@@ -162,25 +105,17 @@ def flag(**options: Any) -> Probe:
     """Whether it serves with flags of `docker run`."""
 
     def probe(subject: Subject) -> list[str]:
-        with subject.running(**options) as container:
-            return [serves(container) or "serves"]
+        return [serves(subject, **options)]
 
     return probe
 
 
 def each_capability(subject: Subject) -> list[str]:
     """Without which of the engine's capabilities it does not serve as before."""
-    with subject.running() as container:
-        without_flags = serves(container)
-    needed = []
-    for name in DEFAULT_CAPABILITIES:
-        with subject.running(cap_drop=[name]) as container:
-            if serves(container) != without_flags:
-                needed.append(name)
+    without_flags = serves(subject)
+    needed = [c for c in DEFAULT_CAPABILITIES if serves(subject, cap_drop=[c]) != without_flags]
     return [", ".join(needed) or "none"]
 
-
-# --- row 5: the file system ------------------------------------------------------------------
 
 NOT_DEVICES = "find / -xdev ( -path /proc -o -path /sys -o -path /dev ) -prune -o"
 COMPILERS = "( -name *gcc-[0-9]* -o -name cc1 -o -name *-as -o -name make )"
@@ -205,9 +140,7 @@ print(found)
 
 def files(subject: Subject) -> list[str]:
     """How many of each kind; then what the process that runs the application may write to."""
-    with subject.running() as container:
-        assert container
-        container.wait_until_serving()
+    with subject.running(SERVING_SECONDS) as container:
         counts = []
         for user, words in FIND:
             _, out = container.execute(*words.split(), user=user)
@@ -219,8 +152,6 @@ def files(subject: Subject) -> list[str]:
         return [*counts, out.strip()]
 
 
-# --- row 10: slow clients --------------------------------------------------------------------
-
 SLOW, SLOW_SECONDS = 1_000, 15
 LIMITS = {"nano_cpus": 1_000_000_000, "mem_limit": "512m"}
 
@@ -229,9 +160,7 @@ def slow(kind: str) -> Probe:
     """How many requests of a good client fail meanwhile, and how long the others take."""
 
     def probe(subject: Subject) -> list[str]:
-        with subject.running(**LIMITS) as container:
-            assert container
-            container.wait_until_serving()
+        with subject.running(SERVING_SECONDS, **LIMITS) as container:
             words = [sys.executable, "-m", "tests.support.slow_clients", "--kind", kind]
             words += ["--clients", str(SLOW), "--seconds", str(SLOW_SECONDS)]
             command = command_in_netns(container.pid, words)
@@ -244,15 +173,11 @@ def slow(kind: str) -> Probe:
     return probe
 
 
-# --- row 11: debuggers in production ---------------------------------------------------------
-
-
 def debugger(**env: str) -> Probe:
     """Whether a client gets a debugger, or a traceback."""
 
     def probe(subject: Subject) -> list[str]:
         with subject.running(env=env) as container:
-            assert container
             try:
                 container.wait_until_serving(seconds=SERVING_SECONDS)
             except AssertionError:
@@ -266,11 +191,7 @@ def debugger(**env: str) -> Probe:
     return probe
 
 
-# --- the table -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Attack:
+class Attack(NamedTuple):
     """Lines of the table that one probe fills."""
 
     lines: tuple[str, ...]
@@ -311,66 +232,21 @@ ATTACKS = [
 ]
 
 
-REPORT = """# Comparison of security
-
-What does each image leave to an attacker? `make measure WHAT=hardening` does the
-same to this image and to other usual ways of serving Flask: `benchmarks/peers/` has a recipe for
-each. This table was written on {date}, with the base image `{base}` and engine {engine}.
-
-- A flag is one of `docker run`. "serves": a GET and an upload of 20 MB succeed, without another
-  flag. "no upload": the upload fails. With `--cap-drop ALL` alone, docker-flask ends with a line
-  that names the flags which mend it, because root can't be left without capabilities.
-- Slow clients: with `--cpus 1 --memory 512m`. Meanwhile, a good client sends up to 20 requests a
-  second for {seconds} s. A request fails if there is no response 200 within 10 s. One run, whose
-  numbers vary: compare orders of magnitude.
-- Debuggers: what a client gets when a view fails, or when the client asks for Werkzeug's debugger.
-
-| | docker-flask | {names} |
-|---|---{lines}|
-{rows}
-"""
-
-
-def report(rows: list[list[str]], engine: Engine) -> str:
-    """The Markdown text."""
-    return REPORT.format(
-        date=f"{datetime.now(UTC):%Y-%m-%d}",
-        base=BASE_IMAGE,
-        engine=engine.client.version()["Version"],
-        seconds=SLOW_SECONDS,
-        names=" | ".join(PEERS.values()),
-        lines="|---" * len(PEERS),
-        rows="\n".join(f"| {' | '.join(row)} |" for row in rows),
-    )
-
-
 def main() -> None:
-    """Attack all images and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/reports/hardening.md")
-    parser.add_argument(
-        "--only", default="", help="lines with this text; the page keeps the others"
-    )
-    options = parser.parse_args()
-    engine = Engine(f"hardening-{os.getpid()}")
-    images = [IMAGE, *map(peer_images.build, PEERS)]
-    rows: dict[str, list[str]] = {line: [] for attack in ATTACKS for line in attack.lines}
-    if options.only:
-        rows |= written(options.out)
-    for attack in ATTACKS:
-        if not any(options.only in line for line in attack.lines):
-            continue
-        columns = [attack.probe(Subject(engine, image)) for image in images]
-        for line, *cells in zip(attack.lines, *columns, strict=True):
-            rows[line] = cells
-            print(" | ".join([line, *cells]), flush=True)
-    options.out.write_text(report([[line, *cells] for line, cells in rows.items()], engine))
-
-
-def written(page: Path) -> dict[str, list[str]]:
-    """The lines of a page, with their cells."""
-    found = [line[2:-2].split(" | ") for line in page.read_text().splitlines() if line[:2] == "| "]
-    return {line: cells for line, *cells in found[1:]}
+    """Attack all images, and print the table."""
+    parser = common.parser(__doc__)
+    parser.add_argument("--only", default="", help="lines with this text")
+    only = parser.parse_args().only
+    with common.engine("hardening") as engine:
+        print(common.about(engine))
+        images = [IMAGE, *map(common.build_peer, PEERS)]
+        subjects = [Subject(engine, image, APPS / "hardening") for image in images]
+        common.print_head("", "docker-flask", *PEERS.values())
+        for attack in ATTACKS:
+            if any(only in line for line in attack.lines):
+                columns = map(attack.probe, subjects)
+                for line, *cells in zip(attack.lines, *columns, strict=True):
+                    common.print_row(line, *cells)
 
 
 if __name__ == "__main__":

@@ -6,21 +6,22 @@ outside its cgroup, so that only the container's own work is counted.
 
 from __future__ import annotations
 
-import http.client
 import json
 import math
 import os
-import secrets
+import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import httpx
+
+from benchmarks import common
 from benchmarks.contestants import Contestant
-from tests.support.harness import Container, Engine, wait_for
+from tests.support.harness import NO_TLS, Container, wait_for
 from tests.support.loss import Load
 from tests.support.loss_checker.netns import command_in_netns
 from tests.support.loss_checker.result import Result, Verdict, percentile
@@ -30,7 +31,7 @@ HERE = Path(__file__).parent
 # What was measured once: a column's heading and the number below it.
 Sample = dict[str, float]
 RATE, CPU, P50, P99 = "requests/s", "CPU µs/request", "p50 ms", "p99 ms"
-ERRORS, MEMORY, SPEED = "errors", "PSS MB", "MB/s"
+ERRORS, MEMORY = "errors", "PSS MB"
 
 CPUS, MEMORY_LIMIT = min(2, os.cpu_count() or 1), "512m"
 START_SECONDS = 60
@@ -39,11 +40,9 @@ WARM_SECONDS, WARM_CONNECTIONS = 1, 16
 PATIENCE = "10s"  # of wrk, for one answer
 TIMEOUT = 5  # s, of a request at a steady rate
 PERCENTS = (50, 90, 99)
-DOWNLOAD_SECONDS = 300
 # At rest: less than a tenth of a CPU for this long (s).
 REST_SECONDS, REST_SHARE = 0.3, 0.1
 FILE_BYTES = 100_000_000
-SLOW_BYTES_A_SECOND = 20_000_000
 
 
 class Cgroup:
@@ -77,40 +76,40 @@ class Cgroup:
         return kilobytes * 1024 / 1e6
 
 
+def rest(container: Container) -> None:
+    """Wait until a container does nothing: all of its workers have loaded the application."""
+    cgroup = Cgroup(container.pid)
+
+    def rests() -> bool:
+        before = cgroup.cpu()
+        time.sleep(REST_SECONDS)
+        return cgroup.cpu() - before < REST_SHARE * REST_SECONDS
+
+    wait_for(rests, START_SECONDS, "the container to be at rest")
+
+
 class Serving:
     """A container that serves the application."""
 
-    def __init__(self, container: Container, folder: Path, begun: float) -> None:
+    def __init__(self, container: Container, folder: Path) -> None:
         self.container = container
         self.pid = container.pid
-        if not self.pid:
-            raise self._ended()
         self.cgroup = Cgroup(self.pid)
         self._folder = folder
-        self._address = container.docker.attrs["NetworkSettings"]["IPAddress"]
-        wait_for(self._answers, START_SECONDS, "the first 200", every=0.005)
-        self.started_in = time.monotonic() - begun
+        self._url = f"http://{container.docker.attrs['NetworkSettings']['IPAddress']}"
 
-    def rest(self) -> None:
-        """Wait until it does nothing, so that every worker is loaded."""
+        def answers() -> bool:
+            if not container.running():
+                raise RuntimeError(f"the container ended: {container.logs()[-LOG_CHARACTERS:]}")
+            return common.serves(f"{self._url}/")
 
-        def rests() -> bool:
-            before = self.cgroup.cpu()
-            time.sleep(REST_SECONDS)
-            return self.cgroup.cpu() - before < REST_SHARE * REST_SECONDS
+        wait_for(answers, START_SECONDS, "the first 200")
 
-        wait_for(rests, START_SECONDS, "the container to be at rest")
-
-    def get(self, path: str, post_bytes: int = 0) -> tuple[int, bytes]:
-        """The answer to one request: status and body."""
-        connection = http.client.HTTPConnection(self._address, timeout=10)
+    def get(self, path: str, post_bytes: int = 0) -> httpx.Response:
+        """The response to one request."""
         method, body = ("POST", b"x" * post_bytes) if post_bytes else ("GET", None)
-        try:
-            connection.request(method, path, body)
-            response = connection.getresponse()
-            return response.status, response.read()
-        finally:
-            connection.close()
+        url = f"{self._url}{path}"
+        return httpx.request(method, url, content=body, timeout=10, verify=NO_TLS, trust_env=False)
 
     def load(self, path: str, seconds: float, connections: int = 64, post_bytes: int = 0) -> Sample:
         """As many requests as it can answer on so many kept connections."""
@@ -132,7 +131,9 @@ class Serving:
         """So many requests a second, due at fixed times, whatever the server does."""
         self._warm(path)
         before = self.cgroup.cpu()
-        with self._paced(rate, path, seconds) as load:
+        options = {"mode": "keepalive", "rate": rate, "timeout": TIMEOUT, "no_echo": True}
+        out = self._folder / "load.json"
+        with Load(self.container, out, path, seconds=seconds, **options) as load:
             result = load.wait(seconds + 30)
         cpu = self.cgroup.cpu() - before
         good = result.counts["ok"]
@@ -145,59 +146,19 @@ class Serving:
             "client late p99 ms": result.late_percentile(99) or 0.0,
         }
 
-    def download(self, path: str, clients: int) -> Sample:
-        """A file of FILE_BYTES by several clients, one of them slow, and a hello meanwhile."""
-        words = [sys.executable, str(HERE / "download.py"), f"http://127.0.0.1{path}"]
-        words += map(str, (FILE_BYTES, clients, SLOW_BYTES_A_SECOND))
-        self._warm("/")
-        before = self.cgroup.cpu()
-        with (
-            subprocess.Popen(
-                command_in_netns(self.pid, words), stdout=subprocess.PIPE, text=True
-            ) as process,
-            self._paced(50, "/", DOWNLOAD_SECONDS) as load,
-        ):
-            time.sleep(1)
-            memory = self.cgroup.memory()
-            output, _ = process.communicate(timeout=DOWNLOAD_SECONDS)
-            hello = load.finish()
-        found = json.loads(output)
-        return {
-            SPEED: found["speed"] / 1e6,
-            "CPU ms/file": (self.cgroup.cpu() - before) / clients * 1e3,
-            "hello meanwhile, p99 ms": percentile(_times(hello), 99) or 0.0,
-            ERRORS: found["errors"] + len(hello.records) - hello.counts["ok"],
-            MEMORY: memory,
-        }
-
     def _warm(self, path: str, connections: int = WARM_CONNECTIONS, post_bytes: int = 0) -> None:
         """See that the answer is right, and have every worker give it.
 
         On few connections, as what they leave in a queue would be answered in the measured time.
         """
-        self.rest()
-        status, body = self.get(path, post_bytes)
-        if (status, body) != (200, _bodies.setdefault(path, body)):
-            raise RuntimeError(f"{path} is answered with {status} and {len(body)} other bytes")
+        rest(self.container)
+        response = self.get(path, post_bytes)
+        if not response.is_success or response.content != _bodies.setdefault(
+            path, response.content
+        ):
+            raise RuntimeError(f"{response} to {path}, of {len(response.content)} other bytes")
         self._wrk(path, WARM_SECONDS, connections, post_bytes)
-        self.rest()
-
-    def _paced(self, rate: int, path: str, seconds: float) -> Load:
-        out = self._folder / "load.json"
-        options = {"mode": "keepalive", "rate": rate, "timeout": TIMEOUT, "no_echo": True}
-        return Load(self.container, out, path, seconds=seconds, **options)
-
-    def _answers(self) -> bool:
-        if not Path(f"/proc/{self.pid}").exists():
-            raise self._ended()
-        try:
-            return self.get("/")[0] == 200
-        except (OSError, http.client.HTTPException):
-            return False
-
-    def _ended(self) -> RuntimeError:
-        log = self.container.logs().strip()[-LOG_CHARACTERS:]
-        return RuntimeError(f"the container ended: {log}")
+        rest(self.container)
 
     def _wrk(self, path: str, seconds: float, connections: int, post_bytes: int) -> Sample:
         words = ["wrk", "-t", "1", "-c", str(connections), "-d", f"{math.ceil(seconds)}s"]
@@ -213,26 +174,6 @@ class Serving:
         return json.loads(done.stdout.splitlines()[-1])
 
 
-class Looping(Serving):
-    """A container that calls the application itself; there is nothing else that could be asked."""
-
-    def _answers(self) -> bool:
-        return True
-
-    def load(self, path: str, seconds: float, connections: int = 64, post_bytes: int = 0) -> Sample:
-        """Call the application for so long."""
-        words = ["python3", "loop.py", path, str(seconds)]
-        code, output = self.container.execute(*words, *([str(post_bytes)] if post_bytes else []))
-        if code:
-            raise RuntimeError(output)
-        found = json.loads(output)
-        return {
-            RATE: found["calls"] / found["seconds"],
-            CPU: found["cpu"] / found["calls"] * 1e6,
-            ERRORS: 0,
-        }
-
-
 def _times(result: Result) -> list[float]:
     """Latencies in ms; what got no right answer took as long as its client would have waited."""
     return [
@@ -242,6 +183,24 @@ def _times(result: Result) -> list[float]:
 
 # The first answer to each path: all contestants have to give the same.
 _bodies: dict[str, bytes] = {}
+
+
+def prepare(folder: Path) -> Path:
+    """The application with its files, readable for any user."""
+    app = folder / "app"
+    shutil.copytree(HERE / "app", app, ignore=shutil.ignore_patterns("__pycache__"))
+    (app / "static").mkdir()
+    (app / "static/10-kb.txt").write_text("0123456789abcde\n" * 640)
+    # For nginx alone.
+    script = "from app import app; print(app.test_client().get('/page').text, end='')"
+    page = subprocess.run(
+        [sys.executable, "-Bc", script], cwd=app, stdout=subprocess.PIPE, check=True
+    )
+    (app / "page").write_bytes(page.stdout)
+    with (app / "100-mb.bin").open("wb") as out:
+        for _ in range(100):
+            out.write(os.urandom(FILE_BYTES // 100))
+    return app
 
 
 @contextmanager
@@ -254,23 +213,17 @@ def serving(contestant: Contestant, image: str, app: Path, heavy: bool) -> Itera
     env = {**contestant.options.get("env", {}), **options.pop("env", {})}
     if heavy:
         env["BENCH_HEAVY"] = "1"
-    engine = Engine(f"bench-{secrets.token_hex(4)}")
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            begun = time.monotonic()
-            container = engine.run(
-                options.pop("command", None),
-                image=image,
-                env=env,
-                volumes={str(app): {"bind": "/app", "mode": "ro"}},
-                ports={},  # nothing from outside, and no proxy of the engine's to start
-                nano_cpus=int(CPUS * 1e9),
-                mem_limit=MEMORY_LIMIT,
-                **options,
-            )
-            served = (Looping if contestant.loop else Serving)(container, Path(folder), begun)
-            served.rest()
-            yield served
-    finally:
-        engine.remove_containers()
-        engine.client.close()
+    with common.engine("bench") as engine, common.folder() as folder:
+        container = engine.run(
+            options.pop("command", None),
+            image=image,
+            env=env,
+            volumes={str(app): {"bind": "/app", "mode": "ro"}},
+            ports={},  # nothing from outside, and no proxy of the engine's to start
+            nano_cpus=int(CPUS * 1e9),
+            mem_limit=MEMORY_LIMIT,
+            **options,
+        )
+        served = Serving(container, folder)
+        rest(container)
+        yield served

@@ -6,23 +6,18 @@ requests and some that wait. Then one container is killed, and then all are repl
 
 from __future__ import annotations
 
-import argparse
 import secrets
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
-import httpx
-
-from benchmarks import peer_images
+from benchmarks import common
 from benchmarks.measure import Cgroup
-from tests.support.harness import BASE_IMAGE, IMAGE, Container, Engine, wait_for
+from tests.support.harness import IMAGE, Container, Engine, wait_for
 from tests.support.loss import RECORDING_APP, Load
 from tests.support.loss_checker.result import Result
+from tests.support.swarm import programs
 
 NAME = "web"  # of all replicas in the network
 FAST, SLOW = 200, 10  # requests/s
@@ -55,8 +50,7 @@ backend replicas
 """
 
 
-@dataclass(frozen=True)
-class Arrangement:
+class Arrangement(NamedTuple):
     """containers: how many; workers: in each; peer: a folder of peers/, empty for this image."""
 
     name: str
@@ -84,7 +78,7 @@ class Site:
         self, arrangement: Arrangement, engine: Engine, folder: Path, haproxy: str
     ) -> None:
         self._arrangement, self._engine, self._folder = arrangement, engine, folder
-        self._image = peer_images.build(arrangement.peer) if arrangement.peer else IMAGE
+        self._image = common.build_peer(arrangement.peer) if arrangement.peer else IMAGE
         self._network = engine.client.networks.create(f"replicas-{secrets.token_hex(4)}")
         (folder / "record").mkdir(mode=0o777)
         (folder / "record").chmod(0o1777)
@@ -122,13 +116,7 @@ class Site:
         container.docker.reload()
         address = container.docker.attrs["NetworkSettings"]["IPAddress"]
 
-        def ready() -> bool:
-            try:
-                return httpx.get(f"http://{address}:{port}{path}", timeout=2).status_code == 200
-            except httpx.TransportError:
-                return False
-
-        wait_for(ready, 30, "a replica")
+        wait_for(lambda: common.serves(f"http://{address}:{port}{path}"), 30, "a replica")
         self._network.connect(container.docker, aliases=[NAME])
         return container
 
@@ -138,6 +126,7 @@ class Site:
         self._network.remove()
 
     def load(self, path: str, rate: int) -> Load:
+        """Numbered requests at a steady rate."""
         out = self._folder / f"load-{secrets.token_hex(4)}.json"
         return Load(self.balancer, out, path, mode="new", rate=rate, no_echo=True, seconds=120)
 
@@ -191,44 +180,26 @@ def measure(site: Site, seconds: float) -> dict[str, float]:
     return found
 
 
-@contextmanager
-def haproxy(engine: Engine) -> Iterator[str]:
-    """An image with the distribution's HAProxy."""
-    install = "apt-get update -qq && apt-get install -qq -y --no-install-recommends haproxy"
-    builder = engine.run(["bash", "-c", install], image=BASE_IMAGE, ports={})
-    if builder.wait_for_exit(180):
-        raise RuntimeError(builder.logs())
-    image = builder.docker.commit()
-    try:
-        yield str(image.id)
-    finally:
-        engine.remove_containers()
-        engine.client.images.remove(image.id, force=True)
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=10)
-    options = parser.parse_args()
-    engine = Engine(f"replicas-{secrets.token_hex(4)}")
+    """Measure all arrangements in turns, and print a table."""
+    options = common.parser(__doc__, rounds=3, seconds=10).parse_args()
     rows: dict[str, list[dict[str, float]]] = {one.name: [] for one in ARRANGEMENTS}
-    with haproxy(engine) as image:
+    with common.engine("replicas") as engine, programs(engine) as image:
         for number in range(options.rounds):
             for one in ARRANGEMENTS:
-                with tempfile.TemporaryDirectory() as folder:
-                    Path(folder).chmod(0o755)
-                    site = Site(one, engine.part(), Path(folder), image)
+                with common.folder() as folder:
+                    site = Site(one, engine.part(), folder, image)
                     try:
                         rows[one.name].append(measure(site, options.seconds))
                     finally:
                         site.close()
-                print(f"round {number + 1}, {one.name}: {rows[one.name][-1]}", flush=True)
+                common.report(f"round {number + 1}, {one.name}: {rows[one.name][-1]}")
+        print(common.about(engine))
     headings = list(rows[ARRANGEMENTS[0].name][0])
-    print(f"\n| | {' | '.join(headings)} |\n|{'---|' * (len(headings) + 1)}")
+    common.print_head("", *headings)
     for name, samples in rows.items():
-        cells = [f"{median(sample[heading] for sample in samples):.4g}" for heading in headings]
-        print(f"| {name} | {' | '.join(cells)} |")
+        cells = (f"{median(sample[heading] for sample in samples):.4g}" for heading in headings)
+        common.print_row(name, *cells)
 
 
 if __name__ == "__main__":

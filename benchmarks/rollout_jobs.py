@@ -1,31 +1,20 @@
-"""Rows of `make rollouts` about what runs beside the application: jobs, a scheduler, migrations."""
+"""Rows of `make rollouts` about what runs beside the application: jobs and migrations."""
 
 from __future__ import annotations
 
-import secrets
-import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 from docker.types import EndpointSpec, Mount, RestartPolicy, ServiceMode
 
+from benchmarks.common import wait_for_jobs
 from tests.support import jobs
 from tests.support.harness import Engine, docker_client, wait_for
-from tests.support.swarm import Swarm, programs
+from tests.support.swarm import Swarm
 
 JOBS, STOPS, ROLL_OUTS = 1000, 20, 5
 JOB_SECONDS = 1.0
 REPLICAS = {"RQ": 4, "Celery": 2}  # a worker of Celery here has two processes
-CLOCK = """
-import time
-from apscheduler.schedulers.blocking import BlockingScheduler
-from redis import Redis
-record = Redis.from_url("redis://queue:6379/0")
-scheduler = BlockingScheduler()
-scheduler.add_job(lambda: record.hincrby("ticks", int(time.time())), "cron", second="*")
-scheduler.start()
-"""
 
 
 class Services:
@@ -91,6 +80,10 @@ class Services:
         lines = self.ask("HGETALL", name)
         return {int(n): int(times) for n, times in zip(lines[::2], lines[1::2], strict=True)}
 
+    def finished(self) -> int:
+        """How many jobs are done."""
+        return int(self.ask("HLEN", "done")[0])
+
     def remove(self, *names: str) -> None:
         """Remove services."""
         for name in names:
@@ -112,14 +105,14 @@ def queue(services: Services, kind: str) -> str:
     services.wait("worker", REPLICAS[kind])
     events, working = STOPS + ROLL_OUTS, 0
     for event in range(events):
-        done = len(services.counts("done"))
-        wait_for_jobs(services, done + (JOBS - done) // (events - event + 1))
-        working += len(services.counts("done")) < JOBS
+        done = services.finished()
+        wait_for_jobs(services.finished, done + (JOBS - done) // (events - event + 1))
+        working += services.finished() < JOBS
         if event % (STOPS // ROLL_OUTS + 1) == 0:
             services.roll_out("worker")
         else:
             wait_for(lambda: services.containers("worker"), 60, "a worker")[0].stop()
-    wait_for_jobs(services, JOBS)
+    wait_for_jobs(services.finished, JOBS)
     begun, ended = services.counts("begun"), services.counts("done")
     services.remove("worker")
     lost = [n for n in range(JOBS) if n not in ended]
@@ -130,43 +123,6 @@ def queue(services: Services, kind: str) -> str:
         f"{kind}: {JOBS:,} jobs, {STOPS} stops, {ROLL_OUTS} roll-outs of {REPLICAS[kind]} tasks: "
         f"{len(lost)} lost, {never} of them never begun, {twice} done twice, {again} begun again; "
         f"{working} of these {events} came while jobs were left"
-    )
-
-
-def wait_for_jobs(services: Services, goal: int, idle: float = 60.0) -> None:
-    """Wait until this number of jobs is done, or none has ended for `idle` seconds."""
-    done, last = -1, time.monotonic()
-    while done < goal and time.monotonic() - last < idle:
-        time.sleep(0.5)
-        before, done = done, int(services.ask("HLEN", "done")[0])
-        if done > before:
-            last = time.monotonic()
-
-
-def scheduler(services: Services) -> str:
-    """A scheduler beside eight workers: its ticks over a reload and roll-outs."""
-    services.ask("FLUSHALL")
-    services.start("web", [], env=["WEB_CONCURRENCY=8"])
-    services.start("clock", ["run", "python", "-c", CLOCK])
-    services.wait("web", 1)
-    services.wait("clock", 1)
-    wait_for(lambda: services.ask("HLEN", "ticks") != ["0"], 30, "the first tick")
-    time.sleep(5)
-    (web,) = services.containers("web")
-    assert web.exec_run(["docker-flask", "reload"]).exit_code == 0
-    time.sleep(5)
-    services.roll_out("web")
-    time.sleep(5)
-    ticks = services.counts("ticks")
-    beside = f"{len(ticks)} ticks in {max(ticks) - min(ticks) + 1} s, at most {max(ticks.values())}"
-    services.roll_out("clock")
-    time.sleep(5)
-    ticks = services.counts("ticks")
-    seconds = max(ticks) - min(ticks) + 1
-    services.remove("web", "clock")
-    return (
-        f"beside a reload and a roll-out of 8 web workers: {beside} times each; with a roll-out "
-        f"of the scheduler itself: {len(ticks)} in {seconds} s, at most {max(ticks.values())} times"
     )
 
 
@@ -199,22 +155,10 @@ def migration(services: Services, folder: Path, fails: bool) -> str:
     )
 
 
-def main() -> None:
-    """Do what each row says, and print what became of it."""
-    engine = Engine(f"rollouts-{secrets.token_hex(4)}")
-    with programs(engine) as image, tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        try:
-            services = Services(Swarm(engine, image, folder, nodes=3, images=[jobs.image()]))
-            print(migration(services, folder / "works", fails=False), flush=True)
-            print(migration(services, folder / "fails", fails=True), flush=True)
-            print(scheduler(services), flush=True)
-            for kind in REPLICAS:
-                print(queue(services, kind), flush=True)
-        finally:
-            engine.remove_containers()
-
-
-if __name__ == "__main__":
-    main()
+def report(engine: Engine, image: str, folder: Path) -> None:
+    """Do what each row says, and print what became of it; image: of tests.support.swarm."""
+    services = Services(Swarm(engine, image, folder, nodes=3, images=[jobs.image()]))
+    print(migration(services, folder / "works", fails=False), flush=True)
+    print(migration(services, folder / "fails", fails=True), flush=True)
+    for kind in REPLICAS:
+        print(queue(services, kind), flush=True)

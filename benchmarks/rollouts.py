@@ -8,12 +8,9 @@ each request and never retry one.
 
 from __future__ import annotations
 
-import argparse
 import os
-import secrets
 import signal
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,9 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
-
-from tests.support.harness import IMAGE, NO_TLS, Engine, wait_for
+from benchmarks import common, rollout_jobs
+from tests.support.harness import IMAGE, Engine, wait_for
 from tests.support.loss import RECORDING_APP, Load
 from tests.support.loss_checker.record import read_record, upper_bound
 from tests.support.loss_checker.result import Record, Result, Verdict
@@ -53,7 +49,7 @@ services:
     volumes:
       - {folder}/apps/{version}:/app:ro
       - {folder}/record:/record
-{mounts}    deploy:
+    deploy:
       update_config:
         monitor: {monitor}s
 """
@@ -123,30 +119,25 @@ class Site:
         self.roll_out()
         self.swarm.balancer.wait_until_serving(seconds=30)
 
-    def deploy(
-        self, code: str = "", changes: str = "", prestart: str = "", shared: str = ""
-    ) -> None:
+    def deploy(self, code: str = "", changes: str = "") -> None:
         """Begin to roll out the next version.
 
-        code: what its application does in addition; changes: lines of the stack's service; shared:
-        a folder that all nodes have, mounted at /shared.
+        code: what its application does in addition; changes: lines of the stack's service.
         """
         self.version += 1
         app = self.folder / f"apps/{self.version}"
         app.mkdir(parents=True)
         (app / "app.py").write_text(RECORDING_APP.read_text() + code)
-        (app / "prestart.sh").write_text(prestart)
         record = self.folder / f"record/{self.version}"
         record.mkdir()
         record.chmod(0o1777)
         values = {"version": self.version, "folder": self.folder, "monitor": MONITOR}
-        mounts = f"      - {shared}:/shared\n" if shared else ""
-        self.swarm.deploy(OVERRIDE.format(image=IMAGE, mounts=mounts, **values) + changes)
+        self.swarm.deploy(OVERRIDE.format(image=IMAGE, **values) + changes)
 
-    def roll_out(self, **options: str) -> float:
+    def roll_out(self) -> float:
         """Roll out the next version; returns the seconds until no task has another one."""
         begun = time.monotonic()
-        self.deploy(**options)
+        self.deploy()
         wait_for(self.has_one_version, 180, f"version {self.version} in all tasks")
         took = time.monotonic() - begun
         wait_for(lambda: self.swarm.update() in ("", "completed"), 120, "the end of the update")
@@ -298,82 +289,36 @@ def failures(site: Site, tries: int) -> list[Row]:
     return rows
 
 
-SESSIONS = """
-from flask import session
-app.secret_key = os.environ.get("SECRET_KEY") or os.urandom(16)
-files = Path("/shared" if os.path.exists("/shared") else "/data")
-
-@app.get("/login")
-def login():
-    session["user"] = "somebody"
-    return "welcome"
-
-@app.get("/user")
-def user():
-    return session.get("user", "nobody")
-
-@app.post("/files/<name>")
-def upload(name):
-    (files / name).write_bytes(request.get_data())
-    return "stored"
-
-@app.get("/files/<name>")
-def download(name):
-    return (files / name).read_text()
-"""
-PRESTART = "export SECRET_KEY=$(cat /run/secrets/flaskapp_secret_key)\n"
-
-
-def sessions(site: Site, tries: int) -> list[Row]:
-    """Sessions and uploads, each used on new connections, without anything shared and with it."""
-    shared = site.folder / "shared"
-    shared.mkdir()
-    shared.chmod(0o1777)
-    for what, options in {
-        "nothing shared": {},
-        "a secret and a volume shared": {"prestart": PRESTART, "shared": str(shared)},
-    }.items():
-        site.roll_out(code=SESSIONS, **options)
-        known = found = 0
-        for number in range(tries):
-            get, path = site.swarm.balancer.get, f"/files/{number}"
-            cookies = get("/login").cookies
-            known += get("/user", cookies=cookies).text == "somebody"
-            httpx.post(site.swarm.balancer.url(path), content=b"a picture", verify=NO_TLS)
-            found += get(path).text == "a picture"
-        print(f"{what}: of {tries}, {known} sessions were known and {found} uploads found")
-    return []
-
-
 ROWS: dict[str, tuple[Callable[[Site, int], list[Row]], int]] = {
     "update": (update, 20),
     "rollback": (rollback, 3),
     "scale": (scale, 5),
     "failures": (failures, 3),
-    "sessions": (sessions, 100),
 }
 
 
 def main() -> None:
     """Do what each row says, and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
-    parser.add_argument("--tries", type=int, help="of each row")
+    parser = common.parser(__doc__, tries=0)
+    choices = [*ROWS, "jobs"]
+    parser.add_argument("--rows", nargs="+", choices=choices, default=choices)
     options = parser.parse_args()
-    engine = Engine(f"rollouts-{secrets.token_hex(4)}")
     rows = []
-    with programs(engine) as image, tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)
-        try:
-            site = Site(engine, image, Path(folder))
+    with common.engine("rollouts") as engine, programs(engine) as image:
+        with common.folder() as folder:
+            site = Site(engine, image, folder) if options.rows != ["jobs"] else None
             for name in options.rows:
-                measure, tries = ROWS[name]
-                rows.extend(measure(site, options.tries or tries))
-        finally:
+                if site and name in ROWS:
+                    measure, tries = ROWS[name]
+                    rows.extend(measure(site, options.tries or tries))
             engine.remove_containers()
-    print("\n|", " | ".join(COLUMNS), "|\n" + "|---" * len(COLUMNS) + "|")
-    for row in rows:
-        print("|", " | ".join(row.cells()), "|")
+        common.print_head(*COLUMNS)
+        for row in rows:
+            common.print_row(*row.cells())
+        print()
+        if "jobs" in options.rows:
+            with common.folder() as folder:
+                rollout_jobs.report(engine, image, folder)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What numbers of workers and threads bring and cost: the table of benchmarks/reports/sizing.md.
+"""What numbers of workers and threads bring and cost: `make measure WHAT=sizing`.
 
     python -m benchmarks.sizing --rounds 3 --seconds 2 --only defaults "4 workers"
 
@@ -7,18 +7,16 @@ All variants run at the same time, and are loaded in turns; the numbers are medi
 
 from __future__ import annotations
 
-import argparse
 import statistics
-import sys
 from collections import defaultdict
 from contextlib import ExitStack
 from pathlib import Path
 
+from benchmarks import common
 from benchmarks.contestants import CONTESTANTS, Contestant, ours
 from benchmarks.measure import CPU, ERRORS, MEMORY, P99, RATE, Sample, serving
 
-ROOT = Path(__file__).parents[1]
-
+APP = Path(__file__).parent / "app"
 # Path and number of connections.
 LOADS = {"hello": ("/", 64), "5 ms of work": ("/compute", 64), "50 ms of waiting": ("/block", 256)}
 COLUMNS = (RATE, CPU, P99, MEMORY, ERRORS)
@@ -40,35 +38,29 @@ VARIANTS = [
 
 def main() -> None:
     """Measure, and print a table for each load."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=3)
+    parser = common.parser(__doc__, rounds=3, seconds=3)
     parser.add_argument("--only", nargs="+", default=[one.name for one in VARIANTS])
     options = parser.parse_args()
     found: dict[tuple[str, str], list[Sample]] = defaultdict(list)
     with ExitStack() as stack:
         servers = {
-            one.name: stack.enter_context(
-                serving(one, one.image(), ROOT / "benchmarks/app", heavy=False)
-            )
+            one.name: stack.enter_context(serving(one, one.image(), APP, heavy=False))
             for one in VARIANTS
             if one.name in options.only
         }
         for number in range(options.rounds):
             for load, (path, connections) in LOADS.items():
-                print(f"round {number + 1}: {load}", file=sys.stderr)
+                common.report(f"round {number + 1}: {load}")
                 for name, server in servers.items():
-                    sample = server.load(path, options.seconds, connections)
-                    found[load, name].append(sample)
+                    found[load, name].append(server.load(path, options.seconds, connections))
     for load, (_, connections) in LOADS.items():
-        print(f"\n{load}, {connections} connections:\n")
-        print(f"| | {' | '.join(COLUMNS)} |\n|---{'|--:' * len(COLUMNS)}|")
+        common.print_head(f"{load}, {connections} connections", *COLUMNS)
         for name in servers:
-            middle = [
-                f"{statistics.median(one.get(column, 0) for one in found[load, name]):,.0f}"
-                for column in COLUMNS
-            ]
-            print(f"| {name} | {' | '.join(middle)} |")
+            samples = found[load, name]
+            medians = (
+                statistics.median(one.get(column, 0) for one in samples) for column in COLUMNS
+            )
+            common.print_row(name, *(f"{value:,.0f}" for value in medians))
 
 
 if __name__ == "__main__":

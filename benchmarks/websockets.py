@@ -6,16 +6,14 @@ a reload and a stop lose.
 
 from __future__ import annotations
 
-import argparse
-import os
-import platform
 import re
 import statistics
 import subprocess
-import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks import common
 from benchmarks.measure import Cgroup
 from tests.support.harness import Container, Engine, wait_for
 from tests.support.loss_checker.netns import command_in_netns
@@ -29,7 +27,7 @@ IDLE, REFUSED = 10_000.0, 10
 SOCKETS, RELOADS = 1000, 5
 # Sockets of the measurement of latency, seconds between two messages of each, and seconds.
 TALKING, PAUSE, SECONDS = 200, 1.0, 20
-LOAD = ["wrk", "-t1", "-c64", f"-d{SECONDS}s", "--timeout", "10s", "http://127.0.0.1/"]
+LOAD = ["wrk", "-t1", "-c64", f"-d{SECONDS}s", "--timeout", "10s"]
 
 
 def start(engine: Engine, folder: Path, name: str, **env: str) -> Container:
@@ -53,7 +51,7 @@ def in_use(container: Container) -> int:
     return int(counted["usage"]) - int(stats.get("total_inactive_file", stats.get("inactive_file")))
 
 
-def carried(engine: Engine, folder: Path, name: str) -> str:
+def carried(engine: Engine, folder: Path, name: str) -> list[str]:
     """How many WebSockets a container carries, and the memory of each."""
     container = start(engine, folder, name)
     time.sleep(3)
@@ -78,35 +76,42 @@ def carried(engine: Engine, folder: Path, name: str) -> str:
         number = counts["open"]
         code, took = container.stop()
     cost = (used - before) / number / 1024
-    return (
-        f"| {name} | {number} | {cost:.0f} KB | {used / MB:.0f} MB | {rate:.2f} | "
-        f"{hello * 1000:.0f} ms | {took:.1f} s, code {code} |"
-    )
+    return [
+        f"{number}",
+        f"{cost:.0f} KB",
+        f"{used / MB:.0f} MB",
+        f"{rate:.2f}",
+        f"{hello * 1000:.0f} ms",
+        f"{took:.1f} s, code {code}",
+    ]
 
 
-def latency(engine: Engine, folder: Path, name: str, loaded: bool) -> str:
-    """Percentiles of the time of an echo."""
+def latency(engine: Engine, folder: Path, name: str, path: str = "") -> list[str]:
+    """Percentiles of the time of an echo; path: of requests beside, as fast as possible."""
     container = start(engine, folder, name)
     with Talk(container, TALKING, PAUSE) as talk:
         time.sleep(5)
         skipped = len(talk.look()["latencies"])
-        out = ""
-        if loaded:
-            out = subprocess.run(
-                command_in_netns(container.pid, LOAD), capture_output=True, text=True, check=True
-            ).stdout
-        else:
-            time.sleep(SECONDS)
+        command = [*LOAD, f"http://127.0.0.1{path}"] if path else ["sleep", str(SECONDS)]
+        done = subprocess.run(
+            command_in_netns(container.pid, command), capture_output=True, text=True, check=True
+        )
         times = sorted(talk.look()["latencies"][skipped:])
-    p50, p99 = statistics.median(times), times[len(times) * 99 // 100]
-    rate = next((line.split()[1] for line in out.splitlines() if "Requests/sec" in line), "0")
-    return (
-        f"| {name} | {float(rate):,.0f} | {len(times):,} | {p50 * 1000:.1f} ms | "
-        f"{p99 * 1000:.0f} ms | {times[-1] * 1000:.0f} ms |"
-    )
+    rate = re.search(r"Requests/sec: *(.*)", done.stdout)
+    longest = (statistics.median(times), times[len(times) * 99 // 100], times[-1])
+    return [
+        f"{rate[1] if rate else 0} requests/s",
+        f"{len(times):,}",
+        *(f"{seconds * 1000:.1f} ms" for seconds in longest),
+    ]
 
 
-def reloads(engine: Engine, folder: Path, name: str) -> str:
+def loaded_latency(engine: Engine, folder: Path, name: str) -> list[str]:
+    """The same beside requests."""
+    return latency(engine, folder, name, "/")
+
+
+def reloads(engine: Engine, folder: Path, name: str) -> list[str]:
     """What 1,000 clients that talk see of five reloads and a stop."""
     env = {"WEBSOCKET_RELOAD_TIMEOUT": "5", "WEBSOCKETS": "1500"}
     container = start(engine, folder, name, **env)
@@ -120,50 +125,44 @@ def reloads(engine: Engine, folder: Path, name: str) -> str:
         time.sleep(1)
     counts = talk.counts
     closed = ", ".join(f"{count:,} with {code}" for code, count in counts["closed"].items())
-    return (
-        f"| {name} | {counts['opened']:,} | {counts['echoes']:,} | {counts['lost']} | "
-        f"{counts['cut']} | {closed} | {counts['unanswered']} | {code} |"
-    )
+    names = ("opened", "echoes", "lost", "cut")
+    return [*(f"{counts[one]:,}" for one in names), closed, f"{counts['unanswered']}", f"{code}"]
+
+
+# What is measured, and the columns behind that of the server.
+ROWS: dict[str, tuple[Callable[[Engine, Path, str], list[str]], tuple[str, ...]]] = {
+    "carried": (
+        carried,
+        ("open, the next gets 503", "each", "in use", "CPUs", "a request", "stop"),
+    ),
+    "latency": (latency, ("beside", "echoes", "p50", "p99", "longest")),
+    "latency beside load": (loaded_latency, ("beside", "echoes", "p50", "p99", "longest")),
+    "reloads": (
+        reloads,
+        (
+            *("opened", "echoes", "lost", "without close frame", "closed"),
+            *("crossed the close frame", "exit code"),
+        ),
+    ),
+}
 
 
 def main() -> None:
-    """Print the report."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--servers", default="uwsgi,gunicorn-gthread,gunicorn-gevent")
-    parser.add_argument("--rows", default="carried,latency,reloads")
+    """Print the tables."""
+    parser = common.parser(__doc__)
+    servers = ["uwsgi", "gunicorn-gthread", "gunicorn-gevent"]
+    parser.add_argument("--servers", nargs="+", choices=servers, default=servers)
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
     options = parser.parse_args()
-    servers, rows = options.servers.split(","), options.rows.split(",")
-    engine = Engine("websockets")
-    print(f"On {platform.machine()} with {os.cpu_count()} CPUs; the container has 2 and {LIMIT}.\n")
-    try:
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            write_app(folder)
-            if "carried" in rows:
-                print(
-                    "| server | open, the next gets 503 | each | in use | CPUs | a request | stop |"
-                )
-                print("|---|---|---|---|---|---|---|")
-                for server in servers:
-                    print(carried(engine, folder, server), flush=True)
-                    engine.remove_containers()
-            if "latency" in rows:
-                print("\n| server | requests/s beside | echoes | p50 | p99 | longest |")
-                print("|---|---|---|---|---|---|")
-                for server in servers:
-                    for loaded in (False, True):
-                        print(latency(engine, folder, server, loaded), flush=True)
-                        engine.remove_containers()
-            if "reloads" in rows:
-                print(
-                    "\n| server | opened | echoes | lost | without close frame | closed | ", end=""
-                )
-                print("crossed the close frame | exit code |\n|---|---|---|---|---|---|---|---|")
-                for server in servers:
-                    print(reloads(engine, folder, server), flush=True)
-                    engine.remove_containers()
-    finally:
-        engine.remove_containers()
+    with common.engine("websockets") as engine, common.folder() as folder:
+        print(f"{common.about(engine)} The container has 2 CPUs and {LIMIT}.")
+        write_app(folder)
+        for name in options.rows:
+            measure, columns = ROWS[name]
+            common.print_head(name, *columns)
+            for server in options.servers:
+                common.print_row(server, *measure(engine, folder, server))
+                engine.remove_containers()
 
 
 if __name__ == "__main__":
