@@ -13,7 +13,7 @@ NOWHERE = "/nowhere"
 URL = re.compile(r"(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+")
 MAX_AGE_LIMIT = 315_360_000  # ten years, in seconds
 # Files and folders to check at a start; thousands of them take some hundredths of a second.
-MAX_LOOKS = 10_000
+MAX_CHECKS = 10_000
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ class StaticFiles:
 
         False if the application is not loaded yet: in most images the files are read-only.
         """
-        looks = 0
+        checks = 0
         for place, _, names in os.walk(self.folder, followlinks=True):
-            looks += 1 + len(names)
-            if looks > MAX_LOOKS or os.access(place, os.W_OK):
+            checks += 1 + len(names)
+            if checks > MAX_CHECKS or os.access(place, os.W_OK):
                 return True
             if any(os.access(os.path.join(place, name), os.W_OK) for name in names):
                 return True
-        return looks == 0 and self.folder != NOWHERE
+        return checks == 0 and self.folder != NOWHERE

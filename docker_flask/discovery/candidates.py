@@ -33,7 +33,7 @@ _TESTS = ("test", "tests")
 
 
 class NotFound(Exception):
-    """No callable, or several that are equally likely; the message says what was looked for."""
+    """No callable, or several that are equally likely; the message names what was searched."""
 
 
 @dataclass(frozen=True)

@@ -32,12 +32,12 @@ SAMPLE = Path("/opt/docker-flask/sample")
 class Named:
     """An application that a setting names.
 
-    origin: the setting, and its file; words: the setting with its value; expression: of the
+    origin: the setting, and its file; setting: the same with its value; expression: of the
     callable, empty if the module decides: then the names in `callables` come first.
     """
 
     origin: str
-    words: str
+    setting: str
     candidate: Candidate
     expression: str
     callables: tuple[str, ...] = CALLABLES
@@ -86,8 +86,8 @@ def _from_variables(root: Path, files: dict[str, Path], app_module: str) -> Name
         if value := setting or os.environ.get(variable, "").strip():
             place = f" in {files[variable]}" if variable in files and not setting else ""
             where, expression = [*re.split(split, value, maxsplit=1), ""][:2]
-            words = f"{variable}={value!r}{place}"
-            return Named(f"{variable}{place}", words, find(root, where), expression.strip())
+            named = f"{variable}={value!r}{place}"
+            return Named(f"{variable}{place}", named, find(root, where), expression.strip())
     return None
 
 
@@ -141,7 +141,7 @@ def _load_named(named: Named) -> Found:
         return resolve(module, expression, named.origin)
     except NotFound as error:
         hint = HINT if named.origin == "APP_MODULE" else f"correct it, or {HINT}"
-        raise NotFound(f"no WSGI callable by {named.words}: {error}; {hint}") from None
+        raise NotFound(f"no WSGI callable by {named.setting}: {error}; {hint}") from None
 
 
 def _load_usual(root: Path, note: str) -> Found:

@@ -69,7 +69,7 @@ def _take_over() -> None:
 def _leave_root() -> None:
     if os.geteuid() != 0:
         return
-    # The environment of the start: a .flaskenv has no say in this.
+    # The environment of the start, which no .flaskenv has changed.
     given = Path("/proc/self/environ").read_text(errors="surrogateescape").split("\0")
     environ = dict(pair.split("=", 1) for pair in given if "=" in pair)
     if not privileges.stays_root(environ):

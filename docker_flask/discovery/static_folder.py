@@ -10,7 +10,7 @@ from typing import Any
 
 from docker_flask.discovery import loaded_modules
 from docker_flask.discovery.callables import is_flask
-from docker_flask.static_files import DEFAULT_URL, MAX_LOOKS, URL, StaticFiles
+from docker_flask.static_files import DEFAULT_URL, MAX_CHECKS, URL, StaticFiles
 from docker_flask.worker_options import WorkerOptions
 
 _RULE_END = "/<path:filename>"
@@ -44,22 +44,22 @@ def find(application: Any, root: Path, options: WorkerOptions) -> tuple[StaticFi
         _refuse_source(files.folder, root)
         if not folder:  # whoever sets STATIC_PATH has chosen the folder with its links
             _refuse_links(files.folder)
-        words = _words(files, flask)
+        message = _message(files, flask)
     except Exception as error:  # also an error of the application's own code
-        files, words = None, f"static files are left to the application: {error}"
-    return files, words if words.isprintable() else ascii(words)
+        files, message = None, f"static files are left to the application: {error}"
+    return files, message if message.isprintable() else ascii(message)
 
 
-def _words(files: StaticFiles, flask: Any) -> str:
+def _message(files: StaticFiles, flask: Any) -> str:
     if not os.path.isdir(files.folder):
         # Every Flask application has a static folder by default, though most APIs lack it.
         return "" if flask else f"nginx has no folder to serve: {files.folder} does not exist"
-    words = f"nginx serves {files.url}/ from {files.folder}"
+    message = f"nginx serves {files.url}/ from {files.folder}"
     kinds = ("before_request", "after_request")
     skipped = [kind for kind in kinds if flask and getattr(flask, f"{kind}_funcs").get(None)]
     if skipped:
-        words += f"; the application's {' and '.join(skipped)} functions do not run for them"
-    return words
+        message += f"; the application's {' and '.join(skipped)} functions do not run for them"
+    return message
 
 
 # --- a Flask application -------------------------------------------------------------------
@@ -127,10 +127,10 @@ def _refuse_links(folder: str) -> None:
 
     The application refuses such links (worker/static_guard.py).
     """
-    real, looks = os.path.realpath(folder), 0
+    real, checks = os.path.realpath(folder), 0
     for place, folders, files in os.walk(folder):
-        looks += 1 + len(folders) + len(files)
-        if looks > MAX_LOOKS:
+        checks += 1 + len(folders) + len(files)
+        if checks > MAX_CHECKS:
             return
         for path in (os.path.join(place, name) for name in (*folders, *files)):
             if os.path.islink(path):

@@ -25,7 +25,7 @@ def test_too_many_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("os.access", lambda *_: False)
     (tmp_path / "loop").symlink_to(tmp_path)
     assert StaticFiles("/static", str(tmp_path)).may_change() is False
-    monkeypatch.setattr(static_files, "MAX_LOOKS", 3)
+    monkeypatch.setattr(static_files, "MAX_CHECKS", 3)
     assert StaticFiles("/static", str(tmp_path)).may_change() is True
     assert StaticFiles("/static", str(tmp_path / "later")).may_change() is True
     assert StaticFiles("/static", NOWHERE).may_change() is False
