@@ -90,14 +90,14 @@ def _bind_status(port: int, is_chosen: bool) -> list[socket.socket]:
 
 def debug() -> int:
     """Development: Flask's own server, which restarts at every edit."""
-    from docker_flask.debug.supervisor import DebugServer
+    from docker_flask.debug.reloader import Reloader
 
     resources = limits.read()
     chosen = settings.resolve(settings.read(os.environ), resources).settings
     packages.check_debugpy(chosen.debugpy)
     privileges.give_up_capabilities()
     with runtime_folder.open_folder() as runtime:
-        return DebugServer(DEBUG_PORT, chosen, resources, runtime).run()
+        return Reloader(DEBUG_PORT, chosen, resources, runtime).run()
 
 
 def show_settings() -> int:

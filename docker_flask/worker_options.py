@@ -103,11 +103,10 @@ class DebugOptions(_Options):
 
     debug_hosts: host names that may use the debugger's consoles; problem: a message to show in
     place of the application, empty to load the application; live_reload: let pages load themselves
-    again after an edit; debugpy: let editors attach; wait_for_editor: wait a moment for one.
+    again after an edit; debugpy: the port on which editors attach, 0 for none.
     """
 
     debug_hosts: tuple[str, ...] = ()
     problem: str = ""
     live_reload: bool = False
-    debugpy: bool = False
-    wait_for_editor: bool = False
+    debugpy: int = 0

@@ -58,7 +58,7 @@ class Debugger(DebuggedApplication):
             _keep_error(behind_proxies),
             evalex=True,
             console_init_func=lambda: {"app": application},
-            # debug/supervisor.py has printed the PIN.
+            # debug/reloader.py has printed the PIN.
             pin_logging=False,
         )
         self.pin_logging = True  # Werkzeug prints the PIN again when a browser asks for it

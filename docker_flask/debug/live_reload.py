@@ -1,8 +1,8 @@
 """Pages that load themselves again after an edit: a script at the end of each page, and its events.
 
-A page has the state with which it was made. The script waits for events, of which each is the
-present state, and loads the page again if both differ. Each child has a state of its own, and a new
-one after each edit of a template or a static file.
+A page contains the state at its creation. Each event contains the current state; if the two differ,
+the script loads the page again. The state changes with each new child, and with each edit of a
+template or a static file.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from docker_flask.worker.wsgi_types import Environ, Headers, StartResponse, Wsgi
 FOLDER = "/__docker_flask__"
 SCRIPT, EVENTS = f"{FOLDER}/live_reload.js", f"{FOLDER}/events"
 JAVASCRIPT = Path(__file__).with_suffix(".js").read_bytes()
-# Milliseconds after which a browser connects again, and seconds after which it gets a comment, so
-# that a connection of a browser that has left ends.
+# Milliseconds until a browser connects again. Seconds between two comments: a comment that can't be
+# sent ends the connection of a browser that has left.
 RETRY, HEARTBEAT = 50, 15.0
 NO_CACHE = ("Cache-Control", "no-cache")
 
@@ -81,16 +81,8 @@ class LiveReload:
         def start(status: str, headers: Headers, exc_info: Any = None) -> Any:
             added.clear()
             if is_page(status, headers):
-                allowed = [
-                    allow(value, environ) if name.lower() == "content-security-policy" else value
-                    for name, value in headers
-                ]
-                if None not in allowed:
-                    added.append(script)
-                    headers = [
-                        (name, _longer(name, str(value), len(script)))
-                        for (name, _), value in zip(headers, allowed, strict=True)
-                    ]
+                added.append(script)
+                headers = [(name, _longer(name, value, len(script))) for name, value in headers]
             return start_response(status, headers, exc_info)
 
         body = self._application(environ, start)
@@ -110,38 +102,18 @@ def is_visit(environ: Environ) -> bool:
 
 
 def is_page(status: str, headers: Headers) -> bool:
-    """True for a whole HTML page that is not compressed, also an error page."""
+    """True for a whole HTML page, also an error page, that can get a script.
+
+    A compressed page can't, and a Content-Security-Policy may forbid the script.
+    """
     found = {name.lower(): value.lower() for name, value in headers}
     return (
         not re.match(r"1|3|20[456]", status)
         and found.get("content-type", "").startswith("text/html")
-        and "content-encoding" not in found
+        and not {"content-encoding", "content-security-policy"} & found.keys()
         and not found.get("content-disposition", "").startswith("attachment")
     )
 
 
 def _longer(name: str, value: str, added: int) -> str:
     return str(int(value) + added) if name.lower() == "content-length" else value
-
-
-def allow(policy: str, environ: Environ) -> str | None:
-    """A Content-Security-Policy that allows these two addresses, too; None if it can't.
-
-    All else that the policy refuses stays refused, as in production.
-    """
-    directives = dict[str, list[str]]()
-    for text in filter(str.strip, policy.split(";")):
-        name, *sources = text.split()
-        directives.setdefault(name.lower(), sources)
-    default = directives.get("default-src")
-    origin = f"{environ['wsgi.url_scheme']}://{environ.get('HTTP_HOST', 'localhost')}"
-    for name, path in (("script-src", SCRIPT), ("connect-src", EVENTS)):
-        present = directives.get(name, default)
-        if present is not None:
-            kept = [source for source in present if source.lower() != "'none'"]
-            directives[name] = [*kept, origin + path]
-    if "script-src-elem" in directives:
-        directives["script-src-elem"].append(origin + SCRIPT)
-    if "sandbox" in directives or "'strict-dynamic'" in directives.get("script-src", ()):
-        return None
-    return "; ".join(" ".join((name, *sources)) for name, sources in directives.items())

@@ -18,7 +18,7 @@ _INSTALLED = (sysconfig.get_path("stdlib"), str(Path(__file__).parents[2]))
 
 
 class LoadedFiles:
-    """Notifies debug/supervisor.py of folders on sys.path and of modules, which it then watches.
+    """Notifies debug/reloader.py of folders on sys.path and of modules, which it then watches.
 
     notify_fd: where the messages go.
     """

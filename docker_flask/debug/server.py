@@ -1,6 +1,6 @@
 """The development server: the application within Werkzeug's debugger, on an inherited socket.
 
-Runs as a child of debug/supervisor.py. If the application can't be loaded, the server shows a page
+Runs as a child of debug/reloader.py. If the application can't be loaded, the server shows a page
 with the error.
 """
 
@@ -43,10 +43,6 @@ NO_HEADER = (
     errors.MisplacedEnvelopeHeaderDefect,
     errors.InvalidHeaderDefect,
 )
-
-
-# Seconds that a new process waits for the editor that was attached to the last one.
-EDITOR_SECONDS = 3.0
 
 
 def load(options: DebugOptions) -> Wsgi:
@@ -147,25 +143,21 @@ class Connection(WSGIRequestHandler):
         return bool(self.raw_requestline) or time.monotonic() - self.since < 0.1
 
 
-def listen_for_editors(options: DebugOptions) -> None:
-    """Start debugpy on a free port, which the supervisor connects editors with.
-
-    An editor that was attached before the edit attaches again, and sets its breakpoints.
-    """
+def listen_for_editors(port: int) -> None:
+    """Let editors attach. debugpy's own process would keep the port after an edit."""
     import debugpy
 
-    debugpy.configure(subProcess=False)
-    _, port = debugpy.listen(("127.0.0.1", 0))
-    notify.send(options.notify_fd, "debugger", port=port)
-    if options.wait_for_editor:
-        timer = threading.Timer(EDITOR_SECONDS, debugpy.wait_for_client.cancel)
-        timer.start()
-        debugpy.wait_for_client()
-        timer.cancel()
+    address = "0.0.0.0", port  # noqa: S104 (`docker run -p` decides who reaches the port)
+    try:
+        socket.create_server(address).close()
+    except OSError as error:
+        log(f"no editor can attach to port {port} (DEBUGPY): {error.strerror}")
+        return
+    debugpy.listen(address, in_process_debug_adapter=True)
 
 
 def pass_edits_on(descriptor: int, live: LiveReload) -> None:
-    """Tell pages of the edits that the supervisor sees."""
+    """Notify pages of the edits that the reloader sees."""
     channel = socket.socket(fileno=os.dup(descriptor))
     while notify.receive(channel):
         live.page_edited()
@@ -179,12 +171,12 @@ def main() -> None:
     loaded_files = LoadedFiles(options.notify_fd)
     loaded_files.report()
     if options.debugpy:
-        listen_for_editors(options)
+        listen_for_editors(options.debugpy)
     application = as_behind_nginx(load(options))
     loaded_files.report()
     live = LiveReload(application) if options.live_reload else None
     server = make_server(
-        "0.0.0.0",  # noqa: S104 (not used: the supervisor has bound the descriptor)
+        "0.0.0.0",  # noqa: S104 (not used: the reloader has bound the descriptor)
         0,
         live or application,
         threaded=True,

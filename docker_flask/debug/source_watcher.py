@@ -24,7 +24,7 @@ Snapshot = dict[str, State]
 class SourceWatcher:
     """Compares the source files in some folders, and some single files, with a snapshot.
 
-    pages: also look at templates and static files.
+    pages: also watch templates and static files.
     """
 
     def __init__(self, *places: str, pages: bool = False) -> None:
@@ -34,18 +34,18 @@ class SourceWatcher:
         self._snapshot: Snapshot = {}
 
     def remember(self) -> None:
-        """Take a snapshot: the present state counts as not edited."""
-        self._snapshot = self._look(self.places)
+        """Take a snapshot: only later changes are edits."""
+        self._snapshot = self._scan(self.places)
 
     def add(self, place: str) -> None:
-        """Watch one more folder or file; its present state counts as not edited."""
+        """Watch one more folder or file: only later changes are edits."""
         if place not in self.places:
             self.places.append(place)
-            self._snapshot = {**self._look([place]), **self._snapshot}
+            self._snapshot = {**self._scan([place]), **self._snapshot}
 
     def edited(self) -> str | None:
         """A source file that was changed, added or removed; None if there is none."""
-        now, before = self._look(self.places), self._snapshot
+        now, before = self._scan(self.places), self._snapshot
         self.page_edited = False
         if now == before:
             return None
@@ -55,11 +55,11 @@ class SourceWatcher:
             self.page_edited, self._snapshot = True, now
         return source
 
-    def _look(self, places: Iterable[str]) -> Snapshot:
-        return look(places, WATCHED_SUFFIXES + PAGE_SUFFIXES if self.pages else WATCHED_SUFFIXES)
+    def _scan(self, places: Iterable[str]) -> Snapshot:
+        return scan(places, WATCHED_SUFFIXES + PAGE_SUFFIXES if self.pages else WATCHED_SUFFIXES)
 
 
-def look(places: Iterable[str], suffixes: tuple[str, ...] = WATCHED_SUFFIXES) -> Snapshot:
+def scan(places: Iterable[str], suffixes: tuple[str, ...] = WATCHED_SUFFIXES) -> Snapshot:
     """The state of each file with a suffix in these folders, and of the files among the places."""
     seen: set[str] = set()
     found: Snapshot = {}

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 from typing import Any
 
 
 class Editor:
-    """An editor that attaches to a port as VS Code does with `"restart": true`."""
+    """An editor that attaches to a port as VS Code does."""
 
     def __init__(self, port: int, seconds: float = 15) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), seconds)
         self._file = self._socket.makefile("rb")
         self._sent = 0
         self._events: list[dict[str, Any]] = []
+        self._responses: dict[int, dict[str, Any]] = {}
 
     def attach(self, file: str, line: int) -> None:
         """Attach, and set a breakpoint in a file of the container."""
         self._send("initialize", adapterID="debugpy", pathFormat="path", linesStartAt1=True)
-        attach = self._send("attach", restart=True, justMyCode=True)
+        attach = self._send("attach", justMyCode=True)
         self.wait_for("initialized")
         self.ask("setBreakpoints", source={"path": file}, breakpoints=[{"line": line}])
         self.ask("configurationDone")
@@ -43,10 +45,13 @@ class Editor:
                 if event["event"] == name:
                     self._events.remove(event)
                     return event.get("body", {})
-            self._events.append(self._read("event"))
+            self._read()
 
-    def close(self) -> None:
-        """End the connection."""
+    def wait_for_end(self) -> None:
+        """Wait until the debugger closes the connection."""
+        with contextlib.suppress(EOFError, ConnectionError):
+            while True:
+                self._read()
         self._socket.close()
 
     def _send(self, command: str, **arguments: Any) -> int:
@@ -57,22 +62,22 @@ class Editor:
         return self._sent
 
     def _response(self, number: int) -> dict[str, Any]:
-        while True:
-            response = self._read("response")
-            if response["request_seq"] == number:
-                assert response["success"], response
-                return response.get("body", {})
+        while number not in self._responses:
+            self._read()
+        response = self._responses.pop(number)
+        assert response["success"], response
+        return response.get("body", {})
 
-    def _read(self, kind: str) -> dict[str, Any]:
-        """The next message of a kind; events meanwhile are kept."""
-        while True:
-            length = 0
-            while line := self._file.readline().strip():
-                if line.lower().startswith(b"content-length:"):
-                    length = int(line.split(b":")[1])
-            assert length, "the debugger has closed the connection"
-            message = json.loads(self._file.read(length))
-            if message["type"] == kind:
-                return message
-            if message["type"] == "event":
-                self._events.append(message)
+    def _read(self) -> None:
+        """Keep the next message: an event or a response."""
+        length = 0
+        while line := self._file.readline().strip():
+            if line.lower().startswith(b"content-length:"):
+                length = int(line.split(b":")[1])
+        if not length:
+            raise EOFError("the debugger has closed the connection")
+        message = json.loads(self._file.read(length))
+        if message["type"] == "event":
+            self._events.append(message)
+        elif message["type"] == "response":
+            self._responses[message["request_seq"]] = message

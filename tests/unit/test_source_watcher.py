@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from docker_flask.debug import supervisor
-from docker_flask.debug.source_watcher import SourceWatcher, look
+from docker_flask.debug import reloader
+from docker_flask.debug.source_watcher import SourceWatcher, scan
 
 HOUR = 3600 * 10**9
 
@@ -33,7 +33,7 @@ def sources(folder: Path) -> SourceWatcher:
 
 def names(folder: Path) -> set[str]:
     """What is looked at, as paths below the folder."""
-    return {os.path.relpath(path, folder) for path in look([str(folder)])}
+    return {os.path.relpath(path, folder) for path in scan([str(folder)])}
 
 
 def touch(folder: Path, *paths: str) -> None:
@@ -80,7 +80,7 @@ def test_links_are_followed_once(folder: Path, tmp_path_factory: pytest.TempPath
     for number in range(30):  # two would take for ever, were they followed
         (folder / f"loop{number}").symlink_to("..")
         (folder / "shop" / f"loop{number}").symlink_to(folder)
-    found = look([str(folder)])
+    found = scan([str(folder)])
     assert str(elsewhere / "lib.py") in found
     assert {path for path in found if path.startswith(str(folder))} == {
         str(folder / name) for name in ("app.py", "file.py", "shop/__init__.py")
@@ -89,12 +89,12 @@ def test_links_are_followed_once(folder: Path, tmp_path_factory: pytest.TempPath
 
 def test_what_is_not_there_is_no_error(folder: Path) -> None:
     (folder / "nowhere.py").symlink_to("none")
-    assert look([str(folder / "none"), str(folder / "none.py"), str(folder / "nowhere.py")]) == {}
+    assert scan([str(folder / "none"), str(folder / "none.py"), str(folder / "nowhere.py")]) == {}
 
 
 def test_a_link_to_itself_is_no_folder(folder: Path) -> None:
     (folder / "itself").symlink_to("itself")
-    assert str(folder / "app.py") in look([str(folder)])
+    assert str(folder / "app.py") in scan([str(folder)])
 
 
 # --- what is an edit -------------------------------------------------------------------------
@@ -163,7 +163,7 @@ def test_a_place_that_is_added(
     ("look_took", "pause"), [(0.0, 0.4), (0.001, 0.4), (0.02, 0.64), (0.1, 1.0), (9.0, 1.0)]
 )
 def test_the_pause_follows_from_what_a_look_takes(look_took: float, pause: float) -> None:
-    assert supervisor.pause_after(look_took) == pytest.approx(pause)
+    assert reloader.pause_after(look_took) == pytest.approx(pause)
 
 
 # --- templates and static files --------------------------------------------------------------

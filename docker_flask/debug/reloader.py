@@ -22,7 +22,6 @@ from docker_flask import about, notify, process
 from docker_flask.configuration.kinds import SettingError
 from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.settings import Settings, ignored, read, resolve
-from docker_flask.debug.editor import EditorPort
 from docker_flask.debug.source_watcher import SourceWatcher
 from docker_flask.first_process.control_port import ControlPort
 from docker_flask.first_process.loop import Loop
@@ -32,8 +31,8 @@ from docker_flask.paths import DEBUG_MARK, PYTHON
 from docker_flask.privileges import why_not_readable
 from docker_flask.worker_options import DebugOptions
 
-# Seconds between two looks at the source files, and how many times longer than a look the pause
-# is: within these bounds, looks take 3 % of the time, even with thousands of files.
+# Seconds between two scans of the source files. A pause is PAUSE_FACTOR times as long as the scan
+# before, within these bounds, so that scans take 3 % of the time even with thousands of files.
 MIN_PAUSE, MAX_PAUSE, PAUSE_FACTOR = 0.4, 1.0, 32
 # Ctrl-C ends this process, and this process ends the child. If the child got the signal itself, it
 # would print a traceback.
@@ -42,7 +41,7 @@ IGNORE_CTRL_C = ["/usr/bin/env", "--ignore-signal=INT"]
 CHILD_STOP_TIMEOUT = 0.5
 
 
-class DebugServer:
+class Reloader:
     """Runs the development server on a port until a stop signal; `run` returns the exit code."""
 
     def __init__(self, port: int, settings: Settings, limits: Limits, folder: Path) -> None:
@@ -57,7 +56,6 @@ class DebugServer:
         self.loop = Loop()
         # The container's own network; `docker run -p` decides who reaches the port.
         self.listener = socket.create_server(("0.0.0.0", port), backlog=128)  # noqa: S104
-        self.editor = EditorPort(settings.debugpy, self.loop) if settings.debugpy else None
         self.channel, self.childs_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.channel.setblocking(False)
         self.terminal = _terminal()
@@ -70,7 +68,6 @@ class DebugServer:
         self.problem = ""  # what the child shows instead of the application
         self.serving = False  # the child has loaded the application, or the problem's page
         self.waiting = False  # the child has died, and the next request starts another
-        self.reattach = False  # an editor was attached to the last child, and may attach again
 
     def run(self) -> int:
         """Serve, and restart the child whenever a source file is edited."""
@@ -112,7 +109,7 @@ class DebugServer:
         )
         self.pin = self.settings.werkzeug_debug_pin or _new_pin()
         log(f"debugger PIN: {self.pin}")
-        if self.editor:
+        if self.settings.debugpy:
             log(
                 f"an editor can attach to port {self.settings.debugpy} (DEBUGPY), without a PIN: "
                 "publish this port on 127.0.0.1 only"
@@ -161,8 +158,7 @@ class DebugServer:
             debug_hosts=self.settings.debug_hosts or (),
             problem=self.problem,
             live_reload=self.settings.live_reload,
-            debugpy=self.editor is not None,
-            wait_for_editor=self.editor is not None and self.reattach,
+            debugpy=self.settings.debugpy or 0,
         )
         return {
             **options.to_environment(),
@@ -177,7 +173,7 @@ class DebugServer:
             "WERKZEUG_DEBUG_PIN": self.pin,
             # debugpy warns that Python's own modules have no files; nobody debugs these.
             "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-            # As Python's tempfile looks.
+            # The order of Python's tempfile.
             "TMPDIR": self.environment.get("TMPDIR")
             or ("/tmp" if os.access("/tmp", os.W_OK) else str(self.folder)),  # noqa: S108
         }
@@ -186,7 +182,6 @@ class DebugServer:
         if self.waiting:
             self._stop_waiting()
         pid, self.child = self.child, 0
-        self._let_editors_wait()
         for number in (signal.SIGTERM, signal.SIGKILL):
             process.signal_process(pid, number)
             self.loop.wait(lambda: not pid or not process.alive(pid), CHILD_STOP_TIMEOUT)
@@ -197,8 +192,6 @@ class DebugServer:
         while message := notify.receive(self.channel):
             if message["state"] == "source":
                 self.watcher.add(message["text"])
-            elif message["state"] == "debugger" and self.editor:
-                self.editor.child_listens(message["port"])
             else:
                 self.serving = True
 
@@ -209,13 +202,7 @@ class DebugServer:
             elif pid == self.child:
                 self.child = 0
                 self._on_message()
-                self._let_editors_wait()
                 self._crashed(f"the development server {process.describe(status)}")
-
-    def _let_editors_wait(self) -> None:
-        if self.editor:
-            self.reattach = self.editor.attached
-            self.editor.child_ended()
 
     def _crashed(self, what: str) -> None:
         """Start another child, but not in a loop: at the next request, or to show the problem."""
@@ -251,9 +238,9 @@ class DebugServer:
                 termios.tcsetattr(0, termios.TCSANOW, self.terminal)
 
 
-def pause_after(look: float) -> float:
-    """Seconds until the next look at the source files; look: seconds that the last one took."""
-    return min(max(PAUSE_FACTOR * look, MIN_PAUSE), MAX_PAUSE)
+def pause_after(scan: float) -> float:
+    """Seconds until the next scan of the source files; scan: seconds that the last one took."""
+    return min(max(PAUSE_FACTOR * scan, MIN_PAUSE), MAX_PAUSE)
 
 
 def _terminal() -> list[Any] | None:
