@@ -34,31 +34,17 @@ LONG = {
     for name in names
 }
 PLACES = ("/dev/zero", "/dev/stdin", "/proc/self/mem", "/proc/self/environ", "/etc")
-CONTROLS = [chr(code) for code in (*range(1, 32), 127)]
+# Each would mean something to nginx, uWSGI, a shell, a template or Python.
 HOSTILE = [
-    *(f"a{control}b" for control in CONTROLS),
-    *("a;b", "a; include /etc/passwd", "$(id)", "`id`", "${HOME}", "{{ 7*7 }}", "{% raw %}", "a}"),
-    *("a{", "%(home)", "\\x00", "a#b", 'a"b', "a'b", "<script>", "|id", "a&b", "a\\", "~root", "*"),
-    *(
-        "\udcff",
-        "a\u2028b",
-        "\u202e",
-        "1\u0660",
-        "-" * 300,
-        "--help",
-        "-c /etc/passwd",
-        "@/etc/passwd",
-    ),
+    *(f"a{chr(code)}b" for code in (*range(1, 32), 127)),
+    *"""a;b|a; include /etc/passwd|1; return 200|x;|$(id)|`id`|${HOME}|$host|{{ 7*7 }}|{% raw %}|a}
+        |a{|%(home)|\\x00|a#b|a"b|a'b|<script>|a&b|a\\|~root|*|--help|-c /etc/passwd|@/etc/passwd
+        |file:///etc/passwd|http://127.0.0.1/|tcp://10.0.0.1:80|a:__import__('os').system('id')
+        |a:b(__import__('os').system('id'))|a:b(c)|a:b(*[])|a:b(open('/dev/zero'))|a:b(1))|a:b((1)
+        |a:b(x=lambda: 1)|a:b(1)(2)|a:b(1).c()""".replace("\n        ", "").split("|"),
+    *("|id", "\udcff", "a\u2028b", "\u202e", "1\u0660", "80\nload_module x", "-" * 300),
+    *("a:b" + "(" * 300, "a:b(" + "[" * 300 + "]" * 300 + ")", "a:b(" + "-" * 900 + "1)"),
     *PLACES,
-    *("file:///etc/passwd", "http://127.0.0.1/", "tcp://10.0.0.1:80"),
-    *(
-        "a:__import__('os').system('id')",
-        "a:b(__import__('os').system('id'))",
-        "a:b(c)",
-        "a:b(*[])",
-    ),
-    *("a:b(open('/dev/zero'))", "a:b(1))", "a:b((1)", "a:b(x=lambda: 1)", "a:b" + "(" * 300),
-    *("a:b(" + "[" * 300 + "]" * 300 + ")", "a:b(" + "-" * 900 + "1)", "a:b(1)(2)", "a:b(1).c()"),
 ]
 # What one setting means by this, though it is hostile elsewhere.
 HARMLESS = {
