@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from docker_flask import uwsgi_ini
-from tests.support.harness import run_python
+from tests.support.forked_python import run_python
+from tests.support.harness import run_python as run_fresh_python
 
 FLASK = "from flask import Flask\n"
 APP = FLASK + "app = Flask(__name__)\n"
@@ -60,7 +61,8 @@ def locate(
         path.write_text(text)
     unset = dict.fromkeys(("FLASK_APP", "UWSGI_INI", "FLASK_SKIP_DOTENV"), "")
     env = {**unset, "APP_MODULE": app_module or "", **environ}
-    return run_python(PROGRAM, str(folder), json.dumps(options or {}), env=env)
+    run = run_fresh_python if "PYTHONPATH" in env else run_python
+    return run(PROGRAM, str(folder), json.dumps(options or {}), env=env)
 
 
 @pytest.mark.parametrize("file", ["app.py", "wsgi.py", "main.py"])

@@ -13,7 +13,7 @@ from flask import Flask
 from docker_flask.discovery import static_folder
 from docker_flask.static_files import StaticFiles
 from docker_flask.worker_options import WorkerOptions
-from tests.support.harness import run_python
+from tests.support.forked_python import run_python
 
 # Prints what is found, and what the log says of it.
 PROGRAM = """
