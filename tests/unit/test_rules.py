@@ -12,67 +12,62 @@ import pytest
 from tests.support.harness import ROOT
 from tests.support.servers import NOT_APPLICABLE
 
-RETRIED = '@pytest.mark.flaky_timing("a busy machine is slow")\n'
-FAILS_ONCE = "    tries.append(1)\n    assert len(tries) > 1\n"
-FAILS = "    assert False\n"
+TESTS = """
+import pytest
+tries = []
+
+def test_unmarked():
+    tries.append("unmarked")
+    assert tries.count("unmarked") > 1
+
+@pytest.mark.flaky_timing("a busy machine is slow")
+def test_marked():
+    tries.append("marked")
+    assert tries.count("marked") > 1
+
+@pytest.mark.flaky_timing("a busy machine is slow")
+def test_marked_and_broken():
+    assert False
+
+def test_lacks_something():
+    pytest.skip("no wrk here")
+
+def test_does_not_apply():
+    pytest.skip("{not_applicable}Gunicorn: it has no such thing")
+"""
 
 
-def run(folder: Path, body: str, mark: str = "", **env: str) -> tuple[str, str]:
-    """Run one test in a session of its own; returns pytest's last line and its list of times."""
+def run(folder: Path, tests: str, **env: str) -> tuple[str, dict[str, str]]:
+    """Run tests in a session of their own; returns the output, and how often each was tried."""
     file, times = folder / "test_it.py", folder / "times"
-    file.write_text(f"import pytest\ntries = []\n{mark}def test_it():\n{body}")
-    options = [
-        "--import-mode=importlib",
-        "-p",
-        "tests.conftest",
-        "-c",
-        str(ROOT / "pyproject.toml"),
-    ]
+    file.write_text(tests)
+    options = ["--import-mode=importlib", "-p", "tests.conftest", "-c", f"{ROOT}/pyproject.toml"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, str(file)],
+        [sys.executable, "-m", "pytest", "-q", "--tb=no", *options, str(file)],
         cwd=ROOT,
-        env={**os.environ, "REQUIRE_ALL": "0", "TEST_TIMES": str(times), **env},
+        env={**os.environ, "TEST_TIMES": str(times), **env},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=50,
         check=False,
     )
-    last = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()][-1]
-    return last, times.read_text() if times.exists() else ""
+    rows = [line.split() for line in times.read_text().splitlines()] if times.exists() else []
+    tries = {row[-1].rpartition("::test_")[2]: row[1] for row in rows}
+    return done.stdout + done.stderr, tries
 
 
 @pytest.mark.parametrize(
-    ("mark", "body", "outcome", "tries"),
-    [
-        ("", FAILS_ONCE, "1 failed in", 1),
-        (RETRIED, FAILS_ONCE, "1 passed, 1 rerun in", 2),
-        (RETRIED, FAILS, "1 failed, 1 rerun in", 2),
-    ],
-    ids=["unmarked", "marked", "marked and broken"],
+    ("require_all", "outcome"),
+    [("0", "2 failed, 1 passed, 2 skipped, 2 rerun"), ("1", "3 failed, 1 passed, 1 skipped, 2 re")],
 )
-def test_what_is_marked_is_retried_once(
-    tmp_path: Path, mark: str, body: str, outcome: str, tries: int
-) -> None:
-    last, times = run(tmp_path, body, mark)
-    assert outcome in last
-    assert times.split()[1] == str(tries)
+def test_what_is_retried_and_skipped(tmp_path: Path, require_all: str, outcome: str) -> None:
+    tests = TESTS.format(not_applicable=NOT_APPLICABLE)
+    printed, tries = run(tmp_path, tests, REQUIRE_ALL=require_all)
+    assert outcome in printed
+    assert (tries["unmarked"], tries["marked"], tries["marked_and_broken"]) == ("1", "2", "2")
 
 
 def test_a_retry_needs_a_reason(tmp_path: Path) -> None:
-    last, _ = run(tmp_path, FAILS_ONCE, "@pytest.mark.flaky_timing\n")
-    assert "flaky_timing needs a reason" in last
-
-
-@pytest.mark.parametrize(
-    ("require_all", "reason", "outcome"),
-    [
-        ("0", "no wrk here", "1 skipped in"),
-        ("1", "no wrk here", "1 failed in"),
-        ("1", f"{NOT_APPLICABLE}Gunicorn: it has no such thing", "1 skipped in"),
-    ],
-)
-def test_a_skip_is_a_failure_where_all_is_required(
-    tmp_path: Path, require_all: str, reason: str, outcome: str
-) -> None:
-    last, _ = run(tmp_path, f"    pytest.skip({reason!r})\n", REQUIRE_ALL=require_all)
-    assert outcome in last
+    test = "import pytest\n@pytest.mark.flaky_timing\ndef test_it():\n    pass\n"
+    printed, _ = run(tmp_path, test)
+    assert "flaky_timing needs a reason" in printed

@@ -175,14 +175,17 @@ def test_clients_leave(worker: Worker, by: str) -> None:
 
 
 def test_a_response_comes_before_the_close_frame(worker: Worker) -> None:
+    received = threading.Event()
+
     def slow(connection: Any) -> None:
         while data := connection.recv(100):
+            received.set()
             time.sleep(0.2)
             connection.send(data)
 
     worker.take(slow)
     worker.nginx.sendall(b"\x81\x01x")
-    time.sleep(0.05)
+    assert received.wait(5)
     worker.sockets.leave()
     assert worker.nginx.recv(100) == b"\x81\x01x"
     assert worker.nginx.recv(100) == CLOSE
