@@ -87,10 +87,9 @@ RUN /opt/docker-flask/packages/bin/uwsgi --python-version \
  && /opt/docker-flask/packages/bin/uwsgi --version \
  && ldd /opt/docker-flask/packages/bin/uwsgi.so > /uwsgi.libraries \
  && grep -q libpcre2 /uwsgi.libraries
-COPY docker_flask/leave_root.c docker_flask/init.c docker_flask/nginx/preload.c docker_flask/worker/threads_plugin.c /
+COPY docker_flask/leave_root.c docker_flask/init.c docker_flask/worker/threads_plugin.c /
 RUN gcc -static -O2 -Wall -Wextra -Werror -s -o /leave-root /leave_root.c \
  && gcc -static -O2 -Wall -Wextra -Werror -s -o /init /init.c \
- && gcc -shared -fPIC -O2 -Wall -Wextra -Werror -s -o /nginx_preload.so /preload.c \
  # With the header and the flags of this uWSGI.
  && /opt/docker-flask/packages/bin/uwsgi --dot-h > /uwsgi.h \
  && eval "gcc $(/opt/docker-flask/packages/bin/uwsgi --cflags) -Werror -I/ -shared -s -o /threads_plugin.so /threads_plugin.c"
@@ -160,7 +159,7 @@ RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
 
 COPY --from=build /opt/docker-flask/packages /opt/docker-flask/packages
 COPY --from=build /opt/venv /opt/venv
-COPY --from=build /leave-root /init /nginx_preload.so /threads_plugin.so /opt/docker-flask/
+COPY --from=build /leave-root /init /threads_plugin.so /opt/docker-flask/
 COPY --from=requirements /requirements.txt /opt/docker-flask/
 COPY VERSION app.ini nginx.conf entry-point.sh /opt/docker-flask/
 # After the packages, before the image's own code.

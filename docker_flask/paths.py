@@ -25,8 +25,6 @@ DEBUG_MARK = "debug"
 # clients. SHARING: a stop or a reload may create DRAINING, or a worker shares pages. STOPPING: the
 # container is no longer ready.
 DRAINING, SHARING, STOPPING = "draining", "sharing", "stopping"
-# A folder in this folder: large responses on their way to their clients.
-RESPONSES = "responses"
 # Debug mode's port.
 DEBUG_PORT = 5000
 # The answer to a command that succeeds.

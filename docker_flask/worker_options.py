@@ -80,12 +80,6 @@ class WorkerOptions(_Options):
     # --- The interface between nginx and the worker.
     # nginx's location for send_file; empty if the worker sends files itself.
     sendfile_location: str = ""
-    # Folder for large responses on their way to their clients, and how many bytes they may have;
-    # empty if the worker sends them itself.
-    responses_folder: str = ""
-    responses_room: int = 0
-    # Requests that this worker may run at a time, if it does not choose its number of threads.
-    simultaneous: int = 1
     # nginx's folder of cached responses; empty if nginx caches no responses.
     cache_folder: str = ""
     max_cached_page: int = 0

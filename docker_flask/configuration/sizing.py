@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from docker_flask.configuration.defaults import OTHER_PROCESSES
+from docker_flask.configuration.kinds import in_bytes
 from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.settings import Settings
 
@@ -34,6 +35,12 @@ BODY_MEMORY, BODY_SHARE = 16 << 10, 4
 # Bodies from one public address: an office or a telephone network behind one address has some tens
 # of uploads at a time.
 BODIES_BY_ADDRESS = 256
+# Large bodies may take the free disk divided by this; at least MIN_LARGE_BODIES are allowed.
+# LARGEST_BODY: bytes, for MAX_UPLOAD=0.
+BODIES_DISK_SHARE, MIN_LARGE_BODIES, LARGEST_BODY = 2, 16, 1 << 30
+# The minimum and maximum bytes of a response that wait in a file for their client. As many of these
+# files as RESPONSE_FILES fit on the disk.
+MIN_RESPONSE_FILE, MAX_RESPONSE_FILE, RESPONSE_FILES = 128 << 10, 256 << 20, 64
 # The maximum of WebSockets; the bytes and the threads of each; the divisor: all WebSockets together
 # may take the memory, a worker's descriptors and the container's processes, divided by this.
 MAX_WEB_SOCKETS = 4096
@@ -113,6 +120,21 @@ def compute(settings: Settings, limits: Limits) -> Sizing:
         web_sockets=web_sockets,
         web_sockets_by_address=max(1, web_sockets // WEB_SOCKETS_BY_ADDRESS),
     )
+
+
+def large_bodies(settings: Settings, disk: int) -> int:
+    """Requests with a large body that nginx takes at a time; disk: free bytes."""
+    largest = in_bytes(settings.max_upload) or LARGEST_BODY
+    return max(MIN_LARGE_BODIES, disk // BODIES_DISK_SHARE // largest)
+
+
+def response_file(disk: int) -> int:
+    """Bytes of a response that may wait for their client in a file; disk: free bytes.
+
+    0 means no files: nginx allows none that is smaller than its buffers.
+    """
+    size = min(MAX_RESPONSE_FILE, disk // RESPONSE_FILES)
+    return size if size >= MIN_RESPONSE_FILE else 0
 
 
 def _web_sockets(settings: Settings, limits: Limits) -> int:

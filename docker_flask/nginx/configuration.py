@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 import subprocess
 import textwrap
@@ -16,9 +17,10 @@ from docker_flask.configuration import nginx_files
 from docker_flask.configuration.kinds import PRIVATE, SettingError
 from docker_flask.configuration.nginx_files import Part
 from docker_flask.configuration.plan import Plan
+from docker_flask.configuration.sizing import large_bodies, response_file
 from docker_flask.nginx.command import command, environment
 from docker_flask.nginx.errors import errors
-from docker_flask.paths import HOME, RESPONSES
+from docker_flask.paths import HOME
 from docker_flask.sendfile_headers import PUT_BACK
 from docker_flask.static_files import StaticFiles
 
@@ -41,7 +43,7 @@ class Site:
     runtime: the folder for sockets and temporary files. listen: the addresses of the inherited
     sockets, in nginx's form. static: the static files that nginx serves (content.py links them).
     sendfile_location: for files that the application responds with; empty if the workers send them.
-    cache_size: bytes for cached pages.
+    cache_size: bytes for cached pages. disk: free bytes for temporary files.
     """
 
     runtime: Path
@@ -49,6 +51,7 @@ class Site:
     static: StaticFiles | None = None
     sendfile_location: str = ""
     cache_size: int = 0
+    disk: int = 0
 
 
 class Configuration(NamedTuple):
@@ -102,6 +105,7 @@ def render(plan: Plan, site: Site, starting: bool = False, templates: Path | Non
     settings, sizing, static = plan.settings, plan.sizing, site.static
     return _template(templates or TEMPLATES, STARTING if starting else SERVING).render(
         runtime=site.runtime,
+        runs_as_root=os.geteuid() == 0,
         starting=starting,
         listen=site.listen,
         backlog=plan.limits.backlog,
@@ -111,6 +115,8 @@ def render(plan: Plan, site: Site, starting: bool = False, templates: Path | Non
         requests=sizing.admitted_requests,
         bodies=sizing.admitted_bodies,
         bodies_by_address=sizing.bodies_by_address,
+        large_bodies=large_bodies(settings, site.disk),
+        response_file=response_file(site.disk),
         web_sockets=sizing.web_sockets,
         web_sockets_by_address=sizing.web_sockets_by_address,
         private=PRIVATE,
@@ -131,7 +137,6 @@ def render(plan: Plan, site: Site, starting: bool = False, templates: Path | Non
         cache_control=_cache_control(static.max_age if static else None),
         open_static=0 if static and static.may_change() else sizing.open_files,
         files=site.sendfile_location,
-        responses=RESPONSES,
         put_back=PUT_BACK,
         headers_in_server=plan.nginx_files.has_headers_in_server,
     )

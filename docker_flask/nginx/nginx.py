@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from docker_flask import connections, paths, process
 from docker_flask.configuration import nginx_files
-from docker_flask.configuration.kinds import in_bytes
 from docker_flask.configuration.plan import Plan
 from docker_flask.first_process import sockets
 from docker_flask.first_process.loop import Loop
@@ -31,11 +30,6 @@ TAKEOVER = 2.0
 QUIT = 2.0
 # Cached pages may take the free disk divided by this.
 CACHE_SHARE = 4
-# Large responses that wait for their clients may take the memory divided by this, so that the
-# kernel need not wait for the disk.
-RESPONSES_SHARE = 2
-# Bodies of requests may take the room of so many of the largest ones.
-LARGEST_BODIES = 40
 
 
 class Nginx:
@@ -48,9 +42,8 @@ class Nginx:
     def __init__(self, loop: Loop, runtime: Path, listeners: list[socket.socket]) -> None:
         self.pid = 0
         disk = os.statvfs(runtime)
-        self.cache_room = disk.f_bavail * disk.f_frsize // CACHE_SHARE
-        self._disk_share = self.cache_room
-        (runtime / paths.RESPONSES).mkdir(mode=0o700, exist_ok=True)
+        self._disk = disk.f_bavail * disk.f_frsize
+        self.cache_room = self._disk // CACHE_SHARE
         # Names nginx's location for files: no client can guess it.
         self._secret = os.urandom(16).hex()
         self._loop = loop
@@ -63,7 +56,6 @@ class Nginx:
         self._static: StaticFiles | None = None
         self._configuration: Configuration | None = None
         self._environment: dict[str, str] = {}
-        self._bodies = 0
 
     # --- what the application server has to know of it ---------------------------------------
 
@@ -74,10 +66,6 @@ class Nginx:
     def cache_size(self, plan: Plan) -> int:
         """Bytes of pages that nginx may keep."""
         return plan.cache_size(self.cache_room)
-
-    def responses_room(self, plan: Plan) -> int:
-        """Bytes of large responses that may wait for their clients."""
-        return min(self._disk_share, plan.limits.memory // RESPONSES_SHARE)
 
     # --- its configuration --------------------------------------------------------------------
 
@@ -116,6 +104,7 @@ class Nginx:
             static=self._static,
             sendfile_location=self.sendfile_location(plan),
             cache_size=self.cache_size(plan),
+            disk=self._disk,
         )
         return configure(plan, site, self._descriptors(), tested)
 
@@ -127,8 +116,6 @@ class Nginx:
             self._quit()
         self._take_up(configuration)
         self._environment = dict(plan.environment)
-        largest = in_bytes(plan.settings.max_upload)
-        self._bodies = max(LARGEST_BODIES * largest // plan.sizing.nginx_workers, 2 * largest)
         self._spawn()
 
     def answer_503(self, plan: Plan, configuration: Configuration) -> None:
@@ -142,7 +129,7 @@ class Nginx:
             log("the application is still loading; clients wait until it is ready")
             return
         log("the application is still loading; clients get 503 until it is ready")
-        site = Site(self._runtime, sockets.addresses(self._listeners))
+        site = Site(self._runtime, sockets.addresses(self._listeners), disk=self._disk)
         (self._runtime / "nginx.conf").write_text(render(plan, site, starting=True))
         self._environment = dict(plan.environment)
         self._spawn()
@@ -211,7 +198,7 @@ class Nginx:
         inherited = list(range(first, first + len(descriptors)))
         self.pid = process.spawn(
             command(self._runtime / "nginx.conf"),
-            {**self._environment, **environment(inherited, self._bodies)},
+            {**self._environment, **environment(inherited)},
             descriptors,
         )
 

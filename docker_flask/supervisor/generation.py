@@ -16,7 +16,6 @@ from docker_flask.configuration.plan import Plan
 from docker_flask.first_process.loop import Loop
 from docker_flask.first_process.sockets import listen_unix
 from docker_flask.first_process.task import Steps, Until
-from docker_flask.paths import RESPONSES
 from docker_flask.runtime_folder import point
 from docker_flask.servers.app_server import SOCKET_FD, AppServer
 from docker_flask.static_files import StaticFiles
@@ -78,13 +77,12 @@ class Generation:
     def start(
         self,
         sendfile_location: str,
-        responses_room: int,
         cache_size: int,
         load_one_by_one: bool,
     ) -> None:
         """Start the server, or start it again after a crash.
 
-        sendfile_location, responses_room, cache_size: of nginx. load_one_by_one: all
+        sendfile_location, cache_size: of nginx. load_one_by_one: all
         workers load one after another, because another generation needs the CPUs.
         """
         self._loading.clear()
@@ -118,9 +116,6 @@ class Generation:
             max_message=in_bytes(settings.websocket_max_message),
             leave_fd=leave,
             sendfile_location=sendfile_location,
-            responses_folder=str(self._runtime / RESPONSES) if sendfile_location else "",
-            responses_room=responses_room,
-            simultaneous=self.plan.sizing.requests_per_worker,
             cache_folder=str(self._runtime / "cache") if cache_size else "",
             max_cached_page=cache_size // PAGE_SHARE,
             cache_table_fd=table,

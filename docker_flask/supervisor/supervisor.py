@@ -210,7 +210,6 @@ class Supervisor:
         another_serves = bool(self.current) and generation is not self.current
         generation.start(
             sendfile_location=nginx.sendfile_location(its_plan),
-            responses_room=nginx.responses_room(its_plan),
             cache_size=nginx.cache_size(its_plan),
             load_one_by_one=another_serves,
         )

@@ -18,7 +18,6 @@ from docker_flask.discovery import permission_hints
 from docker_flask.log import log
 from docker_flask.worker import request_body
 from docker_flask.worker.greenlets import unpatched
-from docker_flask.worker.large_response import LARGE, Busy, LargeResponses
 from docker_flask.worker.recycling import Recycling
 from docker_flask.worker.response import HeadersTooLarge, Response
 from docker_flask.worker.response_cache import Pages
@@ -32,15 +31,14 @@ BLOCK = 1 << 16
 # responses. A larger buffer is not faster (benchmarks/TRIED.md).
 SEND_BUFFER = 1 << 19
 _FAILED = b"Internal Server Error\n"
-_BUSY, _PLAIN = b"Too many responses wait for their clients.\n", [("Content-Type", "text/plain")]
+_PLAIN = [("Content-Type", "text/plain")]
 
 
 class Middleware:
     """Wraps an application: measures and counts its requests, and turns exceptions into a 500.
 
     sendfile_location: of nginx, empty if workers send files; pages: what nginx caches, if anything;
-    large: the files of large responses, None for none; web_sockets: of this worker, None if it has
-    none.
+    web_sockets: of this worker, None if it has none.
     """
 
     def __init__(
@@ -50,7 +48,6 @@ class Middleware:
         recycling: Recycling,
         sendfile_location: str = "",
         pages: Pages | None = None,
-        large: LargeResponses | None = None,
         web_sockets: WebSockets | None = None,
     ) -> None:
         self._application = application
@@ -60,7 +57,6 @@ class Middleware:
         self._recycling = recycling
         self._sendfile_location = sendfile_location
         self._pages = pages
-        self._large = large
         self._web_sockets = web_sockets
         # For threads, even if gevent has replaced them with greenlets.
         self._local = unpatched("_thread", "_local")()
@@ -98,10 +94,6 @@ class Middleware:
                 if not isinstance(chunk, bytes):  # uWSGI would drop the chunk, with status 200
                     raise TypeError(f"a body is made of bytes, not of {type(chunk).__name__}")
                 if not response.headers_sent:
-                    if len(chunk) >= LARGE and self._large:
-                        chunk = response.send_first(chunk, self._large, len(self._active))
-                        if not chunk:
-                            continue
                     response.send_headers()
                     if len(chunk) >= BLOCK:
                         _enlarge_send_buffer(environ)
@@ -121,10 +113,6 @@ class Middleware:
             if response and response.headers_sent:
                 # The server closes the connection in the middle of the response.
                 raise RuntimeError("the application failed within its response") from error
-            if isinstance(error, Busy):
-                start_response("503 Service Unavailable", [("Retry-After", "2"), *_PLAIN])
-                yield _BUSY
-                return
             if isinstance(error, HeadersTooLarge):
                 log(str(error))
             else:

@@ -12,7 +12,6 @@ from typing import Any
 from urllib.parse import unquote
 
 from docker_flask.worker import response_head, sendfile
-from docker_flask.worker.large_response import LargeResponses
 from docker_flask.worker.request_body import RequestBody
 from docker_flask.worker.response_cache import Page, Pages
 from docker_flask.worker.wsgi_types import Environ, Headers, StartResponse
@@ -90,28 +89,6 @@ class Response:
                 return ()
         return body
 
-    def send_first(self, chunk: bytes, files: LargeResponses, active: int) -> bytes:
-        """Send status and headers with the first bytes of the body; returns the bytes that remain.
-
-        files: of large responses; active: requests that the worker runs. Raises Busy.
-        """
-        status, headers = self._delayed or ("", [])
-        if (
-            self._prefix
-            and status.startswith("200")
-            and _length(headers) == len(chunk)
-            and "HTTP_RANGE" not in self._environ
-            and sendfile.fit_nginx(self._environ, headers)
-            and not (self._pages and any(name.lower() == "cache-control" for name, _ in headers))
-            and (path := files.write(self._environ, chunk, active))
-        ):
-            of_file = sendfile.redirect(headers, self._prefix, path)
-            self._start("200 OK", self._checked(of_file))
-            self.headers_sent = True
-            return b""
-        self.send_headers()
-        return chunk
-
     def send_headers(self) -> None:
         """Give the server status and headers, if they are not sent yet."""
         if self.headers_sent:
@@ -166,10 +143,6 @@ class Response:
 
     def _names_file(self, name: str, value: str) -> bool:
         return name.lower() == "x-accel-redirect" and self._prefix in unquote(value)
-
-
-def _length(headers: Headers) -> int:
-    return next((int(v) for name, v in headers if name.lower() == "content-length"), -1)
 
 
 def _describe(environ: Environ, headers: Headers) -> str:

@@ -84,17 +84,20 @@ def handed_over(
         body, code = body.iterable, "206"
     if type(body) is not File or not status.startswith(code):
         return None
-    if not fit_nginx(environ, headers):
+    if not _fit_nginx(environ, headers):
         return None
     path = body.path()
     if path is None:
         return None
     is_encoded = any(name.lower() == "content-encoding" for name, _ in headers)
     as_is = "/as-is" if is_encoded or "HTTP_RANGE" in environ else ""
-    return redirect(headers, f"{prefix}{as_is}", path)
+    return [
+        *((name, value) for name, value in headers if name.lower() not in _SET_BY_NGINX),
+        ("X-Accel-Redirect", f"{prefix}{as_is}{quote(os.fsencode(path))}"),
+    ]
 
 
-def fit_nginx(environ: Environ, headers: Headers) -> bool:
+def _fit_nginx(environ: Environ, headers: Headers) -> bool:
     """True if nginx can respond to the request with a file and these headers."""
     if environ["REQUEST_METHOD"] != "GET" or "HTTP_IF_MATCH" in environ:
         return False  # nginx would compare If-Match with its own ETag
@@ -102,14 +105,6 @@ def fit_nginx(environ: Environ, headers: Headers) -> bool:
     once = {name.lower() for name in names}
     # No header that stands there twice, or that only the application knows.
     return len(once) == len(names) and once <= _ALLOWED
-
-
-def redirect(headers: Headers, location: str, path: str) -> Headers:
-    """The headers with which nginx sends a file; location: nginx's."""
-    return [
-        *((name, value) for name, value in headers if name.lower() not in _SET_BY_NGINX),
-        ("X-Accel-Redirect", f"{location}{quote(os.fsencode(path))}"),
-    ]
 
 
 def without_x_sendfile(application: Any) -> None:

@@ -32,7 +32,6 @@ from docker_flask.worker import (
     web_sockets,
     worker_process,
 )
-from docker_flask.worker.large_response import LargeResponses
 from docker_flask.worker.middleware import Middleware
 from docker_flask.worker.recycling import Recycling
 from docker_flask.worker.threads import Threads, throttled
@@ -81,13 +80,6 @@ def load() -> Any:
         _new_threads(options),
     )
     recycling = Recycling(options.max_requests, options.max_worker_memory, worker)
-    large = None
-    if options.responses_folder:
-        large = LargeResponses(
-            options.responses_folder,
-            options.responses_room,
-            lambda: watchdog.threads.number if watchdog.threads else options.simultaneous,
-        )
     sockets = None
     if options.max_web_sockets:
         sockets = WebSockets(
@@ -100,7 +92,7 @@ def load() -> Any:
         )
         worker.on_retire = sockets.leave
     middleware = Middleware(
-        *(application, watchdog, recycling, options.sendfile_location, pages, large),
+        *(application, watchdog, recycling, options.sendfile_location, pages),
         sockets,
     )
     worker_process.let_term_end_children()

@@ -106,7 +106,9 @@ def test_any_user(engine: Engine, options: dict[str, Any]) -> None:
     assert '"GET /no-such-page HTTP/1.1" 404' in container.wait_for_log("/no-such-page")
     container.reload()
     assert container.execute("docker-flask", "health")[0] == 0
-    assert "[emerg]" not in container.logs()
+    # Without CAP_SETGID, nginx keeps the groups that it has.
+    emergencies = [line for line in container.logs().splitlines() if "[emerg]" in line]
+    assert all("initgroups(root, 0) failed" in line for line in emergencies)
     code, took = container.stop()
     assert code == 0
     assert took <= STOP

@@ -728,3 +728,27 @@ def test_a_file_that_is_replaced_from_outside_is_never_cut(
             break
     assert len(seen) > 1
     wait_for(lambda: container.get("/static/f.txt").text == text, AGAIN, "nginx to look again")
+
+
+OWN_FILES = """
+from pathlib import Path
+from flask import Flask, send_file
+
+for name in ("/data/static/responses/a.css", "/data/responses/a.pdf"):
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    Path(name).write_text("mine")
+app = Flask(__name__, static_folder="/data/static")
+
+@app.get("/")
+def pdf():
+    return send_file("/data/responses/a.pdf")
+"""
+
+
+@pytest.mark.parametrize("path", ["/", "/static/responses/a.css"])
+def test_nginx_deletes_no_file(engine: Engine, app_folder: Path, path: str) -> None:
+    """Not even one that belongs to its own user, in a folder with this name."""
+    container = engine.run(app=write(app_folder, {"app.py": OWN_FILES}))
+    container.wait_until_serving()
+    for _ in range(3):
+        assert container.get(path).text == "mine"
