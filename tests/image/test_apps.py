@@ -76,7 +76,10 @@ LOGIN = """\
 </form>"""
 SCRIPT = "%3Cscript%3Ealert(1)%3C/script%3E"
 ESCAPED = "&lt;script&gt;alert(1)&lt;/script&gt;"
-LOGO = (APPS / "images/images/logo.png").read_bytes()
+LOGO = (APPS / "tutorial/images/logo.png").read_bytes()
+GROCERIES = {"id": 1, "title": "Buy groceries", "done": False}
+PYTHON = {"id": 2, "title": "Learn Python", "done": True}
+NEW = {"id": 3, "title": "Grüße", "done": False}
 
 
 @dataclass(frozen=True)
@@ -95,77 +98,31 @@ class Answer:
 
 # Folder below tests/apps: what the start-up line names, and answers in the order of the requests.
 EXPECTED: dict[str, tuple[str, list[Answer]]] = {
-    "run_debug": (
-        "app:app",
-        [Answer("/", "<p>Hello, World!</p>"), Answer("/none", NOT_FOUND, status=404)],
-    ),
-    "run_plain": (
+    "tutorial": (
         "app:app",
         [
-            Answer(
-                "/tasks",
-                {
-                    "tasks": [
-                        {"id": 1, "title": "Buy groceries", "done": False},
-                        {"id": 2, "title": "Learn Python", "done": True},
-                    ]
-                },
-                JSON,
-            ),
-            Answer(
-                "/tasks",
-                {"task": {"id": 3, "title": "Grüße", "done": False}},
-                JSON,
-                201,
-                post={"json": {"title": "Grüße"}},
-            ),
-            Answer("/tasks", {"error": "Bad request"}, JSON, 400, post={"json": {}}),
-        ],
-    ),
-    "run_host": (
-        "app:app",
-        [
-            Answer("/", FOUND.format("/user/guest"), status=302),
-            Answer("/user/guest", "User guest"),
-            Answer("/user/J%C3%BCrgen%20%2B", "User Jürgen +"),
+            Answer("/", FOUND.format("/hello/guest"), status=302),
+            Answer("/user", "User World"),
+            Answer("/user?name=J%C3%BCrgen+%26+Zo%C3%AB", "User Jürgen &amp; Zoë"),
+            Answer(f"/user?name={SCRIPT}", f"User {ESCAPED}"),
             Answer("/post/42", "Post 42"),
             Answer("/post/none", NOT_FOUND, status=404),
+            Answer("/hello/", HELLO.format("\n  <h1>Hello, World!</h1>\n")),
+            Answer("/hello/J%C3%BCrgen%20%2B", HELLO.format("\n  <h1>Hello Jürgen +!</h1>\n")),
+            Answer("/hello/%3Cb%3E", HELLO.format("\n  <h1>Hello &lt;b&gt;!</h1>\n")),
+            Answer("/static/style.css", "h1 { color: #377ba8; }\n", "text/css; charset=utf-8"),
+            Answer("/images/logo.png", LOGO, "image/png"),
+            Answer("/images/icons/ring.png", LOGO, "image/png"),
+            Answer("/images/none.png", NOT_FOUND, status=404),
+            Answer("/images/%2e%2e/app.py", NOT_FOUND, status=404),
+            Answer("/tasks", {"tasks": [GROCERIES, PYTHON]}, JSON),
+            Answer("/tasks", {"task": NEW}, JSON, 201, post={"json": {"title": "Grüße"}}),
+            Answer("/tasks", {"error": "Bad request"}, JSON, 400, post={"json": {}}),
         ],
     ),
     "run_unguarded": (
         "app:app",
         [Answer("/", "<h1>Distant Reading Archive</h1><p>This site is a prototype API.</p>")],
-    ),
-    "greeting": (
-        "app:app",
-        [
-            Answer("/", "Hello, World!"),
-            Answer("/?name=Ada", "Hello, Ada!"),
-            Answer("/?name=J%C3%BCrgen+%26+Zo%C3%AB", "Hello, Jürgen &amp; Zoë!"),
-            Answer(f"/?name={SCRIPT}", f"Hello, {ESCAPED}!"),
-        ],
-    ),
-    "images": (
-        "app:app",
-        [
-            Answer("/", '<img src="/images/logo.png">'),
-            Answer("/images/logo.png", LOGO, "image/png"),
-            Answer("/images/icons/ring.png", LOGO, "image/png"),
-            Answer("/images/none.png", NOT_FOUND, status=404),
-            Answer("/images/%2e%2e/app.py", NOT_FOUND, status=404),
-        ],
-    ),
-    "templates": (
-        "app:app",
-        [
-            Answer("/hello/", HELLO.format("\n  <h1>Hello, World!</h1>\n")),
-            Answer("/hello/Ada", HELLO.format("\n  <h1>Hello Ada!</h1>\n")),
-            Answer(
-                "/hello/%3Cscript%3EAda",
-                HELLO.format("\n  <h1>Hello &lt;script&gt;Ada!</h1>\n"),
-            ),
-            Answer("/static/style.css", "h1 { color: #377ba8; }\n", "text/css; charset=utf-8"),
-        ],
     ),
     "factory": ("app:create_app()", [Answer("/", "Hello from a factory!")]),
     # The folder is itself the package `app`: it is mounted at /app.
@@ -264,7 +221,7 @@ OPTIONS = {
 }
 NOT_FLASK = ("plain_wsgi",)
 # `make test` tries these in debug mode, too; `make test-all` tries all.
-BY_DAY = ("run_debug", "images", "flaskr", "flaskenv", "plain_wsgi")
+BY_DAY = ("tutorial", "flaskr", "flaskenv", "plain_wsgi")
 
 
 @dataclass(frozen=True)
@@ -367,44 +324,32 @@ def idle(module_engine: Engine) -> Callable[[str], Container]:
     return functools.cache(lambda app: start(module_engine, app, ["sleep", "infinity"]))
 
 
+SHELL = ["sh", "-c", "echo 'app.name' | flask shell"]
+GREET = ["greet", "Print the greeting.", "routes"]
+NAMED = {"APP_MODULE": "x", "FLASK_APP": "x"}
+ROUTES = ["flask", "routes"]
+
+
 @pytest.mark.parametrize(
     ("app", "env", "command", "code", "words"),
     [
         # Found by the usual names that Flask does not look for, by uwsgi.ini, by a folder src.
-        ("main_py", {}, ["flask", "routes"], 0, ["hello", "GET", "/"]),
-        ("uwsgi_folders", {}, ["flask", "routes"], 0, ["welcome", "GET", "/"]),
-        ("src_layout", {}, ["flask", "routes"], 0, ["about"]),
+        ("main_py", {}, ROUTES, 0, ["hello", "GET", "/"]),
+        ("uwsgi_folders", {}, ROUTES, 0, ["welcome", "GET", "/"]),
+        ("src_layout", {}, ROUTES, 0, ["about"]),
         ("src_layout", {}, ["python", "-m", "flask", "routes"], 0, ["about"]),
-        ("flask_app", {}, ["flask", "routes"], 0, ["hello"]),
+        ("flask_app", {}, ROUTES, 0, ["hello"]),
         # APP_MODULE goes before FLASK_APP, and --app before both.
-        (
-            "main_py",
-            {"APP_MODULE": "main:app", "FLASK_APP": "x"},
-            ["flask", "routes"],
-            0,
-            ["hello"],
-        ),
-        (
-            "flask_app",
-            {"APP_MODULE": "x", "FLASK_APP": "x"},
-            ["flask", "--app", "path/to/hello.py", "routes"],
-            0,
-            ["hello"],
-        ),
+        ("main_py", {**NAMED, "APP_MODULE": "main:app"}, ROUTES, 0, ["hello"]),
+        ("flask_app", NAMED, ["flask", "--app", "path/to/hello.py", "routes"], 0, ["hello"]),
         # The application's own commands, and its shell.
-        ("flaskenv", {}, ["flask", "--help"], 0, ["greet", "Print the greeting.", "routes"]),
-        ("flaskenv", {}, ["flask"], 2, ["greet", "Print the greeting.", "routes"]),
+        ("flaskenv", {}, ["flask", "--help"], 0, GREET),
+        ("flaskenv", {}, ["flask"], 2, GREET),
         ("flaskenv", {}, ["flask", "greet"], 0, ["Hello from a file"]),
-        ("factory", {}, ["sh", "-c", "echo 'app.name' | flask shell"], 0, ["'app'"]),
+        ("factory", {}, SHELL, 0, ["'app'"]),
         # Nothing there.
         ("main_py", {"APP_MODULE": "x"}, ["flask", "--help"], 0, ["by APP_MODULE='x'", "routes"]),
-        (
-            "main_py",
-            {"FLASK_APP": "x"},
-            ["flask", "routes"],
-            2,
-            ["by FLASK_APP='x'", "APP_MODULE="],
-        ),
+        ("main_py", {"FLASK_APP": "x"}, ROUTES, 2, ["by FLASK_APP='x'", "APP_MODULE="]),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )

@@ -9,7 +9,7 @@ import re
 import sqlite3
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,15 +121,9 @@ class Shared:
 
 
 @pytest.fixture(scope="module")
-def one_for_all(
-    module_engine: Engine, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Container, Path]:
-    folder = tmp_path_factory.mktemp("shared")
-    folder.chmod(0o755)
-    write(folder)
-    container = module_engine.run(DEBUG, app=folder)
-    container.wait_until_serving(inside=DEBUG_PORT)
-    return container, folder
+def one_for_all(module_engine: Engine, module_folder: Path) -> tuple[Container, Path]:
+    write(module_folder)
+    return module_engine.serve(DEBUG, app=module_folder), module_folder
 
 
 @pytest.fixture
@@ -201,17 +195,9 @@ def test_headers_of_64_kb(shared: Shared) -> None:
 
 
 def test_settings_of_production_do_no_harm(start: Callable[..., Container]) -> None:
-    production = {
-        "LISTEN_PORT": "81",
-        "WEB_CONCURRENCY": "9",
-        "THREADS": "4",
-        "REQUEST_TIMEOUT": "1",
-        "MAX_UPLOAD": "1k",
-        "ACCESS_LOG": "0",
-        "FLASK_DEBUG": "0",
-        "FLASK_RUN_PORT": "81",
-    }
-    container = start(env=production)
+    ports = {"LISTEN_PORT": "81", "FLASK_RUN_PORT": "81"}
+    numbers = {"WEB_CONCURRENCY": "9", "THREADS": "4", "REQUEST_TIMEOUT": "1", "MAX_UPLOAD": "1k"}
+    container = start(env={**ports, **numbers, "ACCESS_LOG": "0", "FLASK_DEBUG": "0"})
     assert get(container).text == "hello"
     assert get(container, "/fail").status_code == 500
 
@@ -231,45 +217,114 @@ def test_an_edit_is_served(start: Callable[..., Container], app_folder: Path) ->
     assert statistics.median(times) <= SERVED
 
 
-@pytest.mark.nightly
-def test_an_edit_of_the_same_length_within_a_second(
-    start: Callable[..., Container], app_folder: Path
-) -> None:
-    """Python tells compiled files by whole seconds and size; what it caches must not be served."""
-    (app_folder / "words.py").write_text("WORD = 'one'\n")
-    text = "from words import WORD\n" + APP.replace("{text!r}", "WORD")
-    (app_folder / "app.py").write_text(text)
-    container = start()
-    for number in range(5):
-        word = f"{number:03}"
-        (app_folder / "words.py").write_text(f"WORD = '{word}'\n")
-        wait_until_served(container, word)
+PAGE = "from flask import Flask, render_template\napp = Flask(__name__)\n"
+PAGE += "@app.get('/')\ndef page():\n    return {}\n"
+# Shows a word of a module, or why there is none.
+TRY = "try:\n    from {} import WORD\nexcept ImportError as error:\n    WORD = str(error)\n"
+# A module that a request imports by its path.
+LATE = """import sys
+from importlib.machinery import SourceFileLoader
+def late():
+    path = '/srv/lib/late.txt'
+    return (sys.modules.get('late') or SourceFileLoader('late', path).load_module()).WORD
+"""
+BASE = "{} {{% block content %}}{{% endblock %}}"
+EXTENDS = (
+    "{{% extends 'base.html' %}}{{% block content %}}{{% include 'part.html' %}} "
+    "{{% include ['new.html', 'part.html'] %}} {}{{% endblock %}}"
+)
+BLUEPRINT = "from flask import Blueprint\nblueprint = Blueprint('shop', __name__, "
+# For each kind of edits: files and their new texts, None for a file that goes, and then the page.
+# Files below lib/ are beside the application, on PYTHONPATH.
+EDITS: dict[str, list[tuple[Mapping[str, str | None], str]]] = {
+    "templates": [
+        (
+            {
+                "app.py": "from shop import blueprint\n"
+                + PAGE.format("render_template('page.html')")
+                + "app.register_blueprint(blueprint)\n",
+                "shop/__init__.py": f"{BLUEPRINT}template_folder='pages')\n",
+                "shop/pages/page.html": EXTENDS.format("page."),
+                "templates/base.html": BASE.format("base."),
+                "templates/part.html": "part.",
+            },
+            "base. part. part. page.",
+        ),
+        (
+            {
+                "shop/pages/page.html": EXTENDS.format("PAGE."),
+                "templates/base.html": BASE.format("BASE."),
+                "templates/part.html": "PART.",
+                "templates/new.html": "NEW.",
+            },
+            "BASE. PART. NEW. PAGE.",
+        ),
+    ],
+    "a library that is broken from the start": [
+        (
+            {"app.py": TRY.format("words") + PAGE.format("WORD"), "lib/words.py": "def f(:\n"},
+            "SyntaxError",
+        ),
+        ({"lib/words.py": "WORD = 'mended'\n"}, "mended"),
+    ],
+    "a library": [
+        (
+            {"app.py": TRY.format("words") + PAGE.format("WORD"), "lib/words.py": "WORD = '1'\n"},
+            "1",
+        ),
+        ({"lib/words.py": "WORD = 'another'\n"}, "another"),
+        ({"lib/words.py": "def f(:\n"}, "SyntaxError"),
+        ({"lib/words.py": None}, "No module named"),
+        ({"lib/words/__init__.py": "WORD = 'a package'\n"}, "a package"),
+    ],
+    "an import by path": [
+        ({"app.py": LATE + PAGE.format("late()"), "lib/late.txt": "WORD = 'early'\n"}, "early"),
+        ({"lib/late.txt": "WORD = 'lately'\n"}, "lately"),
+    ],
+    # Python tells compiled files by whole seconds and size; what it caches must not be served.
+    "the same length within a second": [
+        (
+            {"app.py": TRY.format("words") + PAGE.format("WORD"), "words.py": "WORD = '000'\n"},
+            "000",
+        ),
+        *(({"words.py": f"WORD = '{n:03}'\n"}, f"{n:03}") for n in range(1, 6)),
+    ],
+    "packages": [
+        ({"app.py": TRY.format("shop.words") + PAGE.format("WORD")}, "No module named 'shop'"),
+        ({"shop/__init__.py": ""}, "No module named 'shop.words'"),
+        ({"shop/words.py": "WORD = 'a new package'\n"}, "a new package"),
+        ({"shop/words.py": None}, "No module named 'shop.words'"),
+        ({"shop/words/__init__.py": "WORD = 'one in it'\n"}, "one in it"),
+    ],
+}
 
 
-@pytest.mark.nightly
-def test_edits_that_tools_make(start: Callable[..., Container], app_folder: Path) -> None:
-    """A file put in another's place, a template, a file that is new, one that is gone."""
-    (app_folder / "templates").mkdir()
-    template = app_folder / "templates" / "page.html"
-    template.write_text("first")
-    (app_folder / "app.py").write_text(
-        "from flask import Flask, render_template\n"
-        "try:\n    from words import WORD\nexcept ImportError:\n    WORD = 'none'\n"
-        "app = Flask(__name__)\n"
-        "@app.get('/')\ndef page():\n    return render_template('page.html') + ' ' + WORD\n"
-    )
-    container = start()
-    assert get(container).text == "first none"
-    fresh = app_folder / "app.py.new"
-    fresh.write_text((app_folder / "app.py").read_text().replace("'none'", "'no word'"))
-    fresh.rename(app_folder / "app.py")
-    wait_until_served(container, "first no word")
-    template.write_text("second")
-    wait_until_served(container, "second no word")
-    (app_folder / "words.py").write_text("WORD = 'a word'\n")
-    wait_until_served(container, "second a word")
-    (app_folder / "words.py").unlink()
-    wait_until_served(container, "second no word")
+def edit(folder: Path, library: Path, files: Mapping[str, str | None]) -> None:
+    """Put new files in the place of others, as editors do, or remove them."""
+    for name, text in files.items():
+        path = library / name[4:] if name.startswith("lib/") else folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if text is None:
+            path.unlink()
+        else:
+            fresh = path.with_name(f"{path.name}.new")
+            fresh.write_text(text)
+            fresh.rename(path)
+
+
+@pytest.mark.parametrize("kind", [*list(EDITS)[:2], *at_night(*list(EDITS)[2:])])
+def test_edits(engine: Engine, app_folder: Path, tmp_path: Path, kind: str) -> None:
+    library = tmp_path / "lib"
+    library.mkdir()
+    (files, text), *others = EDITS[kind]
+    edit(app_folder, library, files)
+    mounts = {str(library): {"bind": LIBRARY, "mode": "ro"}}
+    container = engine.run(DEBUG, app=app_folder, env={"PYTHONPATH": LIBRARY}, volumes=mounts)
+    wait_until_served(container, text)
+    for files, text in others:
+        edit(app_folder, library, files)
+        wait_until_served(container, text)
+    assert ("reloading" in container.logs()) == (kind != "templates"), "which take no new start"
 
 
 def test_edits_that_leave_the_time_alone(start: Callable[..., Container], app_folder: Path) -> None:
@@ -282,109 +337,6 @@ def test_edits_that_leave_the_time_alone(start: Callable[..., Container], app_fo
         os.utime(edited, (time_of_edit, time_of_edit))
         edited.rename(source)
         wait_until_served(container, text)
-
-
-@pytest.mark.nightly
-def test_packages_and_renamed_files(start: Callable[..., Container], app_folder: Path) -> None:
-    (app_folder / "app.py").write_text(
-        "try:\n    from shop.words import WORD\nexcept ImportError as error:\n"
-        "    WORD = str(error)\n" + APP.replace("{text!r}", "WORD")
-    )
-    container = start()
-    assert get(container).text == "No module named 'shop'"
-    (app_folder / "shop").mkdir()
-    (app_folder / "shop" / "__init__.py").touch()
-    wait_until_served(container, "No module named 'shop.words'")
-    (app_folder / "shop" / "draft.py").write_text("WORD = 'a new package'\n")
-    (app_folder / "shop" / "draft.py").rename(app_folder / "shop" / "words.py")
-    wait_until_served(container, "a new package")
-    (app_folder / "shop").rename(app_folder / "store")
-    wait_until_served(container, "No module named 'shop'")
-
-
-def test_templates(start: Callable[..., Container], app_folder: Path) -> None:
-    """New and edited ones, those that others include or extend, and those of a blueprint."""
-    own, blueprint = app_folder / "templates", app_folder / "shop" / "pages"
-    for folder in (own, blueprint):
-        folder.mkdir(parents=True)
-    (blueprint.parent / "__init__.py").write_text(
-        "from flask import Blueprint\nblueprint = Blueprint('shop', __name__, "
-        "template_folder='pages')\n"
-    )
-    (app_folder / "app.py").write_text(
-        "from flask import Flask, render_template\nfrom shop import blueprint\n"
-        "app = Flask(__name__)\napp.register_blueprint(blueprint)\n"
-        "@app.get('/')\ndef page():\n    return render_template('page.html')\n"
-    )
-    (own / "base.html").write_text("base. {% block content %}{% endblock %}")
-    (own / "part.html").write_text("part.")
-    (blueprint / "page.html").write_text(
-        "{% extends 'base.html' %}{% block content %}{% include 'part.html' %} "
-        "{% include ['new.html', 'part.html'] %} page.{% endblock %}"
-    )
-    container = start()
-    assert get(container).text == "base. part. part. page."
-    (own / "base.html").write_text("BASE. {% block content %}{% endblock %}")
-    (own / "part.html").write_text("PART.")
-    (own / "new.html").write_text("NEW.")
-    (blueprint / "page.html").write_text(
-        (blueprint / "page.html").read_text().replace("page.", "PAGE.")
-    )
-    wait_until_served(container, "BASE. PART. NEW. PAGE.")
-    assert "reloading" not in container.logs(), "that takes no new start"
-
-
-@pytest.mark.nightly
-def test_source_outside_of_the_folder(
-    start: Callable[..., Container], app_folder: Path, tmp_path: Path
-) -> None:
-    """A library beside it on PYTHONPATH, and a module that a request imports by its path."""
-    library = tmp_path / "lib"
-    library.mkdir()
-    (library / "words.py").write_text("WORD = 'one'\n")
-    (library / "late.txt").write_text("WORD = 'early'\n")
-    (app_folder / "app.py").write_text(
-        "from importlib.machinery import SourceFileLoader\n"
-        "try:\n    from words import WORD\nexcept ImportError as error:\n"
-        "    WORD = str(error)\n"
-        "from flask import Flask\n\napp = Flask(__name__)\n\n"
-        "@app.get('/')\ndef page():\n    import late\n    return WORD + ' ' + late.WORD\n"
-        "class Late:\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        "        import importlib.util as util\n"
-        "        if name == 'late':\n"
-        "            loader = SourceFileLoader('late', '/srv/lib/late.txt')\n"
-        "            return util.spec_from_file_location(name, loader.path, loader=loader)\n"
-        "import sys\nsys.meta_path.append(Late())\n"
-    )
-    container = start(
-        env={"PYTHONPATH": LIBRARY}, volumes={str(library): {"bind": LIBRARY, "mode": "ro"}}
-    )
-    assert get(container).text == "one early"
-    (library / "words.py").write_text("WORD = 'another'\n")
-    wait_until_served(container, "another early")
-    (library / "late.txt").write_text("WORD = 'lately'\n")
-    wait_until_served(container, "another lately")
-    (library / "words.py").write_text("def f(:\n")
-    wait_until_served(container, "SyntaxError")
-    (library / "words.py").unlink()
-    wait_until_served(container, "No module named")
-    (library / "words").mkdir()
-    (library / "words" / "__init__.py").write_text("WORD = 'a package'\n")
-    wait_until_served(container, "a package")
-
-
-def test_a_library_that_is_broken_from_the_start(
-    start: Callable[..., Container], app_folder: Path, tmp_path: Path
-) -> None:
-    library = tmp_path / "lib"
-    library.mkdir()
-    (library / "words.py").write_text("def f(:\n")
-    (app_folder / "app.py").write_text("from words import WORD\n" + APP.replace("{text!r}", "WORD"))
-    mount = {str(library): {"bind": LIBRARY, "mode": "ro"}}
-    container = start(status=500, env={"PYTHONPATH": LIBRARY}, volumes=mount)
-    (library / "words.py").write_text("WORD = 'mended'\n")
-    wait_until_served(container, "mended")
 
 
 def test_no_events_and_no_watchdog(
@@ -470,21 +422,26 @@ def test_a_client_is_not_refused_while_it_reloads(
 # --- what breaks and is mended ---------------------------------------------------------------
 
 
+TRACEBACK = "Traceback (most recent call last)"
+
+
 @pytest.mark.parametrize(
-    ("broken", "shown"),
+    ("broken", "shown", "once"),
     [
-        ("def f(:\n", "SyntaxError"),
-        (None, "no WSGI callable"),
+        ("def f(:\n", "SyntaxError", TRACEBACK),
+        (None, "no WSGI callable", TRACEBACK),
+        ("import os\nos.kill(os.getpid(), 11)\n", "was killed by SIGSEGV", "by SIGSEGV"),
         *at_night(
-            ("raise RuntimeError('broken here')\n", "broken here"),
-            ("import no_such_package\n", "no_such_package"),
-            ("import sys\nsys.exit(3)\n", "SystemExit"),
-            ("x = 1\n", "no WSGI callable"),
-            ("raise KeyboardInterrupt\n", "KeyboardInterrupt"),
+            ("import os\nos._exit(3)\n", "exited with code 3", "with code 3"),
+            ("raise RuntimeError('broken here')\n", "broken here", TRACEBACK),
+            ("import no_such_package\n", "no_such_package", TRACEBACK),
+            ("import sys\nsys.exit(3)\n", "SystemExit", TRACEBACK),
+            ("x = 1\n", "no WSGI callable", TRACEBACK),
+            ("raise KeyboardInterrupt\n", "KeyboardInterrupt", TRACEBACK),
         ),
     ],
 )
-def test_broken_and_mended(shared: Shared, broken: str | None, shown: str) -> None:
+def test_broken_and_mended(shared: Shared, broken: str | None, shown: str, once: str) -> None:
     container = shared.container
     if broken:
         (shared.folder / "app.py").write_text(broken)
@@ -493,10 +450,10 @@ def test_broken_and_mended(shared: Shared, broken: str | None, shown: str) -> No
     wait_until_served(container, shown)
     answer = get(container)
     assert answer.status_code == 500
-    assert "Traceback" in answer.text
+    assert once != TRACEBACK or "Traceback" in answer.text
     time.sleep(1)  # looks of the reloader
     get(container)
-    assert shared.log().count("Traceback (most recent call last)") == 1
+    assert shared.log().count(once) == 1, "it is no loop"
     assert shown in shared.log()
     write(shared.folder, "mended")
     wait_until_served(container, "mended")
@@ -556,24 +513,6 @@ def test_a_folder_that_may_not_be_read(start: Callable[..., Container], app_fold
 
 
 # --- what ends the process -------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("crash", "words"),
-    [
-        ("os.kill(os.getpid(), 11)", "was killed by SIGSEGV"),
-        *at_night(("os._exit(3)", "exited with code 3")),
-    ],
-)
-def test_crashed_at_import_and_mended(shared: Shared, crash: str, words: str) -> None:
-    container = shared.container
-    (shared.folder / "app.py").write_text(f"import os\n{crash}\n")
-    wait_until_served(container, words)
-    assert get(container).status_code == 500
-    time.sleep(1)
-    assert shared.log().count(words) == 1, "it is no loop"
-    write(shared.folder, "mended")
-    wait_until_served(container, "mended")
 
 
 @pytest.mark.parametrize(
@@ -697,35 +636,6 @@ def test_hosts_that_may_use_it(start: Callable[..., Container]) -> None:
 # --- stop ------------------------------------------------------------------------------------
 
 
-@pytest.mark.timed
-def test_stop(start: Callable[..., Container]) -> None:
-    code, took = start().stop()
-    assert code == 0
-    assert took <= STOP
-
-
-@pytest.mark.timed
-def test_stop_during_a_long_import(engine: Engine, app_folder: Path) -> None:
-    (app_folder / "app.py").write_text(
-        "import time\nprint('importing')\ntime.sleep(60)\n" + APP.format(text="late")
-    )
-    container = engine.run(DEBUG, app=app_folder)
-    log_before = container.wait_for_log("importing")
-    code, took = container.stop()
-    assert code == 0
-    assert took <= STOP
-    assert "Traceback" not in container.logs().removeprefix(log_before), "a stop is no error"
-
-
-def test_an_edit_during_a_long_import(engine: Engine, app_folder: Path) -> None:
-    (app_folder / "app.py").write_text("import time\nprint('importing')\ntime.sleep(60)\n")
-    container = engine.run(DEBUG, app=app_folder)
-    container.wait_for_log("importing")
-    write(app_folder, "mended")
-    wait_until_served(container, "mended")
-    assert "Traceback" not in container.logs()
-
-
 @pytest.fixture
 def ask() -> Iterator[Callable[..., Future[httpx.Response]]]:
     """Send a request in the background."""
@@ -737,17 +647,25 @@ def ask() -> Iterator[Callable[..., Future[httpx.Response]]]:
         yield run
 
 
+HANGING_IMPORT = "import time\nprint('importing')\ntime.sleep(60)\n"
+
+
 @pytest.mark.timed
 @pytest.mark.parametrize("ending", ["stop", "edit"])
-def test_a_hanging_request_delays_nothing(
+@pytest.mark.parametrize("state", ["idle", "importing", "hanging"])
+def test_it_ends_and_reloads_at_once(
     start: Callable[..., Container],
     app_folder: Path,
     ask: Callable[..., Future[httpx.Response]],
+    state: str,
     ending: str,
 ) -> None:
     container = start()
-    hanging = ask(container, "/hang")
-    container.wait_for_log("hanging")
+    if state == "importing":
+        (app_folder / "app.py").write_text(HANGING_IMPORT)
+        container.wait_for_log("importing")
+    hanging = ask(container, "/hang") if state == "hanging" else None
+    log_before = container.wait_for_log("hanging") if hanging else container.logs()
     if ending == "stop":
         code, took = container.stop()
         assert code == 0
@@ -756,7 +674,9 @@ def test_a_hanging_request_delays_nothing(
         write(app_folder, "edited")
         wait_until_served(container, "edited")
         assert "killed" not in container.logs(), "who edits need not be told"
-    assert isinstance(hanging.exception(), httpx.TransportError)
+    if hanging:
+        assert isinstance(hanging.exception(), httpx.TransportError)
+    assert "Traceback" not in container.logs().removeprefix(log_before), "that is no error"
 
 
 # --- the terminal ----------------------------------------------------------------------------
@@ -798,25 +718,21 @@ def terminal(
 
 
 @pytest.mark.timed
-def test_a_terminal(terminal: Callable[..., Terminal]) -> None:
-    keyboard = terminal()
-    assert get(keyboard.container).text == "hello"
-    keyboard.interrupt()
-
-
-def test_ctrl_c_during_a_long_import(terminal: Callable[..., Terminal], app_folder: Path) -> None:
-    keyboard = terminal()
-    (app_folder / "app.py").write_text("import time\nprint('importing')\ntime.sleep(60)\n")
-    keyboard.container.wait_for_log("importing")
-    keyboard.interrupt()
-
-
-def test_ctrl_c_while_a_request_hangs(
-    terminal: Callable[..., Terminal], ask: Callable[..., Future[httpx.Response]]
+@pytest.mark.parametrize("state", ["idle", "importing", "hanging"])
+def test_ctrl_c_on_a_terminal(
+    terminal: Callable[..., Terminal],
+    app_folder: Path,
+    ask: Callable[..., Future[httpx.Response]],
+    state: str,
 ) -> None:
     keyboard = terminal()
-    ask(keyboard.container, "/hang")
-    keyboard.container.wait_for_log("hanging")
+    assert get(keyboard.container).text == "hello"
+    if state == "importing":
+        (app_folder / "app.py").write_text(HANGING_IMPORT)
+        keyboard.container.wait_for_log("importing")
+    elif state == "hanging":
+        ask(keyboard.container, "/hang")
+        keyboard.container.wait_for_log("hanging")
     keyboard.interrupt()
 
 

@@ -30,31 +30,17 @@ NAMES = [
     *(f"X-Forwarded-{name}" for name in (*BELIEVED, "SSL", "Server", "Scheme")),
     *("Forwarded", "X-Real-IP", "Proxy", "X-Request-ID", "X-Response-Cache", "Front-End-Https"),
     *("REMOTE-ADDR", "REMOTE-USER", "SERVER-NAME", "SERVER-PORT", "SCRIPT-NAME", "PATH-INFO"),
-    *(
-        "QUERY-STRING",
-        "REQUEST-URI",
-        "REQUEST-METHOD",
-        "REQUEST-SCHEME",
-        "HTTPS",
-        "wsgi.url_scheme",
-    ),
-    *("UWSGI-SCRIPT", "UWSGI-FILE", "UWSGI-MODULE", "UWSGI-CHDIR", "UWSGI-SCHEME", "UWSGI-SETENV"),
-    *("X-Accel-Redirect", "X-Accel-Expires", "X-Sendfile", "Status", "X-Cache-Status", "X-Mine"),
+    *("QUERY-STRING", "REQUEST-URI", "REQUEST-METHOD", "REQUEST-SCHEME", "HTTPS"),
+    *("wsgi.url_scheme", "UWSGI-SCRIPT", "UWSGI-FILE", "UWSGI-MODULE", "UWSGI-CHDIR"),
+    *("UWSGI-SCHEME", "UWSGI-SETENV", "X-Accel-Redirect", "X-Accel-Expires", "X-Sendfile"),
+    *("Status", "X-Cache-Status", "X-Mine"),
 ]
 VALUES = [
-    *(
-        "6.6.6.6",
-        "::1",
-        "127.0.0.1",
-        "6.6.6.6, 127.0.0.1",
-        "unknown",
-        "https",
-        "HTTPS",
-        "http, https",
-    ),
-    *("on", "1", "evil.example", "evil.example:443", "443", "/evil", "//evil.example", "forged"),
-    *("for=6.6.6.6;proto=https;host=evil.example", "HIT/200", "EXPIRED/200\thttps", "/etc/passwd"),
-    *("", " ", "\t", "a" * 500, "\xff", "6.6.6.6 80 https evil.example 443 /evil"),
+    *("6.6.6.6", "::1", "127.0.0.1", "6.6.6.6, 127.0.0.1", "unknown", "https", "HTTPS"),
+    *("http, https", "on", "1", "evil.example", "evil.example:443", "443", "/evil"),
+    *("//evil.example", "forged", "for=6.6.6.6;proto=https;host=evil.example", "HIT/200"),
+    *("EXPIRED/200\thttps", "/etc/passwd", "", " ", "\t", "a" * 500, "\xff"),
+    "6.6.6.6 80 https evil.example 443 /evil",
 ]
 
 
@@ -95,12 +81,14 @@ class Echo:
         self.trusts = setup.trusted == "private"
         _, self.usual = self.ask([])
 
-    def ask(self, headers: list[tuple[str, str]]) -> tuple[raw_http.Answer, dict[str, Any]]:
+    def ask(
+        self, headers: list[tuple[str, str]], path: str = "/echo"
+    ) -> tuple[raw_http.Answer, dict[str, Any]]:
         """The answer to a request, and what the application had."""
         proxy = [(f"X-Forwarded-{name}", value) for name, value in self.by_proxy.items()]
         lines = [("Host", HOST), ("Connection", "close"), *headers, *proxy]
         head = "".join(f"{name}: {value}\r\n" for name, value in lines)
-        request = f"GET /echo?query HTTP/1.1\r\n{head}\r\n".encode("latin-1")
+        request = f"GET {path}?query HTTP/1.1\r\n{head}\r\n".encode("latin-1")
         (answer,) = raw_http.answers(raw_http.exchange(self.port, request, end=False))
         return answer, answer.json if answer.status == 200 else {}
 
@@ -118,12 +106,7 @@ def echo(
 ) -> Iterator[Echo]:
     setup: Setup = request.param
     server = SERVERS[setup.server]
-    volumes = {}
-    if setup.snippets:
-        folder = tmp_path_factory.mktemp("snippets")
-        own = "uwsgi_param HTTP_X_MINE yes;"
-        at_server = f"{own} underscores_in_headers on;"
-        volumes = {**snippet(folder, "server.d", at_server), **snippet(folder, "location.d", own)}
+    volumes = snippets(tmp_path_factory.mktemp("snippets")) if setup.snippets else {}
     inside = DEBUG_PORT if setup.debug else PRODUCTION_PORT
     container = module_engine.run(
         DEBUG if setup.debug else None,
@@ -137,13 +120,25 @@ def echo(
     container.docker.remove(force=True, v=True)
 
 
-def snippet(folder: Path, level: str, text: str) -> dict[str, dict[str, str]]:
-    file = folder / f"{level}.conf"
-    file.write_text(text)
-    file.chmod(0o644)
-    for place in (folder, *folder.parents[:2]):
-        place.chmod(0o755)
-    return {str(file): {"bind": f"/etc/nginx/{level}/mine.conf", "mode": "ro"}}
+def snippets(folder: Path) -> dict[str, dict[str, str]]:
+    """Snippets of every level, with locations that pass to the application in their own ways."""
+    own, pass_to = "uwsgi_param HTTP_X_MINE yes;", "uwsgi_pass application;"
+    texts = {
+        "mine.inc": own,
+        "conf.d/mine.conf": own,
+        "location.d/mine.conf": "include /etc/nginx/mine.inc;",
+        "server.d/mine.conf": (
+            f"{own} underscores_in_headers on;\nlocation /echo/own {{ {own} {pass_to} }}\n"
+            f"location /echo/included {{ include mine.inc; {pass_to} }}\n"
+            f"location /echo/inherited {{ {pass_to} }}\n"
+        ),
+    }
+    volumes = {}
+    for name, text in texts.items():
+        file = folder / name.replace("/", "-")
+        file.write_text(text)
+        volumes[str(file)] = {"bind": f"/etc/nginx/{name}", "mode": "ro"}
+    return volumes
 
 
 @st.composite
@@ -189,13 +184,7 @@ def differences(echo: Echo, answer: raw_http.Answer, found: dict[str, Any]) -> d
 
 
 RESPONSE = {
-    "server",
-    "date",
-    "content-type",
-    "content-length",
-    "connection",
-    "x-request-id",
-    "vary",
+    *("server", "date", "content-type", "content-length", "connection", "x-request-id", "vary"),
 }
 
 
@@ -222,6 +211,17 @@ def test_nothing_that_is_forged_is_believed(echo: Echo, examples: int) -> None:
         assert not differences(echo, answer, found), json.dumps(sent)
 
     check()
+
+
+@pytest.mark.parametrize("where", ["own", "included", "inherited"])
+def test_a_snippet_takes_no_protection_away(echo: Echo, where: str) -> None:
+    if not echo.setup.snippets:
+        pytest.skip(f"{NOT_APPLICABLE}a container without snippets")
+    answer, found = echo.ask([(name, "forged") for name in NAMES], f"/echo/{where}")
+    assert answer.status == 200, answer
+    assert found["environ"]["HTTP_X_MINE"] == "yes"
+    wrong = differences(echo, answer, found)
+    assert wrong.keys() <= {"PATH_INFO", "REQUEST_URI", "RAW_URI"}
 
 
 @pytest.mark.parametrize("line", ["X : 1", "no header", *at_night(": 1", " X: 1", "From x")])

@@ -686,53 +686,6 @@ def test_only_the_application_can_name_a_file(production: Service) -> None:
         assert (answer.status_code, answer.text) == (200, "harmless\n")
 
 
-# --- paths -------------------------------------------------------------------------------------
-
-SAME = [
-    "/a%20b",
-    "/caf%C3%A9",
-    "/a//b",
-    "/a%2Fb",
-    "/a%2fb//c%252F",
-    "/a;b=1",
-    "/a+b",
-    "/a%3Fb%23c",
-    "/?x=%26&y=+",
-    "/a?",
-    "/a?b?c=//d/../e",
-    "/a:b@c|d\"<>'~",
-    # nginx must resolve dots before it decides who serves a path, or rules could be evaded.
-    "/a/../b",
-    "/a/./b",
-    # Bytes that are not UTF-8, and such that a client should have encoded.
-    "/%E4",
-    "/é",
-]
-# nginx refuses these.
-BAD = ["/../b", "/%00", "/%zz"]
-
-
-def echoed(service: Service, target: str) -> dict[str, str] | int:
-    """What the server makes of the target of a request; the status if that is not 200."""
-    answer = service.exchange(
-        target.encode().join([b"GET ", b" HTTP/1.1\r\nHost: test\r\n"])
-        + b"X-Echo: 1\r\nConnection: close\r\n\r\n"
-    )
-    return json.loads(body(answer)) if status(answer) == 200 else status(answer)
-
-
-@pytest.mark.parametrize("target", SAME)
-def test_paths_reach_the_application_as_in_debug_mode(start: Start, target: str) -> None:
-    in_production = echoed(start(), target)
-    assert isinstance(in_production, dict)
-    assert in_production == echoed(start("debug"), target)
-
-
-@pytest.mark.parametrize("target", BAD)
-def test_bad_paths_are_refused_in_both_modes(start: Start, target: str) -> None:
-    assert echoed(start(), target) == echoed(start("debug"), target) == 400
-
-
 # --- threads -----------------------------------------------------------------------------------
 
 

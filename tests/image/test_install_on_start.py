@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.harness import Engine, trusting
+from tests.support.harness import DEBUG, DEBUG_PORT, PRODUCTION_PORT, Engine, trusting
 from tests.support.marks import at_night
 
 # Small, and neither in the image nor needed by anything in it.
@@ -49,13 +49,10 @@ def options(folder: Path, value: str = "1") -> dict[str, Any]:
     return {**trust, "env": {**trust.get("env", {}), "INSTALL_ON_START": value}, "app": folder}
 
 
-def test_off_by_default(engine: Engine, folder: Path) -> None:
-    assert engine.run(app=folder).wait_until_serving().text == PLAIN
-
-
-@pytest.mark.parametrize("value", ["off", *at_night("0", "No", "")])
-def test_off(engine: Engine, folder: Path, value: str) -> None:
-    assert engine.run(**options(folder, value)).wait_until_serving().text == PLAIN
+@pytest.mark.parametrize("value", [None, "off", *at_night("0", "No", "")])
+def test_off(engine: Engine, folder: Path, value: str | None) -> None:
+    chosen = {"app": folder} if value is None else options(folder, value)
+    assert engine.run(**chosen).wait_until_serving().text == PLAIN
 
 
 @pytest.mark.timeout(2 * INSTALL_SECONDS)
@@ -75,22 +72,25 @@ def test_first_start_only(engine: Engine, folder: Path) -> None:
     assert all(row[1] != "0" for row in table["Processes"])
 
 
-@pytest.mark.timeout(2 * INSTALL_SECONDS)
-@pytest.mark.nightly
-def test_in_debug_mode(engine: Engine, folder: Path) -> None:
-    (folder / "requirements_os.txt").unlink()
-    container = engine.run(["-d", "debug"], **options(folder, "ON"))
-    answer = container.wait_until_serving(inside=5000, seconds=INSTALL_SECONDS)
-    assert answer.text == "six True, hello None"
-
-
 @pytest.mark.nightly
 @pytest.mark.timeout(2 * INSTALL_SECONDS)
-def test_without_files_in_the_application(engine: Engine, folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("command", "left", "text"),
+    [
+        (DEBUG, {"requirements.txt"}, "six True, hello None"),
+        ([], set(), PLAIN),
+    ],
+    ids=["debug mode", "no files"],
+)
+def test_what_is_there_is_installed(
+    engine: Engine, folder: Path, command: list[str], left: set[str], text: str
+) -> None:
     for file in folder.glob("requirements*"):
-        file.unlink()
-    container = engine.run(**options(folder))
-    assert container.wait_until_serving(seconds=INSTALL_SECONDS).text == PLAIN
+        if file.name not in left:
+            file.unlink()
+    container = engine.run(command, **options(folder))
+    inside = DEBUG_PORT if command else PRODUCTION_PORT
+    assert container.wait_until_serving(inside=inside, seconds=INSTALL_SECONDS).text == text
 
 
 @pytest.mark.timeout(2 * INSTALL_SECONDS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -31,42 +30,12 @@ def app(app_folder: Path) -> Path:
     return app_folder
 
 
-def mounted(folder: Path, name: str) -> tuple[Path, dict[str, Any]]:
-    """A folder of nginx's snippets, and the option that mounts it."""
-    place = folder / name
-    place.mkdir(mode=0o755)
-    return place, {"volumes": {str(place): {"bind": f"/etc/nginx/{name}", "mode": "rw"}}}
-
-
 def crash(container: Container, name: str) -> None:
     """Kill the first processes of this name, and wait until others have taken their place."""
     before = container.pids(name)
     container.kill("KILL", *before)
     wait_for(lambda: set(container.pids(name)) - set(before), 10, f"another {name}")
     container.wait_until_serving()
-
-
-@pytest.mark.parametrize(
-    ("edit", "error"),
-    [
-        ("add_header X-Mine after always;\n", ""),
-        ("no_such_directive;\n", "/etc/nginx/server.d/mine.conf:1"),
-    ],
-    ids=["good", "broken"],
-)
-def test_nginx_that_crashed_starts_with_the_snippets_that_it_had(
-    engine: Engine, app: Path, tmp_path: Path, edit: str, error: str
-) -> None:
-    folder, options = mounted(tmp_path, "server.d")
-    (folder / "mine.conf").write_text("add_header X-Mine before always;\n")
-    container = engine.serve(app=app, **options)
-    (folder / "mine.conf").write_text(edit)
-    crash(container, "nginx: master")
-    assert container.get().headers["X-Mine"] == "before"
-    code, words = container.execute("docker-flask", "reload")
-    assert (code, error in words) == (1 if error else 0, True)
-    after = "before" if error else "after"
-    wait_for(lambda: container.get().headers["X-Mine"] == after, 10, "the edited snippet")
 
 
 @pytest.mark.nightly
@@ -88,8 +57,10 @@ def test_a_server_that_crashed_still_agrees_with_nginx(
     engine: Engine, app: Path, tmp_path: Path
 ) -> None:
     """A snippet that turns off the cache has no effect before nginx has taken it up."""
-    folder, options = mounted(tmp_path, "conf.d")
-    container = engine.serve(app=app, **options)
+    folder = tmp_path / "conf.d"
+    folder.mkdir(mode=0o755)
+    volumes = {str(folder): {"bind": "/etc/nginx/conf.d", "mode": "rw"}}
+    container = engine.serve(app=app, volumes=volumes)
 
     def is_cached() -> bool:
         return len({container.wait_until_serving("/page").text for _ in range(2)}) == 1

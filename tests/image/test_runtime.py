@@ -394,13 +394,7 @@ def test_what_the_application_writes_is_there_once_and_in_order(container: Conta
     assert said == [(how, str(n)) for n in range(many) for how in ("printed", "logged")]
 
 
-# --- the environment and C extensions ------------------------------------------------------------
-
-
-def test_variables_of_a_kubernetes_service_called_uwsgi_do_no_harm(engine: Engine) -> None:
-    address = "tcp://10.0.0.1:80"
-    env = {"UWSGI_PORT": address, "UWSGI_PORT_80_TCP": address, "UWSGI_SERVICE_HOST": "10.0.0.1"}
-    assert len(every_worker(start(engine, **env))) == WORKERS
+# --- C extensions ------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

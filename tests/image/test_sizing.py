@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,17 +23,20 @@ def limits(container: Container) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def workers(container: Container) -> set[str]:
+def workers(container: Container) -> set[int]:
     """Their pids."""
-    rows = container.docker.top(ps_args="axo pid,args")["Processes"]
-    return {pid for pid, title in rows if title.startswith("uWSGI worker")}
+    return set(container.pids("uWSGI worker"))
+
+
+def wait_for_workers(container: Container, count: int, seconds: float) -> None:
+    wait_for(lambda: len(workers(container)) == count, seconds, f"{count} workers")
 
 
 @pytest.fixture
 def service(engine: Engine, tmp_path: Path) -> Service:
     """The checked application in a container of half a CPU, whose workers have one thread."""
     service = Service(engine, tmp_path, env={"THREADS": "1"}, nano_cpus=500_000_000)
-    wait_for(lambda: len(workers(service.container)) == 2, 10, "two workers")
+    wait_for_workers(service.container, 2, 10)
     return service
 
 
@@ -45,10 +49,10 @@ def test_more_workers_while_requests_wait_and_fewer_after(service: Service) -> N
     line = "docker-flask: 2 to 16 workers (cgroup quota of 0.5 CPUs)"
     assert line in service.container.logs().splitlines()
     with service.load("/sleep?s=0.5", **WAITING) as waiting:
-        wait_for(lambda: len(workers(service.container)) == 16, 60, "16 workers")
+        wait_for_workers(service.container, 16, 60)
         slow = waiting.finish()
     with service.load("/", mode="new", rate=100, seconds=90, method="POST") as quick:
-        wait_for(lambda: len(workers(service.container)) == 2, 80, "two workers")
+        wait_for_workers(service.container, 2, 80)
         time.sleep(1)
         result = quick.finish()
     verdicts = service.verdicts(slow, result)
@@ -64,11 +68,11 @@ def test_workers_with_many_threads_leave_at_once(engine: Engine, tmp_path: Path)
     """uWSGI removes a worker without waking its threads, and kills it after REQUEST_TIMEOUT."""
     service = Service(engine, tmp_path, nano_cpus=1_000_000_000)
     with service.load("/sleep?s=3", mode="keepalive", connections=600) as waiting:
-        wait_for(lambda: len(workers(service.container)) == 4, 30, "four workers")
+        wait_for_workers(service.container, 4, 30)
         slow = waiting.finish()
     with service.load("/", mode="new", rate=50, seconds=40) as quick:
         # Ten checks of one second, and the threads' last requests.
-        wait_for(lambda: len(workers(service.container)) == 2, 25, "two workers")
+        wait_for_workers(service.container, 2, 25)
         result = quick.finish()
     assert service.verdicts(slow, result).lost() == []
 
@@ -78,11 +82,11 @@ def test_workers_with_many_threads_leave_at_once(engine: Engine, tmp_path: Path)
 @pytest.mark.nightly
 def test_reload_and_stop_of_many_workers(service: Service) -> None:
     with service.load("/sleep?s=0.5", **WAITING) as running:
-        wait_for(lambda: len(workers(service.container)) == 16, 60, "16 workers")
+        wait_for_workers(service.container, 16, 60)
         old = workers(service.container)
-        assert service.container.execute("docker-flask", "reload")[0] == 0
+        service.container.reload()
         wait_for(lambda: not old & workers(service.container), 30, "the old to go")
-        wait_for(lambda: len(workers(service.container)) == 16, 60, "16 workers again")
+        wait_for_workers(service.container, 16, 60)
         code, _ = service.container.stop()
         result = running.finish()
     verdicts = service.verdicts(result, ended_by_itself=True)
@@ -117,10 +121,10 @@ def test_more_threads_while_requests_wait(engine: Engine, tmp_path: Path) -> Non
     with service.load("/sleep?s=0.5", mode="new", rate=40) as running:
         time.sleep(2)
         old = workers(service.container)
-        assert service.container.execute("docker-flask", "reload")[0] == 0
+        service.container.reload()
         wait_for(lambda: not old & workers(service.container), 30, "the old to go")
         time.sleep(2)
-        assert service.container.execute("bash", "-c", f"kill -9 {_pid(service.container)}")[0] == 0
+        service.container.kill("KILL", service.container.pids("uWSGI worker 1")[0])
         time.sleep(2)
         code, _ = service.container.stop()
         last = running.finish()
@@ -130,21 +134,16 @@ def test_more_threads_while_requests_wait(engine: Engine, tmp_path: Path) -> Non
     assert slow.counts["ok"] == sum(slow.counts.values())
 
 
-def _pid(container: Container) -> str:
-    """That of a worker, inside."""
-    _, out = container.execute("bash", "-c", "grep -lsx 'uWSGI worker 1' /proc/[0-9]*/cmdline")
-    return out.split("/")[2]
-
-
-GREEDY = """import os, time
-from flask import Flask
+APP = """import os, time
+from flask import Flask, request
+ballast = bytearray(os.urandom(int(os.environ["BALLAST_MB"]) << 20))
 app = Flask(__name__)
 @app.route("/")
 def hello():
     return "hello"
 @app.route("/greedy")
 def greedy():
-    taken = os.urandom(8 << 20)
+    taken = os.urandom(request.args.get("mb", type=int) << 20)
     time.sleep(0.5)
     return str(len(taken))
 """
@@ -156,11 +155,11 @@ def test_no_more_threads_than_the_memory_has_room_for(
     engine: Engine, app_folder: Path, tmp_path: Path
 ) -> None:
     """48 requests of 8 MiB each would be more than there is."""
-    (app_folder / "app.py").write_text(GREEDY)
-    container = engine.run(app=app_folder, mem_limit="256m", memswap_limit="256m")
-    container.wait_until_serving()
+    (app_folder / "app.py").write_text(APP)
+    memory: dict[str, Any] = {"mem_limit": "256m", "memswap_limit": "256m"}
+    container = engine.serve(app=app_folder, env={"BALLAST_MB": "0"}, **memory)
     many = {**WAITING, "connections": 48}
-    with Load(container, tmp_path / "load.json", "/greedy", no_echo=True, **many) as running:
+    with Load(container, tmp_path / "load.json", "/greedy?mb=8", no_echo=True, **many) as running:
         time.sleep(6)
         result = running.finish()
     assert sum(threads(container)) > 6, "some more"
@@ -177,34 +176,19 @@ def test_work_alone_makes_no_more_workers(service: Service) -> None:
     assert result.counts["ok"] == sum(result.counts.values())
 
 
-APP = """import os, time
-from flask import Flask
-ballast = bytearray(os.urandom(1 << 20) * 12)
-app = Flask(__name__)
-@app.route("/")
-def hello():
-    return "hello"
-@app.route("/sleep")
-def sleep():
-    time.sleep(0.5)
-    return "awake"
-"""
-
-
 @pytest.mark.timeout(200)
 @pytest.mark.nightly
 def test_never_past_the_memory(engine: Engine, app_folder: Path, tmp_path: Path) -> None:
     (app_folder / "app.py").write_text(APP)
-    container = engine.run(
-        app=app_folder, env={"THREADS": "1"}, nano_cpus=1_000_000_000, mem_limit="256m"
-    )
-    container.wait_until_serving()
+    env = {"THREADS": "1", "BALLAST_MB": "12"}
+    container = engine.serve(app=app_folder, env=env, nano_cpus=1_000_000_000, mem_limit="256m")
     _, most = limits(container)
     log = container.logs()
     reason = re.search(r"half of the cgroup limit of 256 MiB at (\d+) MiB a worker\)", log)
     assert reason, log
     assert most in (128 // int(reason[1]), 128 // (int(reason[1]) - 1))
-    with Load(container, tmp_path / "load.json", "/sleep", no_echo=True, **WAITING) as running:
+    file = tmp_path / "load.json"
+    with Load(container, file, "/greedy?mb=0", no_echo=True, **WAITING) as running:
         # Or one fewer, if they take more by now than the first did.
         wait_for(lambda: len(workers(container)) >= most - 1, 60, "more workers")
         time.sleep(3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from itertools import islice, product
+from pathlib import Path
 
 import pytest
 
@@ -41,10 +42,8 @@ INSIDE_OTHERS = ("root:x:", "daemon off", "PYTHONUNBUFFERED", "[uwsgi]", OUTSIDE
 
 
 @pytest.fixture(scope="module")
-def container(module_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Container:
-    folder = tmp_path_factory.mktemp("ways")
-    for parent in (folder, folder.parent):
-        parent.chmod(0o755)
+def container(module_engine: Engine, module_folder: Path) -> Container:
+    folder = module_folder
     (folder / "app.py").write_text(APP)
     (folder / "secret.txt").write_text(OUTSIDE)
     for name in ("static/below", "files/below"):
@@ -52,9 +51,7 @@ def container(module_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -
         (folder / name / "inside.txt").write_text("inside")
     (folder / "static/out").symlink_to("..", target_is_directory=True)
     (folder / "static/below/out").symlink_to("../..", target_is_directory=True)
-    container = module_engine.run(app=folder)
-    container.wait_until_serving()
-    return container
+    return module_engine.serve(app=folder)
 
 
 def paths() -> list[str]:

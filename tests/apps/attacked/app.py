@@ -21,7 +21,8 @@ METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND
 
 
 @app.route("/echo", methods=METHODS)
-def echo():
+@app.route("/echo/<where>")
+def echo(where=""):
     """The environment as the application has it."""
     body = request.get_data()
     with SEEN.open("ab", 0) as file:

@@ -1,7 +1,6 @@
 """Everything that HTTP may ask of an application, and what applications ask of HTTP."""
 
 import io
-import json
 import os
 import subprocess
 import tempfile
@@ -19,17 +18,13 @@ from flask import (
 
 MB = 1 << 20
 FILES = os.environ.get("FILES", "/app/files")
-ECHOED = ("SCRIPT_NAME", "PATH_INFO", "QUERY_STRING", "REQUEST_URI")
 
 app = Flask(__name__)
 app.config["USE_X_SENDFILE"] = "USE_X_SENDFILE" in os.environ
 
 
-class Echo:
-    """Answers a request that asks for it with what the server made of its target.
-
-    Also those of plain WSGI: one that starts its answer within the body, one that pushes it.
-    """
+class Plain:
+    """Plain WSGI: an answer that starts within the body, one that is pushed, one that never starts."""
 
     def __init__(self, application):
         self.application = application
@@ -43,18 +38,14 @@ class Echo:
         if environ["PATH_INFO"] == "/pushed":
             start_response("200 OK", header)(b"ok")
             return []
-        if "HTTP_X_ECHO" not in environ:
-            return self.application(environ, start_response)
-        body = json.dumps({name: environ.get(name, "") for name in ECHOED}).encode()
-        start_response("200 OK", [("Content-Length", str(len(body)))])
-        return [body]
+        return self.application(environ, start_response)
 
     def start_within(self, start_response, header):
         start_response("200 OK", header)
         yield b"ok"
 
 
-app.wsgi_app = Echo(app.wsgi_app)
+app.wsgi_app = Plain(app.wsgi_app)
 
 
 class Noted:
