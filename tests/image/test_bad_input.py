@@ -154,6 +154,7 @@ HOSTILE = [
         ("UWSGI_STATS", "0.0.0.0:9191"),
         ("UWSGI_ENV", "A=\x1b[31m"),
         ("TRUSTED_PROXIES", "1" * 100_000),
+        ("TRUSTED_PROXIES", "10.0.0.0/8 *"),
         ("LISTEN_PORT", "80;\nload_module x;"),
         ("TZ", "/dev/zero"),
     ),

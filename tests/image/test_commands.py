@@ -18,7 +18,6 @@ import pytest
 from tests.support.harness import (
     CLIENT_ENVIRONMENT,
     DEBUG,
-    DEBUG_PORT,
     DOCKER,
     IMAGE,
     Container,
@@ -328,13 +327,12 @@ def test_run_beside_debug_mode(engine: Engine, app_folder: Path, record: Path) -
     """As the owner of the folder, who is the application's user there."""
     os.chown(app_folder, OWNER, OWNER)
     write(app_folder, app_py=APP, prestart_sh=PRESTART, show_py=SHOW)
-    container = engine.run(
+    container = engine.serve(
         DEBUG,
         app=app_folder,
         env={"RECORD": "/record"},
         volumes={str(record): {"bind": "/record", "mode": "rw"}},
     )
-    container.wait_until_serving(inside=DEBUG_PORT)
     found = container.execute("docker-flask", "run", "python", "show.py")
     assert found == (0, f'[{OWNER}, "/app", "two words", null, "by prestart", null, null]\n')
     assert counted(record) == 1

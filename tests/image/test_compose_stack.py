@@ -168,12 +168,6 @@ def test_the_client_arrives_in_the_application(
         assert found == {"address": gateway, "url": f"{client.base_url}/"}
 
 
-def test_http_leads_to_https(stack: Stack) -> None:
-    response = httpx.get(f"http://localhost:{stack.port('proxy', 80)}/notes", timeout=10)
-    assert response.status_code == 308
-    assert response.headers["Location"] == "https://localhost/notes"
-
-
 @contextmanager
 def under_load(stack: Stack) -> Iterator[dict[str, int]]:
     """Write notes meanwhile, each once; the notes, and the status of each response."""

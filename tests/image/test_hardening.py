@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import secrets
-import shlex
 import subprocess
 import time
 from collections.abc import Iterator
@@ -209,7 +208,7 @@ def test_containers_that_share_answer_for_themselves(
     for _, url, name in containers:
         assert answers(url) == name
     for container, url, name in containers:
-        assert container.execute("docker-flask", "reload")[0] == 0, container.logs()
+        container.reload()
         assert [httpx.get(url, timeout=5).text for _ in range(5)] == [name] * 5
     last, *others = reversed(containers)
     assert last[0].stop()[0] == 0
@@ -241,30 +240,6 @@ def test_a_container_beside_debug_mode_is_not_healthy_by_its_port(
     assert debug.execute("docker-flask", "health") == (0, "")
 
 
-# --- files -----------------------------------------------------------------------------------
-
-
-NOT_IN_THE_IMAGE = {
-    "what anybody may change": "-perm /0002 -not -type l -not ( -type d -perm /1000 )",
-    "setuid and setgid programs": "-type f -perm /6000",
-    "what the service user may change": (
-        "( -user www-data -o -group www-data ) -not -path /run/docker-flask"
-    ),
-    "histories and credentials": (
-        "( -name .*_history -o -name .netrc -o -name .pypirc -o -name .git-credentials"
-        " -o -name pip.conf -o -path */.ssh/id_* )"
-    ),
-}
-
-
-def test_has_none_of_these(engine: Engine) -> None:
-    commands = [
-        shlex.join(["find", "/", "-xdev", *find.split(), "-printf", f"{what}: %p\\n"])
-        for what, find in NOT_IN_THE_IMAGE.items()
-    ]
-    assert engine.run(["sh", "-c", ";".join(commands)]).finish(60) == (0, "", "")
-
-
 # --- the target nonroot ----------------------------------------------------------------------
 
 
@@ -286,12 +261,11 @@ def test_nonroot(module_engine: Engine, nonroot: str) -> None:
     usual = module_engine.client.api.inspect_image(IMAGE)["Config"]
     assert config["User"] == "33:33"
     assert config["Healthcheck"] == usual["Healthcheck"]
-    container = module_engine.run(image=nonroot, cap_drop=["ALL"])
-    container.wait_until_serving()
+    container = module_engine.serve(image=nonroot, cap_drop=["ALL"])
     assert container.execute("id", "-u") == (0, "33\n")
     table = container.docker.top(ps_args="axno pid,uid")
     assert {row[1] for row in table["Processes"]} == {"33"}
-    assert container.execute("docker-flask", "reload")[0] == 0
+    container.reload()
     assert container.stop()[0] == 0
 
 

@@ -99,13 +99,11 @@ TRUSTED = {"private": "private", "default": "", "elsewhere": "203.0.113.0/24, 20
 
 @pytest.fixture(scope="module", params=MODES)
 def by_trust(
-    module_engine: Engine, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    module_engine: Engine, request: pytest.FixtureRequest, module_folder: Path
 ) -> dict[str, Served]:
     """A container for each of TRUSTED, in one of the modes."""
-    folder = tmp_path_factory.mktemp("proxies")
-    for parent in (folder, folder.parent):
-        parent.chmod(0o755)
-    (folder / "static").mkdir(mode=0o755)
+    folder = module_folder
+    (folder / "static").mkdir(mode=0o755, exist_ok=True)
     (folder / "app.py").write_text(APP)
     (folder / "static/style.css").write_text(STYLE)
     command, inside = MODES[request.param]
@@ -214,20 +212,12 @@ def test_what_a_trusted_proxy_may_say(
     assert {name: got[name] for name in expected} == expected
 
 
+# Others are made up in test_forging.py.
 SPOOFED: list[Headers] = [
     {},
     {**TLS, "X-Forwarded-Prefix": "/shop", "X-Forwarded-Host": "evil.example"},
-    {"X-Forwarded-Proto": "javascript"},
-    {"x-forwarded-proto": "https", "x-forwarded-for": "127.0.0.1", "x-forwarded-host": "evil"},
-    {"X-FORWARDED-PROTO": "https", "X-FORWARDED-FOR": "127.0.0.1", "X-FORWARDED-HOST": "evil"},
-    {"X_Forwarded_Proto": "https", "X_Forwarded_For": "127.0.0.1", "X_Forwarded_Host": "evil"},
-    {"X-Forwarded_Proto": "https", "X_FORWARDED-FOR": "127.0.0.1", "X_REAL_IP": "127.0.0.1"},
-    [("X-Forwarded-For", "127.0.0.1"), ("X-Forwarded-For", "10.0.0.3")],
-    [("X-Forwarded-Proto", "http"), ("X-Forwarded-Proto", "https")],
-    [("X-Forwarded-Host", "a"), ("X-Forwarded-Host", "b")],
-    {"Forwarded": "for=127.0.0.1;proto=https;host=evil.example"},
-    {"X-Real-IP": "127.0.0.1", "X-Forwarded-Ssl": "on"},
-    {"X-Forwarded-Port": "81", "X-Forwarded-Prefix": "//evil.example"},
+    {"X_Forwarded_Proto": "https", "X-FORWARDED_FOR": "127.0.0.1", "X_Real_IP": "127.0.0.1"},
+    [("X-Forwarded-For", "127.0.0.1"), ("X-Forwarded-For", "10.0.0.3"), ("Forwarded", "for=::1")],
 ]
 
 
@@ -311,17 +301,6 @@ def test_the_debugger_goes_by_the_real_host(trusting: Served) -> None:
     assert "EVALEX = false" in lured.text
     assert "proxies.py" not in lured.text, "no frame of the application's"
     assert "EVALEX = true" in trusting.container.get("/fail", DEBUG_PORT).text
-
-
-@pytest.mark.parametrize("command", [[], DEBUG], ids=MODES)
-def test_everybody_is_not_allowed(engine: Engine, command: list[str]) -> None:
-    container = engine.run(command, env={"TRUSTED_PROXIES": "10.0.0.0/8 *"})
-    code, _, err = container.finish()
-    assert code == 78
-    assert err.startswith(
-        "docker-flask: TRUSTED_PROXIES='10.0.0.0/8 *' is not allowed; use addresses"
-    )
-    assert len(err.splitlines()) == 1
 
 
 # What docs/behind-a-proxy.md has of a proxy's configuration stands in place of EXAMPLE.

@@ -50,11 +50,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def start(engine: Engine, folder: Path, memory: str = "512m", **env: str) -> Container:
     """A container with one CPU."""
-    container = engine.run(
+    return engine.serve(
         app=folder, mem_limit=memory, nano_cpus=1_000_000_000, env={"ACCESS_LOG": "0", **env}
     )
-    container.wait_until_serving()
-    return container
 
 
 @pytest.fixture(scope="module")

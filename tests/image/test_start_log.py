@@ -57,8 +57,7 @@ def matches(lines: list[str], *patterns: str) -> bool:
 )
 def test_production(engine: Engine, app: Path, name: str) -> None:
     server = SERVERS[name]
-    container = engine.run(server=server, app=app)
-    container.wait_until_serving()
+    container = engine.serve(server=server, app=app)
     lines = lines_of_start(container)
     print("\n".join(lines))
     assert len(lines) <= MAX_LINES
@@ -74,7 +73,7 @@ def test_production(engine: Engine, app: Path, name: str) -> None:
     assert httpx.post(container.url(), content=BODY).text == str(len(BODY))
     log = container.wait_for_log('"POST / HTTP')
     assert "buffered" not in log
-    assert container.execute("docker-flask", "reload")[0] == 0
+    container.reload()
     of_reload = lines_of_start(container)[len(lines) :]
     assert [line for line in of_reload if " HTTP/1.1" not in line] == [
         "docker-flask: reload: loading a new generation, the current generation keeps serving",
@@ -83,8 +82,7 @@ def test_production(engine: Engine, app: Path, name: str) -> None:
 
 
 def test_debug_mode(engine: Engine, app: Path) -> None:
-    container = engine.run(DEBUG, app=app)
-    container.wait_until_serving(inside=DEBUG_PORT)
+    container = engine.serve(DEBUG, app=app)
     assert container.get("/missing", DEBUG_PORT).status_code == 404
     log = container.wait_for_log("/missing")
     assert "\x1b" not in log, "colours are for terminals"
@@ -98,8 +96,9 @@ def test_what_is_unusual_fits_into_three_lines(engine: Engine, app: Path) -> Non
     (app / "uwsgi.ini").write_text("[uwsgi]\nmodule = app:app\nmaster = false\n")
     # The words of applications for LOG_LEVEL do not matter.
     env = {"TZ": "Mars/Olympus", "FLASK_DEBUG": "1", "WEB_CONCURENCY": "3", "LOG_LEVEL": "WARNING"}
-    container = engine.run(app=app, env=env, ulimits=[{"Name": "nofile", "Soft": 512, "Hard": 512}])
-    container.wait_until_serving()
+    container = engine.serve(
+        app=app, env=env, ulimits=[{"Name": "nofile", "Soft": 512, "Hard": 512}]
+    )
     lines = lines_of_start(container)
     assert len(lines) == MAX_LINES, lines
     for words in ("low limits: ", "TZ=", "FLASK_DEBUG=", "WEB_CONCURENCY", "ignored options for"):

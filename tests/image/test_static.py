@@ -140,17 +140,13 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def nginx(module_engine: Engine, shop: Path) -> Container:
     """The application as it is: nginx serves its files."""
-    container = module_engine.run(app=shop, env={"WEB_CONCURRENCY": "1"})
-    container.wait_until_serving()
-    return container
+    return module_engine.serve(app=shop, env={"WEB_CONCURRENCY": "1"})
 
 
 @pytest.fixture(scope="module")
 def flask(module_engine: Engine, shop: Path) -> Container:
     """The same, but it serves its files itself."""
-    container = module_engine.run(app=shop, env={"WEB_CONCURRENCY": "1", "STATIC_URL": ""})
-    container.wait_until_serving()
-    return container
+    return module_engine.serve(app=shop, env={"WEB_CONCURRENCY": "1", "STATIC_URL": ""})
 
 
 # --- who answers, and what -------------------------------------------------------------------
@@ -421,8 +417,7 @@ def test_left_to_the_application(engine: Engine, app_folder: Path, kind: str) ->
 def test_a_folder_that_nobody_may_read(engine: Engine, app_folder: Path) -> None:
     write(app_folder, {"app.py": APP, "static/f.txt": SAYS})
     (app_folder / "static").chmod(0)
-    container = engine.run(app=app_folder)
-    container.wait_until_serving()
+    container = engine.serve(app=app_folder)
     try:
         assert by_application(container.get("/static/f.txt"))
     finally:
@@ -431,8 +426,7 @@ def test_a_folder_that_nobody_may_read(engine: Engine, app_folder: Path) -> None
 
 
 def test_a_folder_that_comes_later(engine: Engine, app_folder: Path) -> None:
-    container = engine.run(app=write(app_folder, {"app.py": APP}))
-    container.wait_until_serving()
+    container = engine.serve(app=write(app_folder, {"app.py": APP}))
     assert "static" not in container.logs().replace("static-", "")
     write(app_folder, {"static/f.txt": SAYS})
     assert by_nginx(container.get("/static/f.txt"))

@@ -42,9 +42,7 @@ def container(module_engine: Engine, folder: Path) -> Container:
         **{"WEB_CONCURRENCY": "1", "THREADS": "1", "REQUEST_TIMEOUT": "2"},
         **{"WEBSOCKETS": "5", "WEBSOCKET_MAX_MESSAGE": "100k"},
     }
-    container = module_engine.run(app=folder, env=env)
-    container.wait_until_serving()
-    return container
+    return module_engine.serve(app=folder, env=env)
 
 
 def open_socket(container: Container, path: str = "/echo", **options: Any) -> ClientConnection:
@@ -87,8 +85,7 @@ def refusal(container: Container, path: str = "/echo") -> tuple[int, str]:
 def test_libraries_work_as_they_are(
     engine: Engine, folder: Path, name: str, env: dict[str, str]
 ) -> None:
-    container = engine.run(server=SERVERS[name], app=folder, env=env)
-    container.wait_until_serving()
+    container = engine.serve(server=SERVERS[name], app=folder, env=env)
     check_libraries(container)
     assert container.logs().count("Traceback") == 1, "of the view that fails"
     container.wait_for_log('"GET /once HTTP/1.1" 101 ')
@@ -104,8 +101,7 @@ def test_libraries_work_as_they_are(
 
 @pytest.mark.nightly
 def test_libraries_work_in_debug_mode(engine: Engine, folder: Path) -> None:
-    container = engine.run(DEBUG, app=folder)
-    container.wait_until_serving(inside=DEBUG_PORT)
+    container = engine.serve(DEBUG, app=folder)
     check_libraries(container, DEBUG_PORT)
 
 
@@ -213,12 +209,11 @@ def test_only_a_websocket_gets_a_tunnel(
 @pytest.mark.timed
 def test_sockets_stay_for_a_reload_and_leave_at_a_stop(engine: Engine, folder: Path) -> None:
     """50 clients over a reload and a stop: each connection ends with a close frame."""
-    container = engine.run(app=folder, env={"WEBSOCKET_RELOAD_TIMEOUT": "2"})
-    container.wait_until_serving()
+    container = engine.serve(app=folder, env={"WEBSOCKET_RELOAD_TIMEOUT": "2"})
     with Talk(container, 50, pause=0.5) as talk:
         with open_socket(container) as first:
             time.sleep(1)
-            assert container.execute("docker-flask", "reload")[0] == 0
+            container.reload()
             assert says(first, "to the old generation")
             assert end_of(first, 5) == 1001
         time.sleep(1)
@@ -234,8 +229,7 @@ def test_sockets_stay_for_a_reload_and_leave_at_a_stop(engine: Engine, folder: P
 
 
 def test_a_worker_that_is_replaced_closes_its_sockets(engine: Engine, folder: Path) -> None:
-    container = engine.run(app=folder, env={"WEB_CONCURRENCY": "1", "MAX_REQUESTS": "10"})
-    container.wait_until_serving()
+    container = engine.serve(app=folder, env={"WEB_CONCURRENCY": "1", "MAX_REQUESTS": "10"})
     with open_socket(container) as first:
         assert says(first, "hello")
         for _ in range(20):
@@ -247,16 +241,14 @@ def test_a_worker_that_is_replaced_closes_its_sockets(engine: Engine, folder: Pa
 
 @pytest.mark.nightly
 def test_a_server_without_websockets_says_so(engine: Engine, folder: Path) -> None:
-    container = engine.run(app=folder, env={"WEBSOCKETS": "0"})
-    container.wait_until_serving()
+    container = engine.serve(app=folder, env={"WEBSOCKETS": "0"})
     status, text = refusal(container)
     assert (status, "WebSockets are turned off" in text) == (501, True)
 
 
 @pytest.mark.nightly
 def test_a_message_of_100_mb_takes_no_memory(engine: Engine, folder: Path) -> None:
-    container = engine.run(app=folder, mem_limit="512m")
-    container.wait_until_serving()
+    container = engine.serve(app=folder, mem_limit="512m")
     before = written_memory(container)
     with open_socket(container) as good:
         for _ in range(3):
@@ -272,8 +264,7 @@ def test_a_message_of_100_mb_takes_no_memory(engine: Engine, folder: Path) -> No
 @pytest.mark.nightly
 @pytest.mark.timeout(150)
 def test_a_client_that_never_reads_is_closed(engine: Engine, folder: Path) -> None:
-    container = engine.run(app=folder, mem_limit="512m", env={"WEBSOCKETS": "20"})
-    container.wait_until_serving()
+    container = engine.serve(app=folder, mem_limit="512m", env={"WEBSOCKETS": "20"})
     before = written_memory(container)
     request = f"GET /flood HTTP/1.1\r\nHost: here\r\n{UPGRADE.format('websocket')}{KEY}\r\n"
     with ExitStack() as stack:
@@ -289,14 +280,13 @@ def test_a_client_that_never_reads_is_closed(engine: Engine, folder: Path) -> No
 
 @pytest.mark.nightly
 def test_only_one_old_generation_keeps_its_sockets(engine: Engine, folder: Path) -> None:
-    container = engine.run(app=folder)
-    container.wait_until_serving()
+    container = engine.serve(app=folder)
     with open_socket(container) as first:
         assert says(first, "hello")
-        assert container.execute("docker-flask", "reload")[0] == 0
+        container.reload()
         with open_socket(container) as second:
             assert says(first, "to the old generation")
             assert says(second, "to the new generation")
-            assert container.execute("docker-flask", "reload")[0] == 0
+            container.reload()
             assert end_of(first) == 1001
             assert says(second, "to the old generation")

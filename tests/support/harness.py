@@ -169,7 +169,8 @@ class Container:
 
     def reload(self) -> None:
         """`docker-flask reload`, which must succeed."""
-        self.shell("docker-flask reload")
+        code, output = self.execute("docker-flask", "reload")
+        assert code == 0, output
 
     def pids(self, title: str) -> list[int]:
         """Processes whose command line starts with a title, as the container numbers them."""
