@@ -188,12 +188,6 @@ def test_reload_says_that_there_is_no_need(shared: Shared) -> None:
     assert "debug mode reloads by itself" in out
 
 
-def test_headers_of_64_kb(shared: Shared) -> None:
-    """As many as production takes."""
-    headers = {f"X-Large-{number}": "x" * 16_000 for number in range(4)}
-    assert get(shared.container, headers=headers).status_code == 200
-
-
 def test_settings_of_production_do_no_harm(start: Callable[..., Container]) -> None:
     ports = {"LISTEN_PORT": "81", "FLASK_RUN_PORT": "81"}
     numbers = {"WEB_CONCURRENCY": "9", "THREADS": "4", "REQUEST_TIMEOUT": "1", "MAX_UPLOAD": "1k"}
