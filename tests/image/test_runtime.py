@@ -155,7 +155,8 @@ def test_workers_are_replaced_without_a_loss(engine: Engine, tmp_path: Path, thr
     # What other threads answer while one says that it is enough comes on top.
     assert max(per_worker) <= (most if threads == 1 else 2 * most)
     ended = [count for count in per_worker if count >= most // 2]
-    assert len(set(ended)) > 1, "all after as many requests"
+    (_, same), *_ = Counter(ended).most_common()
+    assert same < len(ended) / 2, "all after as many requests"
 
 
 def requests_by_worker(service: Service) -> list[int]:
