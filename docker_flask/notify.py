@@ -2,7 +2,8 @@
 
 One message is one JSON object in one packet of a SEQPACKET socket pair, so that several workers can
 write at the same time. Each worker inherits the descriptor that its options name
-(docker_flask/worker_options.py), and the application server is not involved.
+(docker_flask/worker_options.py), and the application server is not involved. The application has
+this descriptor, too: the supervisor trusts no message.
 """
 
 from __future__ import annotations
@@ -13,30 +14,55 @@ import os
 import socket
 from typing import Any
 
-# A packet must fit into the socket's send buffer (212,992 bytes by default). No readable traceback
-# is longer than this.
-MAX_TEXT = 60_000
+from docker_flask.log import log
+
+# Bytes of a packet, which must fit into the socket's send buffer (212,992 bytes by default).
+MAX_PACKET = 100_000
+# Linux has no larger pid.
+MAX_PID = 1 << 22
 
 
 def send(descriptor: int, state: str, text: str = "", **more: Any) -> bool:
     """Send the state `loading`, `ready` or `failed`; returns False if nobody listens.
 
-    descriptor: of the worker's end; more: other values for the supervisor, as JSON.
+    descriptor: of the worker's end; text: its end is sent if it is too long; more: other values for
+    the supervisor, as JSON.
     """
-    message = {"state": state, "text": text[-MAX_TEXT:], "pid": os.getpid(), **more}
-    packet = json.dumps(message)
+    packet = _encode({"state": state, "text": text, "pid": os.getpid(), **more})
+    while len(packet) > MAX_PACKET and text:
+        text = text[len(text) // 2 + 1 :]
+        packet = _encode({"state": state, "text": text, "pid": os.getpid(), **more})
     with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as channel:
         # uWSGI's own reload (py-autoreload) closes the descriptor, and reuses its number.
         if channel.type == socket.SOCK_SEQPACKET:
-            channel.send(packet.encode())
+            channel.send(packet)
             return True
     return False
 
 
 def receive(channel: socket.socket) -> dict[str, Any] | None:
-    """The next message on the supervisor's end; None if there is none."""
+    """The next message on the supervisor's end; None if there is none, or none that is valid."""
     try:
-        packet = channel.recv(2 * MAX_TEXT)
+        packet = channel.recv(MAX_PACKET + 1)
     except BlockingIOError:
         return None
-    return json.loads(packet) if packet else None
+    if not packet:
+        return None
+    try:
+        message = json.loads(packet)
+        if 0 < int(message["pid"]) <= MAX_PID and message["state"] + message["text"]:
+            return dict(message)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        pass
+    ignore(packet)
+    return None
+
+
+def ignore(what: object) -> None:
+    """Log that a message is ignored."""
+    log(f"ignored an invalid message on a worker's descriptor: {str(what)[:100]!r}")
+
+
+def _encode(message: dict[str, Any]) -> bytes:
+    # A lone surrogate, as in the name of a file, becomes an escape sequence of JSON.
+    return json.dumps(message, ensure_ascii=False).encode(errors="backslashreplace")

@@ -1,4 +1,4 @@
-"""Commands to the supervisor in this container: one word in, one line out."""
+"""Commands to the first process of this container: one word in, one line out."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from docker_flask.first_process.clients import Clients
 from docker_flask.first_process.loop import Loop
 from docker_flask.first_process.sockets import listen_unix
 from docker_flask.paths import CONTROL_SOCKET
+
+# Clients that wait for a response: a reload takes its time.
+MAX_WAITING = 64
 
 
 class ControlPort:
@@ -21,31 +25,27 @@ class ControlPort:
         loop: Loop,
         commands: Mapping[str, Callable[[Callable[[str], None]], None]],
     ) -> None:
-        self._loop = loop
         self._commands = commands
-        self._listener = listen_unix(str(folder / CONTROL_SOCKET))
-        loop.watch(self._listener, self._on_connection)
+        self._waiting: set[socket.socket] = set()
+        Clients(loop, [listen_unix(str(folder / CONTROL_SOCKET))], b"\n", self._on_word)
 
-    def _on_connection(self) -> None:
-        connection, _ = self._listener.accept()
-        connection.setblocking(False)
-        self._loop.watch(connection, lambda: self._on_word(connection))
-
-    def _on_word(self, connection: socket.socket) -> None:
-        self._loop.forget(connection)
-
+    def _on_word(self, client: socket.socket, request: bytes) -> None:
         def answer(line: str) -> None:
+            self._waiting.discard(client)
             with contextlib.suppress(OSError):  # the client may have gone
-                connection.sendall(line.encode() + b"\n")
-            connection.close()
+                client.sendall(line.encode() + b"\n")
+            client.close()
 
-        try:
-            word = connection.recv(64).decode(errors="replace").strip()
-        except OSError:
-            connection.close()
-            return
+        word = request.decode(errors="replace").strip()
         command = self._commands.get(word)
-        if command:
-            command(answer)
+        if not command:
+            answer(f"unknown command: {word[:64]!r}")
+        elif len(self._waiting) >= MAX_WAITING:
+            answer("too many commands are waiting for a response")
         else:
-            answer(f"unknown command: {word!r}")
+            self._waiting.add(client)
+            try:
+                command(answer)
+            except Exception:
+                answer("internal error; the log has a traceback")
+                raise

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 from pathlib import Path
+from typing import Any
 
 from docker_flask import connections, notify, process
 from docker_flask.configuration import defaults, limits
@@ -252,7 +253,9 @@ class Generation:
         self.kill()
 
     def kill(self) -> None:
-        """Kill the server and all its child processes, and close the socket."""
+        """Kill the server and all its child processes, and close the socket; once."""
+        if self._channel.fileno() < 0:
+            return
         for group in self.groups:
             process.signal_group(group, signal.SIGKILL)
         self._loop.forget(self._channel)
@@ -268,23 +271,29 @@ class Generation:
 
     def _on_message(self) -> None:
         message = notify.receive(self._channel)
-        if message is None:
-            return
-        pid = int(message["pid"])
-        if message["state"] == "web sockets":
-            self._web_sockets[pid] = message["count"]
-            return
-        if message["state"] == "loading":
-            self._loading.add(pid)
-            return
-        self._loading.discard(pid)
-        if message["state"] == "ready":
-            self._workers = {pid, *filter(process.alive, self._workers)}
-            self.loaded = message["text"]
-            if self.pool:
-                self.pool.new_memory = max(self.pool.new_memory, message["memory"])
-            self.static = StaticFiles(**message["static"]) if message["static"] else None
-            self.found, self.static_files = message["found"], message["static_files"]
-            self.notes = message["notes"]
-        elif not self._workers:
-            self.failure = message["text"]
+        if message:
+            try:
+                self._note(int(message["pid"]), message["state"], message)
+            except (ArithmeticError, KeyError, TypeError, ValueError):
+                notify.ignore(message)
+
+    def _note(self, pid: int, state: str, message: dict[str, Any]) -> None:
+        """Note what a worker reports; changes nothing if a part of the message is missing."""
+        match state:
+            case "web sockets":
+                self._web_sockets[pid] = int(message["count"])
+            case "loading":
+                self._loading.add(pid)
+            case "ready":
+                memory, notes = int(message["memory"]), list(map(str, message["notes"]))
+                static = StaticFiles(**message["static"]) if message["static"] else None
+                self.found, self.static_files = str(message["found"]), str(message["static_files"])
+                self.static, self.notes, self.loaded = static, notes, message["text"]
+                if self.pool:
+                    self.pool.new_memory = max(self.pool.new_memory, memory)
+                self._loading.discard(pid)
+                self._workers = {pid, *filter(process.alive, self._workers)}
+            case _:
+                self._loading.discard(pid)
+                if not self._workers:
+                    self.failure = message["text"]

@@ -14,6 +14,7 @@ import re
 import select
 import threading
 import time
+import traceback
 from collections.abc import Callable
 
 _BLOCK_SIZE = 65536
@@ -92,6 +93,7 @@ class _Stream:
         self.buffer = b""
         self._number = number
         self._edit = edit
+        self._has_failed = False
         self._dropped = 0
         self._cut = b""
         # True if a read filled its block, and the pipe may have more.
@@ -113,7 +115,12 @@ class _Stream:
             if is_open and (cut := _CUT.search(data)):
                 data, self._cut = data[: cut.start()], cut[0]
             data = without_controls(data)
-        data = self._edit(data)
+        try:
+            data = self._edit(data)
+        except Exception:  # a bug there: all lines are shown
+            if not self._has_failed:
+                self._has_failed = True
+                data = traceback.format_exc().encode() + data
         if len(self.buffer) > _MAX_BUFFER:
             self._dropped += len(data)
         else:

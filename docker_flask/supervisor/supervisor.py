@@ -8,6 +8,7 @@ import socket
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from docker_flask import about, process
@@ -18,17 +19,17 @@ from docker_flask.configuration.plan import Plan
 from docker_flask.configuration.settings import ignored
 from docker_flask.first_process import sockets
 from docker_flask.first_process.control_port import ControlPort
-from docker_flask.first_process.loop import Loop
+from docker_flask.first_process.loop import Interrupt, Loop
 from docker_flask.first_process.prestart import Prestart, PrestartFailed
 from docker_flask.first_process.task import TICK, Steps, Task, Until, finish
 from docker_flask.log import log
 from docker_flask.nginx.nginx import Nginx
 from docker_flask.paths import OK, STOPPING
 from docker_flask.servers.registry import SERVERS
+from docker_flask.status.http_port import HttpPort, check
 from docker_flask.supervisor import retirement
 from docker_flask.supervisor.generation import STOP_TIMEOUT, Generation
 from docker_flask.supervisor.listener_drain import ListenerDrain
-from docker_flask.supervisor.status_port import StatusPort
 from docker_flask.supervisor.worker_pool import RESIZE_INTERVAL
 
 EXIT_NOT_SERVING = 70  # EX_SOFTWARE in sysexits.h: the application or a server can't run
@@ -46,20 +47,17 @@ SHORT_STOP_TIMEOUT = 0.2
 QUEUE_TIMEOUT = 2.0
 # Limits below these values can cause failures under load; the log warns about them.
 MIN_DESCRIPTORS, MIN_BACKLOG, MIN_PROCESSES = 1024, 128, 32
-# Seconds between two checks for changes without a signal: a process that is stopped by SIGSTOP, a
-# deleted socket.
-CHECK_INTERVAL = 2.0
 
 
-class Stop(Exception):
+class Stop(Interrupt):
     """A stop signal arrived."""
 
 
-class StopAtOnce(Exception):
+class StopAtOnce(Interrupt):
     """A second stop signal arrived."""
 
 
-class Failure(Exception):
+class Failure(Interrupt):
     """The container can't continue."""
 
     code = EXIT_NOT_SERVING
@@ -101,8 +99,7 @@ class Supervisor:
         self.reload_wanted = False
         self.reload_answers: list[Callable[[str], None]] = []
         self.deaths: dict[str, list[float]] = defaultdict(list)
-        self.checked_at = self.resized_at = 0.0
-        self.stopped_before: set[int] = set()
+        self.resized_at = 0.0
 
     def run(self) -> int:
         """Start, serve until a stop signal, and end all processes."""
@@ -140,11 +137,11 @@ class Supervisor:
             "environment": self.prestart.answer_changes,
         }
         ControlPort(self.runtime, self.loop, commands)
-        StatusPort(
-            self.status_listeners,
-            self.loop,
-            {"/healthy": self._why_not_healthy, "/ready": self._why_not_ready},
-        )
+        pages = {
+            "/healthy": lambda: check(self._why_not_healthy()),
+            "/ready": lambda: check(self._why_not_ready()),
+        }
+        HttpPort(self.status_listeners, self.loop, pages)
 
     # --- start -----------------------------------------------------------------------------
 
@@ -291,14 +288,17 @@ class Supervisor:
 
     def _on_child(self) -> None:
         for pid, status in process.reap():
-            if pid == self.prestart.pid:
-                self.prestart.ended(status)
-            elif pid == self.nginx.pid:
-                self._nginx_ended(status)
-            else:
-                for generation in list(self._generations()):
-                    if pid == generation.pid:
-                        self._server_ended(generation, status)
+            self.loop.guard(partial(self._child_ended, pid, status))
+
+    def _child_ended(self, pid: int, status: int) -> None:
+        if pid == self.prestart.pid:
+            self.prestart.ended(status)
+        elif pid == self.nginx.pid:
+            self._nginx_ended(status)
+        else:
+            for generation in list(self._generations()):
+                if pid == generation.pid:
+                    self._server_ended(generation, status)
 
     # --- deaths ----------------------------------------------------------------------------
 
@@ -306,7 +306,10 @@ class Supervisor:
         reason = self.nginx.ended(status)
         if self.state not in ("stopping", "ending"):
             self._count_death("nginx", reason)
-            self.nginx.restart()
+            try:
+                self.nginx.restart()
+            except OSError as error:
+                raise Failure(f"nginx can't start again: {error.strerror}") from None
 
     def _server_ended(self, generation: Generation, status: int) -> None:
         reason = generation.ended(status)
@@ -334,19 +337,29 @@ class Supervisor:
     def _serve(self) -> None:
         while True:
             self.loop.turn(self._pause())
-            if self.reload and self.reload.advance():
-                self.reload = None
+            self.loop.guard(self._advance_reload)
             # During a reload, continue: the new generation may replace the one that failed.
             if not self.reload and self.current and self.current.failure:
                 raise Failure(self.current.failure)
-            if self.reload_wanted and not self.reload:
-                self.reload_wanted = False
-                self.reload = Task(self._reload())
-            for generation, task in list(self.retiring.items()):
-                if task.advance():
-                    del self.retiring[generation]
-            self._resize()
-            self._check_processes()
+            for generation in list(self.retiring):
+                self.loop.guard(partial(self._advance_retirement, generation))
+            self.loop.guard(self._resize)
+
+    def _advance_reload(self) -> None:
+        if self.reload and self.reload.advance():
+            self.reload = None
+        if self.reload_wanted and not self.reload:
+            self.reload_wanted = False
+            self.reload = Task(self._reload())
+
+    def _advance_retirement(self, generation: Generation) -> None:
+        has_ended = True
+        try:
+            has_ended = self.retiring[generation].advance()
+        finally:
+            if has_ended:
+                del self.retiring[generation]
+                generation.kill()
 
     def _pause(self) -> float:
         """Seconds until the next check, if no event comes first."""
@@ -363,59 +376,45 @@ class Supervisor:
             self.resized_at = now
             self.current.resize()
 
-    def _check_processes(self) -> None:
-        now = time.monotonic()
-        if now - self.checked_at < CHECK_INTERVAL:
-            return
-        self.checked_at = now
-        self._end_stopped()
-        if self.current and not (self.runtime / "app.sock").exists():
-            log("the application's socket was deleted; reloading to create a new one")
-            self.reload_wanted = True
-
-    def _end_stopped(self) -> None:
-        """Kill processes that are stopped by SIGSTOP, so that new ones replace them."""
-        groups = {self.nginx.pid, *(group for g in self._generations() for group in g.groups)}
-        stopped = {pid for pid, state in process.states(groups).items() if state == "T"}
-        for pid in stopped & self.stopped_before:
-            log(f"process {pid} is stopped (SIGSTOP); killing it, so that a new one replaces it")
-            process.signal_process(pid, signal.SIGKILL)
-        self.stopped_before = stopped
-
     # --- reload ----------------------------------------------------------------------------
 
     def _reload(self) -> Steps[None]:
         """Replace the current generation with a new one; the current one serves meanwhile."""
         answers, self.reload_answers = self.reload_answers, []
         log("reload: loading a new generation, the current generation keeps serving")
-        problem = yield from self._replace_current()
-        outcome = f"reload failed, keeping the previous generation: {problem}" if problem else OK
+        try:
+            problem = yield from self._replace_current()
+        except (SettingError, OSError) as error:  # OSError: a full disk, for example
+            problem = str(error)
+        except Exception as error:
+            self.loop.report(error)
+            problem = f"internal error: {error!r}"
+        if self.candidate:
+            self.candidate.kill()
+            self.candidate = None
+        if self.replaced:
+            # Only one old generation keeps its WebSockets, because each needs memory.
+            for older in self.retiring:
+                older.close_web_sockets()
+            self.retiring[self.replaced] = Task(retirement.retire(self.replaced, self.nginx))
+            self.replaced = None
         if problem:
+            problem = f"reload failed, keeping the previous generation: {problem}"
             self._log_notes()
-            log(outcome)
+            log(problem)
         for answer in answers:
-            answer(outcome)
+            answer(problem or OK)
 
     def _replace_current(self) -> Steps[str]:
         """Returns why the current generation stays; empty if the new generation serves."""
-        try:
-            new_plan = plan.make(self.environment, self.limits)
-            configuration = self.nginx.prepare(new_plan)
-            fresh = self._load(new_plan)
-        except (SettingError, OSError) as error:  # OSError: a full disk, for example
-            return str(error)
+        new_plan = plan.make(self.environment, self.limits)
+        configuration = self.nginx.prepare(new_plan)
+        fresh = self._load(new_plan)
         settings = new_plan.settings
         yield Until(lambda: fresh.settled(settings.first_workers), settings.start_timeout)
         if not fresh.ready():
-            self.candidate = None
-            fresh.kill()
             return fresh.why_not_ready()
-        try:
-            self._switch_to(fresh)
-        except OSError as error:
-            self.candidate = None
-            fresh.kill()
-            return str(error)
+        self._switch_to(fresh)
         try:
             configuration = self.nginx.prepare(new_plan, configuration)
         except (SettingError, OSError) as error:
@@ -424,12 +423,6 @@ class Supervisor:
         else:
             self._log_switch(fresh, configuration.notes)
             yield from self.nginx.reload(new_plan, configuration)
-        if self.replaced:
-            # Only one old generation keeps its WebSockets, because each needs memory.
-            for older in self.retiring:
-                older.close_web_sockets()
-            self.retiring[self.replaced] = Task(retirement.retire(self.replaced, self.nginx))
-            self.replaced = None
         return ""
 
     # --- stop ------------------------------------------------------------------------------

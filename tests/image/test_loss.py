@@ -335,19 +335,6 @@ def test_a_server_that_cannot_come_back_ends_the_container(service: Service) -> 
     assert "nothing_of_that_name" in service.container.logs().splitlines()[-1]
 
 
-@pytest.mark.parametrize("title", ["app worker", *at_night("app master", "nginx master")])
-def test_a_stopped_process_is_replaced(service: Service, title: str) -> None:
-    victim = service.processes(title)[0]
-    service.signal("STOP", victim)
-    with service.load(mode="new", rate=50, timeout=35) as running:
-        wait_for(lambda: victim not in service.processes(title), 30, "the victim to be replaced")
-        time.sleep(2)
-        result = running.finish(40)
-    report(f"{title} stopped:", result.counts)
-    assert service.processes(title)
-    assert result.counts["ok"] == sum(result.counts.values())
-
-
 EXITS = [f"/exit?how={how}&code={code}" for how in ("os", "sys") for code in (0, 1, 15, 22, 31)]
 
 

@@ -95,9 +95,35 @@ def test_the_status_port_refuses_all_else(
 
 def test_clients_that_say_nothing_take_the_status_port_from_nobody(container: Container) -> None:
     with contextlib.ExitStack() as silent:
-        for _ in range(200):
+        clients = [
             silent.enter_context(socket.create_connection((address(container), STATUS), timeout=5))
+            for _ in range(200)
+        ]
         assert ask(container, "/ready") == (200, "ok\n")
+        # New clients, and a byte of the oldest one, which has to leave, at the same moment.
+        container.docker.pause()
+        for _ in range(2):
+            silent.enter_context(socket.create_connection((address(container), STATUS), timeout=5))
+        clients[-63].send(b"x")
+        container.docker.unpause()
+        assert ask(container, "/ready") == (200, "ok\n")
+
+
+SILENT_CLIENTS = """
+import socket
+clients = [socket.socket(socket.AF_UNIX) for _ in range(1010)]
+for client in clients:
+    client.connect("/run/docker-flask/control.sock")
+clients[-1].sendall(b"health\\n")
+print(clients[-1].recv(100).decode())
+"""
+
+
+def test_silent_clients_of_the_control_socket(engine: Engine) -> None:
+    container = engine.run(ulimits=[{"Name": "nofile", "Soft": 1024, "Hard": 1024}])
+    container.wait_until_serving()
+    assert container.execute("python3", "-c", SILENT_CLIENTS) == (0, "ok\n\n")
+    assert container.execute("docker-flask", "health")[0] == 0
 
 
 def test_the_health_path_is_answered_for_any_host_and_never_logged(container: Container) -> None:

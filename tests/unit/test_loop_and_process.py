@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from docker_flask import process
-from docker_flask.first_process.loop import Loop
+from docker_flask.first_process.loop import Interrupt, Loop
 from tests.support.harness import run_python as run
 
 STANDARD_SIGNALS = (1 << 31) - 1
@@ -75,11 +75,11 @@ def test_a_callback_may_end_the_wait(loop: Loop) -> None:
     with ours, theirs:
 
         def leave() -> None:
-            raise InterruptedError("told to leave")
+            raise Interrupt("told to leave")
 
         loop.watch(ours, leave)
         theirs.send(b"x")
-        with pytest.raises(InterruptedError, match="told to leave"):
+        with pytest.raises(Interrupt, match="told to leave"):
             loop.wait(lambda: False, 5)
 
 
@@ -119,9 +119,9 @@ def test_a_stop_signal_leaves_the_wait() -> None:
     assert (
         run("""
         import json, os, signal, threading
-        from docker_flask.first_process.loop import Loop
+        from docker_flask.first_process.loop import Interrupt, Loop
 
-        class Stop(Exception):
+        class Stop(Interrupt):
             pass
 
         def stop():

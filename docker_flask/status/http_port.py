@@ -1,0 +1,67 @@
+"""A small HTTP server in process 1: GET and HEAD of a few pages, one request per connection.
+
+Process 1 responds itself, so the response depends neither on nginx nor on a free worker, and is
+available from the first moment on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from docker_flask.first_process.clients import Clients
+from docker_flask.first_process.loop import Loop
+
+
+class Response(NamedTuple):
+    """status: with its reason, as `200 OK`; headers: whole lines."""
+
+    status: str
+    text: str
+    headers: str = ""
+
+
+def check(problem: str) -> Response:
+    """The response to a probe; problem: empty if there is none."""
+    return Response("503 Service Unavailable" if problem else "200 OK", problem or "ok")
+
+
+class HttpPort:
+    """pages: for each path, a function that returns the response."""
+
+    def __init__(
+        self,
+        listeners: list[socket.socket],
+        loop: Loop,
+        pages: Mapping[str, Callable[[], Response]],
+    ) -> None:
+        self._pages = pages
+        Clients(loop, listeners, b"\r\n\r\n", self._on_request)
+
+    def _on_request(self, client: socket.socket, request: bytes) -> None:
+        method, response = self._respond(request)
+        data = (
+            f"HTTP/1.1 {response.status}\r\nContent-Type: text/plain\r\n"
+            f"Content-Length: {len(response.text) + 1}\r\nCache-Control: no-store\r\n"
+            f"{response.headers}Connection: close\r\n\r\n"
+        )
+        if method != "HEAD":
+            data += f"{response.text}\n"
+        # The kernel takes these few bytes, or the client has gone.
+        with contextlib.suppress(OSError):
+            client.send(data.encode("ascii", "replace"))
+        client.close()
+
+    def _respond(self, request: bytes) -> tuple[str, Response]:
+        line = request.split(b"\r\n", 1)[0].decode("latin-1").split(" ")
+        if len(line) != 3 or not line[2].startswith("HTTP/1."):
+            return "GET", Response("400 Bad Request", "not an HTTP request")
+        method, path = line[0], line[1].partition("?")[0]
+        if method not in ("GET", "HEAD"):
+            allow = "Allow: GET, HEAD\r\n"
+            return method, Response("405 Method Not Allowed", "use GET or HEAD", allow)
+        if path not in self._pages:
+            return method, Response("404 Not Found", f"there are {', '.join(self._pages)}")
+        return method, self._pages[path]()

@@ -1,0 +1,261 @@
+"""Process 1 outlives its clients, its workers' messages, and every exception in what it calls."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from docker_flask import notify
+from docker_flask.first_process.clients import MAX_CLIENTS
+from docker_flask.first_process.control_port import ControlPort
+from docker_flask.first_process.loop import Loop
+from docker_flask.servers.registry import SERVERS
+from docker_flask.status.http_port import HttpPort, check
+from docker_flask.supervisor.generation import Generation
+from docker_flask.supervisor.log_relay import _Stream
+from tests.support import plans
+from tests.support.harness import run_python
+
+PROBE = b"GET /ready HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+def turn(loop: Loop) -> None:
+    """Run the callbacks of all events that are there."""
+    for _ in range(200):
+        loop.turn(0)
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    made = Loop()
+    yield made
+    for key in list(made._selector.get_map().values()):
+        if isinstance(key.fileobj, socket.socket):
+            key.fileobj.close()
+    made._selector.close()
+    made._wakeup.close()
+
+
+@pytest.fixture
+def connect(loop: Loop) -> Iterator[Callable[[], socket.socket]]:
+    """Connects to a status port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, contextlib.ExitStack() as clients:
+        listener.setblocking(False)
+        HttpPort([listener], loop, {"/ready": lambda: check("")})
+        address = listener.getsockname()
+        yield lambda: clients.enter_context(socket.create_connection(address, timeout=2))
+
+
+def test_an_event_of_a_client_that_was_just_closed(
+    loop: Loop, connect: Callable[[], socket.socket], capsys: pytest.CaptureFixture[str]
+) -> None:
+    silent = []
+    for _ in range(MAX_CLIENTS):
+        silent.append(connect())
+        turn(loop)
+    new = connect()
+    silent[0].send(b"x")
+    new.send(PROBE)
+    turn(loop)
+    assert new.recv(100).startswith(b"HTTP/1.1 200 OK")
+    assert capsys.readouterr().err == ""
+
+
+def test_slow_clients_keep_no_probe_from_its_answer(
+    loop: Loop, connect: Callable[[], socket.socket]
+) -> None:
+    slow = [connect() for _ in range(2 * MAX_CLIENTS)]
+    for _ in range(3):
+        turn(loop)
+        for client in slow:
+            with contextlib.suppress(OSError):  # closed
+                client.send(b"x")
+        probe = connect()
+        probe.send(PROBE)
+        turn(loop)
+        assert probe.recv(100).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_silent_clients_of_the_control_socket(tmp_path: Path, loop: Loop) -> None:
+    ControlPort(tmp_path, loop, {"health": lambda answer: answer("ok")})
+    before = len(os.listdir("/proc/self/fd"))
+    with contextlib.ExitStack() as clients:
+        for _ in range(300):
+            client = clients.enter_context(socket.socket(socket.AF_UNIX))
+            client.connect(str(tmp_path / "control.sock"))
+            turn(loop)
+        assert len(os.listdir("/proc/self/fd")) <= before + 300 + MAX_CLIENTS
+        client.sendall(b"health\n")
+        turn(loop)
+        assert client.recv(100) == b"ok\n"
+
+
+@pytest.fixture
+def generation(tmp_path: Path, loop: Loop) -> Iterator[Generation]:
+    made = Generation(1, tmp_path, SERVERS["uwsgi"], loop, plans.make())
+    yield made
+    made.kill()
+
+
+@pytest.mark.parametrize("letters", [25_000, 300_000])
+@pytest.mark.parametrize("letter", ["x", "é", "\N{HOT BEVERAGE}", "\0", "\udc80"])
+def test_a_long_message_of_a_worker(
+    loop: Loop, generation: Generation, letter: str, letters: int
+) -> None:
+    text = letter * letters + "the end"
+    assert notify.send(generation._workers_end.fileno(), "failed", text)
+    turn(loop)
+    assert generation.failure
+    assert text.endswith(generation.failure)
+    assert generation.failure.endswith("the end")
+
+
+GARBAGE = [
+    b"{",
+    b"[]",
+    b"\xff" * 1000,
+    b"x" * 150_000,
+    b"[" * 99_000,
+    b'{"state": "ready", "text": "x", "pid": 10000000000000000000000}',
+    b'{"state": "ready", "text": "x", "pid": -1}',
+    b'{"state": "ready", "text": ["x"], "pid": 5}',
+    b'{"state": "ready", "text": "x", "pid": 5}',
+    b'{"state": "web sockets", "text": "", "pid": 5, "count": Infinity}',
+    json.dumps(
+        {
+            **{"state": "ready", "text": "x", "pid": 5, "memory": 1, "found": "", "notes": []},
+            **{"static_files": "", "static": {"url": "/..", "folder": "static"}},
+        }
+    ).encode(),
+]
+
+
+@pytest.mark.parametrize("packet", GARBAGE, ids=lambda packet: packet[:60])
+def test_garbage_in_place_of_a_message_is_ignored(
+    loop: Loop, generation: Generation, packet: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    generation._workers_end.send(packet)
+    turn(loop)
+    assert not generation.settled()
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert "ignored an invalid message" in lines[0]
+    assert notify.send(generation._workers_end.fileno(), "failed", "the reason")
+    turn(loop)
+    assert generation.failure == "the reason"
+
+
+def test_a_fault_of_the_log_relay_stops_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: bytes) -> bytes:
+        raise RuntimeError("thrown by the test")
+
+    monkeypatch.setattr(os, "dup2", lambda *_: None)
+    stream = _Stream(2, fail)
+    source, target = os.pipe()
+    with open(source, "rb") as source_end, open(target, "wb") as target_end:
+        reader, writer = os.pipe()
+        stream.source, stream.target = source_end.fileno(), writer
+        for number in range(2):
+            target_end.write(b"line %d\n" % number)
+            target_end.flush()
+            assert stream.read()
+        os.close(writer)
+        with open(reader) as written:
+            text = written.read()
+    assert "line 0\n" in text
+    assert "line 1\n" in text
+    assert text.count("Traceback") == 1
+
+
+# Each fault: the class or module, its function that raises once, and what leads to a call of it.
+FAULTS = {
+    "signal": ("Supervisor", "_on_reload", "os.kill(os.getpid(), signal.SIGHUP)"),
+    "child": ("Supervisor", "_child_ended", "process.spawn(['/bin/true'], {})"),
+    "reaping": ("process", "reap", "process.spawn(['/bin/true'], {})"),
+    "control": ("Supervisor", "_why_not_ready", "control.ask(folder, 'health', 5)"),
+    "status": ("Supervisor", "_why_not_ready", "ask('/ready')"),
+    "message": ("Generation", "_note", "notify.send(first._workers_end.fileno(), 'failed', 'x')"),
+    "workers": ("Generation", "resize", "pass"),
+    "reload": ("Supervisor", "_replace_current", "control.ask(folder, 'reload', 5)"),
+    "retirement": ("Generation", "requests", "retire()"),
+}
+THROW = """
+import json, os, signal, socket, sys, tempfile, threading, time
+from pathlib import Path
+from docker_flask import control, notify, process
+from docker_flask.first_process.task import Task
+from docker_flask.servers.registry import SERVERS
+from docker_flask.supervisor import retirement
+from docker_flask.supervisor.generation import Generation
+from docker_flask.supervisor.supervisor import Supervisor
+from tests.support import plans
+
+where, name, call = sys.argv[1:]
+thrown, answers = [], []
+folder = Path(tempfile.mkdtemp())
+ports = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+for port in ports:
+    port.setblocking(False)
+
+original = getattr(globals()[where], name)
+
+def fault(*arguments):
+    if not thrown:
+        thrown.append(name)
+        raise RuntimeError("thrown by the test")
+    return original(*arguments)
+
+def ask(path):
+    with socket.create_connection(ports[1].getsockname(), timeout=5) as client:
+        client.sendall(f"GET {path} HTTP/1.1\\r\\n\\r\\n".encode())
+        return client.recv(4096).decode()
+
+def generation(number):
+    return Generation(number, folder, SERVERS["uwsgi"], supervisor.loop, plans.make())
+
+def retire():
+    supervisor.retiring[first] = Task(retirement.retire(first, supervisor.nginx))
+
+def start():
+    supervisor.nginx.pid = process.spawn(["/bin/sleep", "60"], {})
+    supervisor.current = second
+    second.pid = process.spawn(["/bin/sleep", "60"], {})
+    second.groups.append(second.pid)
+    supervisor.state = "serving"
+    threading.Thread(target=client).start()
+
+def client():
+    exec(call)
+    deadline = time.monotonic() + 5
+    while not thrown and time.monotonic() < deadline:
+        time.sleep(0.01)
+    answers.append(ask("/healthy"))
+    os.kill(os.getpid(), signal.SIGTERM)
+
+supervisor = Supervisor(plans.LIMITS, folder, ports[:1], ports[1:])
+supervisor._start = start
+first, second = generation(1), generation(2)
+setattr(globals()[where], name, fault)
+code = supervisor.run()
+print(json.dumps([*answers, thrown, code]))
+"""
+
+
+@pytest.mark.parametrize("place", FAULTS)
+def test_a_fault_is_logged_once_and_serving_goes_on(place: str, tmp_path: Path) -> None:
+    healthy, thrown, code = run_python(
+        f"import os; os.dup2(os.open({str(tmp_path / 'log')!r}, os.O_CREAT | os.O_WRONLY), 2)\n"
+        + THROW,
+        *FAULTS[place],
+    )
+    log = (tmp_path / "log").read_text()
+    assert thrown
+    assert healthy.startswith("HTTP/1.1 200 OK"), log
+    assert code == 0, log
+    assert log.count("Traceback") == log.count("RuntimeError: thrown by the test") == 1
