@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import sys
@@ -16,6 +17,8 @@ from docker_flask.log import log
 from docker_flask.paths import DEBUG_PORT, OK
 
 EXIT_FAULT = 1
+# Seconds for the supervisor's response; of a reload, START_TIMEOUT decides when it fails.
+CONTROL_TIMEOUT, RELOAD_TIMEOUT = 10.0, 3 * 3600.0
 EXIT_NOT_READABLE = 70  # EX_SOFTWARE in sysexits.h: the application can't run
 
 
@@ -25,23 +28,24 @@ def serve() -> int:
         log(problem)
         return EXIT_NOT_READABLE
     resources = limits.read()
-    given = settings.read(os.environ)
-    chosen = settings.resolve(given, resources).settings
+    early = settings.read_early(os.environ)
+    ports = settings.resolve(early, resources).settings
     limits.bound_descriptors(resources)
-    listeners = _bind(chosen.listen_port)
-    if not chosen.bind_when_ready:
+    listeners = _bind(ports.listen_port)
+    if not ports.bind_when_ready:
         sockets.listen(listeners)
-    status = _bind_status(chosen.status_port, "status_port" in given)
+    status = _bind_status(ports.status_port, "status_port" in early)
     privileges.give_up_capabilities()
     # Imported after the sockets are bound: meanwhile, connections wait in the kernel's queue.
-    from docker_flask.supervisor.chatter import Chatter
+    from docker_flask.supervisor.log_filter import LogFilter
     from docker_flask.supervisor.log_relay import LogRelay
     from docker_flask.supervisor.supervisor import Supervisor
 
-    relay = LogRelay(Chatter(is_shown=chosen.is_verbose).without)
+    log_filter = LogFilter()
+    relay = LogRelay(log_filter.edit)
     try:
         with runtime_folder.open_folder() as folder:
-            return Supervisor(resources, folder, listeners, status).run()
+            return Supervisor(resources, folder, listeners, status, early, log_filter).run()
     except privileges.NotPermitted as missing:
         log(str(missing))
         return missing.code
@@ -101,10 +105,16 @@ def debug() -> int:
 
 
 def show_settings() -> int:
-    """Print each setting, its value and its origin."""
-    from docker_flask.configuration import plan
+    """Print each setting, its value and its origin; of the server that runs here, if any."""
+    if folder := runtime_folder.running_server():
+        rows = json.loads(control.ask(folder, "settings", CONTROL_TIMEOUT) or "[]")
+        if not rows:
+            log("the settings are read after prestart.sh, which is still running")
+            return EXIT_FAULT
+    else:
+        from docker_flask.configuration import plan
 
-    rows = plan.make(os.environ, limits.read()).rows()
+        rows = plan.make(os.environ, limits.read()).rows()
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     for name, value, origin in rows:
         print(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {origin}")
@@ -120,9 +130,7 @@ def reload() -> int:
             "debug mode reloads by itself"
         )
         return 1
-    chosen = settings.resolve(settings.read(os.environ), limits.read()).settings
-    # Another reload may run, and this one starts after it.
-    outcome = control.ask(folder, "reload", 2 * chosen.start_timeout + 10)
+    outcome = control.ask(folder, "reload", RELOAD_TIMEOUT)
     log("reload: ok" if outcome == OK else outcome or "the container stopped during the reload")
     return 0 if outcome == OK else 1
 

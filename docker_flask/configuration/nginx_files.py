@@ -18,7 +18,6 @@ from typing import NamedTuple
 from docker_flask.configuration import nginx_syntax
 from docker_flask.configuration.kinds import SettingError
 from docker_flask.configuration.nginx_syntax import Directive
-from docker_flask.configuration.origin import FileValue
 from docker_flask.paths import NGINX_SOCKET
 from docker_flask.runtime_folder import answers, point
 
@@ -42,7 +41,6 @@ _APPLICATION = re.compile(rf"(http://)?(application|unix:/*{USUAL_SOCKET}).*")
 _TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 # Bytes that are not UTF-8 stay what they are.
 _ENCODING = ("utf-8", "surrogateescape")
-_SECONDS = {"ms": 0.001, "": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class Overrides(NamedTuple):
@@ -141,20 +139,6 @@ class NginxFiles:
                 address = "::" if match[1] == "[::]" else "0.0.0.0"  # noqa: S104 (the user's words)
                 found[address, int(match[2])] = None
         return list(found)
-
-    def settings(self) -> dict[str, FileValue]:
-        """Settings that follow from the files: a timeout of nginx is the request's timeout."""
-        waits = [
-            (_seconds(directive.arguments[0]), f"{directive.name} {directive.arguments[0]}", file)
-            for file, directive in self._all()
-            if directive.name == "uwsgi_read_timeout"
-            and directive.arguments
-            and directive.arguments[0].isascii()
-        ]
-        if not waits:
-            return {}
-        seconds, text, file = max(waits)
-        return {"request_timeout": FileValue(text, f"{seconds:g}", str(file))}
 
     def check_passing(self) -> None:
         """Raises SettingError if a file passes requests to the application by another protocol."""
@@ -418,8 +402,3 @@ def _read(path: Path) -> str:
 def encode(text: str) -> bytes:
     """The bytes of a configuration with text of the user's in it."""
     return text.encode(*_ENCODING)
-
-
-def _seconds(text: str) -> float:
-    """The seconds of a time in nginx's form: 90, 90s, 1m30s."""
-    return sum(int(n) * _SECONDS[unit] for n, unit in re.findall(r"(\d+)(ms|[smhd]?)", text))

@@ -22,7 +22,7 @@ from docker_flask.configuration import (
 from docker_flask.configuration.kinds import in_bytes
 from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.nginx_files import NginxFiles
-from docker_flask.configuration.origin import FileValue, Origin, Source
+from docker_flask.configuration.origin import FileValue, Found, Origin, Source
 from docker_flask.configuration.settings import Settings
 from docker_flask.configuration.sizing import Sizing
 from docker_flask.configuration.timeouts import Timeouts
@@ -80,17 +80,20 @@ class Plan:
         return size if size >= MIN_CACHE else 0
 
 
-def make(environ: Mapping[str, str], limits: Limits) -> Plan:
+def make(
+    environ: Mapping[str, str], limits: Limits, early: Mapping[str, Found] | None = None
+) -> Plan:
     """Make a plan from the environment, the working directory and the limits.
 
-    Raises SettingError for a value that is not allowed, or a package that is not installed.
+    early: the settings that were read before prestart.sh changed this environment. Raises
+    SettingError for a value that is not allowed, or a package that is not installed.
     """
-    given = settings.read(environ)
+    given = settings.read(environ, early)
     app_server = given["app_server"].value if "app_server" in given else settings.DEFAULT_APP_SERVER
     worker_class = given["worker_class"].value if "worker_class" in given else None
     packages.check_server(app_server, worker_class)
     nginx_files = NginxFiles.read()
-    of_files = dict(nginx_files.settings())
+    of_files = dict[str, FileValue]()
     options, ignored = "", list[str]()
     if app_server == "uwsgi":
         of_uwsgi = uwsgi_options.read(Path.cwd(), environ, UWSGI_PROGRAM)

@@ -22,6 +22,8 @@ ZONES = Path("/usr/share/zoneinfo")
 # Longer values are errors: a list of networks has hundreds of characters.
 MAX_LENGTH = 10_000
 DEFAULT_APP_SERVER = "uwsgi"
+# Settings that are read before prestart.sh runs: the ports are bound, and root is left, before.
+EARLY = ("listen_port", "bind_when_ready", "status_port", "run_as_root", "install_on_start")
 
 
 def setting(
@@ -303,13 +305,35 @@ class Resolved(NamedTuple):
     origins: Mapping[str, Origin]
 
 
-def read(environ: Mapping[str, str]) -> dict[str, Found]:
+def read(environ: Mapping[str, str], early: Mapping[str, Found] | None = None) -> dict[str, Found]:
     """The settings in the environment, by the names of their fields.
 
-    Raises SettingError at the first bad value.
+    early: the result of `read_early`; None if no prestart.sh has changed this environment. Raises
+    SettingError at the first bad value.
     """
-    found = {spec.name: _read(spec, environ) for spec in fields(Settings)}
+    if early is None:
+        early = read_early(environ)
+    specs = [spec for spec in fields(Settings) if spec.name not in EARLY]
+    found = {spec.name: _read(spec, environ) for spec in specs}
+    return {name: value for name, value in found.items() if value} | dict(early)
+
+
+def read_early(environ: Mapping[str, str]) -> dict[str, Found]:
+    """The settings that count before prestart.sh runs; raises SettingError."""
+    found = {spec.name: _read(spec, environ) for spec in fields(Settings) if spec.name in EARLY}
     return {name: value for name, value in found.items() if value}
+
+
+def too_late(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """One sentence for each early setting that prestart.sh has exported without effect."""
+    return [
+        f"{name}={kinds.shown(after[name])} in prestart.sh is ignored, because this setting is "
+        f"read before prestart.sh runs: set {name} in the environment of the container"
+        for spec in fields(Settings)
+        if spec.name in EARLY
+        for name in (spec.name.upper(), *spec.metadata["aliases"])
+        if name in after and after[name] != before.get(name)
+    ]
 
 
 def resolve(

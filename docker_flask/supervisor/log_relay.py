@@ -1,6 +1,6 @@
 """Relays the log to the container's stdout and stderr, and drops lines if their reader is too slow.
 
-It also drops what servers say about themselves (chatter.py).
+It also drops what servers say about themselves (log_filter.py).
 
 A process blocks when it writes to a full pipe; if nginx blocked, the whole service would stop. All
 processes therefore write to pipes that this module always reads. Only the relay's thread waits for

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from docker_flask import about, process
 from docker_flask.configuration import plan
 from docker_flask.configuration.kinds import SettingError
 from docker_flask.configuration.limits import Limits
+from docker_flask.configuration.origin import Found
 from docker_flask.configuration.plan import Plan
-from docker_flask.configuration.settings import ignored
+from docker_flask.configuration.settings import ignored, too_late
 from docker_flask.first_process import sockets
 from docker_flask.first_process.control_port import ControlPort
 from docker_flask.first_process.loop import Interrupt, Loop
@@ -30,6 +32,7 @@ from docker_flask.status.http_port import HttpPort, check
 from docker_flask.supervisor import retirement
 from docker_flask.supervisor.generation import STOP_TIMEOUT, Generation
 from docker_flask.supervisor.listener_drain import ListenerDrain
+from docker_flask.supervisor.log_filter import LogFilter
 from docker_flask.supervisor.worker_pool import RESIZE_INTERVAL
 
 EXIT_NOT_SERVING = 70  # EX_SOFTWARE in sysexits.h: the application or a server can't run
@@ -72,12 +75,17 @@ class Supervisor:
         runtime: Path,
         listeners: list[socket.socket],
         status_listeners: list[socket.socket],
+        early: Mapping[str, Found],
+        log_filter: LogFilter,
     ) -> None:
+        """early: the settings that were read before prestart.sh; log_filter: of all processes."""
         self.limits = limits
         self.runtime = runtime
         self.listeners = listeners
         self.status_listeners = status_listeners
         self.environment = dict(os.environ)
+        self.early = early
+        self.log_filter = log_filter
         self.loop = Loop()
         self.state = "starting"
         self.prestart = Prestart()
@@ -135,6 +143,7 @@ class Supervisor:
             "health": self._answer_health,
             "reload": self._answer_reload,
             "environment": self.prestart.answer_changes,
+            "settings": self._answer_settings,
         }
         ControlPort(self.runtime, self.loop, commands)
         pages = {
@@ -147,9 +156,10 @@ class Supervisor:
 
     def _start(self) -> None:
         self._note_limits()
-        self.environment = self.prestart.run(self.loop, self.environment)
-        self.notes += ignored(self.environment)
-        first = self._load(plan.make(self.environment, self.limits))
+        self.environment = self.prestart.run(self.loop, os.environ)
+        self.notes += [*too_late(os.environ, self.environment), *ignored(self.environment)]
+        first = self._load(plan.make(self.environment, self.limits, self.early))
+        self.log_filter.shows_all = first.plan.settings.is_verbose
         # While the application loads, nginx's configuration is tested.
         self.nginx.assume_static(first.plan)
         configuration = self.nginx.prepare(first.plan)
@@ -270,6 +280,11 @@ class Supervisor:
 
     def _answer_health(self, answer: Callable[[str], None]) -> None:
         answer(self._why_not_ready() or OK)
+
+    def _answer_settings(self, answer: Callable[[str], None]) -> None:
+        """Respond with the settings of the generation that serves, or of the first that loads."""
+        generation = self.current or self.candidate
+        answer(json.dumps(generation.plan.rows() if generation else []))
 
     def _why_not_ready(self) -> str:
         """Why requests should go to another container; empty if they may come here."""
@@ -407,7 +422,7 @@ class Supervisor:
 
     def _replace_current(self) -> Steps[str]:
         """Returns why the current generation stays; empty if the new generation serves."""
-        new_plan = plan.make(self.environment, self.limits)
+        new_plan = plan.make(self.environment, self.limits, self.early)
         configuration = self.nginx.prepare(new_plan)
         fresh = self._load(new_plan)
         settings = new_plan.settings

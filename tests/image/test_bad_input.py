@@ -266,6 +266,25 @@ def test_what_prestart_exports_reaches_the_application(
     assert "uwsgi_read_timeout 7s;" in container.shell("cat /run/docker-flask/nginx.conf")
 
 
+def test_settings_count_as_prestart_leaves_them(engine: Engine, app_folder: Path) -> None:
+    """Everywhere, apart from the ports, which are bound before."""
+    lines = ["export MAX_UPLOAD=5m LISTEN_PORT=8080", "export STATUS_PORT=many"]
+    lines += ["mkdir /tmp/pages", "echo made > /tmp/pages/a.txt"]
+    write(app_folder, prestart="\n".join(lines), app=HELLO)
+    container = engine.serve(app=app_folder, env={"STATIC_PATH": "/tmp/pages"})
+    assert container.get("/static/a.txt").text == "made\n"
+    rows = dict(
+        line.split(maxsplit=1)
+        for line in container.execute("docker-flask", "settings")[1].splitlines()
+    )
+    assert rows["MAX_UPLOAD"].split() == ["5m", "MAX_UPLOAD"]
+    assert rows["LISTEN_PORT"].split() == ["80", "default"]
+    assert "client_max_body_size 5m;" in container.shell("cat /run/docker-flask/nginx.conf")
+    log = container.logs()
+    assert "LISTEN_PORT='8080' in prestart.sh is ignored" in log
+    assert "STATUS_PORT='many' in prestart.sh is ignored" in log
+
+
 def test_a_restart_policy_gets_its_chance(engine: Engine, app_folder: Path) -> None:
     """A container that failed is started again, and serves once its trouble is over."""
     write(app_folder, app="1 / 0\n")

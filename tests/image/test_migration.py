@@ -583,19 +583,6 @@ def test_reload_takes_changed_snippets(engine: Engine, app: Path, snippets: Path
     assert container.stop()[0] == 0
 
 
-@pytest.mark.nightly
-def test_requests_may_take_as_long_as_a_snippet_says(
-    engine: Engine, app: Path, tmp_path: Path
-) -> None:
-    """Theirs would wait for so long, and ours end the worker sooner."""
-    snippet = {"/etc/nginx/conf.d/slow.conf": "uwsgi_read_timeout 2s;\n"}
-    container = engine.serve(app=app, volumes=mounted(tmp_path, snippet))
-    begun = time.monotonic()
-    assert container.get("/sleep/8.0").status_code == 504
-    assert 2 <= time.monotonic() - begun < 6
-    container.wait_for_log("longer than REQUEST_TIMEOUT=2 seconds")
-
-
 def test_whole_nginx_conf_decides_where_clients_are_accepted(engine: Engine, app: Path) -> None:
     """One that the supervisor's socket kept beside it would wait for ever."""
     write(app, {"nginx.conf": whole("8080")})

@@ -201,22 +201,6 @@ def test_without_a_whole_configuration() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("90", "90"), ("90s", "90"), ("5m", "300"), ("1h30m", "5400"), ("2500ms", "2.5")],
-)
-def test_how_long_a_request_may_take(folder: Path, text: str, seconds: str) -> None:
-    (folder / "conf.d/a.conf").write_text("uwsgi_read_timeout 1s;")
-    file = folder / "server.d/b.conf"
-    file.write_text(f"location /slow {{ uwsgi_read_timeout {text}; }}")
-    said = NginxFiles.read().settings()["request_timeout"]
-    assert (said.text, said.file) == (seconds, str(file))
-
-
-def test_nothing_is_said_of_how_long_it_may_take() -> None:
-    assert NginxFiles.read().settings() == {}
-
-
-@pytest.mark.parametrize(
     ("name", "text", "own"),
     [
         ("conf.d", "uwsgi_cache_path /tmp/x keys_zone=x:1m;", True),

@@ -193,6 +193,7 @@ from docker_flask.first_process.task import Task
 from docker_flask.servers.registry import SERVERS
 from docker_flask.supervisor import retirement
 from docker_flask.supervisor.generation import Generation
+from docker_flask.supervisor.log_filter import LogFilter
 from docker_flask.supervisor.supervisor import Supervisor
 from tests.support import plans
 
@@ -238,7 +239,7 @@ def client():
     answers.append(ask("/healthy"))
     os.kill(os.getpid(), signal.SIGTERM)
 
-supervisor = Supervisor(plans.LIMITS, folder, ports[:1], ports[1:])
+supervisor = Supervisor(plans.LIMITS, folder, ports[:1], ports[1:], {}, LogFilter())
 supervisor._start = start
 first, second = generation(1), generation(2)
 setattr(globals()[where], name, fault)

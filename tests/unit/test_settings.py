@@ -388,3 +388,16 @@ def test_table_in_the_documentation() -> None:
 
 if __name__ == "__main__":
     print(settings_table())
+
+
+def test_prestart_can_not_change_what_was_read_before_it() -> None:
+    before = {"PORT": "8080", "THREADS": "2", "STATUS_PORT": "off"}
+    after = {**before, "PORT": "many", "LISTEN_PORT": "9000", "THREADS": "3", "FLASK_DEBUG": "1"}
+    early = settings.read_early(before)
+    found = settings.read(after, early)
+    assert {name: value.value for name, value in found.items()} == {
+        **{"listen_port": 8080, "status_port": 0, "threads": 3}
+    }
+    lines = settings.too_late(before, after)
+    assert [line.partition(" ")[0] for line in lines] == ["LISTEN_PORT='9000'", "PORT='many'"]
+    assert settings.too_late(before, before) == []
