@@ -64,8 +64,7 @@ def start(module_engine: Engine) -> Iterator[Start]:
         if key not in started:
             volumes = {str(APPS / "cache"): {"bind": "/app", "mode": "ro"}}
             env = {"WEB_CONCURRENCY": "2", **(env or {})}
-            container = module_engine.run(env=env, **{"volumes": volumes, **options})
-            container.wait_until_serving()
+            container = module_engine.serve(env=env, **{"volumes": volumes, **options})
             # From the first page on that is to be shared, nginx looks for them.
             container.get(page("Cache-Control:public, max-age=60"))
             started[key] = Service(container)
@@ -100,8 +99,7 @@ def test_a_location_of_the_users_is_not_cached(start: Start, tmp_path: Path) -> 
 
 
 def test_nginx_looks_for_pages_once_there_are_any(engine: Engine) -> None:
-    container = engine.run(app=APPS / "cache", env={"WEB_CONCURRENCY": "1"})
-    container.wait_until_serving()
+    container = engine.serve(app=APPS / "cache", env={"WEB_CONCURRENCY": "1"})
     path = page("Cache-Control:public, max-age=60")
     seen = [container.get(path).headers.get("X-Cache-Status") for _ in range(3)]
     assert seen == [None, "MISS", "HIT"]

@@ -648,15 +648,6 @@ attach-daemon = sleep 12345
 """
 
 
-def settings(container: Container) -> dict[str, list[str]]:
-    """What `docker-flask settings` prints, by name."""
-    rows = [
-        line.split(maxsplit=2)
-        for line in container.execute("docker-flask", "settings")[1].splitlines()
-    ]
-    return {name: rest for name, *rest in rows}
-
-
 def test_options_of_uwsgi_ini(engine: Engine, app: Path) -> None:
     write(app, {"uwsgi.ini": OPTIONS})
     container = engine.serve(app=app)
@@ -664,7 +655,7 @@ def test_options_of_uwsgi_ini(engine: Engine, app: Path) -> None:
     assert container.get("/env/BLOCK").text == "taken"
     wait_for(lambda: len(container.pids("sleep")) == 1, 5, "the attached daemon")
     assert container.get("/sleep/4.0").status_code == 504
-    found = settings(container)
+    found = container.settings()
     assert found["WEB_CONCURRENCY"] == ["3", "processes in /app/uwsgi.ini"]
     assert found["THREADS"] == ["2", "threads in /app/uwsgi.ini"]
     assert found["REQUEST_TIMEOUT"] == ["1", "harakiri in /app/uwsgi.ini"]
@@ -679,7 +670,7 @@ def test_the_environment_before_uwsgi_ini(engine: Engine, app: Path) -> None:
     env = {"UWSGI_PROCESSES": "1", "UWSGI_HARAKIRI": "9", "UWSGI_ENV": "BLOCK=by variable"}
     container = engine.serve(app=app, env=env)
     assert container.get("/env/BLOCK").text == "by variable"
-    found = settings(container)
+    found = container.settings()
     assert found["WEB_CONCURRENCY"] == ["1", "UWSGI_PROCESSES"]
     assert found["REQUEST_TIMEOUT"] == ["9", "UWSGI_HARAKIRI"]
 

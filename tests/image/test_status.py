@@ -65,8 +65,7 @@ def begin(engine: Engine, folder: Path, seconds: float, **options: Any) -> Conta
 
 @pytest.fixture(scope="module")
 def container(module_engine: Engine) -> Container:
-    container = module_engine.run(env=UP)
-    container.wait_until_serving()
+    container = module_engine.serve(env=UP)
     container.docker.reload()
     return container
 
@@ -159,8 +158,7 @@ def test_ready_after_the_start_and_until_the_stop(engine: Engine, app_folder: Pa
 @pytest.mark.nightly
 def test_a_drain_delay_that_is_set_is_waited_for_without_clients(engine: Engine) -> None:
     """Nobody is connected while a load balancer is between two checks."""
-    container = engine.run(env={**UP, "DRAIN_DELAY": "3"})
-    container.wait_until_serving()
+    container = engine.serve(env={**UP, "DRAIN_DELAY": "3"})
     container.docker.kill("TERM")
     wait_for(lambda: ask(container, "/up", PRODUCTION_PORT)[0] == 503, 2, "the stop")
     time.sleep(1.5)

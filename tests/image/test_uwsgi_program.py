@@ -41,8 +41,7 @@ def titles(container: Container) -> dict[str, list[str]]:
 
 def test_processes_have_names_and_the_interpreter_of_python3(engine: Engine) -> None:
     # Python sets LC_CTYPE where no language is set: the environment is larger than it was.
-    container = engine.run(env={"LANG": "", "WEB_CONCURRENCY": "2"})
-    container.wait_until_serving()
+    container = engine.serve(env={"LANG": "", "WEB_CONCURRENCY": "2"})
     _, python = container.execute(
         "python3", "-c", "import os; print(os.path.realpath('/usr/bin/python3'))"
     )

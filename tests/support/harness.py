@@ -172,6 +172,11 @@ class Container:
         code, output = self.execute("docker-flask", "reload")
         assert code == 0, output
 
+    def settings(self) -> dict[str, list[str]]:
+        """What `docker-flask settings` prints: value and origin by name."""
+        lines = self.execute("docker-flask", "settings")[1].splitlines()
+        return {name: rest for name, *rest in (line.split(maxsplit=2) for line in lines)}
+
     def pids(self, title: str) -> list[int]:
         """Processes whose command line starts with a title, as the container numbers them."""
         found = self.shell(f"grep -las '^{title}' /proc/[0-9]*/cmdline || true")
