@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.harness import DEBUG, DOCKER, IMAGE, ROOT, Container, Engine, wait_for
+from tests.support.harness import APPS, DEBUG, DOCKER, IMAGE, ROOT, Container, Engine, wait_for
 
 HEALTHY = 3.0  # seconds, as promised
 in_time = pytest.mark.flaky_timing("healthy within 3 s, which a busy machine may need twice")
@@ -142,10 +142,6 @@ def test_no_folder_can_be_written_to(engine: Engine, tmp_path: Path, mode: list[
 
 # --- what containers share -------------------------------------------------------------------
 
-NAMED_APP = (
-    "from flask import Flask\napp = Flask(__name__)\n@app.get('/')\ndef name():\n return {!r}"
-)
-
 
 def family(
     engine: Engine, folder: Path, number: int, kind: str
@@ -161,14 +157,12 @@ def family(
     ports = {f"{8000 + i}/tcp": ("127.0.0.1", None) for i in range(number)}
     first: Container | None = None
     for i in range(number):
-        app = folder / f"app{i}"
-        app.mkdir(mode=0o755)
-        (app / "app.py").write_text(NAMED_APP.format(f"container {i}"))
+        env = {"LISTEN_PORT": str(8000 + i), "WEB_CONCURRENCY": "2", "GREETING": f"container {i}"}
         container = engine.run(
-            app=app,
+            app=APPS / "hello",
             read_only=True,
             user="12345",
-            env={"LISTEN_PORT": str(8000 + i), "WEB_CONCURRENCY": "2"},
+            env=env,
             ports=None if first else ports,
             **shared,
         )
@@ -221,13 +215,9 @@ def test_containers_that_share_answer_for_themselves(
 
 
 @pytest.mark.nightly
-def test_a_container_beside_debug_mode_is_not_healthy_by_its_port(
-    engine: Engine, app_folder: Path
-) -> None:
+def test_a_container_beside_debug_mode_is_not_healthy_by_its_port(engine: Engine) -> None:
     """Nor is one that has not started."""
-    (app_folder / "app.py").write_text(NAMED_APP.format("debug"))
-    debug = engine.run(DEBUG, app=app_folder)
-    debug.wait_until_serving(inside=5000)
+    debug = engine.serve(DEBUG, app=APPS / "hello")
     # Not a command of the image, which would be healthy while it runs.
     beside = engine.run(
         ["60"],

@@ -37,15 +37,12 @@ MOST_MEMORY = 320 * MB
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(module_folder: Path) -> Path:
     """An application with a large response and a large static file."""
-    folder = tmp_path_factory.mktemp("slow")
-    for parent in (folder, folder.parent):
-        parent.chmod(0o755)
-    (folder / "app.py").write_text(APP)
-    (folder / "static").mkdir()
-    (folder / "static/large.bin").write_bytes(bytes(6_000_000))
-    return folder
+    (module_folder / "app.py").write_text(APP)
+    (module_folder / "static").mkdir()
+    (module_folder / "static/large.bin").write_bytes(bytes(6_000_000))
+    return module_folder
 
 
 def start(engine: Engine, folder: Path, memory: str = "512m", **env: str) -> Container:

@@ -11,28 +11,17 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.harness import DEBUG, DEBUG_PORT, IMAGE, ROOT, Container, Engine
+from tests.support.harness import DEBUG, DEBUG_PORT, HELLO, IMAGE, ROOT, Container, Engine
 from tests.support.marks import at_night
 from tests.support.servers import SERVERS
 
 MAX_LINES = 8
 BODY = b"x" * (5 << 20)
-APP = """from flask import Flask, request
-app = Flask(__name__)
-
-@app.get("/")
-def hello():
-    return "hello"
-
-@app.post("/")
-def length():
-    return str(len(request.get_data()))
-"""
 
 
 @pytest.fixture
 def app(app_folder: Path) -> Path:
-    (app_folder / "app.py").write_text(APP)
+    (app_folder / "app.py").write_text(HELLO)
     (app_folder / "static").mkdir()
     return app_folder
 
@@ -70,7 +59,7 @@ def test_production(engine: Engine, app: Path, name: str) -> None:
         r"serving app:app \(the usual names in /app\) on port 80",
     ), lines
     # Nor does an upload that nginx keeps in a file add more than its line of the access log.
-    assert httpx.post(container.url(), content=BODY).text == str(len(BODY))
+    assert httpx.post(container.url(), content=BODY).text == "hello"
     log = container.wait_for_log('"POST / HTTP')
     assert "buffered" not in log
     container.reload()

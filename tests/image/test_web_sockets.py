@@ -27,12 +27,10 @@ GEVENT = {"WEB_CONCURRENCY": "1"}
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(module_folder: Path) -> Path:
     """The application, with the packages beside it."""
-    folder = tmp_path_factory.mktemp("sockets")
-    folder.parent.chmod(0o755)
-    write_app(folder)
-    return folder
+    write_app(module_folder)
+    return module_folder
 
 
 @pytest.fixture(scope="module")
