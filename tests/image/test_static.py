@@ -521,26 +521,22 @@ def test_a_stopping_container_tells_that_to_those_who_fetch_files(
 def test_a_stop_while_files_are_fetched_loses_nothing(
     engine: Engine, app_folder: Path, tmp_path: Path
 ) -> None:
+    """On kept connections; test_loss.py tries new ones."""
     write(app_folder, {"app.py": APP, "static/f.txt": "x" * 10_000})
-    container = engine.run(app=app_folder)
-    container.wait_until_serving("/static/f.txt")
-    path, options = "/static/f.txt", {"no_echo": True, "seconds": 20}
-    with (
-        Load(container, tmp_path / "1", path, mode="new", rate=500, **options) as new,
-        Load(container, tmp_path / "2", path, mode="keepalive", connections=20, **options) as kept,
-    ):
+    container = engine.serve(app=app_folder)
+    load = {"no_echo": True, "seconds": 20, "mode": "keepalive", "connections": 20}
+    with Load(container, tmp_path / "load.json", "/static/f.txt", **load) as running:
         time.sleep(1)
         code, _ = container.stop()
-        results = [new.finish(), kept.finish()]
+        result = running.finish()
+    print(f"stopped while files were fetched: {result.counts}")
     assert code == 0
-    for result in results:
-        print(f"stopped while files were fetched: {result.counts}")
-        lost = ("cut_short", "5xx", "4xx", "timeout", "unexpected")
-        assert {name: result.counts[name] for name in lost} == dict.fromkeys(lost, 0)
-        # What nginx had not accepted is not in its log.
-        reset = {record.id for record in result.records if record.verdict == "reset_sent"}
-        assert not reset & ids_in_log(container.logs())
-        assert result.counts["ok"] > 100
+    lost = ("cut_short", "5xx", "4xx", "timeout", "unexpected")
+    assert {name: result.counts[name] for name in lost} == dict.fromkeys(lost, 0)
+    # What nginx had not accepted is not in its log.
+    reset = {record.id for record in result.records if record.verdict == "reset_sent"}
+    assert not reset & ids_in_log(container.logs())
+    assert result.counts["ok"] > 100
 
 
 VERSION = """
