@@ -298,7 +298,7 @@ EDITS: dict[str, list[tuple[Mapping[str, str | None], str]]] = {
 
 
 def edit(folder: Path, library: Path, files: Mapping[str, str | None]) -> None:
-    """Put new files in the place of others, as editors do, or remove them. All are equally old."""
+    """Put files in the place of others, as editors do, or remove them. Modules are equally old."""
     for name, text in files.items():
         path = library / name[4:] if name.startswith("lib/") else folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -307,7 +307,8 @@ def edit(folder: Path, library: Path, files: Mapping[str, str | None]) -> None:
         else:
             fresh = path.with_name(f"{path.name}.new")
             fresh.write_text(text)
-            os.utime(fresh, (10**9, 10**9))
+            if path.suffix == ".py":
+                os.utime(fresh, (10**9, 10**9))
             fresh.rename(path)
 
 
