@@ -265,6 +265,11 @@ EDITS: dict[str, list[tuple[Mapping[str, str | None], str]]] = {
         ),
         ({"lib/words.py": "WORD = 'mended'\n"}, "mended"),
     ],
+    # A file that takes the place of another, which has the same time.
+    "equally old": [
+        ({"app.py": PAGE.format("'old'")}, "old"),
+        ({"app.py": PAGE.format("'of the same age'")}, "of the same age"),
+    ],
     "a library": [
         (
             {"app.py": TRY.format("words") + PAGE.format("WORD"), "lib/words.py": "WORD = '1'\n"},
@@ -297,8 +302,8 @@ EDITS: dict[str, list[tuple[Mapping[str, str | None], str]]] = {
 }
 
 
-def edit(folder: Path, library: Path, files: Mapping[str, str | None]) -> None:
-    """Put files in the place of others, as editors do, or remove them. Modules are equally old."""
+def edit(folder: Path, library: Path, files: Mapping[str, str | None], old: bool) -> None:
+    """Put new files in the place of others, as editors do, or remove them."""
     for name, text in files.items():
         path = library / name[4:] if name.startswith("lib/") else folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -307,22 +312,23 @@ def edit(folder: Path, library: Path, files: Mapping[str, str | None]) -> None:
         else:
             fresh = path.with_name(f"{path.name}.new")
             fresh.write_text(text)
-            if path.suffix == ".py":
+            if old:
                 os.utime(fresh, (10**9, 10**9))
             fresh.rename(path)
 
 
-@pytest.mark.parametrize("kind", [*list(EDITS)[:2], *at_night(*list(EDITS)[2:])])
+@pytest.mark.parametrize("kind", [*list(EDITS)[:3], *at_night(*list(EDITS)[3:])])
 def test_edits(engine: Engine, app_folder: Path, tmp_path: Path, kind: str) -> None:
     library = tmp_path / "lib"
     library.mkdir()
     (files, text), *others = EDITS[kind]
-    edit(app_folder, library, files)
+    old = kind == "equally old"
+    edit(app_folder, library, files, old)
     mounts = {str(library): {"bind": LIBRARY, "mode": "ro"}}
     container = engine.run(DEBUG, app=app_folder, env={"PYTHONPATH": LIBRARY}, volumes=mounts)
     wait_until_served(container, text)
     for files, text in others:
-        edit(app_folder, library, files)
+        edit(app_folder, library, files, old)
         wait_until_served(container, text)
     assert ("reloading" in container.logs()) == (kind != "templates"), "which take no new start"
 
