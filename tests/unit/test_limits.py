@@ -30,41 +30,37 @@ def read(root: Path, files: Files) -> limits.Limits:
     return limits.read(root)
 
 
+V2 = {"proc/self/cgroup": "0::/\n"}
+# Version 2 with the host's view: a nested path.
+V2_NESTED = {"proc/self/cgroup": "0::/docker/1\n"}
+V1 = {"proc/self/cgroup": V1_CGROUP.format(path="/docker/1")}
+V1_ROOT = {"proc/self/cgroup": V1_CGROUP.format(path="/")}
+
+
+def v2(name: str, text: str, below: str = "") -> Files:
+    return {f"sys/fs/cgroup/{below}{name}": text}
+
+
+def v1_cpu(quota: str, below: str = "") -> Files:
+    folder = f"sys/fs/cgroup/cpu/{below}"
+    return {f"{folder}cpu.cfs_quota_us": quota, f"{folder}cpu.cfs_period_us": "100000\n"}
+
+
+def v1_memory(text: str, below: str = "") -> Files:
+    return {f"sys/fs/cgroup/memory/{below}memory.limit_in_bytes": text}
+
+
+HALF = "50000 100000\n"
+
+
 @pytest.mark.parametrize(
     ("files", "cpus"),
     [
-        # Version 2, where the container's own cgroup is the root of what it sees.
-        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": QUARTER}, 0.25),
-        # Version 2 with the host's view: a nested path.
-        (
-            {
-                "proc/self/cgroup": "0::/system.slice/docker-1.scope\n",
-                "sys/fs/cgroup/system.slice/docker-1.scope/cpu.max": QUARTER,
-                "sys/fs/cgroup/cpu.max": "50000 100000\n",
-            },
-            0.25,
-        ),
-        # Another period than the usual one.
-        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "5000 50000\n"}, 0.1),
-        # Version 1, seen from inside and with the host's path.
-        (
-            {
-                "proc/self/cgroup": V1_CGROUP.format(path="/docker/1"),
-                "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "25000\n",
-                "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",
-            },
-            0.25,
-        ),
-        (
-            {
-                "proc/self/cgroup": V1_CGROUP.format(path="/docker/1"),
-                "sys/fs/cgroup/cpu/docker/1/cpu.cfs_quota_us": "25000\n",
-                "sys/fs/cgroup/cpu/docker/1/cpu.cfs_period_us": "100000\n",
-                "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "50000\n",
-                "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",
-            },
-            0.25,
-        ),
+        (V2 | v2("cpu.max", QUARTER), 0.25),
+        (V2_NESTED | v2("cpu.max", QUARTER, "docker/1/") | v2("cpu.max", HALF), 0.25),
+        (V2 | v2("cpu.max", "5000 50000\n"), 0.1),
+        (V1 | v1_cpu("25000\n"), 0.25),
+        (V1 | v1_cpu("25000\n", "docker/1/") | v1_cpu("50000\n"), 0.25),
     ],
     ids=["v2", "v2 nested", "v2 period", "v1", "v1 nested"],
 )
@@ -81,36 +77,19 @@ def test_the_file_that_says_how_long_the_quota_stopped_the_container(tmp_path: P
     assert limits.cpu_statistics(tmp_path) == f"{tmp_path}/{of_container}"
 
 
-@pytest.mark.parametrize(
-    "files",
-    [
-        {},
-        {"proc/self/cgroup": ""},
-        {"proc/self/cgroup": "0::/\n"},
-        {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "max 100000\n"},
-        {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": ""},
-        {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "1000000000 100000\n"},
-        {
-            "proc/self/cgroup": V1_CGROUP.format(path="/"),
-            "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1\n",
-            "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",
-        },
-        {
-            "proc/self/cgroup": V1_CGROUP.format(path="/"),
-            "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "25000\n",
-        },
-    ],
-    ids=[
-        "no cgroup file",
-        "empty cgroup file",
-        "no files",
-        "v2 max",
-        "v2 empty",
-        "v2 above",
-        "v1 none",
-        "v1 no period",
-    ],
-)
+NO_QUOTA: dict[str, Files] = {
+    "no cgroup file": {},
+    "empty cgroup file": {"proc/self/cgroup": ""},
+    "no files": V2,
+    "v2 max": V2 | v2("cpu.max", "max 100000\n"),
+    "v2 empty": V2 | v2("cpu.max", ""),
+    "v2 above the machine": V2 | v2("cpu.max", "1000000000 100000\n"),
+    "v1 none": V1_ROOT | v1_cpu("-1\n"),
+    "v1 no period": V1_ROOT | {"sys/fs/cgroup/cpu/cpu.cfs_quota_us": "25000\n"},
+}
+
+
+@pytest.mark.parametrize("files", NO_QUOTA.values(), ids=NO_QUOTA)
 def test_without_a_quota_the_affinity_counts(tmp_path: Path, files: Files) -> None:
     found = read(tmp_path, files)
     assert (found.cpus, found.cpus_reason) == (
@@ -128,45 +107,30 @@ def test_affinity_is_that_of_the_process(tmp_path: Path, monkeypatch: pytest.Mon
     assert (found.cpus, found.whole_cpus) == (2.5, 3)
 
 
-@pytest.mark.parametrize(
-    "files",
-    [
-        {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": f"{256 * MIB}\n"},
-        {
-            "proc/self/cgroup": "0::/docker/1\n",
-            "sys/fs/cgroup/docker/1/memory.max": f"{256 * MIB}\n",
-            "sys/fs/cgroup/memory.max": "max\n",
-        },
-        {
-            "proc/self/cgroup": V1_CGROUP.format(path="/docker/1"),
-            "sys/fs/cgroup/memory/memory.limit_in_bytes": f"{256 * MIB}\n",
-        },
-        {
-            "proc/self/cgroup": V1_CGROUP.format(path="/docker/1"),
-            "sys/fs/cgroup/memory/docker/1/memory.limit_in_bytes": f"{256 * MIB}\n",
-            "sys/fs/cgroup/memory/memory.limit_in_bytes": V1_UNLIMITED,
-        },
-    ],
-    ids=["v2", "v2 nested", "v1", "v1 nested"],
-)
+OF_256 = f"{256 * MIB}\n"
+LIMITED: dict[str, Files] = {
+    "v2": V2 | v2("memory.max", OF_256),
+    "v2 nested": V2_NESTED | v2("memory.max", OF_256, "docker/1/") | v2("memory.max", "max\n"),
+    "v1": V1 | v1_memory(OF_256),
+    "v1 nested": V1 | v1_memory(OF_256, "docker/1/") | v1_memory(V1_UNLIMITED),
+}
+
+
+@pytest.mark.parametrize("files", LIMITED.values(), ids=LIMITED)
 def test_memory_limit(tmp_path: Path, files: Files) -> None:
     found = read(tmp_path, files)
     assert (found.memory, found.memory_reason) == (256 * MIB, "cgroup limit of 256 MiB")
 
 
-@pytest.mark.parametrize(
-    "files",
-    [
-        {},
-        {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": "max\n"},
-        {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": f"{2 * TOTAL}\n"},
-        {
-            "proc/self/cgroup": V1_CGROUP.format(path="/"),
-            "sys/fs/cgroup/memory/memory.limit_in_bytes": V1_UNLIMITED,
-        },
-    ],
-    ids=["no files", "v2 max", "v2 above the machine", "v1 unlimited"],
-)
+UNLIMITED: dict[str, Files] = {
+    "no files": {},
+    "v2 max": V2 | v2("memory.max", "max\n"),
+    "v2 above the machine": V2 | v2("memory.max", f"{2 * TOTAL}\n"),
+    "v1 unlimited": V1_ROOT | v1_memory(V1_UNLIMITED),
+}
+
+
+@pytest.mark.parametrize("files", UNLIMITED.values(), ids=UNLIMITED)
 def test_without_a_memory_limit_the_machine_counts(tmp_path: Path, files: Files) -> None:
     found = read(tmp_path, files)
     assert (found.memory, found.memory_reason) == (TOTAL, "machine's 4096 MiB")

@@ -52,88 +52,49 @@ def find(folder: Path, app: str, **options: Any) -> tuple[dict[str, Any] | None,
     return found, words
 
 
+def made(arguments: str) -> str:
+    return f"{FLASK}app = Flask(__name__, {arguments})\n"
+
+
+def kept(seconds: str) -> str:
+    return f"{APP}app.config['SEND_FILE_MAX_AGE_DEFAULT'] = {seconds}\n"
+
+
+DOC = "/usr/share/doc"
+PROXY_FIX = """from werkzeug.middleware.proxy_fix import ProxyFix
+app.wsgi_app = ProxyFix(ProxyFix(app.wsgi_app))
+"""
+OTHER_WSGI = APP + "app.wsgi_app = lambda environ, start: []"
+SUBCLASS = FLASK + "class Mine(Flask):\n    pass\napp = Mine(__name__)"
+
+
 @pytest.mark.parametrize(
     ("app", "options", "url", "folder", "max_age"),
     [
         (APP, {}, "/static", "static", None),
-        (FLASK + "app = Flask(__name__, static_folder='media')", {}, "/media", "media", None),
-        (
-            FLASK + "app = Flask(__name__, static_url_path='/a/b-1.2/')",
-            {},
-            "/a/b-1.2",
-            "static",
-            None,
-        ),
+        (made("static_folder='media'"), {}, "/media", "media", None),
+        (made("static_url_path='/a/b-1.2/'"), {}, "/a/b-1.2", "static", None),
         (FLASK + "def create_app():\n    return Flask(__name__)", {}, "/static", "static", None),
-        (
-            FLASK + "class Mine(Flask):\n    pass\napp = Mine(__name__)",
-            {},
-            "/static",
-            "static",
-            None,
-        ),
+        (SUBCLASS, {}, "/static", "static", None),
         (APP + "app.static_folder = 'media'", {}, "/static", "media", None),
         # Its own way of saying how long a file may be kept.
-        (APP + "app.config['SEND_FILE_MAX_AGE_DEFAULT'] = 7", {}, "/static", "static", 7),
-        (
-            APP + "app.config['SEND_FILE_MAX_AGE_DEFAULT'] = timedelta(minutes=1)",
-            {},
-            "/static",
-            "static",
-            60,
-        ),
-        (
-            APP + "app.config['SEND_FILE_MAX_AGE_DEFAULT'] = 7",
-            {"static_max_age": 0},
-            "/static",
-            "static",
-            0,
-        ),
+        (kept("7"), {}, "/static", "static", 7),
+        (kept("timedelta(minutes=1)"), {}, "/static", "static", 60),
+        (kept("7"), {"static_max_age": 0}, "/static", "static", 0),
         (APP + "app.get_send_file_max_age = len", {"static_max_age": 5}, "/static", "static", 5),
         # Middleware that changes no path; routes beside the files.
-        (
-            APP + "from werkzeug.middleware.proxy_fix import ProxyFix\n"
-            "app.wsgi_app = ProxyFix(ProxyFix(app.wsgi_app))",
-            {},
-            "/static",
-            "static",
-            None,
-        ),
+        (APP + PROXY_FIX, {}, "/static", "static", None),
         (APP + "app.add_url_rule('/static-pages', 'x', str)", {}, "/static", "static", None),
         (APP + "app.add_url_rule('/static/other/<x>', 'x', str)", {}, "/static", "static", None),
         # What the settings say goes first, whatever the application is.
         (APP, {"static_url": "/s"}, "/s", "static", None),
-        (APP, {"static_path": "/usr/share/doc"}, "/static", "/usr/share/doc", None),
-        (
-            APP + "app.wsgi_app = lambda environ, start: []",
-            {"static_url": "/static"},
-            "/static",
-            "static",
-            None,
-        ),
-        (
-            FLASK + "app = Flask(__name__, static_folder=None)",
-            {"static_url": "/s"},
-            "/s",
-            "static",
-            None,
-        ),
-        (
-            FLASK + "app = Flask(__name__, static_folder=None)",
-            {"static_path": "/usr/share/doc"},
-            "/static",
-            "/usr/share/doc",
-            None,
-        ),
-        (
-            FLASK + "app = Flask(__name__, static_url_path='')",
-            {"static_path": "/usr/share/doc"},
-            "/static",
-            "/usr/share/doc",
-            None,
-        ),
+        (APP, {"static_path": DOC}, "/static", DOC, None),
+        (OTHER_WSGI, {"static_url": "/static"}, "/static", "static", None),
+        (made("static_folder=None"), {"static_url": "/s"}, "/s", "static", None),
+        (made("static_folder=None"), {"static_path": DOC}, "/static", DOC, None),
+        (made("static_url_path=''"), {"static_path": DOC}, "/static", DOC, None),
         (WSGI, {"static_url": "/s"}, "/s", "static", None),
-        (WSGI, {"static_path": "/usr/share/doc"}, "/static", "/usr/share/doc", None),
+        (WSGI, {"static_path": DOC}, "/static", DOC, None),
     ],
 )
 def test_found(
@@ -144,7 +105,7 @@ def test_found(
     assert words == f"nginx serves {url}/ from {tmp_path / folder}"
 
 
-VIEW = """
+GUARD = """
 import functools
 def guarded(view):
     @functools.wraps(view)
@@ -152,62 +113,52 @@ def guarded(view):
         return view(**named)
     return guard
 """
+OWN_METHOD = """
+class Mine(Flask):
+    def send_static_file(self, filename):
+        return ''
+app = Mine(__name__)
+"""
+BLUEPRINT = """
+more = Blueprint('b', __name__, static_folder='media', static_url_path='/static/admin')
+app.register_blueprint(more)
+"""
+
+
+def rule(path: str) -> str:
+    return f"{APP}app.add_url_rule('{path}', 'x', str)"
 
 
 @pytest.mark.parametrize(
     ("app", "options", "reason"),
     [
         # Where source is.
-        (FLASK + "app = Flask(__name__, static_folder='.', static_url_path='/s')", {}, "source"),
-        (FLASK + "app = Flask(__name__, static_folder='..', static_url_path='/s')", {}, "source"),
-        (FLASK + "app = Flask(__name__, static_folder='/', static_url_path='/s')", {}, "source"),
-        (FLASK + "app = Flask(__name__, static_folder='link')", {}, "source"),
+        (made("static_folder='.', static_url_path='/s'"), {}, "source"),
+        (made("static_folder='/', static_url_path='/s'"), {}, "source"),
+        (made("static_folder='link'"), {}, "source"),
         (FLASK + "import lib.words\napp = Flask(__name__, static_folder='lib')", {}, "source"),
         (APP, {"static_path": "{root}"}, "source"),
         (APP + "import lib.words", {"static_path": "{root}/lib"}, "source"),
         (WSGI, {"static_path": "{root}/.."}, "source"),
         # Where another answers.
-        (FLASK + "app = Flask(__name__, static_url_path='')", {}, "prefix '/'"),
-        (FLASK + "app = Flask(__name__, static_url_path='/')", {}, "prefix '/'"),
-        (FLASK + "app = Flask(__name__, static_url_path='/a b')", {}, "prefix '/a b/'"),
-        (FLASK + "app = Flask(__name__, static_url_path='/a;}')", {}, "prefix '/a;}/'"),
-        (FLASK + "app = Flask(__name__, static_url_path='/<x>')", {}, "prefix '/<x>/'"),
+        (made("static_url_path=''"), {}, "prefix '/'"),
+        (made("static_url_path='/a b'"), {}, "prefix '/a b/'"),
+        (made("static_url_path='/a;}'"), {}, "prefix '/a;}/'"),
+        (made("static_url_path='/<x>'"), {}, "prefix '/<x>/'"),
         (APP + "app.view_functions['static'] = lambda filename: ''", {}, "view"),
-        (
-            VIEW + APP + "app.view_functions['static'] = guarded(app.view_functions['static'])",
-            {},
-            "view",
-        ),
-        (VIEW + APP + "app.send_static_file = guarded(app.send_static_file)", {}, "view"),
+        (APP + GUARD + "v = app.view_functions\nv['static'] = guarded(v['static'])", {}, "view"),
+        (APP + GUARD + "app.send_static_file = guarded(app.send_static_file)", {}, "view"),
         (APP + "app.get_send_file_max_age = lambda name: 1", {}, "view"),
-        (
-            FLASK + "class Mine(Flask):\n    def send_static_file(self, filename):\n"
-            "        return ''\napp = Mine(__name__)",
-            {},
-            "view",
-        ),
-        (
-            FLASK + "app = Flask(__name__, static_host='a.example', host_matching=True)",
-            {},
-            "depend on the host",
-        ),
-        (FLASK + "app = Flask(__name__, subdomain_matching=True)", {}, "depend on the host"),
-        (APP + "app.wsgi_app = lambda environ, start: []", {}, "middleware"),
+        (FLASK + OWN_METHOD, {}, "view"),
+        (made("static_host='a.example', host_matching=True"), {}, "depend on the host"),
+        (made("subdomain_matching=True"), {}, "depend on the host"),
+        (OTHER_WSGI, {}, "middleware"),
         (APP, {"SCRIPT_NAME": "/shop"}, "middleware or a path"),
-        (APP + "app.add_url_rule('/static/f.txt', 'x', str)", {}, "route /static/f.txt leads to"),
-        (
-            APP + "app.add_url_rule('/static/<int:x>', 'x', str)",
-            {},
-            "route /static/<int:x> leads to",
-        ),
-        (
-            APP + "app.register_blueprint(Blueprint('b', __name__, static_folder='media',"
-            " static_url_path='/static/admin'))",
-            {},
-            "route /static/admin/<path:filename> leads to",
-        ),
-        (APP + "app.config['SEND_FILE_MAX_AGE_DEFAULT'] = 'soon'", {}, "soon"),
-        (APP + "app.config['SEND_FILE_MAX_AGE_DEFAULT'] = -1", {}, "-1"),
+        (rule("/static/f.txt"), {}, "route /static/f.txt leads to"),
+        (rule("/static/<int:x>"), {}, "route /static/<int:x> leads to"),
+        (APP + BLUEPRINT, {}, "route /static/admin/<path:filename> leads to"),
+        (kept("'soon'"), {}, "soon"),
+        (kept("-1"), {}, "-1"),
     ],
 )
 def test_left_to_the_application(
@@ -224,9 +175,9 @@ def test_left_to_the_application(
     ("app", "options"),
     [
         (WSGI, {}),
-        (FLASK + "app = Flask(__name__, static_folder=None)", {}),
+        (made("static_folder=None"), {}),
         (APP, {"static_url": ""}),
-        (WSGI, {"static_url": "", "static_path": "/usr/share/doc"}),
+        (WSGI, {"static_url": "", "static_path": DOC}),
     ],
 )
 def test_there_are_none(tmp_path: Path, app: str, options: dict[str, Any]) -> None:
@@ -258,21 +209,16 @@ def test_the_log_stays_a_log(tmp_path: Path) -> None:
     assert "\n" not in words
 
 
+PREFIXES = ("static", "/static/", "/sta tic", "/static;", "/static\n", "")
+AGES = (-1, "1;", " 1", 10**12)
+
+
 @pytest.mark.parametrize(
     "values",
     [
-        ("static", "/app", None),
-        ("/static/", "/app", None),
-        ("/sta tic", "/app", None),
-        ("/static;", "/app", None),
-        ("/static\n", "/app", None),
-        ("", "/app", None),
-        ("/static", "app", None),
-        ("/static", "/app\0", None),
-        ("/static", "/app", -1),
-        ("/static", "/app", "1;"),
-        ("/static", "/app", " 1"),
-        ("/static", "/app", 10**12),
+        *((prefix, "/app", None) for prefix in PREFIXES),
+        *(("/static", folder, None) for folder in ("app", "/app\0")),
+        *(("/static", "/app", age) for age in AGES),
     ],
 )
 def test_nothing_odd_can_be_said_of_them(values: tuple[Any, ...]) -> None:
