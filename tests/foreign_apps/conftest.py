@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.foreign_apps import FOLDER, MODES, Application, Serve, Served, build, own
+from tests.support.foreign_apps import FOLDER, Application, Serve, Served, build, own
 from tests.support.harness import Engine
 
 
@@ -17,24 +17,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of an application in one process: they share its image."""
     for item in items:
         if FOLDER in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+            parameters = item.callspec.params if hasattr(item, "callspec") else {}
+            item.add_marker(pytest.mark.xdist_group(parameters.get("name", item.path.stem)))
 
 
 @pytest.fixture
 def serve(
-    request: pytest.FixtureRequest,
-    engine: Engine,
-    tmp_path_factory: pytest.TempPathFactory,
-    record_property: Any,
+    engine: Engine, tmp_path_factory: pytest.TempPathFactory, record_property: Any
 ) -> Iterator[Serve]:
-    """Makes ready to serve the module's APPLICATION in a mode; `Served.start` starts it."""
-    application: Application = request.module.APPLICATION
+    """Makes ready to serve an application in a mode; `Served.start` starts it."""
     made: list[Served] = []
     base = tmp_path_factory.getbasetemp()
-    folder = base / f"build-{application.name}"
-    image = build(application, folder)
 
-    def serve(mode: str) -> Served:
+    def serve(application: Application, mode: str) -> Served:
+        folder = base / f"build-{application.name}"
+        image = build(application, folder)
         source = None
         if (folder / "app").exists():
             source = tmp_path_factory.mktemp("source") / "app"
@@ -50,12 +47,6 @@ def serve(
     yield serve
     for served in made:
         served.close()
-
-
-@pytest.fixture(params=MODES)
-def served(request: pytest.FixtureRequest, serve: Serve) -> Served:
-    """The module's APPLICATION in each mode."""
-    return serve(request.param)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import httpx
@@ -268,4 +269,9 @@ def own(folder: Path, user: int = DEVELOPER) -> None:
             os.chown(path, user, user)
 
 
-Serve = Callable[[str], Served]
+def step_names(steps: ModuleType) -> list[str]:
+    """The functions of an application's steps.py that are done between the start and a reload."""
+    return [name for name in vars(steps) if name in ("migrate", "log_in", "write", "upload")]
+
+
+Serve = Callable[[Application, str], Served]

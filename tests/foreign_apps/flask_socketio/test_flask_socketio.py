@@ -11,9 +11,7 @@ from typing import Any
 import pytest
 import websocket
 
-from tests.support.foreign_apps import Application, Served
-
-pytestmark = pytest.mark.timeout(300)  # with the build of an image
+from tests.support.foreign_apps import MODES, Application, Serve, Served
 
 APPLICATION = Application(
     "flask_socketio",
@@ -74,7 +72,10 @@ def connected(served: Served) -> Iterator[Client]:
         connection.close(timeout=1)
 
 
-def test_flask_socketio(served: Served) -> None:
+@pytest.mark.timeout(300)  # with the build of an image
+@pytest.mark.parametrize("mode", MODES)
+def test_flask_socketio(serve: Serve, mode: str) -> None:
+    served = serve(APPLICATION, mode)
     with served.step("start"):
         served.start()
     with served.step("write"), connected(served) as ada, connected(served) as bob:

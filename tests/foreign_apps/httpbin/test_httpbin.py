@@ -9,7 +9,7 @@ import httpx
 import pytest
 from werkzeug.routing import Map, Rule
 
-from tests.support.foreign_apps import Application, Serve, Served
+from tests.support.foreign_apps import MODES, Application, Serve, Served
 
 pytestmark = pytest.mark.timeout(300)  # with the build of an image
 
@@ -52,7 +52,7 @@ def answer(served: Served, request: str, body: dict[str, str]) -> tuple[Any, ...
 
 
 def test_both_modes_answer_alike(serve: Serve) -> None:
-    production, debug = serve("production"), serve("debug")
+    production, debug = (serve(APPLICATION, mode) for mode in MODES)
     for served in (production, debug):
         with served.step("start"):
             served.start()
@@ -71,7 +71,7 @@ def test_both_modes_answer_alike(serve: Serve) -> None:
 
 
 def test_the_list_of_paths_is_whole(serve: Serve) -> None:
-    served = serve("production")
+    served = serve(APPLICATION, "production")
     served.start()
     rules = []
     for line in served.flask("routes").splitlines():
