@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import re
-import time
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser import chromium
-from tests.browser.visit import Site, Watch
+from tests.browser.visit import Site
 from tests.support.marks import at_night
+from tests.support.pictures import png
 
 SCRIPT = "<script>alert(1)</script>"
-SOON = 5.0
 
 
 def test_greets_by_name(site: Site, page: Page) -> None:
@@ -53,7 +50,7 @@ def test_keeps_a_picture(site: Site, page: Page) -> None:
     page.goto(site.address)
     page.get_by_role("navigation").get_by_role("link", name="Gallery").click()
     expect(page.locator("#no-pictures")).to_be_visible()
-    upload(page, "hills.png", chromium.png(48, 32))
+    upload(page, "hills.png", png(48, 32))
     pictures = page.locator("ul#pictures img")
     expect(pictures).to_have_count(1)
     assert size(pictures) == [48, 32]
@@ -116,32 +113,6 @@ def test_failing_page_in_debug_opens_the_debugger(debug: Site, page: Page) -> No
     expect(console.locator(".output")).to_contain_text("'app-42'")
 
 
-def test_edit_of_a_template_appears(editable: Site, page: Page) -> None:
-    page.goto(editable.address)
-    button = page.get_by_role("button", name="Say hello")
-    expect(button).to_have_count(0)
-    edit(source(editable) / "templates/home.html", "Greet me", "Say hello")
-    reload_until(page, button, "edit of a template")
-
-
-def test_edit_of_the_source_appears(editable: Site, page: Page) -> None:
-    page.goto(editable.address)
-    edit(source(editable) / "app.py", '"World"', '"Mars"')
-    reload_until(page, page.locator("h1#greeting", has_text="Hello, Mars!"), "edit of app.py")
-
-
-def test_broken_edit_says_why_and_the_next_mends_it(
-    editable: Site, page: Page, watch: Watch
-) -> None:
-    watch.expected = "status of 500"  # of a stylesheet, say, when the edit overtakes a page
-    page.goto(editable.address)
-    edit(source(editable) / "app.py", "def home() -> str:", "def home( -> str:")
-    reason = page.locator(".debugger h1", has_text="SyntaxError")
-    reload_until(page, reason, "syntax error in app.py")
-    edit(source(editable) / "app.py", "def home( -> str:", "def home() -> str:")
-    reload_until(page, page.locator("h1#greeting"), "mended app.py")
-
-
 def upload(page: Page, name: str, content: bytes) -> None:
     """Choose a file and send it."""
     page.locator("#picture").set_input_files(
@@ -165,29 +136,3 @@ def expect_decent_error(page: Page, title: str) -> None:
     back = page.get_by_role("link", name="Back to the start")
     expect(back).to_be_visible()
     expect(back).not_to_have_css("background-color", "rgba(0, 0, 0, 0)")
-
-
-def source(site: Site) -> Path:
-    """The folder that is bind-mounted."""
-    assert site.source
-    return site.source
-
-
-def edit(file: Path, old: str, new: str) -> None:
-    """Replace what must be there once."""
-    text = file.read_text()
-    assert text.count(old) == 1
-    file.write_text(text.replace(old, new))
-
-
-def reload_until(page: Page, wanted: Locator, what: str) -> None:
-    """Load the page again and again until the edit shows; prints how long that took."""
-    begun = time.monotonic()
-    while True:
-        page.reload()
-        took = time.monotonic() - begun
-        if wanted.count():
-            break
-        assert took < SOON, f"{what} was not served within {SOON:g} s"
-        page.wait_for_timeout(50)
-    print(f"{what}: served after {took:.2f} s")

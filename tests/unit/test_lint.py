@@ -13,39 +13,14 @@ from tests.support import audit_nginx
 BIN = Path(sys.executable).parent
 
 
-def test_nginx_findings_are_excepted_by_their_directives() -> None:
-    """An exception for one `alias /` does not cover another folder, nor another check."""
-    finding = {
-        "plugin": "filesystem_root_exposure",
-        "reason": "maps requests to the file system",
-        "config": "\nserver {\n\tlocation ^~ /files/ {\n\t\talias /;\n\t}\n}",
-    }
-    assert audit_nginx.excepted(finding)
-    more = finding["config"].replace("alias /;", "alias /;\n\t\troot /etc;")
-    assert not audit_nginx.excepted({**finding, "config": more})
-    assert not audit_nginx.excepted({**finding, "plugin": "alias_traversal"})
-
-
-def test_a_fault_of_nginx_is_excepted_by_its_number() -> None:
-    finding = {
-        "plugin": "nginx_cves",
-        "reason": "CVE-2026-42934: Buffer overread",
-        "config": "\ncharset utf-8;",
-    }
-    assert audit_nginx.excepted(finding)
-    assert not audit_nginx.excepted({**finding, "reason": "CVE-2026-42945: Heap overflow"})
-
-
 def test_what_gixy_finds_in_a_faulty_part(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """An alias without its slash, with which a client leaves the folder."""
     faulty = "events {} http { server { location /i { alias /srv/images/; } } }"
     monkeypatch.setattr(audit_nginx, "render", lambda *_: faulty)
     assert audit_nginx.main() == 1
-    out = capsys.readouterr().out
-    assert "nginx.conf, bare: alias_traversal: " in out
-    assert "no finding needs the exception of if_is_evil" in out
+    assert "alias_traversal" in capfd.readouterr().out
 
 
 def test_a_secret_is_found(tmp_path: Path) -> None:

@@ -7,12 +7,13 @@ import importlib.util
 import io
 import struct
 import sys
-import zlib
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+
+from tests.support.pictures import png
 
 APP = Path(__file__).parents[2] / "app/app.py"
 SCRIPT = b"<script>alert(1)</script>"
@@ -37,17 +38,6 @@ def sample() -> ModuleType:
 def client(sample: ModuleType, tmp_path: Path) -> Any:
     sample.app.config["UPLOAD_FOLDER"] = tmp_path / "uploads"
     return sample.app.test_client()
-
-
-def png(width: int, height: int) -> bytes:
-    """One colour: some bytes for as many pixels as one likes."""
-    rows = zlib.compress(b"\0" * min((width // 8 + 1) * height, 10_000_000), 9)
-    head = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
-    chunks = [(b"IHDR", head), (b"IDAT", rows), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data in chunks
-    )
 
 
 def gif(width: int, height: int) -> bytes:
