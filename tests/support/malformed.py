@@ -12,17 +12,22 @@ CHUNKED = b"Transfer-Encoding: chunked"
 CHUNKS = b"4\r\ntext\r\n0\r\n\r\n"
 
 
+def row(text: str) -> list[bytes]:
+    """The cells of a table between bars, with Python's escapes."""
+    cells = text.replace("|\n|", "|").strip().strip("|").split("|")
+    return [cell.encode().decode("unicode_escape").encode("latin-1") for cell in cells]
+
+
 def head(*lines: bytes, method: bytes = b"POST", target: bytes = PATH) -> bytes:
     """A request without its body."""
     return b"\r\n".join([method + b" " + target + b" HTTP/1.1", b"Host: a", *lines, b"", b""])
 
 
 def _lengths() -> dict[str, bytes]:
-    values = (
-        *(b"-1", b"+4", b"0x4", b"4,4", b"4, 5", b"4 4", b"", b"a", b"4a", b"4\x0b", b"9" * 30),
-        *(b"4.0", b"4e0", b"\xd9\xa4", b"4;", b'"4"', b"18446744073709551620", b"4\x00", b"-0"),
-        *(b"4\r\n 0", b"0\r\n\t4", b",4", b"4,"),
-    )
+    values = row(r"""
+|-1|+4|0x4|4,4|4, 5|4 4||a|4a|4\x0b|999999999999999999999999999999|4.0|4e0|\xd9\xa4|4;|"4"|
+|18446744073709551620|4\x00|-0|4\r\n 0|0\r\n\t4|,4|4,|
+""")
     alone = {f"length {v!r}": head(b"Content-Length: " + v) + b"text" + SMUGGLED for v in values}
     pairs = {
         f"lengths {one!r} {two!r}": head(b"Content-Length: " + one, b"Content-length: " + two)
@@ -33,12 +38,11 @@ def _lengths() -> dict[str, bytes]:
     return alone | pairs
 
 
-ENCODINGS = (
-    *(b"chunked", b"Chunked", b" chunked", b"chunked ", b"\tchunked\t", b"x", b"identity"),
-    *(b"chunked, chunked", b"gzip, chunked", b"chunked, gzip", b"chunked;q=1", b'"chunked"'),
-    *(b"chun\x00ked", b"chunked,", b",chunked", b"chunked\x0b", b"\x0bchunked", b"xchunked"),
-    *(b"chunkedx", b"chunked\r\n x", b"\r\n chunked", b"chunked\rx", b"\xa0chunked", b"chun ked"),
-)
+ENCODINGS = row(r"""
+|chunked|Chunked| chunked|chunked |\tchunked\t|x|identity|chunked, chunked|gzip, chunked|
+|chunked, gzip|chunked;q=1|"chunked"|chun\x00ked|chunked,|,chunked|chunked\x0b|\x0bchunked|
+|xchunked|chunkedx|chunked\r\n x|\r\n chunked|chunked\rx|\xa0chunked|chun ked|
+""")
 
 
 def _both() -> dict[str, bytes]:
@@ -55,17 +59,12 @@ def _both() -> dict[str, bytes]:
 
 
 def _chunks() -> dict[str, bytes]:
-    bodies = {
-        **{
-            f"size {size!r}": size + b"\r\ntext\r\n0\r\n\r\n"
-            for size in (
-                *(b"g", b"-4", b"+4", b"0x4", b"", b"4g", b"4.0", b"10000000000000004", b"4,"),
-                *(b"FFFFFFFFFFFFFFFF", b"\xd9\xa4", b"4\x00", b"x4"),
-            )
-        },
-        "no end of a chunk": b"4\r\ntextXX0\r\n\r\n",
-        "long chunk": b"4\r\ntext more\r\n0\r\n\r\n",
-    }
+    sizes = row(r"""
+|g|-4|+4|0x4||4g|4.0|10000000000000004|4,|FFFFFFFFFFFFFFFF|\xd9\xa4|4\x00|x4|
+""")
+    bodies = {f"size {size!r}": size + b"\r\ntext\r\n0\r\n\r\n" for size in sizes}
+    bodies["no end of a chunk"] = b"4\r\ntextXX0\r\n\r\n"
+    bodies["long chunk"] = b"4\r\ntext more\r\n0\r\n\r\n"
     return {f"chunks: {name}": head(CHUNKED) + body + SMUGGLED for name, body in bodies.items()}
 
 
@@ -81,27 +80,21 @@ def _hosts() -> dict[str, bytes]:
 
 
 def _lines() -> dict[str, bytes]:
-    end = b"\r\nHost: a\r\n\r\n"
-    return {
-        f"request line {line[:40]!r}": line + end
-        for line in (
-            *(b"GET " + PATH + b" HTTP/" + v for v in (b"2.0", b"3", b"1", b"1.1x", b"x", b".1")),
-            *(b"GET " + PATH + b" " + v for v in (b"http/1.1", b"HTTP /1.1", b"HTP/1.1", b"X")),
-            *(b"GE\x00T " + PATH + b" HTTP/1.1", b"G(T " + PATH + b" HTTP/1.1"),
-            *(b"GET\t" + PATH + b"\tHTTP/1.1", b"GET  HTTP/1.1", b"get " + PATH + b" HTTP/1.1"),
-            *(
-                b"GET echo?TOKEN HTTP/1.1",
-                b"CONNECT a:80 HTTP/1.1",
-                b"TRACE " + PATH + b" HTTP/1.1",
-            ),
-            *(b"GET /echo?TOKEN\x00 HTTP/1.1", b"GET /ec\x00ho?TOKEN HTTP/1.1"),
-            *(b"GET /echo\x01?TOKEN HTTP/1.1", b"GET /echo?TOKEN\x7f HTTP/1.1"),
-            *(b"GET /../echo?TOKEN HTTP/1.1", b"GET /%zz?TOKEN HTTP/1.1", b"GET ?TOKEN HTTP/1.1"),
-            *(b"GET /" + b"x" * 70_000 + b"?TOKEN HTTP/1.1", b"GET * HTTP/1.1", b"\x00" * 10),
-            *(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"SSH-2.0-x", b"\x16\x03\x01\x02\x00\x01\x00"),
-            *(b"PROXY TCP4 1.2.3.4 5.6.7.8 1 80", b"\x00\x10\x00\x00\x0c\x00UWSGI_SCRIPT\x01\x00x"),
-        )
-    }
+    lines = row(r"""
+|GET /echo?TOKEN HTTP/2.0|GET /echo?TOKEN HTTP/3|GET /echo?TOKEN HTTP/1|
+|GET /echo?TOKEN HTTP/1.1x|GET /echo?TOKEN HTTP/x|GET /echo?TOKEN HTTP/.1|
+|GET /echo?TOKEN http/1.1|GET /echo?TOKEN HTTP /1.1|GET /echo?TOKEN HTP/1.1|GET /echo?TOKEN X|
+|GE\x00T /echo?TOKEN HTTP/1.1|G(T /echo?TOKEN HTTP/1.1|GET\t/echo?TOKEN\tHTTP/1.1|GET  HTTP/1.1|
+|get /echo?TOKEN HTTP/1.1|GET echo?TOKEN HTTP/1.1|CONNECT a:80 HTTP/1.1|
+|TRACE /echo?TOKEN HTTP/1.1|GET /echo?TOKEN\x00 HTTP/1.1|GET /ec\x00ho?TOKEN HTTP/1.1|
+|GET /echo\x01?TOKEN HTTP/1.1|GET /echo?TOKEN\x7f HTTP/1.1|GET /../echo?TOKEN HTTP/1.1|
+|GET /%zz?TOKEN HTTP/1.1|GET ?TOKEN HTTP/1.1|GET * HTTP/1.1|
+|\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00|PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n|SSH-2.0-x|
+|\x16\x03\x01\x02\x00\x01\x00|PROXY TCP4 1.2.3.4 5.6.7.8 1 80|
+|\x00\x10\x00\x00\x0c\x00UWSGI_SCRIPT\x01\x00x|
+""")
+    lines.append(b"GET /" + b"x" * 70_000 + b"?TOKEN HTTP/1.1")
+    return {f"request line {line[:40]!r}": line + b"\r\nHost: a\r\n\r\n" for line in lines}
 
 
 REFUSED = {**_lengths(), **_both(), **_chunks(), **_hosts(), **_lines()}
@@ -110,59 +103,30 @@ REFUSED = {**_lengths(), **_both(), **_chunks(), **_hosts(), **_lines()}
 def _names() -> dict[str, bytes]:
     """A header of framing whose name is not quite right, beside a good one."""
     found = {}
-    for bad in (
-        *(
-            b"Transfer-Encoding : chunked",
-            b" Transfer-Encoding: chunked",
-            b"Transfer_Encoding: chunked",
-        ),
-        *(
-            b"Transfer-Encoding\x00: chunked",
-            b"\x0bTransfer-Encoding: chunked",
-            b"Transfer-Encoding",
-        ),
-        *(b"Transfer Encoding: chunked", b"Transfer-Encoding\t: chunked", b": chunked", b"\x00: x"),
-        *(
-            b"X: a\nTransfer-Encoding: chunked",
-            b"X: a\rTransfer-Encoding: chunked",
-            b"Foo\r: chunked",
-        ),
-        *(
-            b"Content-Length : 0",
-            b"Content_Length: 0",
-            b" Content-Length: 0",
-            b"Content-Length\x00: 0",
-        ),
-        *(
-            b"X: a\rContent-Length: 0",
-            b"Content-Length",
-            b"X: a\x00b",
-            b"X-\xff: 1",
-            b"X: \x01\x1b\x7f",
-        ),
-    ):
+    for bad in row(r"""
+|Transfer-Encoding : chunked| Transfer-Encoding: chunked|Transfer_Encoding: chunked|
+|Transfer-Encoding\x00: chunked|\x0bTransfer-Encoding: chunked|Transfer-Encoding|
+|Transfer Encoding: chunked|Transfer-Encoding\t: chunked|: chunked|\x00: x|
+|X: a\nTransfer-Encoding: chunked|X: a\rTransfer-Encoding: chunked|Foo\r: chunked|
+|Content-Length : 0|Content_Length: 0| Content-Length: 0|Content-Length\x00: 0|
+|X: a\rContent-Length: 0|Content-Length|X: a\x00b|X-\xff: 1|X: \x01\x1b\x7f|
+"""):
         found[f"name {bad!r}"] = head(b"Content-Length: 4", bad) + b"text" + SMUGGLED
         found[f"first name {bad!r}"] = head(bad, b"Content-Length: 4") + b"text" + SMUGGLED
     return found
 
 
 def _headers() -> dict[str, bytes]:
-    lines = (
-        *(b"Connection: Content-Length", b"Connection: Host", b"Connection: X-Forwarded-For"),
-        *(b"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\nConnection: Upgrade",),
-        *(b"Upgrade: websocket\r\nConnection: Upgrade", b"Expect: x", b"TE: trailers", b"Expect:"),
-        *(b"Proxy-Connection: close", b"Range: bytes=0-,0-,0-", b"Content-Encoding: gzip"),
-        *(b"Content-Type: \xff\x00", b"Cookie: " + b"x" * 65_000, b"X: " + b"x" * 70_000),
-        *(b"\r\n".join([b"X: 1"] * 1000), b"Keep-Alive: x", b"X-HTTP-Method-Override: PUT"),
-        *(b"If-Match: \x80", b"Trailer: Content-Length", b"X-Accel-Redirect: /etc/passwd"),
-        *(
-            b"X-Response-Cache: HIT/200",
-            b"Date: x",
-            b"Via: 1.0 x",
-            b"Status: 200",
-            b"X:" + b" " * 5000,
-        ),
-    )
+    lines = row(r"""
+|Connection: Content-Length|Connection: Host|Connection: X-Forwarded-For|
+|Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\nConnection: Upgrade|
+|Upgrade: websocket\r\nConnection: Upgrade|Expect: x|TE: trailers|Expect:|
+|Proxy-Connection: close|Range: bytes=0-,0-,0-|Content-Encoding: gzip|Content-Type: \xff\x00|
+|Keep-Alive: x|X-HTTP-Method-Override: PUT|If-Match: \x80|Trailer: Content-Length|
+|X-Accel-Redirect: /etc/passwd|X-Response-Cache: HIT/200|Date: x|Via: 1.0 x|Status: 200|
+""")
+    lines += [b"Cookie: " + b"x" * 65_000, b"X: " + b"x" * 70_000, b"X:" + b" " * 5000]
+    lines.append(b"\r\n".join([b"X: 1"] * 1000))
     return {
         f"header {line[:40]!r}": head(b"Content-Length: 4", line) + b"text" + SMUGGLED
         for line in lines
