@@ -93,104 +93,96 @@ def test_any_wsgi_callable(tmp_path: Path, expression: str) -> None:
     assert locate(tmp_path, {"app.py": wsgi(expression)})["says"] == "here"
 
 
+# What a file holds, by the word behind its name.
+TEXTS = {
+    "": "",
+    "wsgi": wsgi("app"),
+    "application": wsgi("application"),
+    "flask": APP,
+    "site": FLASK + "site = Flask(__name__)\n",
+    "factory": FACTORY,
+    "needs": "def create_app(config): ...\n",
+    "helper": "HELPER = 1\n",
+    "both": wsgi("app") + "def create_app():\n    return None\n",
+    "name": "app = 'a name'\n" + wsgi("application"),
+    "two": FLASK + "one = Flask('one')\ntwo = Flask('two')\n",
+    "same": FLASK + "site = Flask('site')\nshop = site\n",
+    "imports": "from shop.main import app\n",
+    "reexports": "from .web import app\n",
+    "neighbour": "import shop\n" + wsgi("app"),
+    "server": FLASK + "site = Flask(__name__)\nimport models\n",
+    "models": "from server import site\n",
+}
+
+
+def tree(text: str) -> dict[str, str]:
+    """Files by their names, as in "app.py:wsgi shop/__init__.py"."""
+    pairs = (word.partition(":") for word in text.split())
+    return {name: TEXTS[kind] for name, _, kind in pairs}
+
+
 @pytest.mark.parametrize(
     ("files", "name"),
     [
         # app.py before wsgi.py before main.py; what is only a helper is passed over.
-        ({"app.py": wsgi("app"), "wsgi.py": wsgi("app"), "main.py": wsgi("app")}, "app:app"),
-        ({"wsgi.py": wsgi("app"), "main.py": wsgi("app")}, "wsgi:app"),
-        ({"app.py": "HELPER = 1\n", "main.py": wsgi("app")}, "main:app"),
+        ("app.py:wsgi wsgi.py:wsgi main.py:wsgi", "app:app"),
+        ("wsgi.py:wsgi main.py:wsgi", "wsgi:app"),
+        ("app.py:helper main.py:wsgi", "main:app"),
         # A ready application before a factory; a variable of that name is no application.
-        ({"app.py": wsgi("app") + "def create_app():\n    return None\n"}, "app:app"),
-        ({"app.py": "app = 'a name'\n" + wsgi("application")}, "app:application"),
+        ("app.py:both", "app:app"),
+        ("app.py:name", "app:application"),
         # A factory that needs arguments can't be called.
-        ({"app.py": "def create_app(config): ...\n", "wsgi.py": wsgi("app")}, "wsgi:app"),
+        ("app.py:needs wsgi.py:wsgi", "wsgi:app"),
         # A package.
-        ({"app/__init__.py": wsgi("app")}, "app:app"),
-        ({"app/__init__.py": "", "app/main.py": wsgi("app")}, "app.main:app"),
-        ({"app/__init__.py": "", "app/app.py": wsgi("app")}, "app.app:app"),
-        ({"app/main.py": wsgi("app")}, "app.main:app"),
-        ({"app/wsgi.py": wsgi("app")}, "app.wsgi:app"),
+        ("app/__init__.py:wsgi", "app:app"),
+        ("app/__init__.py app/main.py:wsgi", "app.main:app"),
+        ("app/__init__.py app/app.py:wsgi", "app.app:app"),
+        ("app/main.py:wsgi", "app.main:app"),
+        ("app/wsgi.py:wsgi", "app.wsgi:app"),
         # The same application under two names is one.
-        ({"app.py": FLASK + "site = Flask('site')\nshop = site\n"}, "app:shop"),
+        ("app.py:same", "app:shop"),
         # A package of another name, with its application under another name, or in a module.
-        ({"shop/__init__.py": FLASK + "site = Flask(__name__)\n"}, "shop:site"),
-        ({"shop/__init__.py": "", "shop/app.py": wsgi("app")}, "shop.app:app"),
-        ({"src/shop/__init__.py": "", "src/shop/wsgi.py": APP}, "shop.wsgi:app"),
-        (
-            {
-                "shop/__init__.py": "",
-                "shop/main.py": APP,
-                "tests/__init__.py": "from shop.main import app\n",
-            },
-            "shop.main:app",
-        ),
-        ({"shop/__init__.py": APP}, "shop:app"),
-        ({"shop/__init__.py": wsgi("app")}, "shop:app"),
-        ({"shop/__init__.py": FACTORY}, "shop:create_app()"),
-        (
-            {"shop/__init__.py": "from .web import app\n", "shop/web.py": wsgi("app")},
-            "shop:app",
-        ),
+        ("shop/__init__.py:site", "shop:site"),
+        ("shop/__init__.py shop/app.py:wsgi", "shop.app:app"),
+        ("src/shop/__init__.py src/shop/wsgi.py:flask", "shop.wsgi:app"),
+        ("shop/__init__.py shop/main.py:flask tests/__init__.py:imports", "shop.main:app"),
+        ("shop/__init__.py:flask", "shop:app"),
+        ("shop/__init__.py:wsgi", "shop:app"),
+        ("shop/__init__.py:factory", "shop:create_app()"),
+        ("shop/__init__.py:reexports shop/web.py:wsgi", "shop:app"),
         # A package beside others that are none of the application.
-        (
-            {
-                "shop/__init__.py": APP,
-                "lib/__init__.py": "",
-                "tests/__init__.py": "import os\n",
-            },
-            "shop:app",
-        ),
+        ("shop/__init__.py:flask lib/__init__.py tests/__init__.py:helper", "shop:app"),
         # The usual names before a package of another name.
-        ({"shop/__init__.py": APP, "wsgi.py": "from shop import app\n"}, "wsgi:app"),
+        ("shop/__init__.py:flask wsgi.py:neighbour", "wsgi:app"),
         # A module of another name, beside some that import the application, test it or have none.
-        ({"hello.py": APP}, "hello:app"),
-        ({"run.py": wsgi("application")}, "run:application"),
-        ({"src/server.py": FACTORY}, "server:create_app()"),
-        (
-            {
-                "server.py": FLASK + "site = Flask(__name__)\nimport models\n",
-                "models.py": "from server import site\n",
-                "test_server.py": "from flask import Flask\napp = Flask('test')\n",
-                "gunicorn.conf.py": "app = 1\n",
-            },
-            "server:site",
-        ),
+        ("hello.py:flask", "hello:app"),
+        ("run.py:application", "run:application"),
+        ("src/server.py:factory", "server:create_app()"),
+        ("server.py:server models.py:models test_server.py:flask gunicorn.conf.py", "server:site"),
         # A package before it.
-        ({"shop/__init__.py": FACTORY, "run.py": wsgi("app")}, "shop:create_app()"),
+        ("shop/__init__.py:factory run.py:wsgi", "shop:create_app()"),
         # src layout.
-        ({"src/app.py": wsgi("app")}, "app:app"),
-        ({"src/shop/__init__.py": APP}, "shop:app"),
-        ({"src/shop/__init__.py": "", "src/app.py": "import shop\n" + wsgi("app")}, "app:app"),
+        ("src/app.py:wsgi", "app:app"),
+        ("src/shop/__init__.py:flask", "shop:app"),
+        ("src/shop/__init__.py src/app.py:neighbour", "app:app"),
     ],
 )
-def test_order_and_packages(tmp_path: Path, files: dict[str, str], name: str) -> None:
-    found = locate(tmp_path, files)
+def test_order_and_packages(tmp_path: Path, files: str, name: str) -> None:
+    found = locate(tmp_path, tree(files))
     assert found.get("name") == name, found
 
 
-@pytest.mark.parametrize(
-    "files",
-    [
-        {
-            "__init__.py": FLASK + "app = Flask(__name__)\nfrom app import views\n",
-            "views.py": "from app import app\n",
-        },
-        {
-            "__init__.py": FLASK + "app = Flask(__name__)\nfrom . import views\n",
-            "views.py": "from . import app\n",
-        },
-    ],
-    ids=["from app import app", "relative"],
-)
-def test_the_folder_is_the_package(tmp_path: Path, files: dict[str, str]) -> None:
+@pytest.mark.parametrize("package", ["app", "."])
+def test_the_folder_is_the_package(tmp_path: Path, package: str) -> None:
+    init = FLASK + f"app = Flask(__name__)\nfrom {package} import views\n"
+    files = {"__init__.py": init, "views.py": f"from {package} import app\n"}
     found = locate(tmp_path / "app", files)
     assert (found.get("name"), found.get("says")) == ("app:app", "app"), found
 
 
 def test_the_folder_is_the_package_with_its_application_in_a_module(tmp_path: Path) -> None:
-    files = {"__init__.py": "", "app.py": "from .words import HERE\n" + wsgi("app"), "words.py": ""}
-    files["words.py"] = "HERE = 1\n"
+    app = "from .words import HERE\n" + wsgi("app")
+    files = {"__init__.py": "", "app.py": app, "words.py": "HERE = 1\n"}
     assert locate(tmp_path / "app", files)["name"] == "app.app:app"
 
 
@@ -241,59 +233,42 @@ def test_app_module(tmp_path: Path, app_module: str, says: str) -> None:
     assert found["reason"] == "APP_MODULE"
 
 
+TEXTS |= {
+    "x": "x = 1\n",
+    "async": "async def app(scope, receive, send): ...\n",
+    "none": "def create_app(): ...\n",
+    "arguments": "def create_app(n): ...\n",
+}
+SEVERAL = ["several", "`one`, `two`", "APP_MODULE="]
+
+
 @pytest.mark.parametrize(
     ("files", "app_module", "words"),
     [
-        ({}, None, ["`app.py`", "`wsgi.py`", "`main.py`", "APP_MODULE="]),
-        ({"README": ""}, None, ["`app.py`"]),
-        ({"app.py": "x = 1\n"}, None, ["app holds", "`create_app`", "APP_MODULE="]),
-        ({"app.py": "", "main.py": ""}, None, ["app, main hold"]),
-        (
-            {"app.py": "def create_app(config): ...\n"},
-            None,
-            ["app holds", "`create_app` in app needs arguments"],
-        ),
-        (
-            {"hello.py": APP, "server.py": wsgi("app"), "models.py": ""},
-            None,
-            ["several modules", "`hello`, `server`", "APP_MODULE="],
-        ),
-        ({"test_app.py": APP, "conftest.py": FACTORY, "setup.py": APP}, None, ["`app.py`"]),
-        (
-            {
-                f"{name}/{file}": text
-                for name in ("one", "two")
-                for file, text in (("__init__.py", ""), ("app.py", APP))
-            },
-            None,
-            ["several", "`one`, `two`", "APP_MODULE="],
-        ),
-        ({"app.py": "async def app(scope, receive, send): ...\n"}, None, ["app:app", "environ"]),
-        (
-            {"app.py": FLASK + "one = Flask('one')\ntwo = Flask('two')\n"},
-            None,
-            ["several", "`one`, `two`", "APP_MODULE="],
-        ),
-        (
-            {"one/__init__.py": APP, "two/__init__.py": FACTORY},
-            None,
-            ["several", "`one`, `two`", "APP_MODULE="],
-        ),
-        ({"app.py": "def create_app(): ...\n"}, None, ["app:create_app()", "NoneType"]),
-        ({"shop.py": "x = 1\n"}, "shop:x", ["shop:x", "int"]),
-        ({"shop.py": "x = 1\n"}, "shop:y", ["'y'", "shop"]),
-        ({"shop.py": "x = 1\n"}, "shop", ["APP_MODULE='shop'"]),
-        ({"shop.py": "x = 1\n"}, "shop:1 x", ["'1 x' is neither a name nor a call"]),
-        ({"shop.py": FACTORY}, "shop:create_app(1)", ["'create_app(1)' can't be called", "many"]),
-        ({"shop.py": "def create_app(n): ...\n"}, "shop:create_app", ["environ"]),
-        ({}, "no_such_module:app", ["no module named 'no_such_module'", "APP_MODULE="]),
-        ({"shop/__init__.py": ""}, "shop.web:app", ["no module named 'shop.web'"]),
+        ("", None, ["`app.py`", "`wsgi.py`", "`main.py`", "APP_MODULE="]),
+        ("README", None, ["`app.py`"]),
+        ("app.py:x", None, ["app holds", "`create_app`", "APP_MODULE="]),
+        ("app.py main.py", None, ["app, main hold"]),
+        ("app.py:needs", None, ["app holds", "`create_app` in app needs arguments"]),
+        ("hello.py:flask server.py:wsgi models.py", None, ["several", "`hello`, `server`"]),
+        ("test_app.py:flask conftest.py:factory setup.py:flask", None, ["`app.py`"]),
+        ("one/__init__.py one/app.py:flask two/__init__.py two/app.py:flask", None, SEVERAL),
+        ("app.py:async", None, ["app:app", "environ"]),
+        ("app.py:two", None, SEVERAL),
+        ("one/__init__.py:flask two/__init__.py:factory", None, SEVERAL),
+        ("app.py:none", None, ["app:create_app()", "NoneType"]),
+        ("shop.py:x", "shop:x", ["shop:x", "int"]),
+        ("shop.py:x", "shop:y", ["'y'", "shop"]),
+        ("shop.py:x", "shop", ["APP_MODULE='shop'"]),
+        ("shop.py:x", "shop:1 x", ["'1 x' is neither a name nor a call"]),
+        ("shop.py:factory", "shop:create_app(1)", ["'create_app(1)' can't be called", "many"]),
+        ("shop.py:arguments", "shop:create_app", ["environ"]),
+        ("", "no_such_module:app", ["no module named 'no_such_module'", "APP_MODULE="]),
+        ("shop/__init__.py", "shop.web:app", ["no module named 'shop.web'"]),
     ],
 )
-def test_not_found(
-    tmp_path: Path, files: dict[str, str], app_module: str | None, words: list[str]
-) -> None:
-    answer = locate(tmp_path, files, app_module)
+def test_not_found(tmp_path: Path, files: str, app_module: str | None, words: list[str]) -> None:
+    answer = locate(tmp_path, tree(files), app_module)
     assert answer.get("error") == "NotFound", answer
     assert [word for word in words if word not in answer["message"]] == [], answer["message"]
     assert "\n" not in answer["message"]
@@ -379,16 +354,19 @@ def test_flask_app_by_an_absolute_path(tmp_path: Path) -> None:
     assert found.get("says") == "path", found
 
 
+SHOP = FLASK + "shop = Flask(__name__)\n"
+
+
 @pytest.mark.parametrize(
     ("init", "flask_app", "name"),
     [
         # An __init__.py that says nothing makes no package of the folder.
         ("", "app.py", "app:app"),
         ("", "app", "app:app"),
-        ("from flask import Flask\nshop = Flask(__name__)\n", "__init__.py", "shop:shop"),
-        ("from flask import Flask\nshop = Flask(__name__)\n", ".", "shop:shop"),
-        ("from flask import Flask\nshop = Flask(__name__)\n", "app.py", "shop.app:app"),
-        ("from flask import Flask\nshop = Flask(__name__)\n", "shop.app:app", "shop.app:app"),
+        (SHOP, "__init__.py", "shop:shop"),
+        (SHOP, ".", "shop:shop"),
+        (SHOP, "app.py", "shop.app:app"),
+        (SHOP, "shop.app:app", "shop.app:app"),
     ],
 )
 def test_flask_app_where_the_folder_is_a_package(
@@ -421,19 +399,17 @@ def test_flask_app_that_is_wrong(tmp_path: Path, flask_app: str, words: list[str
     assert "\n" not in message
 
 
+FLASKENV = {".flaskenv": "FLASK_APP=hello\n"}
+
+
 @pytest.mark.parametrize(
     ("files", "environ", "name", "place"),
     [
-        ({".flaskenv": "FLASK_APP=hello\n"}, {}, "hello:app", ".flaskenv"),
+        (FLASKENV, {}, "hello:app", ".flaskenv"),
         ({".flaskenv": "FLASK_APP='hello:app2'\n"}, {"FLASK_APP": ""}, "hello:app2", ".flaskenv"),
         ({".flaskenv": "FLASK_APP=app\n", ".env": "FLASK_APP=hello"}, {}, "hello:app", ".env"),
         ({".flaskenv": "FLASK_APP=app\n"}, {"FLASK_APP": "hello"}, "hello:app", ""),
-        (
-            {".flaskenv": "FLASK_APP=hello\n", "uwsgi.ini": "[uwsgi]\nmodule=app\n"},
-            {},
-            "hello:app",
-            ".flaskenv",
-        ),
+        ({**FLASKENV, "uwsgi.ini": "[uwsgi]\nmodule=app\n"}, {}, "hello:app", ".flaskenv"),
         ({"../.env": "FLASK_APP=hello\n"}, {}, "hello:app", "../.env"),
     ],
 )
