@@ -27,9 +27,8 @@ from typing import Any, NamedTuple
 import pytest
 from werkzeug.serving import make_server
 
-from tests.support.harness import wait_for
+from tests.support.harness import ROOT, wait_for
 from tests.support.loss_checker.client import TRAILER, Load, Settings, run
-from tests.support.loss_checker.netns import command_in_netns
 from tests.support.loss_checker.record import (
     AppRecord,
     check,
@@ -40,7 +39,6 @@ from tests.support.loss_checker.record import (
 from tests.support.loss_checker.response import BadResponseError, Response
 from tests.support.loss_checker.result import Record, Result, Verdict
 
-ROOT = Path(__file__).parents[2]
 PATIENCE = 10.0  # s; the bound of every wait here, reached only if something is broken
 TRIES = 12
 CONNECTIONS = 4
@@ -281,7 +279,7 @@ SURPLUS = "bytes after the end of the response"
 SLOW_CLIENT = {"send_delay": PATIENCE}  # whatever happens, happens before it sends
 POST = {"method": "POST", "body_bytes": 2000}
 BIG_POST = {"method": "POST", "body_bytes": 6_000_000, "requests": 4}
-IMPATIENT = {"timeout": 0.4, "requests": 4}
+IMPATIENT = {"timeout": 1.0, "requests": 2}
 
 
 class Case(NamedTuple):
@@ -374,7 +372,7 @@ def test_a_full_queue_is_a_timeout_before_anything_was_sent() -> None:
             filler.setblocking(False)
             filler.connect_ex(listener.getsockname())
         result = load(f"http://127.0.0.1:{listener.getsockname()[1]}/", **IMPATIENT)
-    assert result.counts == only("timeout", 4)
+    assert result.counts == only("timeout", 2)
     assert {(r.detail, r.sent) for r in result.records} == {("connect", False)}
 
 
@@ -714,66 +712,3 @@ def test_client_application_and_record_agree(
     assert result.counts == only("ok", TRIES)
     assert (verdicts.lost(), verdicts.run_twice, verdicts.unrecorded) == ([], [], 0)
     assert ids_in_log("".join(f'- "GET /?x=1&id={one} HTTP/1.1"\n' for one in ids)) == ids
-
-
-@pytest.mark.parametrize("path", ["sleep?s=0.01", "bytes?n=1000000", "leak?mb=1", "orphan?s=0.1"])
-def test_paths_that_answer(app_url: str, path: str) -> None:
-    """Each with a response that the client takes for whole and right."""
-    for changes in ({}, POST):
-        assert load(app_url + path, requests=1, **changes).counts == only("ok", 1)
-
-
-OTHER_THREAD = 77
-# A thread that ends the process, if it ever gets its turn; and a signal that ends it in any case.
-REQUEST_WITH_A_WITNESS = """
-import os, signal, threading
-from tests.support.loss_checker.app import app
-witness = threading.Timer(0.2, os._exit, [{code}])
-witness.daemon = True
-witness.start()
-signal.setitimer(signal.ITIMER_REAL, {limit})
-for _ in app.test_client().get("{path}").response: pass
-"""
-
-
-@pytest.mark.parametrize(
-    ("path", "code"),
-    [
-        ("/exit?code=3&id=x", 3),
-        ("/exit?code=22&how=sys&id=x", 22),
-        ("/segfault?id=x", -signal.SIGSEGV),
-        ("/hang?id=x", OTHER_THREAD),
-        ("/loop?id=x", OTHER_THREAD),
-        ("/sse?id=x", OTHER_THREAD),
-        ("/gilloop?id=x", -signal.SIGALRM),
-    ],
-)
-def test_paths_that_do_not_answer(path: str, code: int, tmp_path: Path) -> None:
-    """Each brings its process to the end that it should, and leaves a start without an end."""
-    limit = 1 if "gilloop" in path else PATIENCE
-    program = REQUEST_WITH_A_WITNESS.format(path=path, code=OTHER_THREAD, limit=limit)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "RECORD_DIR": str(tmp_path)}
-    ended = subprocess.run(
-        [sys.executable, "-c", program], env=environment, timeout=2 * PATIENCE, capture_output=True
-    )
-    assert ended.returncode == code, ended.stderr
-    record = read_record(tmp_path)
-    assert (list(record.starts), list(record.ends)) == (["x"], [])
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make a network namespace")
-def test_a_command_outlives_the_process_whose_network_it_uses() -> None:
-    with pytest.raises(ValueError, match="pid 0"):
-        command_in_netns(0, ["client"])
-    show = "readlink /proc/self/ns/net"
-    keeper = ["unshare", "--net", "sh", "-c", f"{show}; read line"]
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(keeper, **pipes) as owner:
-        theirs = owner.stdout.readline()
-        entered = command_in_netns(owner.pid, ["sh", "-c", f"echo in; read line; {show}"])
-        with subprocess.Popen(entered, **pipes) as guest:
-            assert guest.stdout.readline() == "in\n"
-            owner.communicate("end\n", timeout=PATIENCE)
-            seen, _ = guest.communicate("go on\n", timeout=PATIENCE)
-    assert seen == theirs
-    assert theirs.strip() != os.readlink("/proc/self/ns/net")
