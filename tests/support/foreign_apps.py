@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import html
 import os
 import re
 import secrets
@@ -15,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -186,25 +186,14 @@ class Served:
             volume.remove()
 
 
-class _Inputs(HTMLParser):
-    """Collects the hidden fields of a page."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.values: dict[str, str] = {}
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note a hidden field."""
-        values = dict(attrs)
-        if tag == "input" and values.get("type") == "hidden" and values.get("name"):
-            self.values.setdefault(values["name"] or "", values.get("value") or "")
-
-
 def hidden(page: httpx.Response) -> dict[str, str]:
     """The hidden fields of a page's forms, such as a token against forged requests."""
-    inputs = _Inputs()
-    inputs.feed(page.text)
-    return inputs.values
+    found: dict[str, str] = {}
+    for tag in re.findall(r"<input\b[^>]*>", page.text):
+        values = dict(re.findall(r"""(\w+)=["']([^"']*)""", tag))
+        if values.get("type") == "hidden" and values.get("name"):
+            found.setdefault(values["name"], html.unescape(values.get("value", "")))
+    return found
 
 
 def checked(response: httpx.Response, status: int) -> httpx.Response:

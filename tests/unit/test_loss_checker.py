@@ -319,6 +319,7 @@ CASES = [
     Case("no last chunk", raw(lambda p: chunked(p.body())), "cut_short", 200, "EOF"),
     Case("short, framed as whole", body(lambda p: p.body()[:-5]), "cut_short", 200),
     Case("short without a length", raw(lambda p: UNSTATED + p.body()[:-5]), "cut_short", 200),
+    Case("empty, framed as whole", body(lambda p: b""), "cut_short", 200),
     Case("another's answer", body(lambda p: p.body(ident="0-0")), "wrong_body", 200),
     Case("another page", body(lambda p: b"<h1>Welcome</h1>"), "wrong_body", 200),
     Case("half of a POST", body(lambda p: p.body(received=9)), "wrong_body", 200, "", POST),
