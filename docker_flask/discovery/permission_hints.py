@@ -65,25 +65,21 @@ def can_write(path: str) -> bool:
 
 def whoami() -> str:
     """The user of this process, for the log."""
-    uid = os.geteuid()
-    try:
-        return f"{pwd.getpwuid(uid).pw_name} (uid {uid})"
-    except KeyError:
-        return f"uid {uid}"
+    user, _ = _owner()
+    uid = f"uid {os.geteuid()}"
+    return uid if user.isdecimal() else f"{user} ({uid})"
 
 
 # --- which path ----------------------------------------------------------------------------
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An exception, and those behind it."""
-    waiting, seen = [error], set()
-    while waiting:
-        one = waiting.pop(0)
-        if id(one) not in seen:
-            seen.add(id(one))
-            yield one
-            waiting += [behind for behind in (one.__cause__, one.__context__) if behind]
+    """An exception, and those that it replaced."""
+    chain = [error]
+    for one in chain:
+        yield one
+        behind = (one.__cause__, one.__context__)
+        chain += [other for other in behind if other and other not in chain]
 
 
 def _paths(error: BaseException) -> Iterator[str]:

@@ -49,6 +49,14 @@ def create_app():
     def beside():
         os.mkdir("beside")
 
+    @app.get("/handled")
+    def handled():
+        try:
+            os.symlink("app.py", "copy.py")
+        except OSError:
+            app.logger.error("no copy")
+        return "handled"
+
     @app.get("/more")
     def more():
         with open(os.path.join(app.instance_path, "visits.txt"), "a") as file:
@@ -165,6 +173,9 @@ def test_an_application_keeps_its_data_in_the_volume(
     assert (answer.status_code, answer.json()) == (200, ["old", "tea"])
     assert container.get("/more").text == "+++++", "of the image, then one for each request"
     assert owners(container, "/data/instance") == {SERVICE_USER}
+    assert container.get("/handled").text == "handled"
+    log = container.wait_for_log("can't write /app/copy.py")
+    assert log.index("no copy") < log.index("can't write /app/copy.py")
     container.docker.remove(force=True)
 
     # A new image, another kind of container: the data stays, and the configuration is new.
