@@ -41,7 +41,7 @@ def _keep_error(application: Wsgi) -> Wsgi:
 
 
 def _ends_web_socket(error: Exception, environ: Environ) -> bool:
-    """True for the exception by which python-engineio leaves a connection to Werkzeug's server."""
+    """True for a plain ConnectionError, by which WebSocket libraries end Werkzeug's response."""
     is_handshake = environ.get("HTTP_UPGRADE", "").lower() == "websocket"
     return is_handshake and type(error) is ConnectionError and not error.args
 

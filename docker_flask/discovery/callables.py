@@ -23,7 +23,7 @@ from docker_flask.discovery.candidates import (
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundApp:
     """A WSGI callable, its name as `module:callable`, and the reason for the choice."""
 
     application: Any
@@ -126,7 +126,7 @@ def _takes_a_request(application: Any) -> bool:
     return True
 
 
-def resolve(module: ModuleType, expression: str, reason: str) -> Found:
+def resolve(module: ModuleType, expression: str, reason: str) -> FoundApp:
     """The WSGI callable that an expression means in a module; a factory is called."""
     application = _evaluate(module, expression)
     if not expression.endswith(")") and _is_factory(application):
@@ -136,7 +136,7 @@ def resolve(module: ModuleType, expression: str, reason: str) -> Found:
         raise NotFound(f"{name} is no WSGI callable but {type(application).__name__}")
     if not _takes_a_request(application):
         raise NotFound(f"{name} does not take environ and start_response, as a WSGI callable does")
-    return Found(application, name, reason)
+    return FoundApp(application, name, reason)
 
 
 def _evaluate(module: ModuleType, expression: str) -> Any:

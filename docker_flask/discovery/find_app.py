@@ -11,7 +11,7 @@ from types import ModuleType
 from docker_flask import uwsgi_ini
 from docker_flask.discovery import candidates, flaskenv
 from docker_flask.discovery.callables import (
-    Found,
+    FoundApp,
     describe_lack,
     import_module,
     pick,
@@ -19,7 +19,7 @@ from docker_flask.discovery.callables import (
 )
 from docker_flask.discovery.candidates import CALLABLES, MODULES, Candidate, NotFound, quoted
 
-__all__ = ["Found", "NotFound", "load"]
+__all__ = ["FoundApp", "NotFound", "load"]
 
 # While this variable is set, Flask ignores `app.run()` at a module's top level.
 IS_COMMAND = "FLASK_RUN_FROM_CLI"
@@ -43,7 +43,7 @@ class Named:
     callables: tuple[str, ...] = CALLABLES
 
 
-def load(root: Path, app_module: str = "", ini: str = "") -> Found:
+def load(root: Path, app_module: str = "", ini: str = "") -> FoundApp:
     """Import the application that lies in `root`.
 
     Sets the variables of .flaskenv and .env first. APP_MODULE names the application, else
@@ -63,7 +63,7 @@ def load(root: Path, app_module: str = "", ini: str = "") -> Found:
             os.environ[IS_COMMAND] = before
 
 
-def _load(root: Path, app_module: str, ini: str) -> Found:
+def _load(root: Path, app_module: str, ini: str) -> FoundApp:
     for variable in ("APP_MODULE", "FLASK_APP"):
         if not os.environ.get(variable, "").strip():
             os.environ.pop(variable, None)  # set but empty counts as not set
@@ -132,7 +132,7 @@ def _change_folder(root: Path, chdir: str, path: Path) -> Path:
     return folder
 
 
-def _load_named(named: Named) -> Found:
+def _load_named(named: Named) -> FoundApp:
     try:
         module = import_module(named.candidate)
         expression = named.expression or pick(module, named.callables)
@@ -144,7 +144,7 @@ def _load_named(named: Named) -> Found:
         raise NotFound(f"no WSGI callable by {named.setting}: {error}; {hint}") from None
 
 
-def _load_usual(root: Path, note: str) -> Found:
+def _load_usual(root: Path, note: str) -> FoundApp:
     """note: a possible reason why no setting names the application."""
     modules: dict[str, ModuleType] = {}
     reason = f"the usual names in {root}{note}"

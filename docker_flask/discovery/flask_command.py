@@ -29,7 +29,7 @@ from docker_flask.worker_options import WorkerOptions
 PRESTART_SECONDS = 60
 
 
-def _locate() -> find_app.Found:
+def _locate() -> find_app.FoundApp:
     # Set if uWSGI starts the command, as by its option attach-daemon.
     options = WorkerOptions.from_environment()
     try:

@@ -22,7 +22,7 @@ from typing import Any
 
 from docker_flask import notify, process
 from docker_flask.discovery import find_app, instance_folder, permission_hints, static_folder
-from docker_flask.discovery.callables import Found, is_flask
+from docker_flask.discovery.callables import FoundApp, is_flask
 from docker_flask.worker import (
     greenlets,
     no_debug,
@@ -133,7 +133,7 @@ def load() -> Any:
     return middleware
 
 
-def _describe(found: Found) -> str:
+def _describe(found: FoundApp) -> str:
     """What was found, where, and why, for the log."""
     kind = "Flask application" if is_flask(found.application) else "WSGI callable"
     module = sys.modules.get(found.name.partition(":")[0])
