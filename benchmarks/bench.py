@@ -12,7 +12,6 @@ import argparse
 import os
 import resource
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -160,8 +159,6 @@ def main() -> None:
     options = parse()
     if not shutil.which("wrk"):
         sys.exit("the benchmark needs the load generator wrk: apt-get install wrk, as root")
-    # Ended from outside, it removes its containers, too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     # Thousands of connections take as many descriptors.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

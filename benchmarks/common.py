@@ -6,6 +6,7 @@ import argparse
 import os
 import platform
 import secrets
+import signal
 import statistics
 import sys
 import tempfile
@@ -35,6 +36,8 @@ PASSED_ON = ("PIP_INDEX_URL", "http_proxy", "https_proxy", "no_proxy")
 
 def parser(doc: str | None, **defaults: float) -> argparse.ArgumentParser:
     """A command line with an option for each number that can be lower for a quick check."""
+    # Ended from outside, a measurement removes its containers, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     words = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
     for name, default in defaults.items():
         words.add_argument(f"--{name}", type=type(default), default=default, help=f"{default}")
