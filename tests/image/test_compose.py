@@ -148,19 +148,19 @@ CMD ["python", "app.py"]
 
 
 @pytest.mark.parametrize("source", [f"image: {IMAGE}", "build: ."])
-def test_the_file_of_a_tutorial(session_engine: Engine, tmp_path: Path, source: str) -> None:
+def test_the_file_of_a_tutorial(session_engine: Engine, app_folder: Path, source: str) -> None:
     """It names the image, or its Dockerfile does; the folder of the project is mounted."""
     name = f"docker-flask-test-{secrets.token_hex(4)}"
-    (tmp_path / "Dockerfile").write_text(DOCKERFILE)
-    (tmp_path / "requirements.txt").write_text("Flask\n")
-    (tmp_path / "app.py").write_text(APP.format(1))
-    (tmp_path / "docker-compose.yml").write_text(TUTORIAL.format(source=source, name=name))
-    project = Project(tmp_path, {})
+    (app_folder / "Dockerfile").write_text(DOCKERFILE)
+    (app_folder / "requirements.txt").write_text("Flask\n")
+    (app_folder / "app.py").write_text(APP.format(1))
+    (app_folder / "docker-compose.yml").write_text(TUTORIAL.format(source=source, name=name))
+    project = Project(app_folder, {})
     try:
         project.run("up", "-d")
         container = Container(session_engine.client.containers.get(name))
         wait_for(page(container.port(DEBUG_PORT), "version 1"), 20, "the page")
-        (tmp_path / "app.py").write_text(APP.format(2))
+        (app_folder / "app.py").write_text(APP.format(2))
         wait_for(page(container.port(DEBUG_PORT), "version 2"), 20, "the edit")
     finally:
         project.remove()
