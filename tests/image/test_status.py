@@ -5,35 +5,16 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.support.harness import DEBUG, PRODUCTION_PORT, Container, Engine, wait_for
+from tests.support.harness import APPS, DEBUG, PRODUCTION_PORT, Container, Engine, wait_for
 from tests.support.marks import at_night
 
 STATUS = 9180
 UP = {"HEALTH_PATH": "/up"}
-SLOW_START = """import time
-from flask import Flask
-time.sleep({seconds})
-app = Flask(__name__)
-@app.route("/")
-def hello():
-    return "hello"
-@app.route("/sleep")
-def sleep():
-    time.sleep(3)
-    return "awake"
-@app.route("/work")
-def work():
-    end = time.monotonic() + 4
-    while time.monotonic() < end:
-        pass
-    return "tired"
-"""
 
 
 def address(container: Container) -> str:
@@ -56,9 +37,10 @@ def is_healthy(container: Container) -> bool:
     return str(container.docker.attrs["State"]["Health"]["Status"]) == "healthy"
 
 
-def begin(engine: Engine, folder: Path, seconds: float, **options: Any) -> Container:
-    (folder / "app.py").write_text(SLOW_START.format(seconds=seconds))
-    container = engine.run(app=folder, **options)
+def begin(engine: Engine, seconds: float, **options: Any) -> Container:
+    """An application that loads for some seconds."""
+    env = {"LOAD_SECONDS": str(seconds), **options.pop("env", {})}
+    container = engine.run(app=APPS / "hello", env=env, **options)
     container.docker.reload()
     return container
 
@@ -134,8 +116,8 @@ def test_the_health_path_is_answered_for_any_host_and_never_logged(container: Co
     assert "/up" not in container.wait_for_log("GET /mark")
 
 
-def test_ready_after_the_start_and_until_the_stop(engine: Engine, app_folder: Path) -> None:
-    container = begin(engine, app_folder, 5, env=UP)
+def test_ready_after_the_start_and_until_the_stop(engine: Engine) -> None:
+    container = begin(engine, 5, env=UP)
     wait_for(lambda: ask(container, "/ready")[0] == 503, 3, "the status port")
     assert ask(container, "/healthy") == (200, "ok\n")
     assert ask(container, "/ready") == (503, "the container is starting\n")
@@ -145,7 +127,7 @@ def test_ready_after_the_start_and_until_the_stop(engine: Engine, app_folder: Pa
     assert ask(container, "/ready") == (200, "ok\n")
     assert ask(container, "/up", PRODUCTION_PORT) == (200, "ok\n")
     with socket.create_connection((address(container), PRODUCTION_PORT)) as client:
-        client.sendall(b"GET /sleep HTTP/1.1\r\nHost: a\r\n\r\n")
+        client.sendall(b"GET /sleep?s=3 HTTP/1.1\r\nHost: a\r\n\r\n")
         time.sleep(0.3)
         container.docker.kill("TERM")
         wait_for(lambda: ask(container, "/ready")[0] == 503, 2, "the stop")
@@ -167,8 +149,8 @@ def test_a_drain_delay_that_is_set_is_waited_for_without_clients(engine: Engine)
     assert container.wait_for_exit() == 0
 
 
-def test_the_port_opens_when_the_application_is_ready(engine: Engine, app_folder: Path) -> None:
-    container = begin(engine, app_folder, 2, env={"BIND_WHEN_READY": "1"})
+def test_the_port_opens_when_the_application_is_ready(engine: Engine) -> None:
+    container = begin(engine, 2, env={"BIND_WHEN_READY": "1"})
     statuses = []
 
     def look() -> bool:
@@ -181,16 +163,14 @@ def test_the_port_opens_when_the_application_is_ready(engine: Engine, app_folder
 
 @pytest.mark.nightly
 @pytest.mark.alone
-def test_the_status_port_answers_while_all_workers_and_cpus_are_busy(
-    engine: Engine, app_folder: Path
-) -> None:
+def test_the_status_port_answers_while_all_workers_and_cpus_are_busy(engine: Engine) -> None:
     """The time that the probe takes, from outside."""
-    container = begin(engine, app_folder, 0, env={"WEB_CONCURRENCY": "4", "THREADS": "1"})
+    container = begin(engine, 0, env={"WEB_CONCURRENCY": "4", "THREADS": "1"})
     container.wait_until_serving()
     clients = []
     for _ in range(4):
         client = socket.create_connection((address(container), PRODUCTION_PORT))
-        client.sendall(b"GET /work HTTP/1.1\r\nHost: a\r\n\r\n")
+        client.sendall(b"GET /work?s=4 HTTP/1.1\r\nHost: a\r\n\r\n")
         clients.append(client)
     time.sleep(0.3)
     took = []
@@ -207,16 +187,14 @@ def test_the_status_port_answers_while_all_workers_and_cpus_are_busy(
     assert max(took) <= 0.05, sorted(took)[-5:]
 
 
-def test_a_status_port_that_is_taken_costs_nothing(
-    engine: Engine, container: Container, app_folder: Path
-) -> None:
+def test_a_status_port_that_is_taken_costs_nothing(engine: Engine, container: Container) -> None:
     """Containers of a pod share their network; only a port that the user has set must be free."""
     network = {"network_mode": f"container:{container.docker.id}", "ports": {}}
-    second = begin(engine, app_folder, 0, env={"LISTEN_PORT": "8080"}, **network)
+    second = begin(engine, 0, env={"LISTEN_PORT": "8080"}, **network)
     second.wait_for_log("on port 8080")
     assert "can't listen on STATUS_PORT=9180: Address already in use" in second.logs()
     chosen = {"LISTEN_PORT": "8081", "STATUS_PORT": str(STATUS)}
-    third = begin(engine, app_folder, 0, env=chosen, **network)
+    third = begin(engine, 0, env=chosen, **network)
     assert third.wait_for_exit() == 78
     assert "use a free port, or off" in third.logs().splitlines()[-1]
 
@@ -239,10 +217,8 @@ def processes(container: Container) -> list[str]:
 
 
 @pytest.mark.nightly
-def test_a_container_that_loads_for_long_is_not_healthy_before(
-    engine: Engine, app_folder: Path
-) -> None:
-    container = begin(engine, app_folder, 4, healthcheck={})
+def test_a_container_that_loads_for_long_is_not_healthy_before(engine: Engine) -> None:
+    container = begin(engine, 4, healthcheck={})
     time.sleep(3)
     assert not is_healthy(container)
     wait_for(lambda: is_healthy(container), 15, "the container to be healthy")

@@ -26,3 +26,11 @@ def hello():
 def sleep():
     time.sleep(request.args.get("s", type=float))
     return "slept"
+
+
+@app.get("/work")
+def work():
+    end = time.monotonic() + request.args.get("s", type=float)
+    while time.monotonic() < end:
+        pass
+    return "tired"
