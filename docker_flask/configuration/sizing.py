@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from docker_flask.configuration import buffers
+from docker_flask.configuration.buffers import Buffers
 from docker_flask.configuration.defaults import OTHER_PROCESSES
 from docker_flask.configuration.kinds import in_bytes
 from docker_flask.configuration.limits import Limits
@@ -29,9 +31,6 @@ IDLE_CONNECTIONS = 10_240
 # responses that clients have not read: slow clients take no place of a request that waits. At most
 # SLOW of each.
 SLOW_TWENTIETHS, SLOW = 9, 4608
-# Memory (bytes) of a body in nginx (client_body_buffer_size). All together may take the container's
-# memory divided by BODY_SHARE.
-BODY_MEMORY, BODY_SHARE = 16 << 10, 4
 # Bodies from one public address: an office or a telephone network behind one address has some tens
 # of uploads at a time.
 BODIES_BY_ADDRESS = 256
@@ -64,7 +63,7 @@ class Sizing:
     queue: requests that wait in the application's socket; admitted_requests: requests without a
     body that run, wait, or have responses that their clients have not read; admitted_bodies:
     requests with a body; bodies_by_address: those from one address. Further requests get 503.
-    web_sockets: open WebSockets; web_sockets_by_address: those from one address.
+    buffers: nginx's. web_sockets: open WebSockets; web_sockets_by_address: those from one address.
     """
 
     requests_per_worker: int
@@ -77,6 +76,7 @@ class Sizing:
     admitted_requests: int
     admitted_bodies: int
     bodies_by_address: int
+    buffers: Buffers
     web_sockets: int
     web_sockets_by_address: int
 
@@ -88,7 +88,10 @@ def compute(settings: Settings, limits: Limits) -> Sizing:
     nginx_processes = limits.whole_cpus if processes == "auto" else int(processes)
     descriptors = min(settings.nginx_worker_open_files, limits.descriptors)
     files = min(OPEN_FILES, descriptors // 16)
-    most = descriptors - OWN_DESCRIPTORS - 2 * files
+    memory = buffers.compute(limits.memory)
+    most = min(
+        descriptors - OWN_DESCRIPTORS - 2 * files, max(256, memory.connections // nginx_processes)
+    )
     connections = min(
         settings.nginx_worker_connections or 2 * limits.backlog + IDLE_CONNECTIONS, most
     )
@@ -103,7 +106,7 @@ def compute(settings: Settings, limits: Limits) -> Sizing:
         nginx_processes * (connections - idle) // 2,
     )
     slow = min(SLOW, (nginx_processes * connections - 2 * waiting) * SLOW_TWENTIETHS // 20)
-    bodies = max(16, min(slow, limits.memory // BODY_SHARE // BODY_MEMORY))
+    bodies = max(16, min(slow, memory.bodies))
     return Sizing(
         requests_per_worker=per_worker,
         max_threads=_max_threads(settings, limits),
@@ -114,9 +117,10 @@ def compute(settings: Settings, limits: Limits) -> Sizing:
         # The kernel accepts one more. Greenlets take requests out of the socket only while they
         # have the CPU, so all requests must fit into it.
         queue=max(1, (waiting if per_worker == GREENLETS else min(queue, waiting)) - 1),
-        admitted_requests=waiting + slow,
+        admitted_requests=min(waiting + slow, memory.responses),
         admitted_bodies=bodies,
         bodies_by_address=max(16, min(BODIES_BY_ADDRESS, bodies // 4)),
+        buffers=memory,
         web_sockets=web_sockets,
         web_sockets_by_address=max(1, web_sockets // WEB_SOCKETS_BY_ADDRESS),
     )
@@ -125,7 +129,7 @@ def compute(settings: Settings, limits: Limits) -> Sizing:
 def large_bodies(settings: Settings, disk: int) -> int:
     """Requests with a large body that nginx takes at a time; disk: free bytes."""
     largest = in_bytes(settings.max_upload) or LARGEST_BODY
-    return max(MIN_LARGE_BODIES, disk // BODIES_DISK_SHARE // largest)
+    return min(max(MIN_LARGE_BODIES, disk // BODIES_DISK_SHARE // largest), buffers.MAX_LIMIT)
 
 
 def response_file(disk: int) -> int:

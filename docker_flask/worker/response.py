@@ -16,9 +16,9 @@ from docker_flask.worker.request_body import RequestBody
 from docker_flask.worker.response_cache import Page, Pages
 from docker_flask.worker.wsgi_types import Environ, Headers, StartResponse
 
-# Bytes of all headers that nginx.conf and app.ini accept. uWSGI would truncate a longer header, and
-# more headers would lead to a 502.
-MAX_HEADERS = 64 << 10
+# Bytes of all headers that nginx and app.ini accept (docker_flask/configuration/buffers.py). uWSGI
+# would truncate a longer header, and more headers would lead to a 502.
+max_headers = 64 << 10
 
 
 class HeadersTooLarge(Exception):
@@ -137,7 +137,7 @@ class Response:
         return self._checked(headers)
 
     def _checked(self, headers: Headers) -> Headers:
-        if sum([len(name) + len(value) + 4 for name, value in headers]) > MAX_HEADERS:
+        if sum([len(name) + len(value) + 4 for name, value in headers]) > max_headers:
             raise HeadersTooLarge(_describe(self._environ, headers))
         return headers
 
@@ -153,5 +153,5 @@ def _describe(environ: Environ, headers: Headers) -> str:
     request = f"{environ.get('REQUEST_METHOD')} {environ.get('PATH_INFO')!r}"
     return (
         f"the headers of the response to {request} take {sum(sizes.values()):,} bytes, "
-        f"{largest!r} alone {sizes[largest]:,}; allowed are {MAX_HEADERS:,} in total"
+        f"{largest!r} alone {sizes[largest]:,}; allowed are {max_headers:,} in total"
     )

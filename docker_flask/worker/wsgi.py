@@ -26,6 +26,7 @@ from docker_flask.discovery.callables import FoundApp, is_flask
 from docker_flask.worker import (
     greenlets,
     no_debug,
+    response,
     response_cache,
     sendfile,
     static_guard,
@@ -67,6 +68,7 @@ def load() -> Any:
         hint = permission_hints.of_error(error)
         _give_up(tell, traceback.format_exc() + (hint and f"docker-flask: {hint}"))
     sendfile.without_x_sendfile(found.application)
+    response.max_headers = options.max_headers
     application = found.application
     if options.trusted_proxies:
         from docker_flask.worker import proxy_headers

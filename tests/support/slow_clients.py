@@ -2,8 +2,9 @@
 
     python3 -m tests.support.slow_clients --kind bodies --clients 4000 --seconds 20
 
-Kinds: `headers` and `bodies` are sent a byte at a time; of a `static` file and of a `dynamic`
-response, the client reads a little at a time. A client that is refused or closed comes back after
+Kinds: `headers` and `bodies` are sent a byte at a time. Of a `static` file and of a `dynamic`
+response (6 MB, also by `range`, `if-match` and `post`), of a `page` (120 KB) and of a compressed
+`text`, the client reads a little at a time. A client that is refused or closed comes back after
 ten seconds. The clients have several addresses of the loopback network. Prints a line of JSON.
 """
 
@@ -31,6 +32,11 @@ START = {
     "bodies": f"POST / HTTP/1.1\r\n{HEAD}Content-Length: 1000000\r\n\r\n" + "x" * 1000,
     "static": f"GET /static/large.bin HTTP/1.1\r\n{HEAD}\r\n",
     "dynamic": f"GET /large HTTP/1.1\r\n{HEAD}\r\n",
+    "range": f"GET /large HTTP/1.1\r\n{HEAD}Range: bytes=0-\r\n\r\n",
+    "if-match": f'GET /large HTTP/1.1\r\n{HEAD}If-Match: "a"\r\n\r\n',
+    "post": f"POST /large HTTP/1.1\r\n{HEAD}Content-Length: 0\r\n\r\n",
+    "page": f"GET /page HTTP/1.1\r\n{HEAD}\r\n",
+    "text": f"GET /text HTTP/1.1\r\n{HEAD}Accept-Encoding: gzip\r\n\r\n",
 }
 
 
@@ -40,6 +46,7 @@ class Measured:
 
     statuses: dict[str, int] = field(default_factory=dict)
     median: float = 0
+    p95: float = 0
     p99: float = 0
     slowest: float = 0
     open_clients: int = 0
@@ -159,6 +166,7 @@ def measure(
     result.open_clients, result.begun = len(slow.open), slow.begun
     thread.join()
     result.median = statistics.median(times)
+    result.p95 = sorted(times)[int(len(times) * 0.95)]
     result.p99 = sorted(times)[int(len(times) * 0.99)]
     result.slowest = max(times)
     return result
