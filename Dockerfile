@@ -87,11 +87,9 @@ RUN /opt/docker-flask/packages/bin/uwsgi --python-version \
  && /opt/docker-flask/packages/bin/uwsgi --version \
  && ldd /opt/docker-flask/packages/bin/uwsgi.so > /uwsgi.libraries \
  && grep -q libpcre2 /uwsgi.libraries
-COPY docker_flask/leave_root.c docker_flask/init.c docker_flask/worker/threads_plugin.c /
-RUN gcc -static -O2 -Wall -Wextra -Werror -s -o /leave-root /leave_root.c \
- && gcc -static -O2 -Wall -Wextra -Werror -s -o /init /init.c \
- # With the header and the flags of this uWSGI.
- && /opt/docker-flask/packages/bin/uwsgi --dot-h > /uwsgi.h \
+COPY docker_flask/worker/threads_plugin.c /
+# With the header and the flags of this uWSGI.
+RUN /opt/docker-flask/packages/bin/uwsgi --dot-h > /uwsgi.h \
  && eval "gcc $(/opt/docker-flask/packages/bin/uwsgi --cflags) -Werror -I/ -shared -s -o /threads_plugin.so /threads_plugin.c"
 COPY requirements_os.txt /
 RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
@@ -135,11 +133,11 @@ ENV PATH=/opt/docker-flask/docker_flask/bin:/opt/venv/bin:/opt/docker-flask/pack
     PYTHONDONTWRITEBYTECODE=1
 
 # libpcre2-8-0: for uWSGI's routes; python3-jinja2: renders nginx.conf, independent of the application's
-# packages. No program needs its setuid bit, because no program here changes users that way.
+# packages; tini: process 1 of a container that runs a command. No program needs its setuid bit, because no program here changes users that way.
 RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
     --mount=type=secret,id=ca \
     APT_SOURCES=/sources/apt.list /sources/install-os.sh \
-      libpcre2-8-0 nginx python3 python3-jinja2 \
+      libpcre2-8-0 nginx python3 python3-jinja2 tini \
  && rm -rf /var/www/html /etc/nginx/sites-enabled/default \
  # For snippets of images that build on this image, beside Debian's conf.d.
  && mkdir /etc/nginx/server.d /etc/nginx/location.d \
@@ -159,7 +157,7 @@ RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
 
 COPY --from=build /opt/docker-flask/packages /opt/docker-flask/packages
 COPY --from=build /opt/venv /opt/venv
-COPY --from=build /leave-root /init /threads_plugin.so /opt/docker-flask/
+COPY --from=build /threads_plugin.so /opt/docker-flask/
 COPY --from=requirements /requirements.txt /opt/docker-flask/
 COPY VERSION app.ini nginx.conf entry-point.sh /opt/docker-flask/
 # After the packages, before the image's own code.
@@ -199,7 +197,7 @@ STOPSIGNAL SIGTERM
 # idle container. Like every command in a container, it starts as root, and leaves root first.
 # A check lasts for half a minute, except for the first one (health.py).
 HEALTHCHECK --interval=1s --timeout=40s --start-period=120s \
-  CMD ["/opt/docker-flask/leave-root", "--running", "/usr/bin/python3", "-I", "-S", "/opt/docker-flask/docker_flask/health.py", "--watch"]
+  CMD ["/usr/bin/python3", "-I", "-S", "/opt/docker-flask/docker_flask/health.py", "--watch"]
 ENTRYPOINT ["/opt/docker-flask/entry-point.sh"]
 
 

@@ -9,6 +9,8 @@ readonly EXIT_USAGE=64       # EX_USAGE in sysexits.h
 readonly EXIT_BAD_SETTING=78 # EX_CONFIG
 readonly EXIT_INSTALL=69     # EX_UNAVAILABLE
 readonly IMAGE_FILES=/opt/docker-flask
+# Executes a command as a user: docker_flask/execute.py.
+readonly EXECUTE=(/usr/bin/python3 -I -S "$IMAGE_FILES/docker_flask/execute.py")
 readonly INSTALLED=/var/lib/docker-flask/installed
 
 usage() {
@@ -43,16 +45,15 @@ fail() {
   exit "$code"
 }
 
-# Replace this shell with a program that never runs as root: leave_root.c explains the options. Signals
-# stay blocked and pending until the program has its handlers: the kernel would drop a TERM for process 1
-# without a handler.
-leave_root() {
-  exec /usr/bin/env --block-signal=TERM --block-signal=INT --block-signal=HUP \
-    "$IMAGE_FILES/leave-root" "$@"
+# Replace this shell. Signals stay blocked and pending until the program has its handlers: the kernel
+# would drop a TERM for process 1 without a handler.
+become() {
+  exec /usr/bin/env --block-signal=TERM --block-signal=INT --block-signal=HUP "$@"
 }
 
+# A program of the image, which leaves root first.
 become_python() {
-  leave_root "${@:2}" /usr/bin/python3 -I -m docker_flask "$1"
+  become /usr/bin/python3 -I -m docker_flask "$1"
 }
 
 # True if this start must install packages: the first start, or the first one after an edit of the files.
@@ -108,7 +109,9 @@ run_command() {
   [[ $# -gt 1 ]] ||
     fail "$EXIT_USAGE" "run needs a command, as in: docker-flask run flask db upgrade"
   [[ $where == inside ]] || install
-  leave_root /opt/venv/bin/python -P -m docker_flask.command "$@"
+  local user=service
+  [[ $where == container ]] || user=running
+  become "${EXECUTE[@]}" "$user" /opt/venv/bin/python -P -m docker_flask.command "$@"
 }
 
 # A hint for Dockerfiles from tutorials, whose last line starts a server.
@@ -141,7 +144,7 @@ main() {
   case "${1-}" in
     "")
       install
-      become_python serve --bind
+      become_python serve
       ;;
     -h | --help) usage ;;
     --version) printf 'docker-flask %s (%s)\n' "$(<"$IMAGE_FILES/VERSION")" "$(<"$IMAGE_FILES/REVISION")" ;;
@@ -150,19 +153,19 @@ main() {
         fail "$EXIT_USAGE" "-d ${2:-without a value} is not allowed; the only mode is -d debug"
       [[ $# -eq 2 ]] || fail "$EXIT_USAGE" "unexpected argument \"$3\": -d debug takes no arguments"
       install
-      become_python debug --owner
+      become_python debug
       ;;
     -*) fail "$EXIT_USAGE" "unknown option \"$1\"; use -d debug, -h or --version" ;;
     # -S: the health check runs often, must be fast, and needs no packages.
-    health) exec "$IMAGE_FILES/leave-root" /usr/bin/python3 -I -S "$IMAGE_FILES/docker_flask/health.py" ;;
+    health) exec /usr/bin/python3 -I -S "$IMAGE_FILES/docker_flask/health.py" ;;
     settings | reload) become_python "$1" ;;
     run) run_command "$where" "${@:2}" ;;
     # This program, as images that build on similar images start it.
     docker-flask | /start.sh | /entrypoint.sh) main "${@:2}" ;;
     *)
-      [[ $where == container ]] || exec "$@"
+      [[ $where == container ]] || exec "${EXECUTE[@]}" running "$@"
       name_own_server "$@"
-      exec "$IMAGE_FILES/leave-root" --keep "$IMAGE_FILES/init" --health -- "$@"
+      become /usr/bin/tini -s -- "${EXECUTE[@]}" same "$@"
       ;;
   esac
 }

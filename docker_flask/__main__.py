@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from docker_flask import control, privileges, runtime_folder
+from docker_flask import control, drop_privileges, runtime_folder
 from docker_flask.configuration import limits, packages, settings
 from docker_flask.configuration.kinds import SettingError
 from docker_flask.first_process import sockets
@@ -24,7 +24,7 @@ EXIT_NOT_READABLE = 70  # EX_SOFTWARE in sysexits.h: the application can't run
 
 def serve() -> int:
     """Production: bind the sockets, give up the right to it, supervise."""
-    if problem := privileges.why_not_readable(Path.cwd()):
+    if problem := drop_privileges.why_not_readable(Path.cwd()):
         log(problem)
         return EXIT_NOT_READABLE
     resources = limits.read()
@@ -32,10 +32,10 @@ def serve() -> int:
     ports = settings.resolve(early, resources).settings
     limits.bound_descriptors(resources)
     listeners = _bind(ports.listen_port)
+    status = _bind_status(ports.status_port, "status_port" in early)
+    drop_privileges.give_up_ports()
     if not ports.bind_when_ready:
         sockets.listen(listeners)
-    status = _bind_status(ports.status_port, "status_port" in early)
-    privileges.give_up_capabilities()
     # Imported after the sockets are bound: meanwhile, connections wait in the kernel's queue.
     from docker_flask.supervisor.log_filter import LogFilter
     from docker_flask.supervisor.log_relay import LogRelay
@@ -46,7 +46,7 @@ def serve() -> int:
     try:
         with runtime_folder.open_folder() as folder:
             return Supervisor(resources, folder, listeners, status, early, log_filter).run()
-    except privileges.NotPermitted as missing:
+    except drop_privileges.NotPermitted as missing:
         log(str(missing))
         return missing.code
     except Exception:  # a bug here: the relay must write the traceback before this process ends
@@ -65,7 +65,7 @@ def _bind(port: int) -> list[socket.socket]:
     try:
         return sockets.bind(sockets.everywhere(port) if addresses is None else addresses)
     except PermissionError:
-        raise privileges.NotPermitted(
+        raise drop_privileges.NotPermitted(
             f"can't listen on {name}: permission denied for uid {os.geteuid()}; use a port above "
             "1023, or add --sysctl net.ipv4.ip_unprivileged_port_start=0 to docker run"
         ) from None
@@ -99,7 +99,6 @@ def debug() -> int:
     resources = limits.read()
     chosen = settings.resolve(settings.read(os.environ), resources).settings
     packages.check_debugpy(chosen.debugpy)
-    privileges.give_up_capabilities()
     with runtime_folder.open_folder() as runtime:
         return Reloader(DEBUG_PORT, chosen, resources, runtime).run()
 
@@ -142,13 +141,21 @@ COMMANDS: dict[str, Callable[[], int]] = {
     "reload": reload,
 }
 
+# The user of each command, if root starts it.
+USERS = {
+    "serve": drop_privileges.service_user,
+    "debug": drop_privileges.owner,
+    "settings": drop_privileges.running,
+    "reload": drop_privileges.running,
+}
+
 
 def main() -> int:
     """Run the command from entry-point.sh."""
     try:
-        privileges.check_user()
+        drop_privileges.drop(USERS[sys.argv[1]], keep_ports=sys.argv[1] == "serve")
         return COMMANDS[sys.argv[1]]()
-    except (SettingError, privileges.NotPermitted) as error:
+    except (SettingError, drop_privileges.NotPermitted) as error:
         log(str(error))
         return error.code
     except OSError as error:

@@ -1,7 +1,7 @@
 """`docker-flask run COMMAND`: prepares a command that runs as the application, and becomes it.
 
 In a container of its own, the command comes after prestart.sh, as the application does. Beside the
-application, it gets the variables that prestart.sh has left there. init.c stays with the command.
+application, it gets the variables that prestart.sh has left there.
 """
 
 from __future__ import annotations
@@ -16,15 +16,12 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from docker_flask import control, health, paths, privileges, process
-from docker_flask.configuration import limits, settings
-from docker_flask.configuration.kinds import SettingError
+from docker_flask import control, drop_privileges, health, paths, process
 from docker_flask.discovery import flaskenv
 from docker_flask.first_process.loop import Loop
 from docker_flask.first_process.prestart import Prestart, PrestartFailed
 from docker_flask.log import log
 
-INIT = f"{paths.HOME}/init"
 EXIT_NOT_READABLE = 70  # EX_SOFTWARE in sysexits.h: as of the application
 EXIT_BY_SIGNAL = 128
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -91,7 +88,7 @@ def variables_of_prestart() -> dict[str, str]:
     loop.handle_signals({**handlers, signal.SIGCHLD: on_child})
     with stdout_as_stderr():
         variables = prestart.run(loop, os.environ, lambda: bool(stops))
-    # From here on, signals wait for init.c.
+    # From here on, signals wait for tini, or for the command.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     loop.turn(0)
     if stops:
@@ -115,19 +112,17 @@ def stdout_as_stderr() -> Iterator[None]:
 def main(where: str, *command: str) -> int:
     """Become the command; returns an exit code if that fails."""
     try:
-        privileges.check_user()
-        if problem := privileges.why_not_readable(Path.cwd()):
+        if problem := drop_privileges.why_not_readable(Path.cwd()):
             log(problem)
             return EXIT_NOT_READABLE
         variables = variables_inside() if where == "inside" else variables_of_prestart()
         os.environ.clear()
         os.environ.update(variables)
         flaskenv.load(Path.cwd())
-        chosen = settings.resolve(settings.read(os.environ), limits.read()).settings
-        own = ["--health"] if where == "container" else []
-        grace = ["--grace", f"{chosen.graceful_timeout:g}"]
-        os.execve(INIT, [INIT, *own, *grace, "--", *command], os.environ)  # noqa: S606 (no shell)
-    except (PrestartFailed, SettingError, Stopped, privileges.NotPermitted) as error:
+        process_1 = [paths.TINI, "-s", "--"] if where == "container" else []
+        words = [*process_1, *paths.EXECUTE, "same", *command]
+        os.execve(words[0], words, os.environ)  # noqa: S606 (no shell)
+    except (PrestartFailed, Stopped) as error:
         log(str(error))
         return error.code
     except OSError as error:

@@ -1,6 +1,6 @@
 """`docker-flask health`: exits with 0 if the container serves, or runs a command.
 
-entry-point.sh runs this file as a script.
+entry-point.sh runs this file as a script, which leaves root first.
 
 The image's HEALTHCHECK runs it with --watch, as soon as the last check has ended: the first check
 ends when the container serves, each later one lasts for half a minute. An orchestrator learns at
@@ -11,12 +11,13 @@ packages, and `_socket` in place of `socket`, whose import would take as long as
 from __future__ import annotations
 
 import _socket
+import math
 import os
 import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from docker_flask import paths
+from docker_flask import drop_privileges, paths
 
 # Seconds: for an answer; of a later check; of a first check, which asks in this interval. Together
 # they are below the Dockerfile's HEALTHCHECK --timeout.
@@ -58,15 +59,25 @@ def debug() -> str:
 
 
 def runs_command() -> bool:
-    """True if the container runs a command in place of a server."""
-    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
+    """True if the container runs a command in place of a server: tini is one of its processes.
+
+    Containers may share their processes, but not their cgroup.
+    """
+    first = f"{paths.TINI}\0".encode()
+    own = read("/proc/self/cgroup")
+    return any(
+        read(f"/proc/{pid}/cmdline").startswith(first) and read(f"/proc/{pid}/cgroup") == own
+        for pid in filter(str.isdecimal, os.listdir("/proc"))
+    )
+
+
+def read(path: str) -> bytes:
+    """A file of the kernel; empty if it is not there."""
     try:
-        connection.connect(f"\0{paths.name()}")  # of init.c, which lives as long as the command
-    except ConnectionRefusedError:
-        return False
-    finally:
-        connection.close()
-    return True
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
 
 
 def find_problem() -> str:
@@ -87,9 +98,16 @@ def is_first() -> bool:
     """True until a check was successful."""
     if folder := paths.running():
         return not os.path.exists(f"{folder}/{paths.CHECKED}")
-    with open("/proc/1/stat", "rb") as stat, open("/proc/uptime") as uptime:
-        started = int(stat.read().rpartition(b")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
-        return not runs_command() or float(uptime.read().split()[0]) - started < FIRST_SECONDS
+    return not runs_command() or age() < FIRST_SECONDS
+
+
+def age() -> float:
+    """Seconds since process 1 started; infinite if the kernel does not say it."""
+    fields = read("/proc/1/stat").rpartition(b")")[2].split()
+    uptime = read("/proc/uptime").split()
+    if len(fields) < 20 or not uptime:
+        return math.inf
+    return float(uptime[0]) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
 
 
 def watch() -> str:
@@ -111,6 +129,11 @@ def watch() -> str:
 
 def main() -> int:
     """Check what runs in this container: a mode, or a command."""
+    try:
+        drop_privileges.drop(drop_privileges.running)
+    except drop_privileges.NotPermitted as missing:
+        print(f"docker-flask: {missing}", file=sys.stderr)
+        return missing.code
     problem = watch() if sys.argv[1:] == ["--watch"] else find_problem()
     if problem:
         print(f"docker-flask: health: {problem}", file=sys.stderr)

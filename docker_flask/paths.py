@@ -10,6 +10,10 @@ import stat
 HOME, VENV = "/opt/docker-flask", "/opt/venv"
 PYTHON, UWSGI_PROGRAM = f"{VENV}/bin/python", f"{HOME}/packages/bin/uwsgi"
 
+# Process 1 of a container that runs a command, and what executes a command as a user.
+TINI = "/usr/bin/tini"
+EXECUTE = ("/usr/bin/python3", "-I", "-S", f"{HOME}/docker_flask/execute.py")
+
 # The folder for sockets that the image has for its service user. Other users take one of their own
 # in one of these places: most containers can write to the first, `--read-only` leaves the second,
 # and `--ipc none` in addition leaves the volume.
@@ -46,7 +50,7 @@ def container() -> tuple[str, str]:
 
 
 def name() -> str:
-    """The name of this container, for its folder and for the socket of init.c."""
+    """The name of this container, for its folder."""
     return "-".join(("docker-flask", *container()))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from docker_flask import paths
-from docker_flask.privileges import NotPermitted
+from docker_flask.drop_privileges import NotPermitted
 
 # Seconds after which a folder without a server is one that a killed container left.
 LEFT_BEHIND = 60.0

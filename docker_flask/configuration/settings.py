@@ -158,8 +158,8 @@ class Settings:
     graceful_timeout: float = setting(
         kinds.seconds(0, 3600),
         "8",
-        "Seconds from the stop signal until running requests are cut, and the command of `run` is "
-        "killed. Docker kills at 10: raise `docker stop -t` with it.",
+        "Seconds from the stop signal until running requests are cut. Docker kills at 10: raise "
+        "`docker stop -t` with it.",
     )
     websockets: int | None = setting(
         kinds.whole_number(0, 100_000),

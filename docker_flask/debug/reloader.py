@@ -23,12 +23,12 @@ from docker_flask.configuration.kinds import SettingError
 from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.settings import Settings, ignored, read, resolve
 from docker_flask.debug.source_watcher import SourceWatcher
+from docker_flask.drop_privileges import why_not_readable
 from docker_flask.first_process.control_port import ControlPort
 from docker_flask.first_process.loop import Loop
 from docker_flask.first_process.prestart import Prestart, PrestartFailed
 from docker_flask.log import log
 from docker_flask.paths import DEBUG_MARK, PYTHON
-from docker_flask.privileges import why_not_readable
 from docker_flask.worker_options import DebugOptions
 
 # Seconds between two scans of the source files. A pause is PAUSE_FACTOR times as long as the scan
@@ -116,7 +116,7 @@ class Reloader:
             )
 
     def _notes_of_folder(self) -> Iterator[str]:
-        # leave-root chose the owner of the folder, who then owns the files that the application
+        # This process runs as the owner of the folder, who then owns the files that the application
         # writes, and can delete them. That can't be root.
         if self.root.stat().st_uid == 0 and not os.access(self.root, os.W_OK):
             yield (

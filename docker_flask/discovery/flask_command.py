@@ -4,7 +4,7 @@ Flask imports this module as a plugin (an entry point `flask.commands`, which th
 declares) when its command line starts, before it looks for an application itself. `flask --app`
 and an application's own command line work as always.
 
-`docker exec` starts as root, and `bin/flask` leaves root before Python starts. If another script
+`docker exec` starts as root, and `bin/flask` leaves root before it starts Flask. If another script
 starts Flask's command line as root, this module starts it again without root.
 """
 
@@ -21,7 +21,7 @@ from click.core import ParameterSource
 from flask import Flask
 from flask.cli import NoAppException, ScriptInfo
 
-from docker_flask import control, paths, privileges, process
+from docker_flask import control, drop_privileges, paths, process
 from docker_flask.discovery import find_app, permission_hints
 from docker_flask.log import log
 from docker_flask.worker_options import WorkerOptions
@@ -72,11 +72,9 @@ def _leave_root() -> None:
     # The environment of the start, which no .flaskenv has changed.
     given = Path("/proc/self/environ").read_text(errors="surrogateescape").split("\0")
     environ = dict(pair.split("=", 1) for pair in given if "=" in pair)
-    if not privileges.stays_root(environ):
-        command = [sys.executable, *sys.orig_argv[1:]]
-        os.execve(  # noqa: S606 (no shell on purpose)
-            privileges.LEAVE_ROOT, [privileges.LEAVE_ROOT, "--running", *command], environ
-        )
+    if not drop_privileges.stays_root(environ):
+        command = [*paths.EXECUTE, "running", sys.executable, *sys.orig_argv[1:]]
+        os.execve(command[0], command, environ)  # noqa: S606 (no shell on purpose)
 
 
 def _take_variables() -> None:

@@ -1,0 +1,150 @@
+"""Leaving root: who becomes whom, and what a kernel that does not help gets for an answer."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from docker_flask import drop_privileges
+from docker_flask.configuration import settings
+from docker_flask.drop_privileges import NotPermitted
+from tests.support.harness import run_python
+
+needs_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root to leave root")
+IDS = (12345, 12346)
+
+
+@pytest.mark.parametrize("word", ["1", "on", "true", "yes", "YES", "0", "off", "", "perhaps", " 1"])
+def test_who_stays_root(word: str) -> None:
+    """No word keeps root that the settings refuse."""
+    stays = drop_privileges.stays_root({"RUN_AS_ROOT": word})
+    assert stays == (word.lower() in ("1", "on", "true", "yes"))
+    if stays:
+        assert settings.read({"RUN_AS_ROOT": word})["run_as_root"].value is True
+
+
+DROP = """
+import json, os
+from docker_flask import drop_privileges
+
+def status(*names):
+    with open("/proc/self/status") as file:
+        rows = dict(line.split(":", 1) for line in file)
+    return [" ".join(rows[name].split()) for name in names]
+
+drop_privileges.drop(lambda: (12345, 12346), keep_ports=True)
+ports = status("CapPrm", "CapEff", "CapInh", "CapAmb")
+drop_privileges.give_up_ports()
+rest = status("Uid", "Gid", "CapPrm", "CapEff", "CapBnd", "NoNewPrivs")
+print(json.dumps([ports, rest, os.environ["USER"]]))
+"""
+NONE, BIND = "0" * 16, f"{1 << 10:016x}"
+NUMBERS = [str(number) for number in IDS]
+
+
+@needs_root
+@pytest.mark.parametrize("stays", ["", "1"])
+def test_root_is_left_for_good(monkeypatch: pytest.MonkeyPatch, stays: str) -> None:
+    monkeypatch.setenv("RUN_AS_ROOT", stays)
+    monkeypatch.delenv("USER", raising=False)
+    ids = ["0 0 0 0", "0 0 0 0"] if stays else [" ".join([number] * 4) for number in NUMBERS]
+    assert run_python(DROP) == [
+        [BIND, BIND, NONE, NONE],
+        [*ids, NONE, NONE, NONE, "1"],
+        "root" if stays else "uid12345",
+    ]
+
+
+class Kernel:
+    """Without prctl and capset, or with fewer capabilities than asked for."""
+
+    def __init__(self, effective: int = 0, no_new_privs: int = 1) -> None:
+        self.effective, self.no_new_privs = effective, no_new_privs
+
+    def prctl(self, option: int, argument: int = 0) -> int:
+        return self.no_new_privs if option == drop_privileges._PR_GET_NO_NEW_PRIVS else -1
+
+    def capabilities(self) -> tuple[int, int, int]:
+        return self.effective, self.effective, 0
+
+    def keep_only(self, bits: int) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("kernel", "words"),
+    [
+        (Kernel(no_new_privs=-1), "can't set no_new_privs"),
+        (Kernel(1 << 6), "no capability SETUID; add --cap-add SETUID, or .* --user 12345:12346"),
+        (Kernel(1 << 7), "no capability SETGID; add --cap-add SETGID, or"),
+        (Kernel(1 << 8), "SETUID and no capability SETGID; add --cap-add SETUID --cap-add SETGID"),
+    ],
+    ids=["no prctl", "SETUID", "SETGID", "both"],
+)
+def test_what_keeps_root(monkeypatch: pytest.MonkeyPatch, kernel: Kernel, words: str) -> None:
+    monkeypatch.setattr(drop_privileges, "_Kernel", lambda: kernel)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.delenv("RUN_AS_ROOT", raising=False)
+    with pytest.raises(NotPermitted, match=words):
+        drop_privileges.drop(lambda: IDS)
+
+
+@pytest.mark.parametrize("call", ["setgroups", "setresgid", "setresuid"])
+def test_calls_that_fail_or_do_nothing(monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    for name in ("setgroups", "setresgid", "setresuid"):
+        monkeypatch.setattr(os, name, lambda *_: None)
+    with pytest.raises(NotPermitted, match="still root after leaving root"):
+        drop_privileges._become(IDS)
+
+    def fail(*_: Any) -> None:
+        raise PermissionError(1, "not permitted")
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(NotPermitted, match="can't become uid 12345, gid 12346: not permitted"):
+        drop_privileges._become(IDS)
+
+
+def test_capabilities_that_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drop_privileges._Kernel, "capabilities", lambda _: (1, 1, 0))
+    kernel = drop_privileges._Kernel()
+    monkeypatch.setattr(kernel, "_libc", type("Libc", (), {"capset": lambda *_: -1})())
+    with pytest.raises(NotPermitted, match="can't give up capabilities"):
+        kernel.keep_only(0)
+
+
+@needs_root
+def test_whose_folder_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert drop_privileges.owner() == drop_privileges.service_user()
+    os.chown(tmp_path, 12345, 0)
+    assert drop_privileges.owner() == (12345, 12345), "never root's group"
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path)
+    os.lchown(link, 12345, 12345)
+    assert drop_privileges._owner_of(str(link)) is None
+    assert drop_privileges._owner_of("/no/such/folder") is None
+
+
+@pytest.mark.parametrize(
+    ("given", "user", "home"),
+    [
+        ({}, "uid12345", "/tmp"),
+        ({"USER": "root", "LOGNAME": "", "HOME": "/root"}, "uid12345", "/tmp"),
+        ({"USER": "me", "LOGNAME": "me", "HOME": "/"}, "me", "/tmp"),
+        ({"HOME": "/dev/shm"}, "uid12345", "/dev/shm"),
+    ],
+)
+def test_names(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], user: str, home: str
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    monkeypatch.setattr(os, "access", lambda path, _: path in ("/tmp", "/dev/shm"))
+    for name in ("USER", "LOGNAME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    drop_privileges.name_user()
+    assert [os.environ[name] for name in ("USER", "LOGNAME", "HOME")] == [user, user, home]
