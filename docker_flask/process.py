@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import math
 import os
 import signal
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 FIRST_DESCRIPTOR = 3
@@ -75,20 +75,30 @@ def states(groups: Collection[int]) -> dict[int, str]:
     """The processes of these groups: pid -> state letter of proc(5), zombies left out."""
     found = {}
     for name in filter(str.isdecimal, os.listdir("/proc")):
-        with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
-            # The name, in parentheses, may contain any character: read the fields after it.
-            state, _, group = file.read().rpartition(b")")[2].split()[:3]
-            if int(group) in groups and state != b"Z":
-                found[int(name)] = state.decode()
+        fields = _stat(int(name))
+        if len(fields) > 2 and int(fields[2]) in groups and fields[0] != "Z":
+            found[int(name)] = fields[0]
     return found
 
 
 def first_ancestor(pid: int) -> int:
     """1 for a process that process 1 or its children started, 0 for one of `docker exec`."""
     while pid > 1:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            pid = int(file.read().rpartition(b")")[2].split()[1])
+        fields = _stat(pid)
+        pid = int(fields[1]) if len(fields) > 1 else 0
     return pid
+
+
+def _stat(pid: int) -> list[str]:
+    """The third field of /proc/PID/stat and those after it; none if the kernel does not say them.
+
+    The second field, a name in parentheses, may contain any character.
+    """
+    try:
+        _, name, rest = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")
+    except OSError:
+        return []
+    return rest.split() if name else []
 
 
 def reap() -> list[tuple[int, int]]:
@@ -125,17 +135,20 @@ def any_left() -> bool:
 
 
 def ran(pid: int) -> float:
-    """Seconds that a process's threads ran or waited for a CPU; infinite if unknown."""
+    """Seconds that a process's threads ran or waited for a CPU; 0 if the process has ended.
+
+    Without the kernel's statistics of the scheduler: seconds that they ran.
+    """
     total = 0
-    try:
+    with contextlib.suppress(OSError):
         for thread in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{thread}/schedstat") as file:
+            with (
+                contextlib.suppress(OSError),
+                open(f"/proc/{pid}/task/{thread}/schedstat") as file,
+            ):
                 total += sum(map(int, file.read().split()[:2]))
-    except FileNotFoundError:
-        return math.inf if alive(pid) else 0.0
-    except OSError:  # the process has just ended
-        return 0.0
-    return total / 1e9
+    ticks = sum(map(int, _stat(pid)[11:13])) if not total else 0  # utime, stime
+    return total / 1e9 or ticks / os.sysconf("SC_CLK_TCK")
 
 
 def own_memory(pid: int) -> int:

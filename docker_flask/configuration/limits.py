@@ -94,11 +94,10 @@ def _cpu_quota(root: Path) -> float | None:
 
 
 def _memory(root: Path) -> tuple[int, str]:
-    total = next(
-        int(line.split()[1]) * 1024
-        for line in (root / "proc/meminfo").read_text().splitlines()
-        if line.startswith("MemTotal:")
-    )
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for line in _lines(root / "proc/meminfo"):
+        if line.startswith("MemTotal:"):
+            total = int(line.split()[1]) * 1024
     for folder in _cgroup_folders(root, "memory"):
         limit = _number(folder / "memory.max") or _number(folder / "memory.limit_in_bytes")
         # Version 1 says "no limit" with a number near 2**63, larger than any machine.
@@ -120,7 +119,7 @@ def _cgroup_folders(root: Path, controller: str) -> list[Path]:
     mount = root / "sys/fs/cgroup"
     folders = []
     for line in _lines(root / "proc/self/cgroup"):
-        _, controllers, path = line.split(":", 2)
+        _, controllers, path = [*line.split(":", 2), "", ""][:3]
         if controllers == "":
             folders.append(mount / path.lstrip("/"))
         elif controller in controllers.split(","):

@@ -8,7 +8,6 @@ their `python3` (profile-guided and link-time optimization): a request would cos
 from __future__ import annotations
 
 import ctypes
-import functools
 import itertools
 import os
 import sys
@@ -18,33 +17,12 @@ PROGRAM = Path(__file__).resolve()
 LIBRARY = PROGRAM.with_name("uwsgi.so")
 # The program that uWSGI starts when it restarts itself, and the call after it has read its options.
 OWN = ["--binary-path", str(PROGRAM), "--hook-asap", "call:PyRun_SimpleString take_environment()"]
-# Fields of /proc/PID/stat, counted from the third (man 5 proc_pid_stat): the start of the command
-# line in memory, and the end of the environment, which follows the command line.
-ARG_START, ENV_END = 45, 48
 
 
 def command_line() -> list[bytes]:
     """The arguments for uWSGI; unchanged if uWSGI has restarted itself with these arguments."""
     words = sys.argv[1:]
     return [os.fsencode(word) for word in (words if words[: len(OWN)] == OWN else OWN + words)]
-
-
-def name_in_memory() -> int:
-    """The address of this command's first word, where `ps` reads the name of a process.
-
-    There, and up to the end of the environment, uWSGI writes the name of each process. If the room
-    is too small, uWSGI gets other memory, which `ps` does not read.
-    """
-    fields = Path("/proc/self/stat").read_text().rsplit(") ", 1)[1].split()
-    start, end = int(fields[ARG_START]), int(fields[ENV_END])
-    variables = sum(len(name) + len(value) + 2 for name, value in os.environb.items())
-    needed = len(ctypes.string_at(start)) + variables + 3
-    return start if needed <= end - start else ctypes.addressof(_spare(needed))
-
-
-@functools.cache
-def _spare(size: int) -> ctypes.Array[ctypes.c_char]:
-    return ctypes.create_string_buffer(b"uwsgi", size)
 
 
 def take_environment() -> None:
@@ -66,8 +44,12 @@ def main() -> None:
     if sys.path[0] == str(PROGRAM.parent):
         del sys.path[0]
     words = command_line()
+    # With options such as auto-procname, uWSGI writes the name of each process over the first word
+    # and as many bytes as the environment has. `ps` does not read this memory.
+    variables = sum(len(name) + len(value) + 2 for name, value in os.environb.items())
+    first = ctypes.create_string_buffer(b"uwsgi", len(b"uwsgi") + variables + 3)
     arguments = (ctypes.c_char_p * (len(words) + 2))(b"", *words)
-    ctypes.c_void_p.from_buffer(arguments).value = name_in_memory()
+    ctypes.c_void_p.from_buffer(arguments).value = ctypes.addressof(first)
     environ = ctypes.c_void_p.in_dll(ctypes.pythonapi, "environ")
     # GLOBAL: uWSGI's plugins need its symbols. PyDLL: uWSGI calls the interpreter, with its lock.
     uwsgi = ctypes.PyDLL(str(LIBRARY), ctypes.RTLD_GLOBAL)

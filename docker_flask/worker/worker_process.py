@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import threading
 from collections.abc import Callable
@@ -70,8 +71,11 @@ def offer_to_oom_killer() -> None:
 
 def resident_memory() -> int:
     """Bytes of memory that this process uses."""
-    with open("/proc/self/statm") as pages:
-        return int(pages.read().split()[1]) * PAGE
+    try:
+        with open("/proc/self/statm") as pages:
+            return int(pages.read().split()[1]) * PAGE
+    except OSError:  # the kernel says only the largest number so far
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
 
 def call_in_each_worker(begin: Callable[[], None]) -> None:

@@ -653,7 +653,7 @@ def test_options_of_uwsgi_ini(engine: Engine, app: Path) -> None:
     container = engine.serve(app=app)
     assert container.get("/env/GREETING").text == "100% /app on uwsgi"
     assert container.get("/env/BLOCK").text == "taken"
-    wait_for(lambda: len(container.pids("sleep")) == 1, 5, "the attached daemon")
+    wait_for(lambda: len(container.pids("sleep 12345")) == 1, 5, "the attached daemon")
     assert container.get("/sleep/4.0").status_code == 504
     found = container.settings()
     assert found["WEB_CONCURRENCY"] == ["3", "processes in /app/uwsgi.ini"]

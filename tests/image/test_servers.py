@@ -73,9 +73,8 @@ def app(app_folder: Path) -> Path:
 
 
 def workers(container: Container) -> int:
-    """How many there are, by their titles."""
-    _, out = container.execute("bash", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' '\\n'")
-    return len(re.findall(r"^(?:uWSGI|gunicorn:) worker", out, re.MULTILINE))
+    """How many there are."""
+    return len(container.pids("uWSGI worker") + container.pids("gunicorn: worker"))
 
 
 @pytest.mark.parametrize(

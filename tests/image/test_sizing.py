@@ -96,8 +96,8 @@ def test_reload_and_stop_of_many_workers(service: Service) -> None:
 
 def threads(container: Container) -> list[int]:
     """How many each worker has, busy or not."""
-    rows = container.docker.top(ps_args="axo pid,nlwp,args")["Processes"]
-    return [int(count) for _, count, title in rows if title.startswith("uWSGI worker")]
+    pids = container.pids("uWSGI worker")
+    return [int(container.shell(f"ls /proc/{pid}/task | wc -l")) for pid in pids]
 
 
 @pytest.mark.alone
@@ -124,7 +124,7 @@ def test_more_threads_while_requests_wait(engine: Engine, tmp_path: Path) -> Non
         service.container.reload()
         wait_for(lambda: not old & workers(service.container), 30, "the old to go")
         time.sleep(2)
-        service.container.kill("KILL", service.container.pids("uWSGI worker 1")[0])
+        service.container.kill("KILL", service.container.pids("uWSGI worker")[0])
         time.sleep(2)
         code, _ = service.container.stop()
         last = running.finish()

@@ -46,6 +46,23 @@ DEBUG = ["-d", "debug"]
 # The application of tests that need any application.
 HELLO = (APPS / "hello/app.py").read_text()
 LISTENING = "0A"  # in /proc/net/tcp
+# Prints the pids of the processes with a title: its argument.
+FIND_PROCESSES = r"""
+import os, sys
+found = {}
+for pid in set(filter(str.isdecimal, os.listdir("/proc"))) - {str(os.getpid())}:
+    try:
+        with open(f"/proc/{pid}/cmdline") as line, open(f"/proc/{pid}/stat") as stat:
+            found[pid] = line.read().replace("\0", " "), stat.read().rpartition(")")[2].split()[1]
+    except OSError:
+        pass
+masters = {pid for pid, (line, _) in found.items() if "/packages/bin/uwsgi " in line}
+for pid, (line, parent) in found.items():
+    if pid in masters:
+        line = "uWSGI worker" if parent in masters else "uWSGI master"
+    if line.startswith(sys.argv[1]):
+        print(pid)
+"""
 
 T = TypeVar("T")
 
@@ -178,9 +195,14 @@ class Container:
         return {name: rest for name, *rest in (line.split(maxsplit=2) for line in lines)}
 
     def pids(self, title: str) -> list[int]:
-        """Processes whose command line starts with a title, as the container numbers them."""
-        found = self.shell(f"grep -las '^{title}' /proc/[0-9]*/cmdline || true")
-        return sorted(int(path.split("/")[2]) for path in found.split())
+        """Processes whose command line starts with a title, as the container numbers them.
+
+        "uWSGI master" and "uWSGI worker": uWSGI's processes have one command line, so their
+        parents tell.
+        """
+        code, found = self.execute("/usr/bin/python3", "-I", "-S", "-c", FIND_PROCESSES, title)
+        assert code == 0, found
+        return sorted(map(int, found.split()))
 
     def kill(self, name: str, *pids: int) -> None:
         """Send a signal to processes in the container."""

@@ -1,0 +1,141 @@
+"""What the kernel's details say, and the answer where a sandbox or an emulator lacks them."""
+
+from __future__ import annotations
+
+import builtins
+import io
+import math
+import os
+import socket
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from docker_flask import connections, health, paths, process
+from docker_flask.configuration import limits
+from docker_flask.worker import threads, worker_process
+
+# /proc/PID/stat as qemu's user emulation writes it: 44 fields, most of them 0.
+QEMU = " ".join(["1", "(a) b)", "S", *["0"] * 41])
+
+
+@pytest.fixture
+def proc(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The only files of /proc and /sys that there are: path -> text."""
+    files: dict[str, str] = {}
+
+    def reading(original: Callable[..., Any]) -> Callable[..., Any]:
+        def read(path: Any, mode: str = "r", *more: Any, **options: Any) -> Any:
+            if not str(path).startswith(("/proc/", "/sys/")):
+                return original(path, mode, *more, **options)
+            if str(path) not in files:
+                raise FileNotFoundError(2, "not in this sandbox", str(path))
+            text = files[str(path)]
+            return io.BytesIO(text.encode()) if "b" in mode else io.StringIO(text)
+
+        return read
+
+    for module in (builtins, io):
+        monkeypatch.setattr(module, "open", reading(io.open))
+    return files
+
+
+class Listener(socket.socket):
+    """Its TCP_INFO is `info`; None if the kernel has none."""
+
+    info: bytes | None = None
+
+    def getsockopt(self, *_: Any) -> Any:
+        if self.info is None:
+            raise OSError(92, "Protocol not available")
+        return self.info
+
+
+@pytest.mark.parametrize("info", [None, b"", bytes(4), bytes(104)])
+def test_the_length_of_a_queue(info: bytes | None) -> None:
+    """Without it: whether somebody waits. With it, the number."""
+    with Listener() as listener:
+        listener.info = info
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        assert connections.queued(listener) == 0
+        with socket.create_connection(listener.getsockname()):
+            assert connections.queued(listener) == (0 if info == bytes(104) else 1)
+        listener.info = struct.pack("24xI76x", 7)
+        assert connections.queued(listener) == 7
+
+
+@pytest.mark.usefixtures("proc")
+def test_no_tables_of_connections() -> None:
+    assert connections.to_port(80) == connections.half_open_to_port(80) == 0
+    assert connections.to_socket(Path("/run/app.sock")) == 0
+
+
+def test_tables_with_other_rows(proc: dict[str, str]) -> None:
+    heading = "  sl  local_address rem_address   st\n"
+    proc["/proc/net/tcp"] = f"{heading} 0: 00000000:0050 0:0 01\n 1: 00000000:0050\n\n"
+    assert connections.to_port(80) == 1
+    proc["/proc/net/unix"] = "Num\n0: 2 0 00010000 1 1 9 /run/a\n0: 3 0 0 1 3 9 /run/a\n0: 3\n"
+    assert connections.to_socket(Path("/run/a")) == 1
+
+
+def test_processes_that_the_kernel_does_not_describe(proc: dict[str, str]) -> None:
+    pid = os.getpid()
+    assert process.states({os.getpgid(0), 0}) == {}
+    assert process.first_ancestor(pid) == 0
+    assert process.own_memory(pid) == 0
+    assert process.ran(pid) == 0.0
+    proc[f"/proc/{pid}/stat"] = "1 (a"
+    assert process.states({os.getpgid(0), 0}) == {}
+    assert process.ran(pid) == 0.0
+
+
+def test_processes_in_an_emulator(proc: dict[str, str]) -> None:
+    pid = os.getpid()
+    proc[f"/proc/{pid}/stat"] = QEMU
+    assert process.states({0}) == {pid: "S"}
+    assert process.first_ancestor(pid) == 0
+    proc[f"/proc/{pid}/stat"] = f"1 (a) S 1 2 3 {'0 ' * 7} 150 50"
+    assert process.ran(pid) == 200 / os.sysconf("SC_CLK_TCK"), "as long as it ran"
+
+
+def test_the_age_of_a_container(proc: dict[str, str]) -> None:
+    assert health.age() == math.inf
+    proc["/proc/uptime"] = "100.5 1"
+    assert health.age() == math.inf
+    proc["/proc/1/stat"] = f"1 (a) b) S {'0 ' * 18} {90 * os.sysconf('SC_CLK_TCK')}"
+    assert health.age() == pytest.approx(10.5)
+
+
+def test_a_command_of_the_image(proc: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "listdir", lambda _: ["1", "20", "self"])
+    assert not health.runs_command()
+    proc["/proc/1/cmdline"] = "/sbin/docker-init\0--\0sleep\0"
+    proc["/proc/20/cmdline"] = f"{paths.TINI}\0--\0sleep\0"
+    assert health.runs_command(), "also without cgroups"
+    proc["/proc/self/cgroup"] = proc["/proc/20/cgroup"] = "0::/a\n"
+    assert health.runs_command()
+    proc["/proc/20/cgroup"] = "0::/../b\n"
+    assert not health.runs_command(), "of another container"
+
+
+@pytest.mark.usefixtures("proc")
+def test_no_limits_and_no_statistics(tmp_path: Path) -> None:
+    found = limits.read(tmp_path)
+    assert found.memory == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert found.cpus == len(os.sched_getaffinity(0))
+    assert (found.processes, found.backlog) == (0, 128)
+    assert threads.throttled("/sys/fs/cgroup/cpu.stat") == 0
+    assert threads._workers() == os.cpu_count()
+    assert worker_process.resident_memory() > 1 << 20
+    assert paths.container() == ("", os.uname().nodename[:16])
+
+
+@pytest.mark.parametrize("line", ["", "garbage", "0:", "1:cpu"])
+def test_a_cgroup_that_is_not_named(tmp_path: Path, line: str) -> None:
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text(f"{line}\n")
+    assert limits.read(tmp_path).cpus_reason.startswith("affinity")
