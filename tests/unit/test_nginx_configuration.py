@@ -337,7 +337,7 @@ def test_headers_are_at_the_level_of_the_users_headers() -> None:
 
 def test_static_files_are_not_counted_as_requests() -> None:
     found = directives(render())
-    for place in ("location ^~ /static/ {", "location @draining {"):
+    for place in ("location @static {", "location @draining {"):
         at = found.index(place)
         assert "limit_conn files 37673;" in found[at : at + 25]
     at = found.index("location @application {")
