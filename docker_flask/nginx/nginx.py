@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,18 +33,25 @@ QUIT = 2.0
 CACHE_SHARE = 4
 
 
-class Nginx:
-    """The nginx of one container.
+@dataclass(frozen=True)
+class Frontend:
+    """What an application server needs to know of nginx.
 
-    pid: of its first process, 0 while there is none. cache_room: bytes of the disk that cached
-    pages may take.
+    sendfile_location: for files that nginx sends for the application; empty if the workers send
+    them. cache_size: bytes of pages that nginx may keep.
     """
+
+    sendfile_location: str = ""
+    cache_size: int = 0
+
+
+class Nginx:
+    """The nginx of one container; pid: of its first process, 0 while there is none."""
 
     def __init__(self, loop: Loop, runtime: Path, listeners: list[socket.socket]) -> None:
         self.pid = 0
         disk = os.statvfs(runtime)
         self._disk = disk.f_bavail * disk.f_frsize
-        self.cache_room = self._disk // CACHE_SHARE
         # Names nginx's location for files: no client can guess it.
         self._secret = os.urandom(16).hex()
         self._loop = loop
@@ -57,24 +65,19 @@ class Nginx:
         self._configuration: Configuration | None = None
         self._environment: dict[str, str] = {}
 
-    # --- what the application server has to know of it ---------------------------------------
-
-    def sendfile_location(self, plan: Plan) -> str:
-        """The location of the files that nginx sends for the application; empty without one."""
-        return f"/{self._secret}" if plan.sends_files else ""
-
-    def cache_size(self, plan: Plan) -> int:
-        """Bytes of pages that nginx may keep."""
-        return plan.cache_size(self.cache_room)
+    def frontend(self, plan: Plan) -> Frontend:
+        """What the application servers of this plan need to know."""
+        location = f"/{self._secret}" if plan.sends_files else ""
+        return Frontend(location, plan.cache_size(self._disk // CACHE_SHARE))
 
     # --- its configuration --------------------------------------------------------------------
 
-    def assume_static(self, plan: Plan) -> None:
-        """Expect the static files that most applications have, before one is loaded."""
+    def usual_static(self, plan: Plan) -> StaticFiles | None:
+        """The static files that most applications have, before one is loaded."""
         settings = plan.settings
-        if settings.static_url != "":
-            url = settings.static_url or DEFAULT_URL
-            self._static = StaticFiles(url, NOWHERE, settings.static_max_age)
+        if settings.static_url == "":
+            return None
+        return StaticFiles(settings.static_url or DEFAULT_URL, NOWHERE, settings.static_max_age)
 
     def link_static(self, static: StaticFiles | None, number: int) -> None:
         """Serve the static files of a generation from now on, and those of no other.
@@ -85,25 +88,27 @@ class Nginx:
             content.link_static(self._runtime, static, number)
         except OSError as error:
             log(f"nginx can't serve the static files, so the application serves them: {error}")
-            return
-        # What the configuration says of static files does no harm where there are none.
-        self._static = static or self._static
 
-    def prepare(self, plan: Plan, tested: Configuration | None = None) -> Configuration:
+    def prepare(
+        self, plan: Plan, static: StaticFiles | None, tested: Configuration | None = None
+    ) -> Configuration:
         """Render the configuration for a plan and let nginx test it; raises SettingError.
 
+        static: of the application, or None; a location for files that are not there does no harm.
         tested: an earlier configuration for the same plan, which needs no second test if nothing
         has changed.
         """
         from docker_flask.nginx.configuration import Site, configure
 
         nginx_files.link_folder(self._runtime)
+        self._static = static or self._static
+        frontend = self.frontend(plan)
         site = Site(
             runtime=self._runtime,
             listen=sockets.addresses(self._listeners),
             static=self._static,
-            sendfile_location=self.sendfile_location(plan),
-            cache_size=self.cache_size(plan),
+            sendfile_location=frontend.sendfile_location,
+            cache_size=frontend.cache_size,
             disk=self._disk,
         )
         return configure(plan, site, self._descriptors(), tested)

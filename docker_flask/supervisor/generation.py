@@ -7,6 +7,7 @@ import io
 import os
 import signal
 import socket
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from docker_flask.configuration.plan import Plan
 from docker_flask.first_process.loop import Loop
 from docker_flask.first_process.sockets import listen_unix
 from docker_flask.first_process.task import Steps, Until
+from docker_flask.nginx.nginx import Frontend
 from docker_flask.runtime_folder import point
 from docker_flask.servers.app_server import SOCKET_FD, AppServer
 from docker_flask.static_files import StaticFiles
@@ -29,23 +31,56 @@ PAGE_SHARE = 8
 STOP_TIMEOUT = 0.8
 
 
+class State(Enum):
+    """The states of a generation."""
+
+    LOADING = "loading"  # no worker has loaded the application
+    READY = "ready"  # at least one worker has
+    FAILED = "failed"
+    RETIRING = "retiring"  # nginx sends it no more requests
+    ENDED = "ended"
+
+
+# The states that may follow each state. READY leads to LOADING if a server that crashed starts
+# again.
+_NEXT = {
+    State.LOADING: {State.LOADING, State.READY, State.FAILED, State.RETIRING, State.ENDED},
+    State.READY: {State.LOADING, State.READY, State.FAILED, State.RETIRING, State.ENDED},
+    State.FAILED: {State.RETIRING, State.ENDED},
+    State.RETIRING: {State.ENDED},
+    State.ENDED: set[State](),
+}
+
+
 class Generation:
-    """The socket outlives the server: when the server dies, connections queue for the next one."""
+    """The socket outlives the server: when the server dies, connections queue for the next one.
+
+    state: one of `State`. failure: why it failed to load the application.
+    """
 
     def __init__(
-        self, number: int, runtime: Path, server: AppServer, loop: Loop, plan: Plan
+        self,
+        number: int,
+        runtime: Path,
+        server: AppServer,
+        loop: Loop,
+        plan: Plan,
+        frontend: Frontend,
     ) -> None:
+        self.state = State.LOADING
         # A unique path: the kernel lists sockets by path, and containers can share this list.
         self.path = runtime / f"app{number}-{os.urandom(4).hex()}.sock"
         self.number = number
         self.server = server
         self.plan = plan
+        self._frontend = frontend
         self.pid = 0
         # Process groups of this server, and of the crashed servers before it: workers of a crashed
         # server may still run.
         self.groups: list[int] = []
-        # The application that the workers have loaded, or the reason why they failed to load it.
-        self.loaded = self.failure = ""
+        self.failure = ""
+        # The application that the workers have loaded.
+        self.loaded = ""
         # The static files that nginx serves.
         self.static: StaticFiles | None = None
         # For the log: the application, its static files, and what is unusual about it.
@@ -75,27 +110,46 @@ class Generation:
         # Shared memory, in which workers note cached pages (worker/response_cache.py).
         self._cache_table = io.FileIO(os.memfd_create("docker-flask-pages"), "r+")
 
-    def start(
-        self,
-        sendfile_location: str,
-        cache_size: int,
-        load_one_by_one: bool,
-    ) -> None:
+    def _become(self, state: State) -> bool:
+        """Change the state; returns False, and changes nothing, if this can't follow."""
+        if state not in _NEXT[self.state]:
+            return False
+        self.state = state
+        return True
+
+    def start(self, load_one_by_one: bool = False) -> None:
         """Start the server, or start it again after a crash.
 
-        sendfile_location, cache_size: of nginx. load_one_by_one: all
-        workers load one after another, because another generation needs the CPUs.
+        load_one_by_one: all workers load one after another, because another generation needs the
+        CPUs.
         """
+        if not self._become(State.LOADING):
+            return
         self._loading.clear()
         self._workers.clear()
-        self.loaded = self.failure = ""
         inherited = (
             *(self._listener.fileno(), self._workers_end.fileno(), self._cache_table.fileno()),
             self._leave,
         )
         listener, channel, table, leave = range(SOCKET_FD, SOCKET_FD + len(inherited))
+        options = self._options(load_one_by_one, listener, channel, table, leave)
+        try:
+            self.pid = process.spawn(
+                self.server.command(self.plan, self._options_file, self._orders),
+                {**self._environment(), **options.to_environment()},
+                inherited,
+            )
+        except OSError as error:
+            self._fail(f"{self.server.name} can't start: {error.strerror}")
+            return
+        self.groups.append(self.pid)
+
+    def _options(
+        self, load_one_by_one: bool, listener: int, channel: int, table: int, leave: int
+    ) -> WorkerOptions:
+        """The options of the workers; listener, channel, table, leave: their descriptors."""
         settings = self.plan.settings
-        options = WorkerOptions(
+        return WorkerOptions(
             notify_fd=channel,
             trusted_proxies=settings.trusted_proxies or (),
             app_module=settings.app_module or "",
@@ -117,24 +171,14 @@ class Generation:
             max_message=in_bytes(settings.websocket_max_message),
             leave_fd=leave,
             max_headers=self.plan.sizing.buffers.headers,
-            sendfile_location=sendfile_location,
-            cache_folder=str(self._runtime / "cache") if cache_size else "",
-            max_cached_page=cache_size // PAGE_SHARE,
+            sendfile_location=self._frontend.sendfile_location,
+            cache_folder=str(self._runtime / "cache") if self._frontend.cache_size else "",
+            max_cached_page=self._frontend.cache_size // PAGE_SHARE,
             cache_table_fd=table,
             static_url=settings.static_url,
             static_path=settings.static_path,
             static_max_age=settings.static_max_age,
         )
-        try:
-            self.pid = process.spawn(
-                self.server.command(self.plan, self._options_file, self._orders),
-                {**self._environment(), **options.to_environment()},
-                inherited,
-            )
-        except OSError as error:
-            self.failure = f"{self.server.name} can't start: {error.strerror}"
-            return
-        self.groups.append(self.pid)
 
     def _environment(self) -> dict[str, str]:
         """The environment of the server and the application."""
@@ -156,19 +200,19 @@ class Generation:
 
     def ready(self, workers: int = 1) -> bool:
         """True if this number of workers has loaded the application."""
-        return len(self._workers) >= workers
+        return self.state is State.READY and len(self._workers) >= workers
 
     def settled(self, workers: int = 1) -> bool:
         """True if the start has succeeded or failed."""
-        if not self._workers and not self.failure:
+        if self.state is State.LOADING:
             # A worker that ended before it could report why: os._exit, a crash, a kill.
             lost = [pid for pid in self._loading if not process.alive(pid)]
             if lost:
-                self.failure = (
+                self._fail(
                     f"worker (pid {lost[0]}) ended while loading the application; "
                     "the lines above may say why"
                 )
-        return self.ready(workers) or bool(self.failure)
+        return self.ready(workers) or self.state is State.FAILED
 
     def why_not_ready(self) -> str:
         """The reason why the application does not serve."""
@@ -196,9 +240,7 @@ class Generation:
         # With PRELOAD=1, the first process loads the application, but is no worker.
         known = (self._workers | self._loading) - {self.pid}
         living = {pid for pid in known if process.alive(pid)}
-        # Never empty again: after the first worker was ready, a later failure is not a failed
-        # start.
-        self._workers = self._workers & living or self._workers
+        self._workers &= living
         queued = connections.anyone_waits(self._listener.fileno())
         change = self.pool.change(living, self.requests(), queued, bool(self.web_sockets()))
         if change:
@@ -213,7 +255,7 @@ class Generation:
             finally:
                 os.close(orders)
 
-    def point(self, link: Path) -> None:
+    def connect(self, link: Path) -> None:
         """Let nginx connect to this generation: replace nginx's link atomically."""
         point(link, self.path.name)
 
@@ -243,7 +285,15 @@ class Generation:
         # uWSGI writes its own message about a bad option of the user.
         has_options = self.plan.server_options and self.plan.settings.app_server == "uwsgi"
         hint = "; check uwsgi.ini, the lines above may name the option" if has_options else ""
-        self.failure = self.failure or f"{reason} before the application was loaded{hint}"
+        self._fail(f"{reason} before the application was loaded{hint}")
+
+    def _fail(self, reason: str) -> None:
+        if self._become(State.FAILED):
+            self.failure = reason
+
+    def retire(self) -> None:
+        """Note that nginx sends no more requests."""
+        self._become(State.RETIRING)
 
     def stop(self, seconds: float) -> Steps[None]:
         """Stop the server; kill it if it does not stop within these seconds."""
@@ -255,7 +305,7 @@ class Generation:
 
     def kill(self) -> None:
         """Kill the server and all its child processes, and close the socket; once."""
-        if self._channel.fileno() < 0:
+        if not self._become(State.ENDED):
             return
         for group in self.groups:
             process.signal_group(group, signal.SIGKILL)
@@ -294,7 +344,8 @@ class Generation:
                     self.pool.new_memory = max(self.pool.new_memory, memory)
                 self._loading.discard(pid)
                 self._workers = {pid, *filter(process.alive, self._workers)}
+                self._become(State.READY)
             case _:
                 self._loading.discard(pid)
-                if not self._workers:
-                    self.failure = message["text"]
+                if self.state is State.LOADING:
+                    self._fail(message["text"])

@@ -21,6 +21,7 @@ CLOSE_TIMEOUT = 5.0
 
 def retire(old: Generation, nginx: Nginx) -> Steps[None]:
     """Stop a generation to which nginx sends no new requests."""
+    old.retire()
     begun = time.monotonic()
     deadline = begun + old.plan.timeouts.release
     close_at = begun + old.plan.settings.websocket_reload_timeout

@@ -15,9 +15,10 @@ from docker_flask import notify
 from docker_flask.first_process.clients import MAX_CLIENTS
 from docker_flask.first_process.control_port import ControlPort
 from docker_flask.first_process.loop import Loop
+from docker_flask.nginx.nginx import Frontend
 from docker_flask.servers.registry import SERVERS
 from docker_flask.status.http_port import HttpPort, check
-from docker_flask.supervisor.generation import Generation
+from docker_flask.supervisor.generation import Generation, State
 from docker_flask.supervisor.log_relay import _Stream
 from tests.support import plans
 from tests.support.harness import run_python
@@ -98,7 +99,7 @@ def test_silent_clients_of_the_control_socket(tmp_path: Path, loop: Loop) -> Non
 
 @pytest.fixture
 def generation(tmp_path: Path, loop: Loop) -> Iterator[Generation]:
-    made = Generation(1, tmp_path, SERVERS["uwsgi"], loop, plans.make())
+    made = Generation(1, tmp_path, SERVERS["uwsgi"], loop, plans.make(), Frontend())
     yield made
     made.kill()
 
@@ -173,16 +174,38 @@ def test_a_fault_of_the_log_relay_stops_no_line(monkeypatch: pytest.MonkeyPatch)
     assert text.count("Traceback") == 1
 
 
+def test_the_states_of_a_generation(loop: Loop, generation: Generation) -> None:
+    more = {"memory": 1, "found": "", "notes": [], "static_files": "", "static": None}
+
+    def tell(state: str, text: str) -> State:
+        notify.send(generation._workers_end.fileno(), state, text, **more)
+        turn(loop)
+        return generation.state
+
+    states = [generation.state, tell("ready", "app:app"), tell("failed", "one worker of many")]
+    assert generation.ready()
+    generation.retire()
+    states.append(tell("ready", "app:app"))
+    generation.fail("the server ended")
+    states.append(generation.state)
+    for _ in range(2):
+        generation.kill()
+    states.append(generation.state)
+    names = [state.name for state in states]
+    assert names == ["LOADING", "READY", "READY", "RETIRING", "RETIRING", "ENDED"]
+    assert not generation.failure
+
+
 # Each fault: the class or module, its function that raises once, and what leads to a call of it.
 FAULTS = {
-    "signal": ("Supervisor", "_on_reload", "os.kill(os.getpid(), signal.SIGHUP)"),
-    "child": ("Supervisor", "_child_ended", "process.spawn(['/bin/true'], {})"),
+    "signal": ("Reload", "request", "os.kill(os.getpid(), signal.SIGHUP)"),
+    "child": ("Service", "child_ended", "process.spawn(['/bin/true'], {})"),
     "reaping": ("process", "reap", "process.spawn(['/bin/true'], {})"),
     "control": ("Supervisor", "_why_not_ready", "control.ask(folder, 'health', 5)"),
     "status": ("Supervisor", "_why_not_ready", "ask('/ready')"),
     "message": ("Generation", "_note", "notify.send(first._workers_end.fileno(), 'failed', 'x')"),
     "workers": ("Generation", "resize", "pass"),
-    "reload": ("Supervisor", "_replace_current", "control.ask(folder, 'reload', 5)"),
+    "reload": ("Reload", "_replace_current", "control.ask(folder, 'reload', 5)"),
     "retirement": ("Generation", "requests", "retire()"),
 }
 THROW = """
@@ -194,6 +217,10 @@ from docker_flask.servers.registry import SERVERS
 from docker_flask.supervisor import retirement
 from docker_flask.supervisor.generation import Generation
 from docker_flask.supervisor.log_filter import LogFilter
+import docker_flask.supervisor.supervisor as module
+from docker_flask.nginx.nginx import Frontend
+from docker_flask.supervisor.reload import Reload
+from docker_flask.supervisor.service import Phase, Service
 from docker_flask.supervisor.supervisor import Supervisor
 from tests.support import plans
 
@@ -218,17 +245,17 @@ def ask(path):
         return client.recv(4096).decode()
 
 def generation(number):
-    return Generation(number, folder, SERVERS["uwsgi"], supervisor.loop, plans.make())
+    return Generation(number, folder, SERVERS["uwsgi"], service.loop, plans.make(), Frontend())
 
 def retire():
-    supervisor.retiring[first] = Task(retirement.retire(first, supervisor.nginx))
+    service.retiring[first] = Task(retirement.retire(first, service.nginx))
 
-def start():
-    supervisor.nginx.pid = process.spawn(["/bin/sleep", "60"], {})
-    supervisor.current = second
+def start(*_):
+    service.nginx.pid = process.spawn(["/bin/sleep", "60"], {})
+    service.current = second
     second.pid = process.spawn(["/bin/sleep", "60"], {})
     second.groups.append(second.pid)
-    supervisor.state = "serving"
+    service.phase = Phase.SERVING
     threading.Thread(target=client).start()
 
 def client():
@@ -239,11 +266,11 @@ def client():
     answers.append(ask("/healthy"))
     os.kill(os.getpid(), signal.SIGTERM)
 
-supervisor = Supervisor(plans.LIMITS, folder, ports[:1], ports[1:], {}, LogFilter())
-supervisor._start = start
+module.start = start
+service = Service(plans.LIMITS, folder, ports[:1], {})
 first, second = generation(1), generation(2)
 setattr(globals()[where], name, fault)
-code = supervisor.run()
+code = Supervisor(service, ports[1:], LogFilter()).run()
 print(json.dumps([*answers, thrown, code]))
 """
 

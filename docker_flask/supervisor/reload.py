@@ -1,0 +1,84 @@
+"""A reload: a new generation replaces the current one, which serves meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from docker_flask.configuration.kinds import SettingError
+from docker_flask.first_process.task import Steps, Task, Until
+from docker_flask.log import log
+from docker_flask.paths import OK
+from docker_flask.supervisor.service import Phase, Service
+
+
+class Reload:
+    """One reload at a time; requests during a reload lead to one more reload after it."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._task: Task | None = None
+        self._is_wanted = False
+        self._answers: list[Callable[[str], None]] = []
+
+    @property
+    def is_running(self) -> bool:
+        return self._task is not None
+
+    def request(self) -> None:
+        """Reload as soon as possible."""
+        self._is_wanted = True
+
+    def request_and_answer(self, answer: Callable[[str], None]) -> None:
+        """Reload as soon as possible, and respond with the outcome."""
+        if self._service.phase is not Phase.SERVING:
+            answer(f"can't reload while the container is {self._service.phase.value}")
+            return
+        self._answers.append(answer)
+        self.request()
+
+    def advance(self) -> None:
+        """Continue the reload, or start the next one."""
+        if self._task and self._task.advance():
+            self._task = None
+        if self._is_wanted and not self._task:
+            self._is_wanted = False
+            self._task = Task(self._run())
+
+    def cancel(self) -> None:
+        """Give up the reload, and the generation that it loads."""
+        if self._task:
+            self._task.cancel()
+        self._service.give_up_candidate()
+
+    def _run(self) -> Steps[None]:
+        answers, self._answers = self._answers, []
+        log("reload: loading a new generation, the current generation keeps serving")
+        try:
+            problem = yield from self._replace_current()
+        except (SettingError, OSError) as error:  # OSError: a full disk, for example
+            problem = str(error)
+        except Exception as error:
+            self._service.loop.report(error)
+            problem = f"internal error: {error!r}"
+        self._service.give_up_candidate()
+        if problem:
+            problem = f"reload failed, keeping the previous generation: {problem}"
+            self._service.start_log.fails()
+            log(problem)
+        for answer in answers:
+            answer(problem or OK)
+
+    def _replace_current(self) -> Steps[str]:
+        """Returns why the current generation stays; empty if the new generation serves."""
+        service = self._service
+        plan = service.make_plan()
+        fresh = service.load(plan)
+        settings = plan.settings
+        yield Until(lambda: fresh.settled(settings.first_workers), settings.start_timeout)
+        if not fresh.ready():
+            return fresh.why_not_ready()
+        configuration = service.nginx.prepare(plan, fresh.static)
+        service.switch_to(fresh)
+        service.start_log.serves(fresh, configuration.notes)
+        yield from service.nginx.reload(plan, configuration)
+        return ""

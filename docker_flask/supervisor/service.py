@@ -1,0 +1,194 @@
+"""What process 1 runs: nginx and the generations of the application."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from pathlib import Path
+
+from docker_flask import process
+from docker_flask.configuration import plan
+from docker_flask.configuration.limits import Limits
+from docker_flask.configuration.origin import Found
+from docker_flask.configuration.plan import Plan
+from docker_flask.first_process import sockets
+from docker_flask.first_process.loop import Interrupt, Loop
+from docker_flask.first_process.prestart import Prestart
+from docker_flask.first_process.task import TICK, Task
+from docker_flask.log import log
+from docker_flask.nginx.nginx import Nginx
+from docker_flask.servers.registry import SERVERS
+from docker_flask.supervisor import retirement
+from docker_flask.supervisor.generation import STOP_TIMEOUT, Generation
+from docker_flask.supervisor.start_log import StartLog
+
+EXIT_NOT_SERVING = 70  # EX_SOFTWARE in sysexits.h: the application or a server can't run
+# The container stops if one process dies more often than this within these seconds.
+MAX_DEATHS, DEATHS_WINDOW = 5, 60.0
+
+
+class Failure(Interrupt):
+    """The container can't continue."""
+
+    code = EXIT_NOT_SERVING
+
+
+class Phase(Enum):
+    """The phases of a container."""
+
+    STARTING = "starting"
+    SERVING = "serving"
+    STOPPING = "stopping"
+    ENDING = "ending"
+
+
+class Service:
+    """Start, reload and stop work on it.
+
+    current: nginx connects to this generation. candidate: it is loading. retiring: older
+    generations that finish their requests. early: the settings that were read before prestart.sh.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        runtime: Path,
+        listeners: list[socket.socket],
+        early: Mapping[str, Found],
+    ) -> None:
+        self.limits = limits
+        self.runtime = runtime
+        self.listeners = listeners
+        self.environment = dict(os.environ)
+        self.early = early
+        self.phase = Phase.STARTING
+        self.loop = Loop()
+        self.prestart = Prestart()
+        self.nginx = Nginx(self.loop, runtime, listeners)
+        self.start_log = StartLog(limits, sockets.ports(listeners))
+        self.current: Generation | None = None
+        self.candidate: Generation | None = None
+        self.retiring: dict[Generation, Task] = {}
+        self._number = 0
+        self._deaths: dict[str, list[float]] = defaultdict(list)
+
+    def generations(self) -> Iterator[Generation]:
+        """All generations that have processes."""
+        yield from self.retiring
+        for generation in (self.current, self.candidate):
+            if generation:
+                yield generation
+
+    def make_plan(self) -> Plan:
+        """Read the settings and the user's files; raises SettingError, OSError."""
+        return plan.make(self.environment, self.limits, self.early)
+
+    def load(self, new_plan: Plan) -> Generation:
+        """Start a new generation; the current generation keeps serving."""
+        server = SERVERS[new_plan.settings.app_server]
+        if new_plan.ignored_options:
+            options = ", ".join(new_plan.ignored_options)
+            self.start_log.notes.append(
+                f"ignored options for {server.name}, because the image sets them: {options}"
+            )
+        self._number += 1
+        frontend = self.nginx.frontend(new_plan)
+        fresh = Generation(self._number, self.runtime, server, self.loop, new_plan, frontend)
+        self.candidate = fresh
+        fresh.start(load_one_by_one=bool(self.current))
+        return fresh
+
+    def give_up_candidate(self) -> None:
+        """Kill the generation that loads, if there is one."""
+        if self.candidate:
+            self.candidate.kill()
+            self.candidate = None
+
+    def switch_to(self, fresh: Generation) -> None:
+        """Let a ready generation serve, and the current one retire; raises OSError."""
+        fresh.connect(self.runtime / "app.sock")
+        old, self.current, self.candidate = self.current, fresh, None
+        if old:
+            # Only one old generation keeps its WebSockets, because each needs memory.
+            for older in self.retiring:
+                older.close_web_sockets()
+            self.retiring[old] = Task(retirement.retire(old, self.nginx))
+            self.nginx.forget_pages()
+        self.nginx.link_static(fresh.static, fresh.number)
+
+    def advance_retirement(self, generation: Generation) -> None:
+        """Continue to stop an old generation."""
+        has_ended = True
+        try:
+            has_ended = self.retiring[generation].advance()
+        finally:
+            if has_ended:
+                del self.retiring[generation]
+                generation.kill()
+
+    def problem(self) -> str:
+        """Which process the container lacks; empty if there is none."""
+        if not self.nginx.pid:
+            return "nginx has ended"
+        return "" if self.current and self.current.pid else "the application server has ended"
+
+    # --- deaths ----------------------------------------------------------------------------
+
+    def child_ended(self, pid: int, status: int) -> None:
+        """Start a process again that died; raises Failure."""
+        if pid == self.prestart.pid:
+            self.prestart.ended(status)
+        elif pid == self.nginx.pid:
+            self._nginx_ended(status)
+        else:
+            for generation in list(self.generations()):
+                if pid == generation.pid:
+                    self._server_ended(generation, status)
+
+    def _is_stopping(self) -> bool:
+        return self.phase in (Phase.STOPPING, Phase.ENDING)
+
+    def _nginx_ended(self, status: int) -> None:
+        reason = self.nginx.ended(status)
+        if self._is_stopping():
+            return
+        self._count_death("nginx", reason)
+        try:
+            self.nginx.restart()
+        except OSError as error:
+            raise Failure(f"nginx can't start again: {error.strerror}") from None
+
+    def _server_ended(self, generation: Generation, status: int) -> None:
+        reason = generation.ended(status)
+        if self._is_stopping():
+            return
+        if generation is self.candidate:
+            generation.fail(reason)
+        elif generation is self.current:
+            self._count_death(generation.server.name, reason)
+            # The new server inherits the socket, with the queued connections. Workers of the old
+            # server finish their requests, notice that their server has ended, and end.
+            generation.start()
+
+    def _count_death(self, name: str, reason: str) -> None:
+        now = time.monotonic()
+        recent = [moment for moment in self._deaths[name] if now - moment < DEATHS_WINDOW]
+        self._deaths[name] = [*recent, now]
+        if len(self._deaths[name]) > MAX_DEATHS:
+            count = len(self._deaths[name])
+            raise Failure(f"{reason}, {count} times within a minute; stopping the container")
+        log(f"{reason}; restarting {name}")
+
+    def kill_all(self) -> None:
+        """Kill all processes and wait until the last one has ended."""
+        self.phase = Phase.ENDING
+        for generation in list(self.generations()):
+            generation.kill()
+        self.nginx.kill()
+        process.signal_group(self.prestart.pid, signal.SIGKILL)
+        self.loop.wait(lambda: not process.any_left(), STOP_TIMEOUT, tick=TICK)

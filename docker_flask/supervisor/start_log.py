@@ -1,0 +1,65 @@
+"""The lines of docker-flask about a start: few, and after a reload only those that have changed."""
+
+from __future__ import annotations
+
+import os
+
+from docker_flask.configuration.limits import Limits
+from docker_flask.log import log
+from docker_flask.supervisor.generation import Generation
+
+# Lines about what is unusual: eight lines of a start in all.
+MAX_NOTES = 3
+# Limits below these values can cause failures under load; the log warns about them.
+MIN_DESCRIPTORS, MIN_BACKLOG, MIN_PROCESSES = 1024, 128, 32
+
+
+class StartLog:
+    """notes: what is unusual about the generation that loads."""
+
+    def __init__(self, limits: Limits, ports: list[int]) -> None:
+        self.notes: list[str] = []
+        self._ports = ", ".join(map(str, ports))
+        # What the log says about the generation that serves.
+        self._said: list[str] = []
+        if os.geteuid() == 0:
+            self.notes.append("the application runs as root, because RUN_AS_ROOT=1")
+        self._note_limits(limits)
+
+    def _note_limits(self, limits: Limits) -> None:
+        tight = []
+        if limits.descriptors < MIN_DESCRIPTORS:
+            tight.append(f"{limits.descriptors} open files (ulimit -n)")
+        if limits.backlog < MIN_BACKLOG:
+            tight.append(f"{limits.backlog} waiting connections (net.core.somaxconn)")
+        if 0 < limits.processes < MIN_PROCESSES:
+            tight.append(f"{limits.processes} processes (--pids-limit)")
+        if tight:
+            self.notes.append(
+                f"low limits: {', '.join(tight)}; raise them, "
+                "or the container may refuse requests under load"
+            )
+
+    def serves(self, generation: Generation, nginx_notes: list[str]) -> None:
+        """Log what serves now."""
+        self.notes += [*nginx_notes, *generation.notes]
+        if len(self.notes) > MAX_NOTES:
+            self.notes[MAX_NOTES - 1 :] = ["; ".join(self.notes[MAX_NOTES - 1 :])]
+        workers = generation.describe_workers()
+        lines = [generation.found, workers, generation.static_files, *self.notes]
+        for line in lines:
+            if line and line not in self._said:
+                log(line)
+        self._said, self.notes = lines, []
+        shared = (
+            "; loaded once (PRELOAD=1), its workers share the connections opened at import"
+            if generation.plan.settings.preload
+            else ""
+        )
+        log(f"serving {generation.loaded} on port {self._ports}{shared}")
+
+    def fails(self) -> None:
+        """Log what may explain why a generation does not serve."""
+        for note in self.notes:
+            log(note)
+        self.notes = []

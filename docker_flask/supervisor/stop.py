@@ -1,0 +1,64 @@
+"""The stop: finish all accepted requests within GRACEFUL_TIMEOUT, then end all processes."""
+
+from __future__ import annotations
+
+import time
+
+from docker_flask import process
+from docker_flask.first_process.task import TICK, finish
+from docker_flask.log import log
+from docker_flask.paths import STOPPING
+from docker_flask.supervisor.generation import STOP_TIMEOUT
+from docker_flask.supervisor.listener_drain import ListenerDrain
+from docker_flask.supervisor.service import Phase, Service
+
+EXIT_CUT = 75  # EX_TEMPFAIL in sysexits.h: the stop cut running requests
+# Seconds that a server gets to stop after requests were cut: Docker will kill the container soon.
+SHORT_STOP_TIMEOUT = 0.2
+# Seconds that nginx gets to accept the queue at a stop. It accepts thousands a second: if it needs
+# longer, the container has too much load, and the rest of the time is better spent on responses.
+QUEUE_TIMEOUT = 2.0
+
+
+def stop(service: Service) -> int:
+    """Returns the exit code."""
+    if not service.current or service.phase is not Phase.SERVING:
+        service.phase = Phase.STOPPING
+        service.start_log.fails()
+        log("stopping before the start is complete")
+        service.kill_all()
+        return 0
+    started, plan = time.monotonic(), service.current.plan
+    loop, nginx, limit = service.loop, service.nginx, plan.settings.graceful_timeout
+
+    def left() -> float:
+        return max(0.0, started + limit - time.monotonic())
+
+    service.phase = Phase.STOPPING
+    (service.runtime / STOPPING).touch()
+    log("stopping")
+    nginx.send_clients_away()
+    always = plan.drains_without_clients
+    delay = min(plan.settings.drain_delay, left())
+    loop.wait(lambda: not (always or nginx.clients()), delay, tick=TICK)
+    for generation in service.generations():
+        generation.close_web_sockets()
+    listener_drain = ListenerDrain(service.listeners, loop)
+    rejected = listener_drain.close(nginx.quit, min(QUEUE_TIMEOUT, left() / 2))
+    while nginx.pid and left():
+        # Nobody waits for a request whose client has left.
+        is_last = not nginx.clients()
+        loop.wait(lambda: not nginx.pid, min(STOP_TIMEOUT, left()), tick=TICK)
+        if is_last:
+            break
+    cut = nginx.clients() if nginx.pid else 0
+    nginx.kill()
+    timeout = SHORT_STOP_TIMEOUT if cut else STOP_TIMEOUT
+    finish(loop, *(generation.stop(timeout) for generation in service.generations()))
+    loop.wait(lambda: not process.any_left(), SHORT_STOP_TIMEOUT, tick=TICK)
+    if cut:
+        log(f"stopped; {cut} requests were cut after GRACEFUL_TIMEOUT={limit:g} seconds")
+        return EXIT_CUT
+    queued = f"{rejected} waiting connections got 503 with Retry-After"
+    log(f"stopped; {queued if rejected else 'every request was answered'}")
+    return 0
