@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from docker_flask import control, drop_privileges, runtime_folder
-from docker_flask.configuration import limits, packages, settings
-from docker_flask.configuration.kinds import SettingError
+from docker_flask.configuration import limits, settings
+from docker_flask.configuration.validators import SettingError
 from docker_flask.first_process import sockets
 from docker_flask.log import log
 from docker_flask.paths import DEBUG_PORT, OK
@@ -99,10 +99,8 @@ def debug() -> int:
     from docker_flask.debug.reloader import Reloader
 
     resources = limits.read()
-    chosen = settings.resolve(settings.read(os.environ), resources).settings
-    packages.check_debugpy(chosen.debugpy)
     with runtime_folder.open_folder() as runtime:
-        return Reloader(DEBUG_PORT, chosen, resources, runtime).run()
+        return Reloader(DEBUG_PORT, resources, runtime).run()
 
 
 def show_settings() -> int:

@@ -34,7 +34,7 @@ def running_server() -> Path | None:
     return Path(folder) if folder and not os.path.exists(f"{folder}/{paths.DEBUG_MARK}") else None
 
 
-def point(link: Path, target: str) -> None:
+def replace_symlink(link: Path, target: str) -> None:
     """Change the target of a symbolic link atomically."""
     fresh = link.with_suffix(".new")
     fresh.unlink(missing_ok=True)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from docker_flask.configuration.kinds import SettingError
 from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.origin import Found, from_limits
+from docker_flask.configuration.validators import SettingError
 
 # Memory (bytes) of a worker with a Flask application, rounded up; used until a worker is measured.
 WORKER_MEMORY = 64 << 20

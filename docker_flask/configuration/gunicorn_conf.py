@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from docker_flask.configuration.kinds import SettingError
 from docker_flask.configuration.origin import FileValue
+from docker_flask.configuration.validators import SettingError
 
 NAME = "gunicorn.conf.py"
 ARGUMENTS = "GUNICORN_CMD_ARGS"

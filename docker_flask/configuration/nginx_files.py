@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from docker_flask.configuration import nginx_syntax
-from docker_flask.configuration.kinds import SettingError
 from docker_flask.configuration.nginx_syntax import Directive
+from docker_flask.configuration.validators import SettingError
 from docker_flask.paths import NGINX_SOCKET
-from docker_flask.runtime_folder import answers, point
+from docker_flask.runtime_folder import answers, replace_symlink
 
 # Relative paths in the user's files start here, as in any nginx of the distribution.
 FOLDER = Path("/etc/nginx")
@@ -323,7 +323,7 @@ def link_socket(target: Path) -> None:
                 "another container that shares /tmp: give each container a /tmp of its own"
             )
     try:
-        point(USUAL_SOCKET, str(target))
+        replace_symlink(USUAL_SOCKET, str(target))
     except OSError as error:
         raise SettingError(
             f"can't create {USUAL_SOCKET}, which your nginx configuration uses: {error.strerror}; "

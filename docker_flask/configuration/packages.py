@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from docker_flask.configuration.kinds import SettingError
 from docker_flask.configuration.settings import Settings
+from docker_flask.configuration.validators import SettingError
 from docker_flask.paths import VENV
 
 # The tested versions.

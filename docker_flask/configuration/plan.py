@@ -19,13 +19,13 @@ from docker_flask.configuration import (
     timeouts,
     uwsgi_options,
 )
-from docker_flask.configuration.kinds import in_bytes
 from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.nginx_files import NginxFiles
 from docker_flask.configuration.origin import FileValue, Found, Origin, Source
 from docker_flask.configuration.settings import Settings
 from docker_flask.configuration.sizing import Sizing
 from docker_flask.configuration.timeouts import Timeouts
+from docker_flask.configuration.validators import in_bytes
 from docker_flask.paths import PYTHON, UWSGI_PROGRAM
 
 # Below this size (bytes), there is no cache.

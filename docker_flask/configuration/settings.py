@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from docker_flask import static_files
-from docker_flask.configuration import defaults, did_you_mean, kinds
-from docker_flask.configuration.kinds import Kind, SettingError
+from docker_flask.configuration import defaults, did_you_mean, validators
 from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.origin import DEFAULT, FileValue, Found, Origin, Source
+from docker_flask.configuration.validators import SettingError, Validator
 
 ZONES = Path("/usr/share/zoneinfo")
 # Longer values are errors: a list of networks has hundreds of characters.
@@ -27,7 +27,7 @@ EARLY = ("listen_port", "bind_when_ready", "status_port", "run_as_root", "instal
 
 
 def setting(
-    kind: Kind,
+    kind: Validator,
     default: str | Callable[[Limits], Found] | None,
     meaning: str,
     aliases: tuple[str, ...] = (),
@@ -54,234 +54,239 @@ class Settings:
     """All settings, checked. A field has the name of its variable in lower case."""
 
     listen_port: int = setting(
-        kinds.whole_number(1, 65535), "80", "Port that nginx listens on in production.", ("PORT",)
+        validators.whole_number(1, 65535),
+        "80",
+        "Port that nginx listens on in production.",
+        ("PORT",),
     )
     bind_when_ready: bool = setting(
-        kinds.switch(),
+        validators.switch(),
         "0",
         "Accept connections only after the application has loaded, for platforms that take an open "
         "port for readiness. Otherwise early clients wait, or get 503.",
     )
     health_path: str | None = setting(
-        kinds.health_path(),
+        validators.health_path(),
         None,
         "Path, as `/up`, at which nginx itself answers 200 while the container is ready, and 503 "
         "while it starts or stops, for platforms that probe the application's port.",
     )
     status_port: int = setting(
-        kinds.port_or_off(),
+        validators.port_or_off(),
         "9180",
         "Port that answers `/healthy` and `/ready` to orchestrators in production; `off` for none.",
     )
     app_module: str | None = setting(
-        kinds.wsgi_callable(),
+        validators.wsgi_callable(),
         None,
         "The WSGI callable; unset: found by `FLASK_APP`, `uwsgi.ini` or the usual names (`app`,"
         " `application`, `create_app`, `make_app` in `app.py`, `wsgi.py`, `main.py` or a "
         "package).",
     )
     flask_app: str | None = setting(
-        kinds.flask_app(),
+        validators.flask_app(),
         None,
         "The same in Flask's notation: `hello`, `path/to/hello.py:create_app()`.",
     )
     uwsgi_ini: str | None = setting(
-        kinds.existing_file(),
+        validators.existing_file(),
         None,
         "A file for uWSGI whose `module` or `wsgi-file` names the WSGI callable; unset: "
         "`uwsgi.ini` beside the application.",
     )
     app_server: str = setting(
-        kinds.word("uwsgi", "gunicorn"),
+        validators.word("uwsgi", "gunicorn"),
         DEFAULT_APP_SERVER,
         "The application server behind nginx. `gunicorn` must be in `requirements.txt`.",
     )
     worker_class: str | None = setting(
-        kinds.word("sync", "gthread", "gevent"),
+        validators.word("sync", "gthread", "gevent"),
         None,
         "How a worker handles requests: `sync` one at a time, `gthread` in `THREADS` threads, "
         "`gevent` (must be in `requirements.txt`) in up to 1,000 greenlets; unset: as `THREADS`"
         " says.",
     )
     web_concurrency: int = setting(
-        kinds.whole_number(1, 1024),
+        validators.whole_number(1, 1024),
         defaults.max_workers,
         "Maximum of worker processes, if the memory allows; unset: 4 a CPU that the container "
         "may use, or 16 if `THREADS` is set.",
         ("UWSGI_PROCESSES",),
     )
     uwsgi_cheaper: int = setting(
-        kinds.whole_number(0, 1023),
+        validators.whole_number(0, 1023),
         defaults.min_workers,
         "Minimum of worker processes, which also run without load; 0 always runs all. Unset: "
         "one a CPU, at least two, or all of `WEB_CONCURRENCY` if that is set.",
     )
     threads: int | None = setting(
-        kinds.whole_number(1, 256),
+        validators.whole_number(1, 256),
         None,
         "Threads in each worker; unset: one, or up to 128 while requests wait and CPUs are "
         "idle, if no setting decides the number or the class of the workers.",
     )
     preload: bool = setting(
-        kinds.switch(),
+        validators.switch(),
         "0",
         "Load the application once and fork the workers from it. They share its memory, but "
         "also the connections that it opens at import; threads that it starts at import run in "
         "no worker.",
     )
     max_requests: int = setting(
-        kinds.whole_number(0, 100_000_000),
+        validators.whole_number(0, 100_000_000),
         "0",
         "Requests after which a worker is replaced, against leaks; at random up to half as many"
         " earlier, so that not all workers are replaced together. 0 for never.",
     )
     max_worker_memory: str = setting(
-        kinds.size(minimum="32m"),
+        validators.size(minimum="32m"),
         "0",
         "Resident memory, as `200m`, above which a worker is replaced after its current "
         "response. 0 for no limit.",
     )
     request_timeout: float = setting(
-        kinds.seconds(1, 86400),
+        validators.seconds(1, 86400),
         "60",
         "Maximum seconds of a request; then its client gets 504, and its worker is replaced.",
     )
     start_timeout: float = setting(
-        kinds.seconds(1, 3600), "120", "Maximum seconds for the application to load."
+        validators.seconds(1, 3600), "120", "Maximum seconds for the application to load."
     )
     drain_delay: float = setting(
-        kinds.seconds(0, 300),
+        validators.seconds(0, 300),
         "1",
         "Seconds in which a stopping container still accepts requests, and asks its clients to "
         "connect elsewhere. Unset: only while a client is connected.",
     )
     graceful_timeout: float = setting(
-        kinds.seconds(0, 3600),
+        validators.seconds(0, 3600),
         "8",
         "Seconds from the stop signal until running requests are cut. Docker kills at 10: raise "
         "`docker stop -t` with it.",
     )
     websockets: int | None = setting(
-        kinds.whole_number(0, 100_000),
+        validators.whole_number(0, 100_000),
         None,
         "Maximum of open WebSockets; further handshakes get 503. Unset: as many as fit into a "
         "quarter of the memory; 0 for none.",
     )
     websocket_max_message: str = setting(
-        kinds.size(minimum="1k"),
+        validators.size(minimum="1k"),
         "1m",
         "Largest message of a WebSocket that the application receives; a larger one closes the "
         "connection with code 1009.",
     )
     websocket_reload_timeout: float = setting(
-        kinds.seconds(0, 86400),
+        validators.seconds(0, 86400),
         "60",
         "Seconds that WebSockets stay with the old code after a reload, until they are closed with "
         "code 1001.",
     )
     max_upload: str = setting(
-        kinds.size(),
+        validators.size(),
         "100m",
         "Largest request body, as `50m`; 0 for no limit. A larger one gets 413.",
         ("NGINX_MAX_UPLOAD",),
     )
     sendfile: bool = setting(
-        kinds.switch(),
+        validators.switch(),
         "1",
         "nginx, not a worker, sends the files that the application answers with (`send_file`).",
     )
     response_cache: str = setting(
-        kinds.size_or_off(minimum="1m", default="64m"),
+        validators.size_or_off(minimum="1m", default="64m"),
         "64m",
         "Maximum size of nginx's cache of responses that the application marks as public, at "
         "most a quarter of the free disk space; `off` for no cache.",
     )
     trusted_proxies: tuple[str, ...] | None = setting(
-        kinds.networks(),
+        validators.networks(),
         None,
         "Addresses and networks of the proxies in front whose `X-Forwarded-*` headers are "
         "trusted, as `203.0.113.7, 10.0.0.0/8`; `private` means all private, loopback and link-"
         "local addresses.",
     )
     static_url: str | None = setting(
-        kinds.url_prefix(),
+        validators.url_prefix(),
         None,
         "Prefix of the static files that nginx serves; unset: the prefix of the Flask "
         "application. Set but empty: the application serves its static files itself.",
         empty="",
     )
     static_path: str | None = setting(
-        kinds.static_folder(),
+        validators.static_folder(),
         None,
         "Folder of the static files; unset: the folder of the Flask application, or `static` "
         "beside another WSGI application.",
     )
     static_index: bool = setting(
-        kinds.switch(), "0", "Respond to `/` with `index.html` in the folder of the static files."
+        validators.switch(),
+        "0",
+        "Respond to `/` with `index.html` in the folder of the static files.",
     )
     static_max_age: int | None = setting(
-        kinds.whole_number(0, static_files.MAX_AGE_LIMIT),
+        validators.whole_number(0, static_files.MAX_AGE_LIMIT),
         None,
         "Seconds for which a browser may use a static file without asking again; unset: "
         "`SEND_FILE_MAX_AGE_DEFAULT` of the Flask application.",
     )
     nginx_worker_processes: int | str = setting(
-        kinds.whole_number_or_auto(1, 1024),
+        validators.whole_number_or_auto(1, 1024),
         defaults.nginx_workers,
         "Processes of nginx; `auto` for one a CPU that the container may use; unset: one for "
         "four CPUs.",
     )
     nginx_worker_connections: int | None = setting(
-        kinds.whole_number(64, 1_000_000),
+        validators.whole_number(64, 1_000_000),
         None,
         "Connections of each nginx process, if its open files allow: two a request, one an idle"
         " client; unset: 10,240 and those of the requests that may wait.",
     )
     nginx_worker_open_files: int = setting(
-        kinds.whole_number(128, 1_000_000),
+        validators.whole_number(128, 1_000_000),
         defaults.open_files,
         "Open files of each nginx process, if the container allows.",
     )
     access_log: bool | str = setting(
-        kinds.switch("json"),
+        validators.switch("json"),
         "1",
         "Write a line for each request to the log; `json` for JSON objects.",
     )
     log_level: str = setting(
-        kinds.log_level(),
+        validators.log_level(),
         "info",
         "`debug` also shows what uWSGI, nginx and Gunicorn say about themselves. Other values "
         "mean `info`: many applications have a variable of this name.",
     )
     run_as_root: bool = setting(
-        kinds.switch(),
+        validators.switch(),
         "0",
         "Run everything as root if the container is started as root. Without it, root is left "
         "for `www-data`, or the container ends with exit code 77.",
     )
     install_on_start: bool = setting(
-        kinds.switch(),
+        validators.switch(),
         "0",
         "Install `requirements_os.txt` and `requirements.txt` before the first start.",
     )
     debug_hosts: tuple[str, ...] | None = setting(
-        kinds.host_names(),
+        validators.host_names(),
         None,
         "Host names, separated by commas, under which the debugger's consoles may be used, "
         "beside `localhost` and `127.0.0.1`; `.lan` allows all names below it.",
     )
     werkzeug_debug_pin: str | None = setting(
-        kinds.debugger_pin(),
+        validators.debugger_pin(),
         None,
         "PIN of the debugger; unset: a new one at each start; `off` for none.",
     )
     live_reload: bool = setting(
-        kinds.switch(),
+        validators.switch(),
         "1",
         "In debug mode, pages in a browser load themselves again after an edit.",
     )
     debugpy: int | None = setting(
-        kinds.whole_number(1, 65535),
+        validators.whole_number(1, 65535),
         None,
         "Port on which an editor attaches its debugger in debug mode. `debugpy` must be in "
         "`requirements.txt`.",
@@ -327,8 +332,8 @@ def read_early(environ: Mapping[str, str]) -> dict[str, Found]:
 def too_late(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
     """One sentence for each early setting that prestart.sh has exported without effect."""
     return [
-        f"{name}={kinds.shown(after[name])} in prestart.sh is ignored, because this setting is "
-        f"read before prestart.sh runs: set {name} in the environment of the container"
+        f"{name}={validators.shown(after[name])} in prestart.sh is ignored, because this setting "
+        f"is read before prestart.sh runs: set {name} in the environment of the container"
         for spec in fields(Settings)
         if spec.name in EARLY
         for name in (spec.name.upper(), *spec.metadata["aliases"])
@@ -378,14 +383,16 @@ def ignored(environ: Mapping[str, str], production: bool = True) -> list[str]:
     found = []
     zone = environ.get("TZ", "")
     if not _is_time_zone(zone):
-        shown = kinds.shown(zone)
+        shown = validators.shown(zone)
         found.append(f"TZ={shown} is not a time zone, using UTC; use a name such as Europe/Berlin")
     debug = environ.get("FLASK_DEBUG", "")
     if production and debug.lower() not in ("", "0", "false", "no"):
-        found.append(f"FLASK_DEBUG={kinds.shown(debug)} is ignored in production: use -d debug")
+        found.append(
+            f"FLASK_DEBUG={validators.shown(debug)} is ignored in production: use -d debug"
+        )
     debugger = environ.get("DEBUGPY", "").strip()
     if production and debugger:
-        found.append(f"DEBUGPY={kinds.shown(debugger)} is ignored in production: use -d debug")
+        found.append(f"DEBUGPY={validators.shown(debugger)} is ignored in production: use -d debug")
     return found + did_you_mean.sentences(environ, names())
 
 
@@ -430,13 +437,13 @@ def _default(spec: Field[Any], limits: Limits) -> Found:
 
 
 def _parse(spec: Field[Any], name: str, text: str, where: str) -> Any:
-    kind: Kind = spec.metadata["kind"]
+    kind: Validator = spec.metadata["kind"]
     try:
         if len(text) > MAX_LENGTH:
             raise ValueError(text)
         return kind.parse(text)
     except (ValueError, OSError):  # an OSError: a path that is too long
-        reason = f"{kinds.shown(text)}{where} is not allowed; use {kind.allowed}"
+        reason = f"{validators.shown(text)}{where} is not allowed; use {kind.allowed}"
         raise SettingError(f"{name}={reason}") from None
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from docker_flask.configuration import buffers
 from docker_flask.configuration.buffers import Buffers
 from docker_flask.configuration.defaults import OTHER_PROCESSES
-from docker_flask.configuration.kinds import in_bytes
 from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.settings import Settings
+from docker_flask.configuration.validators import in_bytes
 
 # Maximum threads of a uWSGI worker if THREADS is not set. Few workers with many threads are better
 # than many workers, because each worker has its own pool of database connections: SQLAlchemy's pool

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from docker_flask import uwsgi_ini
-from docker_flask.configuration.kinds import SettingError, shown
 from docker_flask.configuration.origin import FileValue
+from docker_flask.configuration.validators import SettingError, shown
 
 _APPLICATION = {
     *("callable", "chdir", "file", "module", "pp", "python-path", "pythonpath", "wsgi", "wsgi-file")

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from docker_flask import about, notify, process
-from docker_flask.configuration.kinds import SettingError
+from docker_flask.configuration import packages
 from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.settings import Settings, ignored, read, resolve
+from docker_flask.configuration.validators import SettingError
 from docker_flask.debug.source_watcher import SourceWatcher
 from docker_flask.drop_privileges import why_not_readable
 from docker_flask.first_process.control_port import ControlPort
@@ -44,15 +45,16 @@ CHILD_STOP_TIMEOUT = 0.5
 class Reloader:
     """Runs the development server on a port until a stop signal; `run` returns the exit code."""
 
-    def __init__(self, port: int, settings: Settings, limits: Limits, folder: Path) -> None:
+    settings: Settings
+    watcher: SourceWatcher
+
+    def __init__(self, port: int, limits: Limits, folder: Path) -> None:
         self.port = port
-        self.settings = settings
         self.limits = limits
         self.environment = dict(os.environ)
         self.pin = ""
         self.prestart = Prestart()
         self.root = Path.cwd()
-        self.watcher = SourceWatcher(str(self.root), pages=settings.live_reload)
         self.loop = Loop()
         # The container's own network; `docker run -p` decides who reaches the port.
         self.listener = socket.create_server(("0.0.0.0", port), backlog=128)  # noqa: S104
@@ -100,6 +102,8 @@ class Reloader:
             process.signal_group(self.prestart.pid, signal.SIGKILL)
             return
         self.settings = resolve(read(self.environment), self.limits).settings
+        packages.check_debugpy(self.settings.debugpy)
+        self.watcher = SourceWatcher(str(self.root), pages=self.settings.live_reload)
         log(about.line("debug mode"))
         for note in (*self._notes_of_folder(), *ignored(self.environment, production=False)):
             log(note)

@@ -16,14 +16,14 @@ from docker_flask.first_process import sockets
 from docker_flask.first_process.loop import Loop
 from docker_flask.first_process.task import TICK, Steps, Until
 from docker_flask.log import log
-from docker_flask.nginx import content
-from docker_flask.nginx.command import command, environment
+from docker_flask.nginx import runtime_links
+from docker_flask.nginx.invocation import command, environment
 from docker_flask.static_files import DEFAULT_URL, NOWHERE, StaticFiles
 
 # The module that renders the configuration is imported where it is used: Jinja takes longer to
 # load than everything else here, and the application server loads the application meanwhile.
 if TYPE_CHECKING:
-    from docker_flask.nginx.configuration import Configuration
+    from docker_flask.nginx.rendering import Configuration
 
 # Seconds that nginx may take to end its old workers after a reload.
 TAKEOVER = 2.0
@@ -85,7 +85,7 @@ class Nginx:
         number: of the generation.
         """
         try:
-            content.link_static(self._runtime, static, number)
+            runtime_links.link_static(self._runtime, static, number)
         except OSError as error:
             log(f"nginx can't serve the static files, so the application serves them: {error}")
 
@@ -98,7 +98,7 @@ class Nginx:
         tested: an earlier configuration for the same plan, which needs no second test if nothing
         has changed.
         """
-        from docker_flask.nginx.configuration import Site, configure
+        from docker_flask.nginx.rendering import Site, configure
 
         nginx_files.link_folder(self._runtime)
         self._static = static or self._static
@@ -128,7 +128,7 @@ class Nginx:
 
         An nginx with the user's own configuration can't, so clients wait in the kernel's queue.
         """
-        from docker_flask.nginx.configuration import Site, render
+        from docker_flask.nginx.rendering import Site, render
 
         if configuration.is_whole:
             log("the application is still loading; clients wait until it is ready")
@@ -191,7 +191,7 @@ class Nginx:
 
     def forget_pages(self) -> None:
         """Serve none of the cached pages any more."""
-        content.forget_pages(self._runtime)
+        runtime_links.forget_pages(self._runtime)
 
     def _take_up(self, configuration: Configuration) -> None:
         """Let nginx start or reload with this configuration from now on."""

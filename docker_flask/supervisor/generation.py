@@ -13,13 +13,13 @@ from typing import Any
 
 from docker_flask import connections, notify, process
 from docker_flask.configuration import defaults, limits
-from docker_flask.configuration.kinds import in_bytes
 from docker_flask.configuration.plan import Plan
+from docker_flask.configuration.validators import in_bytes
 from docker_flask.first_process.loop import Loop
 from docker_flask.first_process.sockets import listen_unix
 from docker_flask.first_process.task import Steps, Until
 from docker_flask.nginx.nginx import Frontend
-from docker_flask.runtime_folder import point
+from docker_flask.runtime_folder import replace_symlink
 from docker_flask.servers.app_server import SOCKET_FD, AppServer
 from docker_flask.static_files import StaticFiles
 from docker_flask.supervisor.worker_pool import WorkerPool
@@ -257,7 +257,7 @@ class Generation:
 
     def connect(self, link: Path) -> None:
         """Let nginx connect to this generation: replace nginx's link atomically."""
-        point(link, self.path.name)
+        replace_symlink(link, self.path.name)
 
     def requests(self) -> int:
         """Requests that wait or run in this generation, without its WebSockets."""

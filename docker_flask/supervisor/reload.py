@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from docker_flask.configuration.kinds import SettingError
+from docker_flask.configuration.validators import SettingError
 from docker_flask.first_process.task import Steps, Task, Until
 from docker_flask.log import log
 from docker_flask.paths import OK

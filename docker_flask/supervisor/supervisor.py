@@ -11,7 +11,7 @@ from functools import partial
 from typing import NoReturn
 
 from docker_flask import process
-from docker_flask.configuration.kinds import SettingError
+from docker_flask.configuration.validators import SettingError
 from docker_flask.first_process.control_port import ControlPort
 from docker_flask.first_process.loop import Interrupt
 from docker_flask.first_process.prestart import PrestartFailed

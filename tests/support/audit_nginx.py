@@ -11,8 +11,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from docker_flask.nginx import configuration
-from docker_flask.nginx.configuration import Site
+from docker_flask.nginx import rendering
+from docker_flask.nginx.rendering import Site
 from docker_flask.static_files import StaticFiles
 from tests.support import plans
 
@@ -54,7 +54,7 @@ def main() -> int:
 def render(starting: bool, environ: dict[str, str], site: dict[str, Any]) -> str:
     """One of RENDERED. gixy can't read possessive quantifiers, which change no result."""
     where = Site(Path("/run/docker-flask"), ["0.0.0.0:80", "[::]:80"], **site)
-    text = configuration.render(plans.make(plans.LIMITS, **environ), where, starting, ROOT)
+    text = rendering.render(plans.make(plans.LIMITS, **environ), where, starting, ROOT)
     return text.replace("*+", "*")
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from docker_flask.configuration import settings, uwsgi_options
-from docker_flask.configuration.kinds import SettingError
 from docker_flask.configuration.settings import Settings
+from docker_flask.configuration.validators import SettingError
 
 NAMES = [
     name

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from docker_flask.configuration import nginx_files
-from docker_flask.configuration.kinds import SettingError
 from docker_flask.configuration.nginx_files import File, NginxFiles, Overrides
 from docker_flask.configuration.nginx_syntax import directives, is_complete
+from docker_flask.configuration.validators import SettingError
 
 RUNTIME = Path("/run/somewhere")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from docker_flask.configuration.kinds import PRIVATE
+from docker_flask.configuration.validators import PRIVATE
 from docker_flask.worker import proxy_headers
 from docker_flask.worker.proxy_headers import TrustedProxies
 

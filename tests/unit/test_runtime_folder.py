@@ -12,7 +12,7 @@ import pytest
 
 from docker_flask import paths, runtime_folder
 from docker_flask.configuration import nginx_files
-from docker_flask.configuration.kinds import SettingError
+from docker_flask.configuration.validators import SettingError
 from docker_flask.drop_privileges import NotPermitted
 
 

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from docker_flask.configuration import settings
-from docker_flask.configuration.kinds import PRIVATE, SettingError
 from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.origin import FileValue
 from docker_flask.configuration.settings import Settings, ignored
+from docker_flask.configuration.validators import PRIVATE, SettingError
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from docker_flask.configuration import uwsgi_options
-from docker_flask.configuration.kinds import SettingError
 from docker_flask.configuration.origin import FileValue
+from docker_flask.configuration.validators import SettingError
 
 HELP = "\n".join(
     f"    --{name} meaning"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from docker_flask.runtime_folder import point
+from docker_flask.runtime_folder import replace_symlink
 from docker_flask.static_files import StaticFiles
 
 
@@ -23,7 +23,7 @@ def link_static(runtime: Path, static: StaticFiles | None, number: int) -> None:
         link = folder / static.url.lstrip("/")
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(static.folder)
-    point(current, folder.name)
+    replace_symlink(current, folder.name)
     if before:
         import shutil  # slow to import, and a start has nothing to remove
 

@@ -14,12 +14,12 @@ from typing import NamedTuple
 import jinja2
 
 from docker_flask.configuration import nginx_files
-from docker_flask.configuration.kinds import PRIVATE, SettingError
 from docker_flask.configuration.nginx_files import Part
 from docker_flask.configuration.plan import Plan
 from docker_flask.configuration.sizing import large_bodies, response_file
-from docker_flask.nginx.command import command, environment
+from docker_flask.configuration.validators import PRIVATE, SettingError
 from docker_flask.nginx.errors import errors
+from docker_flask.nginx.invocation import command, environment
 from docker_flask.paths import HOME
 from docker_flask.sendfile_headers import PUT_BACK
 from docker_flask.static_files import StaticFiles
@@ -41,7 +41,7 @@ class Site:
     """What the configuration depends on beside the plan.
 
     runtime: the folder for sockets and temporary files. listen: the addresses of the inherited
-    sockets, in nginx's form. static: the static files that nginx serves (content.py links them).
+    sockets, in nginx's form. static: the static files that nginx serves (see runtime_links.py).
     sendfile_location: for files that the application responds with; empty if the workers send them.
     cache_size: bytes for cached pages. disk: free bytes for temporary files.
     """

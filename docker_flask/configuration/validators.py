@@ -1,6 +1,6 @@
-"""The kinds of values that settings have: how to parse a text, and which texts are allowed.
+"""The validators of settings: how to parse a text, and which texts are allowed.
 
-Values of settings get into configuration files, and therefore always pass `Kind.parse`, which
+Values of settings get into configuration files, and therefore always pass `Validator.parse`, which
 returns only numbers, known words, and paths or names without special characters.
 """
 
@@ -34,7 +34,7 @@ class SettingError(ValueError):
 
 
 @dataclass(frozen=True)
-class Kind:
+class Validator:
     """One kind of value.
 
     parse: converts a text to a value; raises ValueError if the text is not allowed.
@@ -52,40 +52,40 @@ def shown(text: str) -> str:
     return f"{text[:100]!r}... ({len(text)} characters)"
 
 
-def whole_number(low: int, high: int) -> Kind:
+def whole_number(low: int, high: int) -> Validator:
     def parse(text: str) -> int:
         if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
             raise ValueError(text)
         return int(text)
 
-    return Kind(parse, f"a whole number from {low} to {high}")
+    return Validator(parse, f"a whole number from {low} to {high}")
 
 
-def whole_number_or_auto(low: int, high: int) -> Kind:
+def whole_number_or_auto(low: int, high: int) -> Validator:
     whole = whole_number(low, high)
-    return Kind(
+    return Validator(
         lambda text: text if text == "auto" else whole.parse(text), f"{whole.allowed}, or auto"
     )
 
 
-def port_or_off() -> Kind:
+def port_or_off() -> Validator:
     """A port; 0 for none."""
     whole = whole_number(1, 65535)
-    return Kind(
+    return Validator(
         lambda text: 0 if text.lower() == "off" else whole.parse(text), f"{whole.allowed}, or off"
     )
 
 
-def seconds(low: float, high: float) -> Kind:
+def seconds(low: float, high: float) -> Validator:
     def parse(text: str) -> float:
         if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,3})?", text) or not low <= float(text) <= high:
             raise ValueError(text)
         return float(text)
 
-    return Kind(parse, f"seconds from {low:g} to {high:g}")
+    return Validator(parse, f"seconds from {low:g} to {high:g}")
 
 
-def switch(*others: str) -> Kind:
+def switch(*others: str) -> Validator:
     words: dict[str, bool | str] = {"1": True, "on": True, "true": True, "yes": True}
     words |= {"0": False, "off": False, "false": False, "no": False}
     words |= {word: word for word in others}
@@ -95,24 +95,24 @@ def switch(*others: str) -> Kind:
             raise ValueError(text)
         return words[text.lower()]
 
-    return Kind(parse, ", or ".join(["1 or 0 (also on/off, true/false, yes/no)", *others]))
+    return Validator(parse, ", or ".join(["1 or 0 (also on/off, true/false, yes/no)", *others]))
 
 
-def word(*words: str) -> Kind:
+def word(*words: str) -> Validator:
     def parse(text: str) -> str:
         if text.lower() not in words:
             raise ValueError(text)
         return text.lower()
 
-    return Kind(parse, f"{', '.join(words[:-1])} or {words[-1]}")
+    return Validator(parse, f"{', '.join(words[:-1])} or {words[-1]}")
 
 
-def log_level() -> Kind:
+def log_level() -> Validator:
     """Any text: many applications have a variable of this name, with words of their own."""
-    return Kind(lambda text: "debug" if text.lower() == "debug" else "info", "debug or info")
+    return Validator(lambda text: "debug" if text.lower() == "debug" else "info", "debug or info")
 
 
-def size(minimum: str = "0") -> Kind:
+def size(minimum: str = "0") -> Validator:
     def parse(text: str) -> str:
         if not re.fullmatch(r"[0-9]{1,9}[kKmMgG]?", text):
             raise ValueError(text)
@@ -121,12 +121,12 @@ def size(minimum: str = "0") -> Kind:
         return text.lower()
 
     at_least = f" of at least {minimum}" if minimum != "0" else ""
-    return Kind(
+    return Validator(
         parse, f"0 for no limit, or a size{at_least}, such as 50m (bytes, or with k, m or g)"
     )
 
 
-def size_or_off(minimum: str, default: str) -> Kind:
+def size_or_off(minimum: str, default: str) -> Validator:
     """A size, or a switch: off means 0, on means the default size."""
     on_or_off, bytes_of = switch(), size(minimum)
 
@@ -136,7 +136,7 @@ def size_or_off(minimum: str, default: str) -> Kind:
         except ValueError:
             return str(bytes_of.parse(text))
 
-    return Kind(
+    return Validator(
         parse, f"off, or a size of at least {minimum}, such as 50m (bytes, or with k, m or g)"
     )
 
@@ -171,17 +171,17 @@ def _check_callable(text: str, expression: str) -> str:
     return text
 
 
-def wsgi_callable() -> Kind:
+def wsgi_callable() -> Validator:
     def parse(text: str) -> str:
         module = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
         if not re.fullmatch(rf"{module}(:{_EXPRESSION})?", text):
             raise ValueError(text)
         return _check_callable(text, text.partition(":")[2])
 
-    return Kind(parse, "package.module:callable, or package.module:factory()")
+    return Validator(parse, "package.module:callable, or package.module:factory()")
 
 
-def flask_app() -> Kind:
+def flask_app() -> Validator:
     def parse(text: str) -> str:
         if not re.fullmatch(rf"[\w./+][\w./+-]*(:\s*{_EXPRESSION})?", text):
             raise ValueError(text)
@@ -193,20 +193,22 @@ def flask_app() -> Kind:
             raise ValueError(text)
         return _check_callable(text, text.partition(":")[2].strip())
 
-    return Kind(parse, "a module or its file, such as path/to/hello.py, with or without :callable")
+    return Validator(
+        parse, "a module or its file, such as path/to/hello.py, with or without :callable"
+    )
 
 
-def existing_file() -> Kind:
+def existing_file() -> Validator:
     def parse(text: str) -> str:
         if not re.fullmatch(r"[\w./+-]+", text):
             raise ValueError(text)
         uwsgi_ini.text(Path(text))
         return text
 
-    return Kind(parse, "the path of an existing file of up to 1 MB")
+    return Validator(parse, "the path of an existing file of up to 1 MB")
 
 
-def networks() -> Kind:
+def networks() -> Validator:
     def parse(text: str) -> tuple[str, ...]:
         import ipaddress  # slow to import, and the port is not bound yet
 
@@ -223,14 +225,14 @@ def networks() -> Kind:
                 networks.append(str(network))
         return tuple(dict.fromkeys(networks))
 
-    return Kind(
+    return Validator(
         parse,
         "addresses, networks such as 10.0.0.0/8 (all host bits are 0) and the word private, "
         "separated by commas or spaces; 0.0.0.0/0 would trust headers that any client can forge",
     )
 
 
-def host_names() -> Kind:
+def host_names() -> Validator:
     def parse(text: str) -> tuple[str, ...]:
         hosts = tuple(host.strip().lower() for host in text.split(","))
         name = r"\.?[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?"
@@ -238,46 +240,48 @@ def host_names() -> Kind:
             raise ValueError(text)
         return hosts
 
-    return Kind(
+    return Validator(
         parse, "host names without ports, separated by commas; .lan stands for all names below lan"
     )
 
 
-def debugger_pin() -> Kind:
+def debugger_pin() -> Validator:
     def parse(text: str) -> str:
         if text != "off" and not re.fullmatch(r"(?=.{1,100}$)[0-9]+(-[0-9]+)*", text):
             raise ValueError(text)
         return text
 
-    return Kind(parse, "digits, with or without dashes between them, such as 123-456-789; or off")
+    return Validator(
+        parse, "digits, with or without dashes between them, such as 123-456-789; or off"
+    )
 
 
-def url_prefix() -> Kind:
+def url_prefix() -> Validator:
     def parse(text: str) -> str:
         prefix = text.removesuffix("/")
         if len(text) > 255 or not static_files.URL.fullmatch(prefix):
             raise ValueError(text)
         return prefix
 
-    return Kind(
+    return Validator(
         parse, "a path such as /static or /a/b, of letters, digits, ., _ and -; or empty for none"
     )
 
 
-def health_path() -> Kind:
+def health_path() -> Validator:
     def parse(text: str) -> str:
         if len(text) > 255 or not static_files.URL.fullmatch(text):
             raise ValueError(text)
         return text
 
-    return Kind(parse, "a path such as /up or /health/ready, of letters, digits, ., _ and -")
+    return Validator(parse, "a path such as /up or /health/ready, of letters, digits, ., _ and -")
 
 
 # What nobody means to publish.
 _OF_THE_SYSTEM = ("/boot", "/dev", "/etc", "/proc", "/root", "/run", "/sys", "/var/lib", "/var/log")
 
 
-def static_folder() -> Kind:
+def static_folder() -> Validator:
     def parse(text: str) -> str:
         try:
             folder = Path(text).resolve()
@@ -289,6 +293,6 @@ def static_folder() -> Kind:
             raise ValueError(text)
         return os.path.abspath(text)
 
-    return Kind(
+    return Validator(
         parse, "an existing folder that does not contain the application, nor is of the system"
     )

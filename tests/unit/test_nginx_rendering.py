@@ -11,13 +11,13 @@ from typing import Any
 import jinja2
 import pytest
 
-from docker_flask.configuration.kinds import SettingError
 from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.nginx_files import File, NginxFiles, Part
 from docker_flask.configuration.nginx_syntax import directives as parsed
-from docker_flask.nginx import configuration, content
-from docker_flask.nginx.command import command, environment
-from docker_flask.nginx.configuration import Site
+from docker_flask.configuration.validators import SettingError
+from docker_flask.nginx import rendering, runtime_links
+from docker_flask.nginx.invocation import command, environment
+from docker_flask.nginx.rendering import Site
 from docker_flask.sendfile_headers import PUT_BACK
 from docker_flask.static_files import StaticFiles
 from tests.support import plans
@@ -49,7 +49,7 @@ def render(
     environ = {name: value for name, value in more.items() if name.isupper()}
     site = {name: value for name, value in more.items() if name.islower()}
     plan = replace(plans.make(limits, **environ), nginx_files=nginx_files)
-    return configuration.render(plan, Site(RUNTIME, BOTH, static, **site), starting, templates)
+    return rendering.render(plan, Site(RUNTIME, BOTH, static, **site), starting, templates)
 
 
 def directives(text: str) -> list[str]:
@@ -100,29 +100,27 @@ def test_nginx_tests_a_configuration_once(tmp_path: Path, monkeypatch: pytest.Mo
         tested.append(file.read_text())
         return tested[-1], []
 
-    monkeypatch.setattr(configuration, "_test", test)
-    monkeypatch.setattr(configuration, "TEMPLATES", TEMPLATES)
+    monkeypatch.setattr(rendering, "_test", test)
+    monkeypatch.setattr(rendering, "TEMPLATES", TEMPLATES)
     plan, site = plans.make(LIMITS), Site(tmp_path, BOTH, STATIC)
-    first = configuration.configure(plan, site, [])
+    first = rendering.configure(plan, site, [])
     moved = replace(site, static=replace(STATIC, folder="/elsewhere"))
-    assert configuration.configure(plan, moved, [], first) is first
+    assert rendering.configure(plan, moved, [], first) is first
     renamed = replace(site, static=StaticFiles("/files", "/app/static"))
-    second = configuration.configure(plan, renamed, [], first)
+    second = rendering.configure(plan, renamed, [], first)
     assert [first.text, second.text] == tested
     # An edit of an included file changes no text, but a new plan is tested in any case.
-    configuration.configure(plan, site, [])
+    rendering.configure(plan, site, [])
     assert len(tested) == 3
 
 
 def test_messages_of_nginx_name_the_users_files() -> None:
     file = RUNTIME / "nginx.next.conf"
     parts = [Part(10, 5, Path("/etc/nginx/conf.d/a.conf"))]
-    assert (
-        configuration._with_places(f"x in {file}:9", file, parts) == f"x in {RUNTIME}/nginx.conf:9"
-    )
+    assert rendering._with_places(f"x in {file}:9", file, parts) == f"x in {RUNTIME}/nginx.conf:9"
     named = "x in /etc/nginx/conf.d/a.conf:{}"
-    assert configuration._with_places(f"x in {file}:10", file, parts) == named.format(1)
-    assert configuration._with_places(f"x in {file}:14", file, parts) == named.format(5)
+    assert rendering._with_places(f"x in {file}:10", file, parts) == named.format(1)
+    assert rendering._with_places(f"x in {file}:14", file, parts) == named.format(5)
 
 
 def test_a_misspelt_name_in_the_template_is_an_error(tmp_path: Path) -> None:
@@ -225,9 +223,9 @@ def test_nginx_can_not_read_forgotten_pages(tmp_path: Path) -> None:
     (tmp_path / "cache").mkdir()
     page = tmp_path / "cache/page"
     page.write_bytes(b"versions" + b"page")
-    content.forget_pages(tmp_path)
+    runtime_links.forget_pages(tmp_path)
     assert page.read_bytes() == bytes(8) + b"page"
-    content.forget_pages(tmp_path / "nowhere")
+    runtime_links.forget_pages(tmp_path / "nowhere")
 
 
 def test_access_log_can_be_off() -> None:
@@ -368,7 +366,7 @@ def test_links_to_static_files(tmp_path: Path) -> None:
             (StaticFiles("/static", second), ["static/two.css"]),
         ]
     ):
-        content.link_static(tmp_path, static, number)
+        runtime_links.link_static(tmp_path, static, number)
         assert seen() == expected
     assert len(list(tmp_path.glob("static*"))) == 2, "the link, and what it leads to"
     assert (folders[0] / "one.css").exists()
