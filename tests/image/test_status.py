@@ -81,12 +81,13 @@ def test_clients_that_say_nothing_take_the_status_port_from_nobody(container: Co
             for _ in range(200)
         ]
         assert ask(container, "/ready") == (200, "ok\n")
-        # New clients, and a byte of the oldest one, which has to leave, at the same moment.
-        container.docker.pause()
+        # A new client, and a byte of the oldest one, at the same moment: the second new client has
+        # to take the place of the oldest one.
         for _ in range(2):
+            container.docker.pause()
             silent.enter_context(socket.create_connection((address(container), STATUS), timeout=5))
-        clients[-63].send(b"x")
-        container.docker.unpause()
+            clients[-63].send(b"x")
+            container.docker.unpause()
         assert ask(container, "/ready") == (200, "ok\n")
 
 
