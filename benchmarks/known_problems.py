@@ -16,7 +16,7 @@ from tests.support.harness import APPS, IMAGE, Container
 
 PEER = "tutorial"
 NEVER = "no answer"
-SECONDS = 20.0  # that a container has to serve
+SECONDS = 10.0  # that a container has to serve
 
 
 Probe = Callable[[Subject], str]

@@ -280,7 +280,7 @@ def mixed_load(service: Service, minutes: float) -> None:
             result = gets.wait(seconds + 60).merge(posts.wait(seconds + 60))
         memory = service.container.docker.stats(stream=False)["memory_stats"]["usage"]
         common.print_row(
-            common.number(number * minutes / SLICES),
+            f"{number * minutes / SLICES:g}",
             ", ".join(f"{count:,} {what}" for what, count in result.counts.items() if count),
             f"{memory / 1e6:.0f} MB",
             f"{written_memory(service.container) / 1e6:.0f} MB",

@@ -15,6 +15,11 @@ VARIABLE = "DOCKER_FLASK_WORKER"
 NO_DESCRIPTOR = -1
 
 
+def forget() -> None:
+    """Remove the variable: a worker's child processes have other options, or none."""
+    os.environ.pop(VARIABLE, None)
+
+
 @dataclass(frozen=True)
 class _Options:
     """notify_fd: the descriptor for messages to the supervisor (docker_flask/notify.py)."""
@@ -68,9 +73,6 @@ class WorkerOptions(_Options):
     # The listening socket, in whose queue requests wait.
     listener_fd: int = NO_DESCRIPTOR
 
-    # The maximum of workers.
-    workers: int = 1
-
     # --- WebSockets: how many at most (0 for none), and bytes of a message.
     max_web_sockets: int = 0
     max_message: int = 0
@@ -85,7 +87,6 @@ class WorkerOptions(_Options):
     # nginx's folder of cached responses; empty if nginx caches no responses.
     cache_folder: str = ""
     max_cached_page: int = 0
-    cache_table_fd: int = NO_DESCRIPTOR
 
     # --- The user's settings for static files; None if not set.
     static_url: str | None = None

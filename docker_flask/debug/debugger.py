@@ -11,8 +11,9 @@ from werkzeug.debug import DebuggedApplication
 
 from docker_flask.discovery import permission_hints
 from docker_flask.log import log
-from docker_flask.worker import proxy_headers, response_head
-from docker_flask.worker.wsgi_types import Environ, Headers, StartResponse, Wsgi
+from docker_flask.request import headers as header_rules
+from docker_flask.request import proxies
+from docker_flask.request.wsgi_types import Environ, Headers, StartResponse, Wsgi
 from docker_flask.worker_options import DebugOptions
 
 # In a request's environ: the exception of the application; the exception that ended its WebSocket.
@@ -53,7 +54,7 @@ class Debugger(DebuggedApplication):
         # The debugger has to see the real host, before X-Forwarded-Host replaces it: a page that a
         # browser was lured to could send another name. TrustedProxies drops the headers of clients,
         # so it is here without trusted proxies, too.
-        behind_proxies = proxy_headers.TrustedProxies(application, options.trusted_proxies)
+        behind_proxies = proxies.TrustedProxies(application, options.trusted_proxies)
         super().__init__(
             _keep_error(behind_proxies),
             evalex=True,
@@ -69,8 +70,8 @@ class Debugger(DebuggedApplication):
         """If a response fails before its first byte, let the debugger's page replace it."""
 
         def start(status: str, headers: Headers, exc_info: Any = None) -> Any:
-            # As in production (docker_flask/worker/response.py).
-            pairs = response_head.checked(status, headers)
+            # As in production (docker_flask/request/exchange.py).
+            pairs = header_rules.checked(status, headers)
             headers = [pair for pair in pairs if pair[0].lower() != "transfer-encoding"]
             # Werkzeug's server accepts a second start only with the exception that was caught.
             caught = sys.exc_info()

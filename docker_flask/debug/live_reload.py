@@ -17,7 +17,7 @@ from typing import Any
 
 from werkzeug.wsgi import ClosingIterator
 
-from docker_flask.worker.wsgi_types import Environ, Headers, StartResponse, Wsgi
+from docker_flask.request.wsgi_types import Environ, Headers, StartResponse, Wsgi
 
 FOLDER = "/__docker_flask__"
 SCRIPT, EVENTS = f"{FOLDER}/live_reload.js", f"{FOLDER}/events"

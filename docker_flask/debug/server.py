@@ -28,11 +28,11 @@ from docker_flask.debug.debugger import Debugger, failing
 from docker_flask.debug.live_reload import FOLDER, LiveReload
 from docker_flask.debug.loaded_files import LoadedFiles
 from docker_flask.discovery import find_app, instance_folder, permission_hints
+from docker_flask.discovery.callables import is_flask
 from docker_flask.log import log
 from docker_flask.paths import DEBUG_PORT
 from docker_flask.process import FIRST_DESCRIPTOR
-from docker_flask.worker import sendfile
-from docker_flask.worker.wsgi_types import Environ, StartResponse, Wsgi
+from docker_flask.request.wsgi_types import Environ, StartResponse, Wsgi
 from docker_flask.worker_options import DebugOptions
 
 # A line that ends Python's search for headers, or that it skips. There are other defects, because
@@ -60,7 +60,8 @@ def load(options: DebugOptions) -> Wsgi:
     for line in instance_folder.report():
         log(line)
     log(f"serving {found.name} ({found.reason}) on port {DEBUG_PORT}")
-    sendfile.without_x_sendfile(found.application)
+    if is_flask(found.application):
+        found.application.config["USE_X_SENDFILE"] = False  # nobody reads that header here
     if hasattr(found.application, "debug"):
         found.application.debug = True
     return Debugger(found.application, options)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import signal
 import socket
@@ -107,8 +106,6 @@ class Generation:
         # The WebSockets of each worker, by its pid. If this process closes the pipe, they leave.
         self._web_sockets: dict[int, int] = {}
         self._leave, self._stay = os.pipe()
-        # Shared memory, in which workers note cached pages (worker/response_cache.py).
-        self._cache_table = io.FileIO(os.memfd_create("docker-flask-pages"), "r+")
 
     def _become(self, state: State) -> bool:
         """Change the state; returns False, and changes nothing, if this can't follow."""
@@ -127,12 +124,9 @@ class Generation:
             return
         self._loading.clear()
         self._workers.clear()
-        inherited = (
-            *(self._listener.fileno(), self._workers_end.fileno(), self._cache_table.fileno()),
-            self._leave,
-        )
-        listener, channel, table, leave = range(SOCKET_FD, SOCKET_FD + len(inherited))
-        options = self._options(load_one_by_one, listener, channel, table, leave)
+        inherited = self._listener.fileno(), self._workers_end.fileno(), self._leave
+        descriptors = range(SOCKET_FD, SOCKET_FD + len(inherited))
+        options = self._options(load_one_by_one, *descriptors)
         try:
             self.pid = process.spawn(
                 self.server.command(self.plan, self._options_file, self._orders),
@@ -145,9 +139,9 @@ class Generation:
         self.groups.append(self.pid)
 
     def _options(
-        self, load_one_by_one: bool, listener: int, channel: int, table: int, leave: int
+        self, load_one_by_one: bool, listener: int, channel: int, leave: int
     ) -> WorkerOptions:
-        """The options of the workers; listener, channel, table, leave: their descriptors."""
+        """The options of the workers; listener, channel, leave: their descriptors."""
         settings = self.plan.settings
         return WorkerOptions(
             notify_fd=channel,
@@ -166,7 +160,6 @@ class Generation:
             max_threads_memory=defaults.worker_memory(self.plan.limits),
             cpu_statistics=limits.cpu_statistics(),
             listener_fd=listener,
-            workers=settings.web_concurrency,
             max_web_sockets=self.plan.sizing.web_sockets,
             max_message=in_bytes(settings.websocket_max_message),
             leave_fd=leave,
@@ -174,7 +167,6 @@ class Generation:
             sendfile_location=self._frontend.sendfile_location,
             cache_folder=str(self._runtime / "cache") if self._frontend.cache_size else "",
             max_cached_page=self._frontend.cache_size // PAGE_SHARE,
-            cache_table_fd=table,
             static_url=settings.static_url,
             static_path=settings.static_path,
             static_max_age=settings.static_max_age,
@@ -310,7 +302,7 @@ class Generation:
         for group in self.groups:
             process.signal_group(group, signal.SIGKILL)
         self._loop.forget(self._channel)
-        for file in (self._channel, self._workers_end, self._listener, self._cache_table):
+        for file in (self._channel, self._workers_end, self._listener):
             file.close()
         self.close_web_sockets()
         os.close(self._leave)

@@ -26,8 +26,7 @@ def prepare_uwsgi() -> None:
     set_handler = gevent.signal_handler
 
     def signal_handler(number: int, handler: Callable[..., Any], *arguments: Any) -> Any:
-        name = getattr(handler, "__name__", "")
-        if number == signal.SIGTERM and name == "uwsgi_gevent_unix_signal_int_handler":
+        if number == signal.SIGTERM:  # ignored in all workers (app.ini)
             return None
         return set_handler(number, handler, *arguments)
 

@@ -183,6 +183,13 @@ class Answer(Response):  # type: ignore[misc]
         self.headers_sent: bool = False
         self.force_close()
 
+    def start_response(self, status: str, headers: Any, exc_info: Any = None) -> Any:
+        """Take a status and headers; the last call counts, as in uWSGI."""
+        if not self.headers_sent:
+            self.status = None
+            self.headers.clear()
+        return super().start_response(status, headers, exc_info)
+
     def send_headers(self) -> None:
         """Send the headers together with the first bytes of the body.
 

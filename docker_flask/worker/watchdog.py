@@ -41,9 +41,8 @@ class Watchdog:
     it has created, after `start`.
 
     active: threads that serve a request. silent_since: when the application started or resumed
-    work on each thread's request; negative while the client receives data. asleep: no request was
-    active at the last look, and the next request has to call `wake`. web_sockets: connections that
-    views have taken. They may last, and hold up only the end of the worker.
+    work on each thread's request; negative while the client receives data. web_sockets: connections
+    that views have taken. They may last, and hold up only the end of the worker.
     """
 
     def __init__(
@@ -55,14 +54,17 @@ class Watchdog:
     ) -> None:
         self.active: set[int] = set()
         self.silent_since: dict[int, float] = {}
-        self.asleep = False
         self.web_sockets: set[Any] = set()
         self.threads: Threads | None = None
         self._timeout = timeout
         self._limit = limit
         self._worker = worker
         self._new_threads = new_threads
-        # Locked; `wake` releases it.
+        # No request was active at the last check, and the next request has to wake this.
+        self._asleep = False
+        # For threads, even if gevent has replaced them with greenlets.
+        self._local = unpatched("_thread", "_local")()
+        # Locked; `_wake` releases it.
         self._alarm = unpatched("_thread", "allocate_lock")()
         self._alarm.acquire()
         # Threads over the limit, and the time since when there are any.
@@ -81,21 +83,27 @@ class Watchdog:
         # A thread of the kernel, even with gevent: a greenlet does not run while another blocks.
         unpatched("_thread", "start_new_thread")(self._watch, ())
 
-    def wake(self) -> None:
-        """Wake the watchdog, because a request has come."""
-        self.asleep = False
-        with contextlib.suppress(RuntimeError):  # another request has already released the lock
-            self._alarm.release()
-
     def begin(self, thread: int) -> None:
-        """Watch a thread that serves a request for the server's thread."""
+        """Watch a thread that starts to serve a request; this thread calls it."""
+        if not hasattr(self._local, "signals_pass"):
+            # uWSGI blocks all signals in its threads. Programs that a thread starts inherit the
+            # blocked signals, and TERM would not end these programs.
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+            self._local.signals_pass = True
         self.active.add(thread)
+        if self._asleep:
+            self._wake()
         self.silent_since[thread] = time.monotonic()
 
     def forget(self, thread: int) -> None:
         """Watch the thread no more."""
         self.silent_since.pop(thread, None)
         self.active.discard(thread)
+
+    def _wake(self) -> None:
+        self._asleep = False
+        with contextlib.suppress(RuntimeError):  # another request has already released the lock
+            self._alarm.release()
 
     def _watch(self) -> None:
         sleep = unpatched("time", "sleep")
@@ -135,9 +143,9 @@ class Watchdog:
 
     def _sleep_until_request(self, seconds: float) -> bool:
         """Sleep for at most this time; returns True if a request has come."""
-        self.asleep = True
+        self._asleep = True
         came = bool(self.active) or self._alarm.acquire(timeout=seconds)
-        self.asleep = False
+        self._asleep = False
         return came
 
     def _add(

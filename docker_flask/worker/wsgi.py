@@ -18,22 +18,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from docker_flask import notify, process
+from docker_flask import notify, process, worker_options
 from docker_flask.discovery import find_app, instance_folder, permission_hints, static_folder
 from docker_flask.discovery.callables import FoundApp, is_flask
-from docker_flask.worker import (
-    greenlets,
-    no_debug,
-    response,
-    response_cache,
-    sendfile,
-    static_guard,
-    web_sockets,
-    worker_process,
-)
-from docker_flask.worker.middleware import Middleware
+from docker_flask.request.chain import chain
+from docker_flask.request.wsgi_types import Wsgi
+from docker_flask.worker import greenlets, no_debug, static_guard, worker_process
 from docker_flask.worker.recycling import Recycling
 from docker_flask.worker.threads import Threads, throttled
 from docker_flask.worker.watchdog import Watchdog
@@ -47,65 +39,30 @@ EXIT_NOT_LOADED = 70  # EX_SOFTWARE in sysexits.h
 PAUSE_BEFORE_EXIT = 1.0
 
 
-def load() -> Any:
+def load() -> Wsgi:
     """Find and import the application, and notify the supervisor of the result."""
     options = WorkerOptions.from_environment()
     tell = partial(notify.send, options.notify_fd)
-    pages = response_cache.join(options)
     greenlets.prepare_uwsgi()
     tell("loading")
     if not options.preload:  # this process is a worker
         worker_process.offer_to_oom_killer()
-    root = Path.cwd()
     no_debug.turn_off()
     permission_hints.watch()
-    try:
-        with _turn_to_load(options.load_lock, options.load_one_by_one):
-            found = find_app.load(root, options.app_module, options.uwsgi_ini)
-    except find_app.NotFound as error:
-        _give_up(tell, str(error))
-    except BaseException as error:
-        hint = permission_hints.of_error(error)
-        _give_up(tell, traceback.format_exc() + (hint and f"docker-flask: {hint}"))
-    sendfile.without_x_sendfile(found.application)
-    response.max_headers = options.max_headers
-    application = found.application
-    if options.trusted_proxies:
-        from docker_flask.worker import proxy_headers
-
-        application = proxy_headers.TrustedProxies(application, options.trusted_proxies)
+    found = _find(options, tell)
     worker = WorkerProcess(options.retire_signal)
-    watchdog = Watchdog(
-        options.request_timeout,
-        options.watchdog,
-        worker,
-        _new_threads(options),
-    )
+    watchdog = Watchdog(options.request_timeout, options.watchdog, worker, _new_threads(options))
     recycling = Recycling(options.max_requests, options.max_worker_memory, worker)
-    sockets = None
+    take = None
     if options.max_web_sockets:
-        sockets = WebSockets(
-            options.max_web_sockets,
-            options.max_message,
-            options.request_timeout,
-            options.leave_fd,
-            watchdog,
-            report=lambda count: tell("web sockets", count=count),
-        )
-        worker.on_retire = sockets.leave
-    middleware = Middleware(
-        *(application, watchdog, recycling, options.sendfile_location, pages),
-        sockets,
-    )
+        sockets = WebSockets(options, watchdog, lambda count: tell("web sockets", count=count))
+        worker.on_retire, take = sockets.leave, sockets.take
+    application = chain(found.application, options, watchdog, recycling.count, take)
     worker_process.let_term_end_children()
-    static, words = static_folder.find(found.application, root, options)
-    if is_flask(found.application):
-        static_guard.protect(found.application)
-    notes = [*no_debug.report(found.application), *instance_folder.report()]
-    notes += web_sockets.notes(options.workers)
+    message = _about(found, options)
 
     def begin() -> None:
-        WorkerOptions.from_environment()
+        worker_options.forget()
         # Workers inherit the handler of this signal from uWSGI's master.
         signal.signal(signal.SIGCHLD, signal.getsignal(signal.SIGCHLD))
         recycling.start()
@@ -115,24 +72,52 @@ def load() -> Any:
         tell(
             "ready",
             f"{found.name} ({found.reason})",
-            found=_describe(found),
-            static=static and asdict(static),
-            static_files=words,
-            notes=notes,
             memory=process.own_memory(os.getpid()),
+            **message,
         )
 
     if options.preload:
-        # uWSGI may start itself again (touch-reload), with the environment of this process.
-        os.environ.update(options.to_environment())
-        # Objects that exist now stay. If a worker's garbage collector looked at them, the worker
-        # would copy their memory.
-        gc.collect()
-        gc.freeze()
+        _prepare_to_fork(options)
         worker_process.call_in_each_worker(begin)
     else:
         begin()
-    return middleware
+    return application
+
+
+def _find(options: WorkerOptions, tell: Callable[..., bool]) -> FoundApp:
+    """The application; without one, the supervisor gets the reason, and this process ends."""
+    try:
+        with _turn_to_load(options.load_lock, options.load_one_by_one):
+            return find_app.load(Path.cwd(), options.app_module, options.uwsgi_ini)
+    except find_app.NotFound as error:
+        _give_up(tell, str(error))
+    except BaseException as error:
+        hint = permission_hints.of_error(error)
+        _give_up(tell, traceback.format_exc() + (hint and f"docker-flask: {hint}"))
+
+
+def _about(found: FoundApp, options: WorkerOptions) -> dict[str, Any]:
+    """What the supervisor has to know about the application; prepares a Flask application."""
+    static, words = static_folder.find(found.application, Path.cwd(), options)
+    if is_flask(found.application):
+        static_guard.protect(found.application)
+        # nginx does not support Flask's own X-Sendfile header.
+        found.application.config["USE_X_SENDFILE"] = False
+    return {
+        "found": _describe(found),
+        "static": static and asdict(static),
+        "static_files": words,
+        "notes": [*no_debug.report(found.application), *instance_folder.report()],
+    }
+
+
+def _prepare_to_fork(options: WorkerOptions) -> None:
+    # uWSGI may start itself again (touch-reload), with the environment of this process.
+    os.environ.update(options.to_environment())
+    # Objects that exist now stay. If a worker's garbage collector looked at them, the worker would
+    # copy their memory.
+    gc.collect()
+    gc.freeze()
 
 
 def _describe(found: FoundApp) -> str:
@@ -181,7 +166,7 @@ def _turn_to_load(path: str, one_by_one: bool) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_UN)
 
 
-def _give_up(tell: Callable[..., bool], reason: str) -> None:
+def _give_up(tell: Callable[..., bool], reason: str) -> NoReturn:
     if not tell("failed", reason.rstrip()):
         print(reason, file=sys.stderr, flush=True)
     time.sleep(PAUSE_BEFORE_EXIT)

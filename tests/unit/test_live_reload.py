@@ -10,7 +10,7 @@ import pytest
 from werkzeug.test import Client, TestResponse
 
 from docker_flask.debug.live_reload import EVENTS, SCRIPT, LiveReload
-from docker_flask.worker.wsgi_types import Environ, StartResponse
+from docker_flask.request.wsgi_types import Environ, StartResponse
 
 PAGE = b"<!doctype html><p>A page</p>"
 VISIT = {"Accept": "text/html,*/*;q=0.8", "Sec-Fetch-Dest": "document"}

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from docker_flask.configuration.validators import PRIVATE
-from docker_flask.worker import proxy_headers
-from docker_flask.worker.proxy_headers import TrustedProxies
+from docker_flask.request import proxies
+from docker_flask.request.proxies import TrustedProxies
 
 TRUSTED = ("10.0.0.0/8", "192.0.2.1", "2001:db8::/32")
 PROXY, CLIENT, STRANGER = "10.0.0.2", "203.0.113.9", "198.51.100.7"
@@ -259,7 +259,5 @@ def test_nginx_drops_what_this_drops() -> None:
     parts = Path(__file__).parents[2] / "docker_flask/nginx/parts"
     template = (parts / "request.conf").read_text()
     emptied = set(re.findall(r'uwsgi_param (HTTP_(?:X_)?(?:FORW|REAL)\w+) "" if', template))
-    names = {f"HTTP_X_FORWARDED_{name}" for name in proxy_headers.NAMES[2:]} | {
-        *proxy_headers.OTHER_HEADERS
-    }
+    names = {f"HTTP_X_FORWARDED_{name}" for name in proxies.NAMES[2:]} | {*proxies.OTHER_HEADERS}
     assert emptied == names

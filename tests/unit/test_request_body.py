@@ -10,16 +10,24 @@ from types import SimpleNamespace
 
 import pytest
 
-from docker_flask.worker import request_body
+from docker_flask.request.body import Bodies, RequestBody
+from docker_flask.request.exchange import Exchange
 
 BODY = b"one\ntwo\n" + b"x" * 100_000
 
 
+def requested(length: str, body: bytes = b"") -> Exchange:
+    """A request after the handler of bodies."""
+    environ = {"CONTENT_LENGTH": length, "wsgi.input": io.BytesIO(body)}
+    exchange = Exchange(environ, lambda *_: None)
+    Bodies(lambda _: []).handle(exchange)
+    return exchange
+
+
 def test_the_application_reads_it_as_from_the_server() -> None:
-    environ = {"CONTENT_LENGTH": str(len(BODY)), "wsgi.input": io.BytesIO(BODY)}
-    body = request_body.of_request(environ)
-    assert environ["wsgi.input"] is body
-    assert body is not None
+    exchange = requested(str(len(BODY)), BODY)
+    body = exchange.environ["wsgi.input"]
+    assert exchange.request_body is body
     assert (body.readline(), next(iter(body))) == (b"one\n", b"two\n")
     assert body.read(10) == b"x" * 10
     assert body.readlines() == [b"x" * 99_990]
@@ -28,13 +36,12 @@ def test_the_application_reads_it_as_from_the_server() -> None:
 
 @pytest.mark.parametrize("length", ["", "0", "none"])
 def test_no_body(length: str) -> None:
-    environ = {"CONTENT_LENGTH": length, "wsgi.input": io.BytesIO()}
-    assert request_body.of_request(environ) is None
+    assert requested(length).request_body is None
 
 
 def test_what_is_kept_can_be_read_during_the_response() -> None:
     source = io.BytesIO(BODY)
-    body = request_body.RequestBody(source, len(BODY))
+    body = RequestBody(source, len(BODY))
     assert body.read(4) == b"one\n"
     body.keep()
     assert source.tell() == len(BODY)
@@ -44,7 +51,7 @@ def test_what_is_kept_can_be_read_during_the_response() -> None:
 
 def test_the_rest_is_dropped() -> None:
     source = io.BytesIO(BODY)
-    request_body.RequestBody(source, len(BODY)).drop()
+    RequestBody(source, len(BODY)).drop()
     assert source.tell() == len(BODY)
 
 
@@ -54,5 +61,5 @@ def test_uwsgi_says_nothing_about_a_body_that_nobody_reads(monkeypatch: pytest.M
         monkeypatch.setitem(sys.modules, "uwsgi", SimpleNamespace(connection_fd=worker.fileno))
         nginx.sendall(b"x" * 1000)
         nginx.close()
-        request_body.RequestBody(io.BytesIO(BODY), len(BODY)).drop()
+        RequestBody(io.BytesIO(BODY), len(BODY)).drop()
         assert os.read(worker.fileno(), 1) == b""

@@ -23,8 +23,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "status": {"first_process"},
     "supervisor": {"configuration", "first_process", "nginx", "servers", "status"},
     "discovery": set(),
-    "worker": {"discovery"},
-    "debug": {"discovery", "worker"},
+    "request": {"discovery"},
+    "worker": {"discovery", "request"},
+    "debug": {"discovery", "request", "worker"},
 }
 # The entries import the rooms of the commands that they run; debug mode has a PID 1 of its own.
 EXCEPTIONS = {

@@ -86,16 +86,17 @@ def test_it_sleeps_while_there_are_requests_and_while_there_are_none(timeout: fl
     """Watching costs next to nothing, and a request that comes wakes who watches."""
     program = f"""if True:
         import threading, time
-        from docker_flask.worker.middleware import Middleware
-        from docker_flask.worker.recycling import Recycling
+        from docker_flask.request.chain import chain
         from docker_flask.worker.watchdog import Watchdog
         from docker_flask.worker.worker_process import WorkerProcess
+        from docker_flask.worker_options import WorkerOptions
         worker = WorkerProcess(0)
         watchdog = Watchdog({timeout}, {timeout}, worker)
-        called = Middleware(lambda *_: time.sleep(1), watchdog, Recycling(0, 0, worker))
+        count, application = lambda: None, lambda *_: time.sleep(1)
+        called = chain(application, WorkerOptions(), watchdog, count, None)
         threading.Thread(target=watchdog._watch, daemon=True).start()
         time.sleep(1)
-        assert watchdog.asleep
+        assert watchdog._asleep
         begun, cpu = time.monotonic(), time.process_time()
         for _ in called({{}}, lambda *_: None):
             pass

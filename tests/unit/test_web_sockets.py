@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
+from docker_flask.request.web_socket import Handshakes, Refused, Taken
 from docker_flask.worker import frames, web_sockets
 from docker_flask.worker.watchdog import Watchdog
-from docker_flask.worker.web_sockets import Refused, Taken, WebSockets
+from docker_flask.worker.web_sockets import WebSockets
 from docker_flask.worker.worker_process import WorkerProcess
+from docker_flask.worker_options import WorkerOptions
 from tests.support.harness import wait_for
 
 ACCEPT = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
@@ -31,9 +33,10 @@ class Worker:
         self.order_end, self.order = os.pipe()
         self.watchdog = Watchdog(60, 60, WorkerProcess(0))
         self.counts: list[int] = []
-        self.sockets = WebSockets(
-            2, 100, TIMEOUT, self.order_end, self.watchdog, self.counts.append
+        options = WorkerOptions(
+            max_web_sockets=2, max_message=100, request_timeout=TIMEOUT, leave_fd=self.order_end
         )
+        self.sockets = WebSockets(options, self.watchdog, self.counts.append)
         self.started: list[Any] = []
 
     def call(self, view: Any, **headers: str) -> Any:
@@ -47,7 +50,8 @@ class Worker:
             "gunicorn.socket": self.connection,
             **headers,
         }
-        return self.sockets.call(view, environ, lambda *head: self.started.append(head))
+        handlers = Handshakes(view, self.sockets.take)
+        return handlers(environ, lambda *head: self.started.append(head))
 
     def take(self, view: Any) -> None:
         """Call a view that takes the connection; the server closes its own then."""
@@ -89,8 +93,7 @@ def test_a_view_that_responds_does_so_by_its_server(worker: Worker) -> None:
     before = len(os.listdir("/proc/self/fd"))
     sent: list[bytes] = []
     worker.started = []
-    body = worker.sockets.call(
-        view,
+    body = Handshakes(view, worker.sockets.take)(
         {"REQUEST_METHOD": "GET", "HTTP_UPGRADE": "h2c", "gunicorn.socket": worker.connection},
         lambda *_: sent.append,
     )

@@ -30,6 +30,7 @@ def page(name=""):
     called()
     time.sleep(float(request.args.get("sleep", 0)))
     if BROKEN.exists():
+        time.sleep(float(BROKEN.read_text() or 0))
         raise RuntimeError("broken")
     words = {
         "call": uuid.uuid4().hex,

@@ -11,10 +11,10 @@ import os
 import select
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
-from docker_flask.worker.wsgi_types import Environ
+from docker_flask.request.exchange import Exchange, Handler
 
 BLOCK = 1 << 16
 # Seconds without data, after which nginx sends no more of a body.
@@ -73,13 +73,19 @@ class RequestBody:
                     pass
 
 
-def of_request(environ: Environ) -> RequestBody | None:
-    """The body of a request, None if it has none. The application gets the same object."""
-    length = environ.get("CONTENT_LENGTH", "")
-    if not length.isdecimal() or length == "0":
-        return None
-    body = environ["wsgi.input"] = RequestBody(environ["wsgi.input"], int(length))
-    return body
+class Bodies:
+    """Gives the application a RequestBody."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+
+    def handle(self, exchange: Exchange) -> Iterable[bytes]:
+        environ = exchange.environ
+        length = environ.get("CONTENT_LENGTH")
+        if length and length != "0" and length.isdecimal():
+            body = RequestBody(environ["wsgi.input"], int(length))
+            environ["wsgi.input"] = exchange.request_body = body
+        return self._handler(exchange)
 
 
 def _read_to_end(connection: int) -> None:

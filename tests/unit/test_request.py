@@ -12,18 +12,30 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask
 from werkzeug.test import create_environ
 from werkzeug.utils import send_file
 from werkzeug.wrappers import Response
 from werkzeug.wsgi import wrap_file
 
-from docker_flask.worker import response
-from docker_flask.worker.sendfile import without_x_sendfile
+from docker_flask.request.chain import chain
+from docker_flask.worker_options import WorkerOptions
 
 LOCATION = "/secret"
 TEXT = b"0123456789" * 10
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+class Watch:
+    """Watches nothing."""
+
+    def __init__(self) -> None:
+        self.silent_since: dict[int, float] = {}
+
+    def begin(self, thread: int) -> None:
+        self.silent_since[thread] = 0.0
+
+    def forget(self, thread: int) -> None:
+        assert not self.silent_since
 
 
 class Server:
@@ -32,15 +44,14 @@ class Server:
     def __init__(self, application: Application, location: str = LOCATION, **options: Any) -> None:
         self.started: list[tuple[Any, ...]] = []
         self.body = b""
-        environ = create_environ(**options)
-        tested = response.Response(environ, self.start, location)
-        result = application(environ, tested.start)
-        for chunk in tested.take(result):
-            tested.send_headers()
-            self.body += chunk
-        tested.send_headers()
-        if hasattr(result, "close"):
-            result.close()
+        handlers = chain(
+            application, WorkerOptions(sendfile_location=location), Watch(), self.count, None
+        )
+        for part in handlers(create_environ(**options), self.start):
+            self.body += part
+
+    def count(self) -> None:
+        self.counted = True
 
     def start(self, *arguments: Any) -> Callable[[bytes], None]:
         self.started.append(arguments)
@@ -281,17 +292,6 @@ def test_a_large_file_is_read_in_pieces(tmp_path: Path) -> None:
     assert max(pieces) <= 1 << 16
 
 
-def test_flask_is_kept_from_naming_files_itself() -> None:
-    app = Flask(__name__)
-    app.config["USE_X_SENDFILE"] = True
-    without_x_sendfile(app)
-    assert app.config["USE_X_SENDFILE"] is False
-
-
-def test_what_is_not_flask_is_let_be() -> None:
-    without_x_sendfile(object())
-
-
 # --- headers of others -------------------------------------------------------------------------
 
 
@@ -371,7 +371,7 @@ def test_an_application_that_fails_within_its_body(error: Any) -> None:
         yield b"sorry"
         start("500 Too late", [("X-Accel-Redirect", "/secret/etc/passwd")], error)
 
-    with pytest.raises((KeyError, RuntimeError), match=r"own|after its first bytes"):
+    with pytest.raises(RuntimeError, match="failed within its response"):
         Server(application)
 
 
@@ -391,8 +391,13 @@ def test_text_is_no_body_for_the_old_way_to_write() -> None:
         start("200 OK", [])("text")
         return []
 
-    with pytest.raises(TypeError, match="made of bytes"):
-        Server(application)
+    server = Server(application)
+    assert (server.status, server.counted) == ("500 Internal Server Error", True)
+
+
+@pytest.mark.parametrize("make", [list, tuple, iter])
+def test_a_body_that_is_not_of_bytes(make: Callable[[list[Any]], Iterable[Any]]) -> None:
+    assert Server(saying([], make(["text"]))).status == "500 Internal Server Error"
 
 
 def test_the_old_way_to_write() -> None:

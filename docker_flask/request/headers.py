@@ -1,4 +1,4 @@
-"""Checks the status and the headers that the application gives to `start_response`.
+"""Checks and adjusts what the application gives to `start_response`.
 
 Servers differ: uWSGI sends line breaks in a status and in a header's name as they are, and the rest
 of the text becomes a header that the application has not set. This check is the same for all.
@@ -9,8 +9,13 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable
+from typing import Any
 
-from docker_flask.worker.wsgi_types import Headers
+from docker_flask.request.wsgi_types import Environ, Headers
+
+# Bytes of all headers that nginx and app.ini accept (docker_flask/configuration/buffers.py). uWSGI
+# would truncate a longer header, and more headers would lead to a 502.
+max_headers = 64 << 10
 
 # RFC 9110: tabs and bytes above 127 are allowed in a value, other control characters are not.
 _TEXT = r"[\t\x20-\x7e\x80-\xff]*"
@@ -21,6 +26,10 @@ _LENGTH = "content-length"
 # Names that were checked before, up to so many.
 _names: set[str] = set()
 _MAX_NAMES = 1000
+
+
+class HeadersTooLarge(Exception):
+    """The headers exceed the limit; the message names the largest header and the limit."""
 
 
 def checked(status: str, headers: Iterable[tuple[str, str]]) -> Headers:
@@ -41,6 +50,27 @@ def checked(status: str, headers: Iterable[tuple[str, str]]) -> Headers:
     if lengths and not (len(lengths) == 1 and lengths[0].isdecimal() and len(lengths[0]) < 19):
         raise ValueError(f"a response has one Content-Length, a whole number, not {lengths}")
     return pairs
+
+
+def check_size(environ: Environ, headers: Headers) -> None:
+    """Raise HeadersTooLarge if nginx would not accept all headers."""
+    if sum([len(name) + len(value) + 4 for name, value in headers]) <= max_headers:
+        return
+    sizes = {name: 0 for name, _ in headers}
+    for name, value in headers:
+        sizes[name] += len(name) + len(value) + 4
+    largest = max(sizes, key=sizes.__getitem__)
+    request = f"{environ.get('REQUEST_METHOD')} {environ.get('PATH_INFO')!r}"
+    raise HeadersTooLarge(
+        f"the headers of the response to {request} take {sum(sizes.values()):,} bytes, "
+        f"{largest!r} alone {sizes[largest]:,}; allowed are {max_headers:,} in total"
+    )
+
+
+def check_bytes(part: Any) -> None:
+    """Raise TypeError for a part of a body that uWSGI would drop, with status 200."""
+    if not isinstance(part, bytes):
+        raise TypeError(f"a body is made of bytes, not of {type(part).__name__}")
 
 
 @functools.lru_cache

@@ -9,15 +9,13 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from docker_flask.worker.wsgi_types import Headers
+from docker_flask.request.wsgi_types import Headers
 
 # A response with one of these statuses can be the same for all clients. Not 206 and 304, which are
 # parts of a response.
 CACHEABLE = frozenset(("200", "203", "204", "300", "301", "302", "307", "308", "404", "410"))
-# An expired page may replace a response with one of these (RFC 5861).
-ERRORS = frozenset(("500", "502", "503", "504"))
 MAX_AGE = 365 * 86400  # s
-MAX_VARY = 47  # characters
+MAX_VARY = 128  # characters, as in nginx
 # nginx has 16 bits for the length of the cache key and the headers together.
 _MAX_HEADERS = 32 << 10
 _DIRECTIVE = re.compile(r'[\s,]*([\w-]+)(=?)("[^"]*"|[^\s",;]*)\s*(?=,|$)', re.ASCII)
@@ -31,13 +29,11 @@ _CHANGED = re.compile(
 class Policy(NamedTuple):
     """How all clients may share a response.
 
-    fresh: seconds for which it is up to date; stale: seconds after that in which it may replace an
-    error; vary: the request headers on which it depends, as in its Vary.
+    fresh: seconds for which it is up to date; length: bytes of its body.
     """
 
     fresh: int
-    stale: int
-    vary: str
+    length: int
 
 
 def read(status: str, headers: Headers) -> Policy | None:
@@ -50,7 +46,7 @@ def read(status: str, headers: Headers) -> Policy | None:
         or status[:3] not in CACHEABLE
         or "set-cookie" in values
         # Without a length, a response that was cut would look complete.
-        or "content-length" not in values
+        or not values.get("content-length", [""])[0].isdecimal()
         or sum(len(name) + len(value) + 4 for name, value in headers) > _MAX_HEADERS
     ):
         return None
@@ -66,10 +62,10 @@ def read(status: str, headers: Headers) -> Policy | None:
     if stale and found.keys() & {"must-revalidate", "proxy-revalidate"}:
         return None
     fresh = found.get("s-maxage", found.get("max-age", ""))
-    error = stale.get("stale-if-error", stale.get("stale-while-revalidate", "0"))
     if not all(re.fullmatch("[0-9]{1,9}", text) for text in (fresh, *stale.values())):
         return None
-    return Policy(min(int(fresh), MAX_AGE), int(error), vary[0]) if int(fresh) else None
+    length = int(values["content-length"][0])
+    return Policy(min(int(fresh), MAX_AGE), length) if int(fresh) else None
 
 
 def _directives(text: str) -> dict[str, str] | None:

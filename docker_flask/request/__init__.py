@@ -1,0 +1,1 @@
+"""The way of a request through a worker; chain.py shows the order."""

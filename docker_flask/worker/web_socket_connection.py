@@ -1,0 +1,155 @@
+"""Stands in for the socket of a WebSocket's connection."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from docker_flask.log import log
+from docker_flask.worker import frames
+
+# Seconds that a view gets to respond to what it has received, before its client gets a close frame;
+# that nginx gets to close its end; between two tries to send.
+RESPOND, LINGER, TICK = 0.5, 2.0, 0.01
+BLOCK = 1 << 16
+
+
+class Connection:
+    """Stands in for the socket of a request; a library uses it like the socket itself.
+
+    A library sends whole frames: a close frame may follow each of its calls.
+    on_use: is called once, when the connection is used; it calls `open`, or raises OSError.
+    left_at: when the client got a close frame, 0 before.
+    """
+
+    def __init__(self, descriptor: int, largest: int) -> None:
+        self.on_use: Callable[[], None] = lambda: None
+        self._descriptor = descriptor
+        self._socket: Any = None
+        self._using, self._sending = threading.Lock(), threading.Lock()
+        self._messages = frames.Messages(largest)
+        self._largest = largest
+        self.left_at = 0.0
+        # When the view received something; 0 if it has sent something since.
+        self._owes_since = 0.0
+        # When it was first found that the client is gone.
+        self._broken_at = 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._used(), name)
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self._descriptor
+
+    def open(self) -> None:
+        """Make the socket; before, the server may still use the connection."""
+        self._socket = socket.socket(fileno=self._descriptor)
+        self._socket.settimeout(None)  # uWSGI's is nonblocking
+
+    def send(self, data: bytes, *_flags: int) -> int:
+        """Send all data, as a blocking socket does."""
+        self.sendall(data)
+        return len(data)
+
+    def sendall(self, data: bytes, *_flags: int) -> None:
+        """Send all data; after the close frame, nothing."""
+        connection = self._used()
+        with self._sending:
+            if self.left_at:
+                return
+            try:
+                connection.sendall(data)
+            except OSError:
+                # As with TCP, data is lost in silence until the library has read the end.
+                now = time.monotonic()
+                self._broken_at = self._broken_at or now
+                if now - self._broken_at > LINGER:
+                    raise
+                time.sleep(TICK)
+            self._owes_since = 0.0
+
+    def recv(self, size: int, *flags: int) -> bytes:
+        """Receive data; the end of the connection if a message is too large."""
+        connection = self._used()
+        # At any moment, data waits in the kernel, or the view owes a response to it.
+        if connection.recv(1, socket.MSG_PEEK):
+            self._owes_since = self._owes_since or time.monotonic()
+        data: bytes = connection.recv(size, *flags)
+        if self._messages.fit(data):
+            return data
+        log(
+            f"closed a WebSocket, because a message has more than {self._largest:,} bytes: set "
+            "WEBSOCKET_MAX_MESSAGE for larger ones"
+        )
+        with self._sending:
+            self._send_close(frames.TOO_BIG)
+        self.close()
+        return b""
+
+    def close(self) -> None:
+        """End the connection; the descriptor stays until the view has ended."""
+        with contextlib.suppress(OSError):
+            self._used().shutdown(socket.SHUT_WR)
+
+    def may_respond(self, now: float) -> bool:
+        """True while the view may respond to what it has received, before its client leaves."""
+        return now - self._owes_since < RESPOND
+
+    def leave(self) -> None:
+        """Send a close frame."""
+        if not self.left_at and self._sending.acquire(
+            blocking=False
+        ):  # else the client does not read
+            try:
+                self._send_close(frames.GOING_AWAY)
+            finally:
+                self._sending.release()
+
+    def cut(self) -> None:
+        """End the connection for client and view."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def end(self) -> None:
+        """Close the connection after the view; unread data would reset it before its end."""
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLIN)
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+            while poll.poll(LINGER * 1000):
+                with contextlib.suppress(BlockingIOError):  # the library was faster
+                    if not self._raw.recv(BLOCK, socket.MSG_DONTWAIT):
+                        break
+        self.cut()
+        self._socket.close()
+
+    def discard(self) -> None:
+        """Close the descriptor of a connection that no view has used."""
+        os.close(self._descriptor)
+
+    def _used(self) -> Any:
+        with self._using:
+            if not self._socket:
+                self.on_use()
+        return self._socket
+
+    @property
+    def _raw(self) -> Any:
+        """The socket itself, also with gevent: does not wait, and another greenlet may use it."""
+        return getattr(self._socket, "_sock", self._socket)
+
+    def _send_close(self, code: int) -> None:
+        try:
+            self._raw.send(frames.close(code), socket.MSG_DONTWAIT)
+        except BlockingIOError:  # the client reads nothing
+            return
+        except OSError:
+            pass
+        self.left_at = time.monotonic()
