@@ -81,7 +81,7 @@ RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
     /sources/install-python.sh /requirements.lock --prefix /opt/docker-flask/packages \
  && printf '%s\n' /opt/docker-flask/packages/lib/python3*/site-packages /opt/docker-flask /app \
       > "$(python3 -c 'import site; print(site.getsitepackages()[0])')/docker_flask.pth"
-COPY --chmod=755 docker_flask/worker/uwsgi_program.py /opt/docker-flask/packages/bin/uwsgi
+COPY --chmod=755 docker_flask/launch/uwsgi_program.py /opt/docker-flask/packages/bin/uwsgi
 # Check that uWSGI runs, and that its routes have regular expressions.
 RUN /opt/docker-flask/packages/bin/uwsgi --python-version \
  && /opt/docker-flask/packages/bin/uwsgi --version \

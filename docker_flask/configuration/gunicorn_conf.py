@@ -1,6 +1,6 @@
 """The options in the user's gunicorn.conf.py and GUNICORN_CMD_ARGS; some of them decide a setting.
 
-Gunicorn itself reads them, in a process of the application's Python (worker/gunicorn_server.py).
+Gunicorn itself reads them, in a process of the application's Python (launch/gunicorn_server.py).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def read(root: Path, environ: Mapping[str, str], python: str) -> GunicornOptions
     import subprocess  # slow to import, and most applications have no such file
 
     result = subprocess.run(
-        [python, "-P", "-m", "docker_flask.worker.gunicorn_server", "--show"],
+        [python, "-P", "-m", "docker_flask.launch.gunicorn_server", "--show"],
         cwd=root,
         # Gunicorn fails if WEB_CONCURRENCY is set but empty.
         env={name: value for name, value in environ.items() if name != "WEB_CONCURRENCY"},

@@ -47,10 +47,10 @@ def nice(limits: Limits) -> list[str]:
 
 
 def python_command(module: str, limits: Limits, **options: Any) -> list[str]:
-    """The command line of a server that a module of `docker_flask.worker` starts.
+    """The command line of a server that a module of `docker_flask.launch` starts.
 
     options: for the module, as JSON. -P: modules in the application's folder must not replace the
     server's modules.
     """
-    arguments = [PYTHON, "-P", "-m", f"docker_flask.worker.{module}", json.dumps(options)]
+    arguments = [PYTHON, "-P", "-m", f"docker_flask.launch.{module}", json.dumps(options)]
     return [*nice(limits), *arguments]

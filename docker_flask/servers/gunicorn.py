@@ -1,4 +1,4 @@
-"""Gunicorn; docker_flask/worker/gunicorn_server.py starts it."""
+"""Gunicorn; docker_flask/launch/gunicorn_server.py starts it."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What stands around the application inside its server."""
+"""The process around the application inside its server."""

@@ -208,7 +208,7 @@ def test_uwsgi_is_built_for_the_python_that_runs_it(output: Callable[..., str]) 
     linked = output("ldd", "/opt/docker-flask/packages/bin/uwsgi.so")
     assert "libpcre2" in linked
     assert "not found" not in linked
-    # That of python3 is faster (docker_flask/worker/uwsgi_program.py).
+    # That of python3 is faster (docker_flask/launch/uwsgi_program.py).
     assert "libpython" not in linked
 
 

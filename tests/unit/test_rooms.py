@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "discovery": set(),
     "request": {"discovery"},
     "worker": {"discovery", "request"},
+    "launch": {"worker"},
     "debug": {"discovery", "request", "worker"},
 }
 # The entries import the rooms of the commands that they run; debug mode has a PID 1 of its own.
@@ -38,7 +39,8 @@ PACKAGES = {
     "nginx": {"jinja2"},
     "debug": {"werkzeug", "debugpy"},
     "discovery": {"flask", "click", "dotenv"},
-    "worker": {"flask", "gevent", "gunicorn", "uwsgi"},
+    "worker": {"gevent", "uwsgi"},
+    "launch": {"flask", "gunicorn"},
 }
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 

@@ -1,4 +1,4 @@
-"""Gunicorn, as the image runs it: `python -m docker_flask.worker.gunicorn_server OPTIONS`.
+"""Gunicorn, as the image runs it: `python -m docker_flask.launch.gunicorn_server OPTIONS`.
 
 The user's gunicorn.conf.py and GUNICORN_CMD_ARGS count, hooks included, except for the settings
 that the image decides. Settings: https://docs.gunicorn.org/en/stable/settings.html

@@ -1,0 +1,1 @@
+"""How the application servers are started: Gunicorn and uWSGI, in the Python of the application."""
