@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from docker_flask.request import headers
 from docker_flask.request.adjust import adjust
 from docker_flask.request.body import Bodies
 from docker_flask.request.cache import Cache
@@ -31,12 +30,7 @@ def chain(
     count: Callable[[], None],
     take: Take | None,
 ) -> Wsgi:
-    """The callable for the server.
-
-    watch: ends a request that takes too long. count: counts requests. take: runs a view that may
-    take the connection of a WebSocket, None if there are no WebSockets.
-    """
-    headers.max_headers = options.max_headers
+    """The callable for the server; take: None if there are no WebSockets."""
     way_out: list[WayOut] = [adjust]
     if options.trusted_proxies:
         application = TrustedProxies(application, options.trusted_proxies)
