@@ -14,7 +14,10 @@ def sentences(names: Iterable[str], known: Collection[str]) -> list[str]:
     words = {_plain(name): name for name in known}
     found = []
     for name in names:
-        near = difflib.get_close_matches(_plain(name), words, 1, SIMILARITY)
+        plain = _plain(name)
+        # Letters in another order, as in TRHEADS, are less similar than some names of others.
+        near = [word for word in words if sorted(word) == sorted(plain)]
+        near += difflib.get_close_matches(plain, words, 1, SIMILARITY)
         if near and name not in known:
             found.append(f"{name} is not a setting: is {words[near[0]]} meant?")
     return found

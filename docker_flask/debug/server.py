@@ -7,6 +7,7 @@ with the error.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import sys
@@ -15,15 +16,14 @@ import time
 import traceback
 import uuid
 from collections.abc import Iterable
-from email import errors
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import unquote_to_bytes
 
 from werkzeug import serving
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from docker_flask import notify
-from docker_flask.debug import request_target
 from docker_flask.debug.debugger import Debugger, failing
 from docker_flask.debug.live_reload import FOLDER, LiveReload
 from docker_flask.debug.loaded_files import LoadedFiles
@@ -35,14 +35,9 @@ from docker_flask.process import FIRST_DESCRIPTOR
 from docker_flask.request.wsgi_types import Environ, StartResponse, Wsgi
 from docker_flask.worker_options import DebugOptions
 
-# A line that ends Python's search for headers, or that it skips. There are other defects, because
-# Python reads headers as those of an e-mail.
-NO_HEADER = (
-    errors.MissingHeaderBodySeparatorDefect,
-    errors.FirstHeaderLineIsContinuationDefect,
-    errors.MisplacedEnvelopeHeaderDefect,
-    errors.InvalidHeaderDefect,
-)
+# In a request's target: the scheme and the host; a part `.`; a part `..` and the one before it.
+_HOST = re.compile(r"^\w+://[^/?#]*/?")
+_DOTS = re.compile(r"/\.(/|$)|/[^/]*/\.\.(/|$)")
 
 
 def load(options: DebugOptions) -> Wsgi:
@@ -78,6 +73,17 @@ def as_behind_nginx(application: Wsgi) -> Wsgi:
     return identified
 
 
+def path_of(uri: str) -> str:
+    """The path of an address, decoded and without `.` and `..`, as nginx reads it.
+
+    uri: its bytes as Latin-1, as all texts in the WSGI environment.
+    """
+    path = unquote_to_bytes(re.split("[?#]", uri)[0].encode("latin-1")).decode("latin-1")
+    while path != (shorter := _DOTS.sub("/", path)):
+        path = shorter
+    return path
+
+
 class Connection(WSGIRequestHandler):
     """A connection with one request, as Werkzeug closes it then.
 
@@ -92,40 +98,12 @@ class Connection(WSGIRequestHandler):
         self.open.add(self)
         super().setup()
 
-    def parse_request(self) -> bool:
-        """Refuse a target that nginx refuses, and a line that is no header.
-
-        Python drops the lines after such a line, even a proxy's.
-        """
-        if not super().parse_request():
-            return False
-        if any(isinstance(defect, NO_HEADER) for defect in self.headers.defects):
-            self.send_error(400, "Bad header")
-            return False
-        try:
-            self.target = request_target.read(self.requestline.split()[1])
-        except ValueError:
-            self.send_error(400, "Bad request target")
-            return False
-        if not request_target.same_host(self.target.host, self.headers.get("Host")):
-            self.send_error(400, "Two hosts")
-            return False
-        if self.target.redirect:
-            self.send_response(308)
-            self.send_header("Location", self.target.redirect)
-            self.send_header("Content-Length", "0")
-            self.send_header("Connection", "close")
-            self.end_headers()
-            return False
-        return True
-
     def make_environ(self) -> Environ:
         """What the application gets behind nginx."""
         environ = super().make_environ()
-        uri, environ["PATH_INFO"], environ["QUERY_STRING"], *_ = self.target
+        uri = _HOST.sub("/", self.path)
         environ["REQUEST_URI"] = environ["RAW_URI"] = uri
-        if self.target.host and self.headers.get("Host"):
-            environ["HTTP_HOST"] = self.headers["Host"]
+        environ["PATH_INFO"] = path_of(uri)
         environ["SERVER_NAME"] = "localhost"
         environ["REMOTE_PORT"] = str(environ["REMOTE_PORT"])
         return environ

@@ -16,7 +16,7 @@ PAGE_SUFFIXES = (".html", ".htm", ".jinja", ".jinja2", ".j2", ".css", ".js", ".m
 SKIPPED_FOLDERS = {"__pycache__", "node_modules", "site-packages"}
 
 # A file's modification time (ns), size and mode. Any difference is an edit: git or an archive may
-# replace a file with an older one.
+# replace a file with an older one. The file sharing of desktops may invent inodes and change times.
 State = tuple[int, int, int]
 Snapshot = dict[str, State]
 

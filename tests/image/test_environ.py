@@ -96,14 +96,20 @@ def look(module_engine: Engine) -> Look:
                 case: asked(port, sent.replace(HEADERS, by_proxy))
                 for case, sent in REQUESTS.items()
             }
-            for target in REFUSED:
-                assert answer_to(port, target).status == 400, (name, target)
-            for target, location in REDIRECTED.items():
-                answer = answer_to(port, target)
-                assert (answer.status, answer.values("Location")) == (308, [location]), name
+            if not command:
+                check_odd_targets(port)
         return found[name, proxied]
 
     return environments
+
+
+def check_odd_targets(port: int) -> None:
+    """What nginx refuses, and what it redirects."""
+    for target in REFUSED:
+        assert answer_to(port, target).status == 400, target
+    for target, location in REDIRECTED.items():
+        answer = answer_to(port, target)
+        assert (answer.status, answer.values("Location")) == (308, [location]), target
 
 
 def answer_to(port: int, target: str) -> raw_http.Answer:
