@@ -80,8 +80,6 @@ class WorkerOptions(_Options):
     leave_fd: int = NO_DESCRIPTOR
 
     # --- The interface between nginx and the worker.
-    # Bytes of a response's headers that nginx takes.
-    max_headers: int = 64 << 10
     # nginx's location for send_file; empty if the worker sends files itself.
     sendfile_location: str = ""
     # nginx's folder of cached responses; empty if nginx caches no responses.

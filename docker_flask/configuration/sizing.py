@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from docker_flask.configuration import buffers
-from docker_flask.configuration.buffers import Buffers
 from docker_flask.configuration.defaults import OTHER_PROCESSES
 from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.settings import Settings
@@ -31,12 +29,15 @@ IDLE_CONNECTIONS = 10_240
 # responses that clients have not read: slow clients take no place of a request that waits. At most
 # SLOW of each.
 SLOW_TWENTIETHS, SLOW = 9, 4608
+# Memory (bytes) of a body in nginx (client_body_buffer_size). All together may take the container's
+# memory divided by BODY_SHARE.
+BODY_MEMORY, BODY_SHARE = 16 << 10, 4
 # Bodies from one public address: an office or a telephone network behind one address has some tens
 # of uploads at a time.
 BODIES_BY_ADDRESS = 256
 # Large bodies may take the free disk divided by this; at least MIN_LARGE_BODIES are allowed.
-# LARGEST_BODY: bytes, for MAX_UPLOAD=0.
-BODIES_DISK_SHARE, MIN_LARGE_BODIES, LARGEST_BODY = 2, 16, 1 << 30
+# LARGEST_BODY: bytes, for MAX_UPLOAD=0. nginx accepts no number above MAX_LIMIT_CONN.
+BODIES_DISK_SHARE, MIN_LARGE_BODIES, LARGEST_BODY, MAX_LIMIT_CONN = 2, 16, 1 << 30, 65_535
 # The minimum and maximum bytes of a response that wait in a file for their client. As many of these
 # files as RESPONSE_FILES fit on the disk.
 MIN_RESPONSE_FILE, MAX_RESPONSE_FILE, RESPONSE_FILES = 128 << 10, 256 << 20, 64
@@ -63,7 +64,7 @@ class Sizing:
     queue: requests that wait in the application's socket; admitted_requests: requests without a
     body that run, wait, or have responses that their clients have not read; admitted_bodies:
     requests with a body; bodies_by_address: those from one address. Further requests get 503.
-    buffers: nginx's. web_sockets: open WebSockets; web_sockets_by_address: those from one address.
+    web_sockets: open WebSockets; web_sockets_by_address: those from one address.
     """
 
     requests_per_worker: int
@@ -76,7 +77,6 @@ class Sizing:
     admitted_requests: int
     admitted_bodies: int
     bodies_by_address: int
-    buffers: Buffers
     web_sockets: int
     web_sockets_by_address: int
 
@@ -88,10 +88,7 @@ def compute(settings: Settings, limits: Limits) -> Sizing:
     nginx_processes = limits.whole_cpus if processes == "auto" else int(processes)
     descriptors = min(settings.nginx_worker_open_files, limits.descriptors)
     files = min(OPEN_FILES, descriptors // 16)
-    memory = buffers.compute(limits.memory)
-    most = min(
-        descriptors - OWN_DESCRIPTORS - 2 * files, max(256, memory.connections // nginx_processes)
-    )
+    most = descriptors - OWN_DESCRIPTORS - 2 * files
     connections = min(
         settings.nginx_worker_connections or 2 * limits.backlog + IDLE_CONNECTIONS, most
     )
@@ -106,7 +103,7 @@ def compute(settings: Settings, limits: Limits) -> Sizing:
         nginx_processes * (connections - idle) // 2,
     )
     slow = min(SLOW, (nginx_processes * connections - 2 * waiting) * SLOW_TWENTIETHS // 20)
-    bodies = max(16, min(slow, memory.bodies))
+    bodies = max(16, min(slow, limits.memory // BODY_SHARE // BODY_MEMORY))
     return Sizing(
         requests_per_worker=per_worker,
         max_threads=_max_threads(settings, limits),
@@ -117,10 +114,9 @@ def compute(settings: Settings, limits: Limits) -> Sizing:
         # The kernel accepts one more. Greenlets take requests out of the socket only while they
         # have the CPU, so all requests must fit into it.
         queue=max(1, (waiting if per_worker == GREENLETS else min(queue, waiting)) - 1),
-        admitted_requests=min(waiting + slow, memory.responses),
+        admitted_requests=waiting + slow,
         admitted_bodies=bodies,
         bodies_by_address=max(16, min(BODIES_BY_ADDRESS, bodies // 4)),
-        buffers=memory,
         web_sockets=web_sockets,
         web_sockets_by_address=max(1, web_sockets // WEB_SOCKETS_BY_ADDRESS),
     )
@@ -129,7 +125,7 @@ def compute(settings: Settings, limits: Limits) -> Sizing:
 def large_bodies(settings: Settings, disk: int) -> int:
     """Requests with a large body that nginx takes at a time; disk: free bytes."""
     largest = in_bytes(settings.max_upload) or LARGEST_BODY
-    return min(max(MIN_LARGE_BODIES, disk // BODIES_DISK_SHARE // largest), buffers.MAX_LIMIT)
+    return min(max(MIN_LARGE_BODIES, disk // BODIES_DISK_SHARE // largest), MAX_LIMIT_CONN)
 
 
 def response_file(disk: int) -> int:

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 
-def errors(max_upload: str, headers: int) -> list[tuple[str, str, str]]:
-    """The status, the name and the reason of each error; max_upload: the setting.
-
-    headers: bytes of headers that a request may have.
-    """
+def errors(max_upload: str) -> list[tuple[str, str, str]]:
+    """The status, the name and the reason of each error; max_upload: the setting."""
     return [
         ("400", "Bad Request", "The server can not understand the request."),
-        (
-            *("400headers", "Bad Request"),
-            f"Request Header Or Cookie Too Large: {headers >> 10} KB are allowed.",
-        ),
+        ("400headers", "Bad Request", "Request Header Or Cookie Too Large: 64 KB are allowed."),
         ("403", "Forbidden", "The server does not allow this request."),
         ("404", "Not Found", "There is nothing at this address."),
         (

@@ -115,7 +115,6 @@ def render(plan: Plan, site: Site, starting: bool = False, templates: Path | Non
         requests=sizing.admitted_requests,
         bodies=sizing.admitted_bodies,
         bodies_by_address=sizing.bodies_by_address,
-        buffers=sizing.buffers,
         large_bodies=large_bodies(settings, site.disk),
         response_file=response_file(site.disk),
         web_sockets=sizing.web_sockets,
@@ -123,7 +122,7 @@ def render(plan: Plan, site: Site, starting: bool = False, templates: Path | Non
         private=PRIVATE,
         health_path=settings.health_path,
         max_upload=settings.max_upload,
-        errors=errors(settings.max_upload, sizing.buffers.headers),
+        errors=errors(settings.max_upload),
         trusted_proxies=settings.trusted_proxies,
         access_log=settings.access_log,
         socket=site.runtime / "app.sock",
@@ -171,8 +170,7 @@ def _reduced(plan: Plan) -> list[str]:
         ("NGINX_WORKER_CONNECTIONS", connections, sizing.nginx_connections),
     ]
     return [
-        f"{name}={wanted} exceeds this container's limit of open files (ulimit -n) or memory; "
-        f"using {given}"
+        f"{name}={wanted} exceeds this container's limit of open files (ulimit -n); using {given}"
         for name, wanted, given in values
         if wanted > given
     ]

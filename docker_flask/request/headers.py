@@ -13,9 +13,9 @@ from typing import Any
 
 from docker_flask.request.wsgi_types import Environ, Headers
 
-# Bytes of all headers that nginx and app.ini accept (docker_flask/configuration/buffers.py). uWSGI
-# would truncate a longer header, and more headers would lead to a 502.
-max_headers = 64 << 10
+# Bytes of all headers that nginx.conf and app.ini accept. uWSGI would truncate a longer header, and
+# more headers would lead to a 502.
+MAX_HEADERS = 64 << 10
 
 # RFC 9110: tabs and bytes above 127 are allowed in a value, other control characters are not.
 _TEXT = r"[\t\x20-\x7e\x80-\xff]*"
@@ -54,7 +54,7 @@ def checked(status: str, headers: Iterable[tuple[str, str]]) -> Headers:
 
 def check_size(environ: Environ, headers: Headers) -> None:
     """Raise HeadersTooLarge if nginx would not accept all headers."""
-    if sum([len(name) + len(value) + 4 for name, value in headers]) <= max_headers:
+    if sum([len(name) + len(value) + 4 for name, value in headers]) <= MAX_HEADERS:
         return
     sizes = {name: 0 for name, _ in headers}
     for name, value in headers:
@@ -63,7 +63,7 @@ def check_size(environ: Environ, headers: Headers) -> None:
     request = f"{environ.get('REQUEST_METHOD')} {environ.get('PATH_INFO')!r}"
     raise HeadersTooLarge(
         f"the headers of the response to {request} take {sum(sizes.values()):,} bytes, "
-        f"{largest!r} alone {sizes[largest]:,}; allowed are {max_headers:,} in total"
+        f"{largest!r} alone {sizes[largest]:,}; allowed are {MAX_HEADERS:,} in total"
     )
 
 

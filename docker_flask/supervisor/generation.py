@@ -163,7 +163,6 @@ class Generation:
             max_web_sockets=self.plan.sizing.web_sockets,
             max_message=in_bytes(settings.websocket_max_message),
             leave_fd=leave,
-            max_headers=self.plan.sizing.buffers.headers,
             sendfile_location=self._frontend.sendfile_location,
             cache_folder=str(self._runtime / "cache") if self._frontend.cache_size else "",
             max_cached_page=self._frontend.cache_size // PAGE_SHARE,

@@ -23,7 +23,6 @@ from typing import Any, NoReturn
 from docker_flask import notify, process, worker_options
 from docker_flask.discovery import find_app, instance_folder, permission_hints, static_folder
 from docker_flask.discovery.callables import FoundApp, is_flask
-from docker_flask.request import headers
 from docker_flask.request.chain import chain
 from docker_flask.request.wsgi_types import Wsgi
 from docker_flask.worker import greenlets, no_debug, static_guard, worker_process
@@ -51,7 +50,6 @@ def load() -> Wsgi:
     no_debug.turn_off()
     permission_hints.watch()
     found = _find(options, tell)
-    headers.max_headers = options.max_headers
     worker = WorkerProcess(options.retire_signal)
     watchdog = Watchdog(options.request_timeout, options.watchdog, worker, _new_threads(options))
     recycling = Recycling(options.max_requests, options.max_worker_memory, worker)
