@@ -100,7 +100,7 @@ def test_the_life_of_a_container(sandbox: Engine, app_folder: Path) -> None:
     assert container.execute("id", "-u", user="33") == (0, "33\n")
     assert "Uid:\t33\t33\t33\t33" in container.shell("cat /proc/1/status")
     assert get(container, number=20) == ["version 1"] * 20
-    assert get(container, "/file") == APP.splitlines()
+    assert "\n".join(get(container, "/file")).strip() == APP.strip()
 
     (app_folder / "app.py").write_text(APP.replace("version 1", "version 2"))
     container.reload()
