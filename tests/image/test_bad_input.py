@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.support.harness import APPS, HELLO, Container, Engine, wait_for
-from tests.support.marks import at_night
 from tests.support.servers import SERVERS
 
 NOT_SERVING, NOT_PERMITTED, BAD_SETTING = 70, 77, 78
@@ -64,21 +63,7 @@ CASES = {
         env={"APP_MODULE": "shop:app"},
     ),
     "APP_MODULE, no name": Case(["no 'shop' in app"], env={"APP_MODULE": "app:shop"}),
-    "FLASK_APP": Case(
-        ["no WSGI callable by FLASK_APP='shop.py': no module named 'shop'", "APP_MODULE="],
-        env={"FLASK_APP": "shop.py"},
-    ),
-    "UWSGI_INI": Case(
-        ["UWSGI_INI='/app/none.ini' is not allowed; use the path of an existing file"],
-        BAD_SETTING,
-        env={"UWSGI_INI": "/app/none.ini"},
-    ),
     "THREADS": Case(["THREADS='0'", "from 1 to 256"], BAD_SETTING, env={"THREADS": "0"}),
-    "PORT": Case(["PORT='http'", "1 to 65535"], BAD_SETTING, env={"PORT": "http"}),
-    "MAX_UPLOAD": Case(
-        ["MAX_UPLOAD='1m; root /'", "50m"], BAD_SETTING, env={"MAX_UPLOAD": "1m; root /"}
-    ),
-    "prestart exits": Case(["prestart.sh exited with code 7"], 7, prestart="exit 7\n"),
     "prestart fails": Case(
         ["prestart.sh exited with code 1", "migrating"],
         1,
@@ -126,8 +111,8 @@ def test_ends_with_the_reason(engine: Engine, app_folder: Path, name: str) -> No
     ended(engine.run(app=app_folder, env=case.env), case.code, *case.reasons)
 
 
-@pytest.mark.parametrize("seconds", [1, 3])
-def test_a_hanging_import_ends_at_start_timeout(engine: Engine, seconds: int) -> None:
+def test_a_hanging_import_ends_at_start_timeout(engine: Engine) -> None:
+    seconds = 2
     env = {"START_TIMEOUT": str(seconds), "LOAD_SECONDS": "60"}
     said = f"did not load within START_TIMEOUT={seconds} seconds"
     ended(engine.run(app=APPS / "hello", env=env), NOT_SERVING, said, seconds=seconds)
@@ -141,25 +126,6 @@ def test_a_failure_after_clients_were_told_to_wait(engine: Engine, app_folder: P
 
 # --- hostile settings; see also tests/unit -----------------------------------------------------
 
-HOSTILE = [
-    ("TZ", "/pipes/pipe"),
-    *at_night(
-        ("UWSGI_INI", "/proc/self/mem"),
-        ("UWSGI_INI", "a" * 300),
-        ("STATIC_PATH", "a" * 4_000),
-        ("STATIC_PATH", "/etc"),
-        ("APP_MODULE", "app:f(__import__('os').system('id'))"),
-        ("APP_MODULE", "a" * 100_000),
-        ("FLASK_APP", "/dev/zero"),
-        ("UWSGI_STATS", "0.0.0.0:9191"),
-        ("UWSGI_ENV", "A=\x1b[31m"),
-        ("TRUSTED_PROXIES", "1" * 100_000),
-        ("TRUSTED_PROXIES", "10.0.0.0/8 *"),
-        ("LISTEN_PORT", "80;\nload_module x;"),
-        ("TZ", "/dev/zero"),
-    ),
-]
-
 
 def end_of(engine: Engine, folder: Path, **options: Any) -> list[str]:
     """The lines on stderr of a container that refuses its settings; the folder has a pipe."""
@@ -170,12 +136,9 @@ def end_of(engine: Engine, folder: Path, **options: Any) -> list[str]:
     return err.splitlines()
 
 
-@pytest.mark.parametrize(("name", "value"), HOSTILE, ids=lambda text: text[:20].replace("\n", " "))
-def test_a_hostile_setting_is_refused(
-    engine: Engine, tmp_path: Path, name: str, value: str
-) -> None:
-    (line,) = end_of(engine, tmp_path, env={name: value})
-    assert line.startswith(f"docker-flask: {name}=")
+def test_a_hostile_setting_is_refused(engine: Engine, tmp_path: Path) -> None:
+    (line,) = end_of(engine, tmp_path, env={"TZ": "/pipes/pipe"})
+    assert line.startswith("docker-flask: TZ=")
     assert line.isprintable()
     assert len(line) < 1_500
 

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.harness import DEBUG, DEBUG_PORT, IMAGE, Container, Engine, docker_client
+from tests.support.harness import IMAGE, Container, Engine, docker_client
 
 SERVICE_USER = "33 33"
 NOT_SERVING = 70
@@ -185,19 +185,6 @@ def test_an_application_keeps_its_data_in_the_volume(
     assert container.get("/more").text == "++++++"
 
 
-@pytest.mark.nightly
-def test_debug_mode_in_a_folder_of_root(engine: Engine, build: Build) -> None:
-    """Where debug mode can't write beside the code either; `flask` as its server."""
-    container = engine.run(DEBUG, image=build({"app.py": NOTES}))
-    container.wait_until_serving("/more", DEBUG_PORT)
-    assert container.execute("flask", "init-db") == (0, "None\n")
-    assert container.get("/", DEBUG_PORT).json() == [None]
-    assert "PermissionError" in container.get("/beside", DEBUG_PORT).text
-    log = container.wait_for_log("can't write /app/beside")
-    assert log.index("Permission denied") < log.index("the application runs as www-data")
-    assert owners(container, "/data/instance") == {SERVICE_USER}
-
-
 # --- what can't be written -------------------------------------------------------------------
 
 
@@ -261,18 +248,6 @@ def test_what_the_log_advises_helps(
     assert container.wait_until_serving().json() == [["first"]]
     assert len(container.get("/logs").text.splitlines()) > 2, "also of the first container"
     assert "can't write" not in container.logs()
-
-
-@pytest.mark.nightly
-def test_code_and_its_folder_stay_read_only(engine: Engine, build: Build) -> None:
-    """With COPY --chown, the database belongs to the user, but no journal can be beside it."""
-    files = {"app.py": BLOG, "logs/blog.log": "", "app.db": ""}
-    chown = ["RUN chown -R www-data /app/logs /app/app.db"]
-    container = engine.run(image=build(files, *chown))
-    container.wait_until_serving(status=500)
-    code, out = container.execute("flask", "upgrade")
-    assert code == 1
-    advised(out, "/app/app.db", "ln -sf /data/app.db /app/app.db")
 
 
 @pytest.mark.nightly

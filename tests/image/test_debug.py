@@ -219,13 +219,6 @@ PAGE = "from flask import Flask, render_template\napp = Flask(__name__)\n"
 PAGE += "@app.get('/')\ndef page():\n    return {}\n"
 # Shows a word of a module, or why there is none.
 TRY = "try:\n    from {} import WORD\nexcept ImportError as error:\n    WORD = str(error)\n"
-# A module that a request imports by its path.
-LATE = """import sys
-from importlib.machinery import SourceFileLoader
-def late():
-    path = '/srv/lib/late.txt'
-    return (sys.modules.get('late') or SourceFileLoader('late', path).load_module()).WORD
-"""
 BASE = "{} {{% block content %}}{{% endblock %}}"
 EXTENDS = (
     "{{% extends 'base.html' %}}{{% block content %}}{{% include 'part.html' %}} "
@@ -280,10 +273,6 @@ EDITS: dict[str, list[tuple[Mapping[str, str | None], str]]] = {
         ({"lib/words.py": None}, "No module named"),
         ({"lib/words/__init__.py": "WORD = 'a package'\n"}, "a package"),
     ],
-    "an import by path": [
-        ({"app.py": LATE + PAGE.format("late()"), "lib/late.txt": "WORD = 'early'\n"}, "early"),
-        ({"lib/late.txt": "WORD = 'lately'\n"}, "lately"),
-    ],
     # Python tells compiled files by whole seconds and size; what it caches must not be served.
     "the same length within a second": [
         (
@@ -291,13 +280,6 @@ EDITS: dict[str, list[tuple[Mapping[str, str | None], str]]] = {
             "000",
         ),
         *(({"words.py": f"WORD = '{n:03}'\n"}, f"{n:03}") for n in range(1, 6)),
-    ],
-    "packages": [
-        ({"app.py": TRY.format("shop.words") + PAGE.format("WORD")}, "No module named 'shop'"),
-        ({"shop/__init__.py": ""}, "No module named 'shop.words'"),
-        ({"shop/words.py": "WORD = 'a new package'\n"}, "a new package"),
-        ({"shop/words.py": None}, "No module named 'shop.words'"),
-        ({"shop/words/__init__.py": "WORD = 'one in it'\n"}, "one in it"),
     ],
 }
 
@@ -320,7 +302,9 @@ def edit(folder: Path, library: Path, files: Mapping[str, str | None], old: bool
 @pytest.mark.parametrize("kind", [*list(EDITS)[:3], *at_night(*list(EDITS)[3:])])
 def test_edits(engine: Engine, app_folder: Path, tmp_path: Path, kind: str) -> None:
     library = tmp_path / "lib"
-    library.mkdir()
+    # Whose events do not cross the file sharing of Docker Desktop: it must not be in use.
+    (library / "watchdog").mkdir(parents=True)
+    (library / "watchdog/__init__.py").write_text("raise RuntimeError('watchdog was imported')\n")
     (files, text), *others = EDITS[kind]
     old = kind == "equally old"
     edit(app_folder, library, files, old)
@@ -331,17 +315,6 @@ def test_edits(engine: Engine, app_folder: Path, tmp_path: Path, kind: str) -> N
         edit(app_folder, library, files, old)
         wait_until_served(container, text)
     assert ("reloading" in container.logs()) == (kind != "templates"), "which take no new start"
-
-
-def test_no_watchdog(start: Callable[..., Container], app_folder: Path, tmp_path: Path) -> None:
-    """Its events do not cross the file sharing of Docker Desktop."""
-    library = tmp_path / "lib" / "watchdog"
-    library.mkdir(parents=True)
-    (library / "__init__.py").write_text("raise RuntimeError('watchdog was imported')\n")
-    mount = {str(library.parent): {"bind": LIBRARY, "mode": "ro"}}
-    container = start(env={"PYTHONPATH": LIBRARY}, volumes=mount)
-    write(app_folder, "edited")
-    wait_until_served(container, "edited")
 
 
 @pytest.mark.nightly
@@ -535,7 +508,7 @@ def calculate(container: Container, host: str, pin: str | None) -> str | None:
         return html.unescape(re.sub("<.*?>", "", result)).split()[-1]
 
 
-def test_its_pin_is_printed_once_and_stays(
+def test_its_pin_is_printed_once_and_stays_until_a_new_start(
     start: Callable[..., Container], app_folder: Path
 ) -> None:
     container = start()
@@ -547,18 +520,11 @@ def test_its_pin_is_printed_once_and_stays(
     wait_until_served(container, "edited")
     assert calculate(container, "localhost:5000", pin) == "42"
     assert pins(container) == [pin]
-
-
-@pytest.mark.nightly
-def test_its_pin_is_new_at_each_start(start: Callable[..., Container]) -> None:
-    container = start()
     container.docker.restart(timeout=5)
     wait_for(lambda: len(pins(container)) == 2, 10, "the PIN of the second start")
-    first, second = pins(container)
-    assert first != second
     container.wait_until_serving(inside=DEBUG_PORT)
-    assert calculate(container, "localhost", first) is None
-    assert calculate(container, "localhost", second) == "42"
+    assert calculate(container, "localhost", pin) is None
+    assert calculate(container, "localhost", pins(container)[1]) == "42"
 
 
 @pytest.mark.parametrize("pin", ["271-828-182", "off"])
@@ -687,13 +653,6 @@ def test_ctrl_c_on_a_terminal(
     keyboard.interrupt()
 
 
-@pytest.mark.timed
-def test_a_terminal_stops(terminal: Callable[..., Terminal]) -> None:
-    code, took = terminal().container.stop()
-    assert code == 0
-    assert took <= STOP
-
-
 # What pdb writes where it stops. The line of source after it differs before Python 3.13.
 PLACE = ")prompt()"
 
@@ -794,23 +753,11 @@ def test_what_it_writes_belongs_to_the_owner_of_the_folder(
         assert database.execute("select count(*) from item").fetchone()[0] >= 1
 
 
-def test_a_user_who_is_named(start: Callable[..., Container], writer: Path) -> None:
-    container = start(user=f"{OWNER}:{OWNER}")
-    assert get(container).text == "written"
-    assert written(writer) == {"uploads", "uploads/picture", "shop.db"}
-
-
 def test_a_user_without_a_name(start: Callable[..., Container], app_folder: Path) -> None:
     container = start(user="12345")
     assert calculate(container, "localhost", pins(container)[0]) == "42"
     write(app_folder, "edited")
     wait_until_served(container, "edited")
-
-
-def test_a_folder_of_root(start: Callable[..., Container], app_folder: Path) -> None:
-    write(app_folder)
-    give(app_folder, 0)
-    assert get(start()).text == "hello"
 
 
 def test_everything_read_only(start: Callable[..., Container], app_folder: Path) -> None:

@@ -214,22 +214,6 @@ def test_containers_that_share_answer_for_themselves(
         assert len(left) == len(others), left
 
 
-@pytest.mark.nightly
-def test_a_container_beside_debug_mode_is_not_healthy_by_its_port(engine: Engine) -> None:
-    """Nor is one that has not started."""
-    debug = engine.serve(DEBUG, app=APPS / "hello")
-    # Not a command of the image, which would be healthy while it runs.
-    beside = engine.run(
-        ["60"],
-        entrypoint="sleep",
-        network_mode=f"container:{debug.docker.id}",
-        ports=None,
-        user="33",
-    )
-    assert beside.execute("docker-flask", "health")[0] == 1
-    assert debug.execute("docker-flask", "health") == (0, "")
-
-
 # --- the target nonroot ----------------------------------------------------------------------
 
 

@@ -130,41 +130,6 @@ def test_a_pause_costs_no_request(engine: Engine, tmp_path: Path) -> None:
     assert set(service.processes("app worker")) >= set(workers)
 
 
-@pytest.mark.timed
-@pytest.mark.nightly
-def test_a_clock_that_jumps_costs_no_request(engine: Engine, tmp_path: Path) -> None:
-    client = engine.client
-    builder = engine.run(
-        ["bash", "-c", "apt-get update -qq && apt-get install -qq -y libfaketime >/dev/null"]
-    )
-    if builder.wait_for_exit(90):
-        pytest.skip(f"libfaketime can't be installed in the image:\n{builder.logs()[-500:]}")
-    image = builder.docker.commit(changes=["CMD []"])
-    try:
-        service = Service(
-            engine, tmp_path, wait=False, image=image.id, env={"REQUEST_TIMEOUT": "5"}
-        )
-        (service.app / "prestart.sh").write_text(
-            "export LD_PRELOAD=$(ls /usr/lib/*/faketime/libfaketime.so.1)\n"
-            "export FAKETIME_TIMESTAMP_FILE=/record/clock FAKETIME_NO_CACHE=1\n"
-        )
-        (service.record / "clock").write_text("+0\n")
-        service.container.docker.restart(timeout=3)
-        service.container.wait_until_serving()
-        workers = service.processes("app worker")
-        with service.load("/sleep?s=0.2", connections=3) as running:
-            for jump in ("+1h\n", "-1h\n"):
-                time.sleep(1.5)
-                (service.record / "clock").write_text(jump)
-            time.sleep(2)
-            result = running.finish()
-        assert healthy(result), result.counts
-        assert set(service.processes("app worker")) >= set(workers)
-    finally:
-        engine.remove_containers()
-        client.images.remove(image.id, force=True)
-
-
 @pytest.mark.alone
 @pytest.mark.parametrize(
     "reader",

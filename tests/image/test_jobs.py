@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.jobs import measure
 from tests.support import jobs
-from tests.support.harness import Container, Engine, wait_for
+from tests.support.harness import Engine, wait_for
 from tests.support.jobs import MIGRATE, WORKERS, Queue
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(300)]  # with the build of an image
@@ -40,16 +40,6 @@ def test_a_job_that_is_longer_than_the_stop(engine: Engine) -> None:
     worker.docker.start()
     wait_for(lambda: queue.counts("done"), 30, "the job to be done")
     assert queue.counts("begun") == {0: 2}
-
-
-@pytest.mark.parametrize(("kind", "words"), [("Celery", "Cannot connect to"), ("RQ", "Error")])
-def test_a_queue_that_is_not_there(engine: Engine, kind: str, words: str) -> None:
-    worker = engine.run(WORKERS[kind].command, image=jobs.image(), ports={})
-    worker.wait_for_log(words, 20)
-    if kind == "RQ":
-        assert worker.wait_for_exit() == 1
-    else:
-        assert worker.stop()[0] == 0
 
 
 def test_celery_beat(engine: Engine) -> None:
@@ -88,29 +78,13 @@ def data(engine: Engine) -> Iterator[dict[str, dict[str, str]]]:
     volume.remove()
 
 
-def start(
-    engine: Engine, tmp_path: Path, data: dict[str, dict[str, str]], prestart: str
-) -> list[Container]:
-    """Start three containers at once, with this prestart.sh."""
+def test_a_lock_lets_a_migration_run_once_in_three_containers(
+    engine: Engine, tmp_path: Path, data: dict[str, dict[str, str]]
+) -> None:
     script = tmp_path / "prestart.sh"
-    script.write_text(prestart)
+    script.write_text(f"flock /data/.migrate {MIGRATE}\n")
     mounts = {**data, str(script): {"bind": "/app/prestart.sh", "mode": "ro"}}
-    return [engine.run(image=jobs.image(), volumes=mounts) for _ in range(3)]
-
-
-def test_a_migration_in_three_containers(
-    engine: Engine, tmp_path: Path, data: dict[str, dict[str, str]]
-) -> None:
-    """Without a lock, they do it at once, and one fails."""
-    containers = start(engine, tmp_path, data, f"{MIGRATE}\n")
-    ended = wait_for(lambda: [c for c in containers if not c.running()], 30, "a failure")
-    assert "prestart.sh exited with code 1" in ended[0].logs()
-
-
-def test_a_lock_lets_a_migration_run_once(
-    engine: Engine, tmp_path: Path, data: dict[str, dict[str, str]]
-) -> None:
-    containers = start(engine, tmp_path, data, f"flock /data/.migrate {MIGRATE}\n")
+    containers = [engine.run(image=jobs.image(), volumes=mounts) for _ in range(3)]
     for container in containers:
         assert container.wait_until_serving(seconds=30).text == "alembic_version picture"
     assert sum("Running upgrade" in container.logs() for container in containers) == 1

@@ -201,15 +201,6 @@ def test_prestart_is_sourced(shop: Container) -> None:
     assert "preparing" in shop.logs().splitlines()
 
 
-def test_max_upload(shop: Container) -> None:
-    answers = [
-        httpx.post(shop.url("/length", inside=8080), content=bytes(size), timeout=10)
-        for size in (1 << 20, (1 << 20) + 1)
-    ]
-    assert [answer.status_code for answer in answers] == [200, 413]
-    assert answers[0].text == str(1 << 20)
-
-
 def test_nginx_settings(shop: Container) -> None:
     _, text = shop.execute("cat", "/run/docker-flask/nginx.conf")
     for line in ("worker_processes 2;", "worker_connections 2048;", "worker_rlimit_nofile 4096;"):
@@ -239,12 +230,6 @@ def test_http_snippet_of_the_image(shop: Container) -> None:
 
 def test_scripts_anywhere_import_the_application(shop: Container) -> None:
     assert shop.execute("python", "/tools/count.py", workdir="/") == (0, "42\n")
-
-
-def test_reload_waits_for_the_fewest_workers_only(shop: Container) -> None:
-    begun = time.monotonic()
-    shop.reload()
-    assert time.monotonic() - begun < 20
 
 
 # The application in a folder of its own, without __init__.py in its package, which is named as the
@@ -617,7 +602,7 @@ def test_more_open_files_than_there_are(engine: Engine, app: Path) -> None:
     log = container.logs()
     for name, value, bound in (("OPEN_FILES", 100000, 2048), ("CONNECTIONS", 9999, 1768)):
         said = f"NGINX_WORKER_{name}={value} exceeds this container's limit of open files"
-        assert f"{said} (ulimit -n); using {bound}" in log
+        assert f"{said} (ulimit -n) or memory; using {bound}" in log
     _, text = container.execute("cat", "/run/docker-flask/nginx.conf")
     assert "worker_rlimit_nofile 2048;" in text
     assert "worker_connections 1768;" in text
@@ -662,17 +647,6 @@ def test_options_of_uwsgi_ini(engine: Engine, app: Path) -> None:
     wait_for(lambda: len(container.pids("uWSGI worker")) == 3, 10, "three workers")
     said = "because the image sets them: master, socket, chmod-socket, uid, "
     assert container.logs().count(f"{said}die-on-term, vacuum") == 1
-
-
-def test_the_environment_before_uwsgi_ini(engine: Engine, app: Path) -> None:
-    """Ours, and what uWSGI itself would take for its options."""
-    write(app, {"uwsgi.ini": OPTIONS})
-    env = {"UWSGI_PROCESSES": "1", "UWSGI_HARAKIRI": "9", "UWSGI_ENV": "BLOCK=by variable"}
-    container = engine.serve(app=app, env=env)
-    assert container.get("/env/BLOCK").text == "by variable"
-    found = container.settings()
-    assert found["WEB_CONCURRENCY"] == ["1", "UWSGI_PROCESSES"]
-    assert found["REQUEST_TIMEOUT"] == ["9", "UWSGI_HARAKIRI"]
 
 
 @pytest.mark.nightly
@@ -733,14 +707,6 @@ NO_SUCH = "is not allowed: uWSGI has no such"
 def test_bad_options(engine: Engine, app: Path, lines: str, complaint: str) -> None:
     write(app, {"uwsgi.ini": f"{INI}{lines}\n"})
     refused(engine.run(app=app), complaint)
-
-
-@pytest.mark.timed
-def test_an_option_that_uwsgi_itself_refuses(engine: Engine, app: Path) -> None:
-    write(app, {"uwsgi.ini": f"{INI}cron = never\n"})
-    code, _, err = engine.run(app=app).finish()
-    assert code != 0
-    assert err.rstrip().endswith("; check uwsgi.ini, the lines above may name the option")
 
 
 def test_stray_variables_of_a_service_called_uwsgi(engine: Engine, app: Path) -> None:

@@ -139,23 +139,6 @@ def test_a_pod_of_one_replica(engine: Engine) -> None:
         assert podman.run("exec", NAME, "cat", "/data/file").strip() == "kept"
 
 
-def test_podman_runs_the_probes_if_the_image_has_curl(engine: Engine) -> None:
-    """The liveness probe and the startup probe; podman has no others."""
-    resources = overlay("one-replica")
-    install = "apt-get update -qq && apt-get install -qq -y --no-install-recommends curl"
-    dockerfile = f"FROM {IMAGE}\nRUN {install}\n"
-    with_curl, _ = engine.client.images.build(fileobj=io.BytesIO(dockerfile.encode()), rm=True)
-    try:
-        with volume(engine) as store:
-            podman = Podman(engine, web(resources)["image"], store, with_curl.id)
-            podman.play(SECRET)
-            podman.play(*resources)
-            # A timer of systemd would run them, but the container of podman has none.
-            wait_for(podman.is_healthy, 20, "the probes to pass")
-    finally:
-        engine.client.images.remove(with_curl.id, force=True)
-
-
 def web(resources: list[Resource]) -> Resource:
     """The container that serves."""
     (deployment,) = (one for one in resources if one["kind"] == "Deployment")

@@ -10,7 +10,6 @@ import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -85,37 +84,6 @@ def test_listen_port(engine: Engine, name: str) -> None:
     ports = {"8080/tcp": ("127.0.0.1", None)}
     container = engine.run(app=HELLO, env={name: "8080"}, ports=ports)
     assert container.wait_until_serving(inside=8080).text == "hello"
-
-
-@pytest.mark.timed
-@pytest.mark.parametrize(
-    "options",
-    [
-        pytest.param({"user": "12345", "read_only": True}, id="a user, read-only"),
-        pytest.param({"cap_drop": ["CHOWN"]}, id="root without chown"),
-        pytest.param({"cap_drop": ["ALL"], "env": {"RUN_AS_ROOT": "1"}}, id="root for good"),
-        *at_night({"user": "12345"}, {"user": "12345:54321"}),
-    ],
-)
-def test_any_user(engine: Engine, options: dict[str, Any]) -> None:
-    """nginx tries neither to become another user nor to change owners."""
-    container = engine.run(**options)
-    smoke(container)
-    if "user" in options:
-        assert {uid for uid, _ in processes(container)} == {"12345"}
-    assert '"GET /no-such-page HTTP/1.1" 404' in container.wait_for_log("/no-such-page")
-    container.reload()
-    assert container.execute("docker-flask", "health")[0] == 0
-    # Without CAP_SETGID, nginx keeps the groups that it has.
-    emergencies = [line for line in container.logs().splitlines() if "[emerg]" in line]
-    assert all("initgroups(root, 0) failed" in line for line in emergencies)
-    code, took = container.stop()
-    assert code == 0
-    assert took <= STOP
-
-
-def test_without_privileges_in_debug_mode(engine: Engine) -> None:
-    assert engine.serve(DEBUG, cap_drop=["ALL"], user="12345").stop()[0] == 0
 
 
 @pytest.mark.parametrize("disabled", ["1", *at_night("0")])
@@ -311,40 +279,6 @@ def test_stop_during_a_start(engine: Engine, app_folder: Path, during: str) -> N
 
 
 # --- a child died ----------------------------------------------------------------------------
-
-
-@pytest.mark.timed
-@pytest.mark.parametrize(
-    ("title", "words"),
-    [
-        ("nginx: master", r"nginx \(pid {pid}\) was killed by SIGKILL"),
-        ("nginx: worker", r"{pid}.*signal 9"),
-        ("uWSGI master", r"uWSGI \(pid {pid}\) was killed by SIGKILL"),
-        ("uWSGI worker", r"pid: {pid}\).*signal 9"),
-    ],
-)
-def test_a_child_is_killed(serving: Container, title: str, words: str) -> None:
-    victims = serving.pids(title)
-    serving.kill("KILL", victims[0])
-
-    def answers() -> bool:
-        with suppress(httpx.TransportError):
-            return serving.get(timeout=1).status_code == 200
-        return False
-
-    wait_for(answers, 1, "an answer", every=0.01)
-    assert {serving.get().status_code for _ in range(50)} == {200}
-    pattern = re.compile(words.format(pid=victims[0]))
-    wait_for(lambda: pattern.search(serving.logs()), 5, f"{pattern.pattern!r} in the log")
-    wait_for(
-        lambda: len(set(serving.pids(title)) - {victims[0]}) >= len(victims),
-        5,
-        f"another {title}",
-    )
-    assert serving.execute("docker-flask", "health")[0] == 0
-    code, took = serving.stop()
-    assert code == 0
-    assert took <= STOP
 
 
 def test_a_child_that_dies_again_and_again_ends_the_container(serving: Container) -> None:

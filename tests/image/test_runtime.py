@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import secrets
 import signal
@@ -27,7 +26,7 @@ from tests.support.harness import (
     HELLO,
     Container,
     Engine,
-    trusting,
+    image_with,
     wait_for,
 )
 from tests.support.loss import Service, written_memory
@@ -36,6 +35,7 @@ from tests.support.marks import at_night
 APP = APPS / "runtime"
 WORKERS, THREADS = 3, 3
 BALLAST = 60  # MiB that the application takes when it is imported
+
 
 NUMPY = """
 import os, threading, time
@@ -398,31 +398,15 @@ def test_what_the_application_writes_is_there_once_and_in_order(container: Conta
 # --- C extensions ------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def numpy(module_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with numpy for the image's Python."""
-    folder = tmp_path_factory.mktemp("numpy")
-    options = trusting()
-    mounts = {**options.pop("volumes", {}), str(folder): {"bind": "/numpy", "mode": "rw"}}
-    command = ["pip", "install", "--no-cache-dir", "--target", "/numpy", "numpy"]
-    container = module_engine.run(command, user=str(os.getuid()), volumes=mounts, **options)
-    if container.wait_for_exit(100):
-        pytest.skip(f"numpy can't be installed here:\n{container.logs()[-500:]}")
-    folder.chmod(0o755)
-    return folder
-
-
 @pytest.mark.nightly
 @pytest.mark.timeout(200)  # with the download
 @pytest.mark.parametrize("preload", ["0", "1"])
 def test_numpy_in_workers_and_threads_and_after_a_reload(
-    engine: Engine, app_folder: Path, numpy: Path, preload: str
+    engine: Engine, app_folder: Path, preload: str
 ) -> None:
     (app_folder / "app.py").write_text(NUMPY)
     env = {"WEB_CONCURRENCY": "2", "THREADS": str(THREADS), "PRELOAD": preload}
-    mounts = {str(numpy): {"bind": "/numpy", "mode": "ro"}}
-    env["PYTHONPATH"] = "/numpy"
-    container = engine.serve(app=app_folder, env=env, volumes=mounts)
+    container = engine.serve(app=app_folder, env=env, image=image_with("numpy"))
 
     def ask(_: int) -> list[Any]:
         return list(container.get().json())

@@ -77,23 +77,6 @@ def test_workers_with_many_threads_leave_at_once(engine: Engine, tmp_path: Path)
     assert service.verdicts(slow, result).lost() == []
 
 
-@pytest.mark.alone
-@pytest.mark.timeout(300)
-@pytest.mark.nightly
-def test_reload_and_stop_of_many_workers(service: Service) -> None:
-    with service.load("/sleep?s=0.5", **WAITING) as running:
-        wait_for_workers(service.container, 16, 60)
-        old = workers(service.container)
-        service.container.reload()
-        wait_for(lambda: not old & workers(service.container), 30, "the old to go")
-        wait_for_workers(service.container, 16, 60)
-        code, _ = service.container.stop()
-        result = running.finish()
-    verdicts = service.verdicts(result, ended_by_itself=True)
-    assert code == 0
-    assert verdicts.lost() == []
-
-
 def threads(container: Container) -> list[int]:
     """How many each worker has, busy or not."""
     pids = container.pids("uWSGI worker")
@@ -167,15 +150,6 @@ def test_no_more_threads_than_the_memory_has_room_for(
     assert "killed by" not in container.logs()
 
 
-def test_work_alone_makes_no_more_workers(service: Service) -> None:
-    with service.load("/", mode="keepalive", connections=32) as running:
-        for _ in range(5):
-            time.sleep(1)
-            assert len(workers(service.container)) == 2
-        result = running.finish()
-    assert result.counts["ok"] == sum(result.counts.values())
-
-
 @pytest.mark.timeout(200)
 @pytest.mark.nightly
 def test_never_past_the_memory(engine: Engine, app_folder: Path, tmp_path: Path) -> None:
@@ -196,13 +170,3 @@ def test_never_past_the_memory(engine: Engine, app_folder: Path, tmp_path: Path)
         result = running.finish()
     assert result.counts["ok"] == sum(result.counts.values())
     assert "killed by signal" not in container.logs()
-
-
-@pytest.mark.nightly
-def test_as_many_as_are_asked_for(engine: Engine, tmp_path: Path) -> None:
-    service = Service(engine, tmp_path, env={"WEB_CONCURRENCY": "3"})
-    assert "docker-flask: 3 workers (WEB_CONCURRENCY)" in service.container.logs().splitlines()
-    with service.load("/sleep?s=0.5", **WAITING) as running:
-        time.sleep(4)
-        assert len(workers(service.container)) == 3
-        running.finish()

@@ -1,7 +1,0 @@
-from app import app
-
-
-@app.route('/')
-@app.route('/index')
-def index():
-    return "Hello, World!"

@@ -1,7 +1,0 @@
-from . import app
-from .models import greeting
-
-
-@app.route('/')
-def index():
-    return greeting('package')

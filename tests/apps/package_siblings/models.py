@@ -1,2 +1,0 @@
-def get_books():
-    return [{'title': 'Emma', 'author': 'Jane Austen'}]
