@@ -5,13 +5,20 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.support import loss
-from tests.support.harness import Engine
+from tests.support.harness import (
+    IMAGE,
+    Derive,
+    Engine,
+    build_image,
+    docker_client,
+    write_files,
+)
 from tests.support.servers import NOT_APPLICABLE
 from tests.support.times import Times
 
@@ -115,6 +122,23 @@ def readable(parent: Path) -> Path:
         if each.name.startswith("pytest"):
             each.chmod(0o755)
     return folder
+
+
+@pytest.fixture(scope="module")
+def derive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Derive]:
+    """Builds images from files, which are removed at the end; THEIRS is the image under test."""
+    tags: list[str] = []
+
+    def build(files: Mapping[str, str]) -> str:
+        folder = write_files(tmp_path_factory.mktemp("derived"), files)
+        dockerfile = folder / "Dockerfile"
+        dockerfile.write_text(dockerfile.read_text().replace("THEIRS", IMAGE))
+        tags.append(f"docker-flask-test-{secrets.token_hex(4)}")
+        return build_image(tags[-1], folder)
+
+    yield build
+    for tag in tags:
+        docker_client("rmi", "--force", tag)
 
 
 @pytest.fixture

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import os
-import pty
-import select
 import signal
-import subprocess
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,14 +13,11 @@ import pytest
 
 from docker_flask.paths import EXECUTE
 from tests.support.harness import (
-    CLIENT_ENVIRONMENT,
     DEBUG,
-    DOCKER,
-    IMAGE,
     Container,
+    Derive,
     Engine,
-    docker_client,
-    trust_in_builds,
+    Keyboard,
     wait_for,
 )
 
@@ -175,66 +168,42 @@ def test_a_stop_takes_no_time(engine: Engine, command: list[str], code: int) -> 
     assert seconds < QUICK
 
 
-class Terminal:
-    """`docker run -it`, as a person types into it."""
-
-    def __init__(self, engine: Engine, *command: str) -> None:
-        # Its labels are those of what this test leaves, which is removed.
-        labels = engine.run(["true"]).docker.labels
-        self._screen, inside = pty.openpty()
-        self._client = subprocess.Popen(
-            [DOCKER, "run", "-it", *(f"-l={name}={labels[name]}" for name in labels), *command],
-            stdin=inside,
-            stdout=inside,
-            stderr=inside,
-            env=CLIENT_ENVIRONMENT,
-            start_new_session=True,
-        )
-        os.close(inside)
-
-    def type(self, text: str, expected: str) -> None:
-        """Type, and wait until a text is on the screen."""
-        os.write(self._screen, text.encode())
-        seen, deadline = "", time.monotonic() + 10
-        while expected not in seen:
-            left = max(0.0, deadline - time.monotonic())
-            assert select.select([self._screen], [], [], left)[0], seen
-            seen += os.read(self._screen, 4096).decode()
-
-    def end(self) -> int:
-        """The exit code, as soon as the command has ended."""
-        try:
-            return self._client.wait(10)
-        finally:
-            self._client.kill()
-            self._client.wait()
-            os.close(self._screen)
-
-
 # One process: a shell that is about to start another one would keep Ctrl-C from it.
-WAITS = 'python3 -c \'import time; print("be" "gun"); time.sleep(60)\''
+WAITS = 'python3 -c \'import time; print("be" "gun"); time.sleep(60)\'\n'
+
+
+def start_on_a_terminal(engine: Engine, *command: str) -> Container:
+    return engine.run(list(command), tty=True, stdin_open=True)
 
 
 def test_a_shell_in_a_terminal(engine: Engine) -> None:
-    terminal = Terminal(engine, IMAGE, "bash", "--norc")
-    terminal.type("", "# ")
-    terminal.type(f"{WAITS} && echo no\n", "begun")
-    terminal.type("\x03", "# ")
-    terminal.type("echo code=$?\n", "code=130")
-    terminal.type(f"{WAITS}\n", "begun")
-    terminal.type("\x1a", "Stopped")
-    terminal.type("jobs\n", "[1]+  Stopped")
-    terminal.type("exit 6\n", "exit")
-    assert terminal.end() == 6
+    container = start_on_a_terminal(engine, "bash", "--norc")
+    with Keyboard(container) as keyboard:
+        for typed, expected in (
+            (WAITS, "begun\r\n"),
+            ("\x03", "KeyboardInterrupt"),
+            ("echo code=$?\n", "code=130"),
+            (WAITS.replace("gun", "come"), "become\r\n"),
+            ("\x1a", "Stopped"),
+            ("jobs\n", "[1]+  Stopped"),
+            ("exit 6\n", "There are stopped jobs"),
+        ):
+            keyboard.type(typed)
+            container.wait_for_log(expected)
+        keyboard.type("exit 6\n")
+        assert container.wait_for_exit() == 6
 
 
 def test_a_command_in_a_terminal(engine: Engine) -> None:
     """Ctrl-C comes once."""
-    terminal = Terminal(engine, IMAGE, "python3", "-c", NOTES_SIGNALS, "SIGINT")
-    terminal.type("", "ready")
-    terminal.type("\x03", "SIGINT")
-    terminal.type("\x1c", "")
-    assert terminal.end() == 128 + signal.SIGQUIT
+    container = start_on_a_terminal(engine, "python3", "-c", NOTES_SIGNALS, "SIGINT")
+    container.wait_for_log("ready")
+    with Keyboard(container) as keyboard:
+        keyboard.type("\x03")
+        container.wait_for_log("SIGINT")
+        keyboard.type("\x1c")
+        assert container.wait_for_exit() == 128 + signal.SIGQUIT
+    assert container.logs().count("SIGINT") == 1
 
 
 # --- a command as it is ------------------------------------------------------------------------
@@ -248,15 +217,6 @@ TUTORIAL = {
     "if __name__ == '__main__':\n    app.run(host='0.0.0.0', port=5000)\n",
     "gunicorn.conf_py": 'workers = 5\nworker_class = "gevent"\nbind = "0.0.0.0:5000"\n',
 }
-# The line `RUN pip install -r requirements.txt` trusts this machine's certificate authorities.
-TUTORIALS_DOCKERFILE = f"""
-FROM {IMAGE}
-WORKDIR /app
-COPY requirements.txt ./
-RUN --mount=type=secret,id=ca export PIP_CERT=/run/secrets/ca; \\
-    [ -r "$PIP_CERT" ] || unset PIP_CERT; pip install -r requirements.txt
-COPY . .
-"""
 
 
 @pytest.mark.timed
@@ -271,21 +231,36 @@ def test_the_command_of_a_tutorial(engine: Engine, app_folder: Path) -> None:
     assert seconds < QUICK
 
 
+# The line `RUN pip install -r requirements.txt` trusts this machine's certificate authorities.
+TUTORIALS_DOCKERFILE = """
+FROM THEIRS
+WORKDIR /app
+COPY requirements.txt ./
+RUN --mount=type=secret,id=ca export PIP_CERT=/run/secrets/ca; \\
+    [ -r "$PIP_CERT" ] || unset PIP_CERT; pip install -r requirements.txt
+COPY . .
+"""
+
+
 @pytest.mark.nightly
 @pytest.mark.timeout(200)  # with the build
-def test_the_gunicorn_tutorial(engine: Engine, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("line", "port", "env"),
+    [
+        ('CMD ["gunicorn", "app:app", "-c", "./gunicorn.conf.py"]\n', 5000, {}),
+        ("", 80, {"APP_SERVER": "gunicorn"}),
+    ],
+)
+def test_the_gunicorn_tutorial(
+    engine: Engine, derive: Derive, line: str, port: int, env: dict[str, str]
+) -> None:
     """Only FROM is changed, with its last line and without."""
-    write(tmp_path, **TUTORIAL, requirements_txt="flask\ngunicorn\ngevent\n")
-    last = 'CMD ["gunicorn", "app:app", "-c", "./gunicorn.conf.py"]\n'
-    for line, port, env in ((last, 5000, {}), ("", 80, {"APP_SERVER": "gunicorn"})):
-        (tmp_path / "Dockerfile").write_text(TUTORIALS_DOCKERFILE + line)
-        tag = f"{IMAGE}:tutorial-{port}"
-        built = docker_client("build", *trust_in_builds(), "-t", tag, str(tmp_path), seconds=150)
-        assert built.returncode == 0, built.stderr
-        ports = {f"{port}/tcp": ("127.0.0.1", None)}
-        container = engine.run(image=tag, env=env, ports=ports)
-        assert container.wait_until_serving(inside=port).text == "hello"
-        assert container.stop()[0] == 0
+    files = {name.replace("_", "."): text for name, text in TUTORIAL.items()}
+    files |= {"requirements.txt": "flask\ngunicorn\ngevent\n"}
+    image = derive({"Dockerfile": TUTORIALS_DOCKERFILE + line, **files})
+    container = engine.run(image=image, env=env, ports={f"{port}/tcp": ("127.0.0.1", None)})
+    assert container.wait_until_serving(inside=port).text == "hello"
+    assert container.stop()[0] == 0
 
 
 # --- run ---------------------------------------------------------------------------------------

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.support.harness import IMAGE, Container, Engine, docker_client
+from tests.support.harness import Container, Derive, Engine
 
 SERVICE_USER = "33 33"
 NOT_SERVING = 70
@@ -105,26 +104,15 @@ def logs():
 Build = Callable[..., str]
 
 
-@pytest.fixture(scope="module")
-def build(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Build]:
+@pytest.fixture
+def build(derive: Derive) -> Build:
     """Builds an image on this one, with these files in /app and these lines after them."""
-    tags: list[str] = []
 
     def build(files: dict[str, str], *lines: str) -> str:
-        folder = tmp_path_factory.mktemp("build")
-        for name, text in files.items():
-            path = folder / "app" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        (folder / "Dockerfile").write_text("\n".join([f"FROM {IMAGE}", "COPY app /app", *lines]))
-        tags.append(f"docker-flask-test-{secrets.token_hex(4)}")
-        result = docker_client("build", "-t", tags[-1], str(folder))
-        assert result.returncode == 0, result.stderr
-        return tags[-1]
+        dockerfile = "\n".join(["FROM THEIRS", "COPY app /app", *lines])
+        return derive({"Dockerfile": dockerfile, **{f"app/{name}": files[name] for name in files}})
 
-    yield build
-    for tag in tags:
-        docker_client("rmi", "--force", tag)
+    return build
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.harness import DEBUG, DEBUG_PORT, NO_TLS, Container, Engine, wait_for
+from tests.support.harness import DEBUG, DEBUG_PORT, NO_TLS, Container, Engine, Keyboard, wait_for
 from tests.support.marks import at_night
 
 SERVED, STOP = 2.0, 2.0  # seconds, as promised
@@ -599,58 +599,41 @@ def test_it_ends_and_reloads_at_once(
 # --- the terminal ----------------------------------------------------------------------------
 
 
-class Terminal:
-    """The keyboard of `docker run -it`."""
-
-    def __init__(self, container: Container) -> None:
-        self.container = container
-        self.socket = container.docker.attach_socket(params={"stdin": 1, "stream": 1})
-
-    def type(self, text: str) -> None:
-        getattr(self.socket, "_sock", self.socket).send(text.encode())
-
-    def interrupt(self) -> None:
-        """Ctrl-C, which must end it, in time and without noise."""
-        log_before = self.container.logs()
-        self.type("\x03")
-        begun = time.monotonic()
-        assert self.container.wait_for_exit(5) == 130
-        assert time.monotonic() - begun <= STOP
-        assert "Traceback" not in self.container.logs().removeprefix(log_before)
+def interrupt(container: Container, keyboard: Keyboard) -> None:
+    """Ctrl-C, which must end it, in time and without noise."""
+    log_before = container.logs()
+    keyboard.type("\x03")
+    begun = time.monotonic()
+    assert container.wait_for_exit(5) == 130
+    assert time.monotonic() - begun <= STOP
+    assert "Traceback" not in container.logs().removeprefix(log_before)
 
 
 @pytest.fixture
-def terminal(
-    start: Callable[..., Container],
-) -> Iterator[Callable[..., Terminal]]:
-    """Start a container as `docker run -it` does."""
-    with contextlib.ExitStack() as stack:
-
-        def run(**options: Any) -> Terminal:
-            made = Terminal(start(tty=True, stdin_open=True, **options))
-            stack.callback(made.socket.close)
-            return made
-
-        yield run
+def terminal(start: Callable[..., Container]) -> Iterator[tuple[Container, Keyboard]]:
+    """A container as `docker run -it` starts it."""
+    container = start(tty=True, stdin_open=True)
+    with Keyboard(container) as keyboard:
+        yield container, keyboard
 
 
 @pytest.mark.timed
 @pytest.mark.parametrize("state", ["idle", "importing", "hanging"])
 def test_ctrl_c_on_a_terminal(
-    terminal: Callable[..., Terminal],
+    terminal: tuple[Container, Keyboard],
     app_folder: Path,
     ask: Callable[..., Future[httpx.Response]],
     state: str,
 ) -> None:
-    keyboard = terminal()
-    assert get(keyboard.container).text == "hello"
+    container, keyboard = terminal
+    assert get(container).text == "hello"
     if state == "importing":
         (app_folder / "app.py").write_text(HANGING_IMPORT)
-        keyboard.container.wait_for_log("importing")
+        container.wait_for_log("importing")
     elif state == "hanging":
-        ask(keyboard.container, "/hang")
-        keyboard.container.wait_for_log("hanging")
-    keyboard.interrupt()
+        ask(container, "/hang")
+        container.wait_for_log("hanging")
+    interrupt(container, keyboard)
 
 
 # What pdb writes where it stops. The line of source after it differs before Python 3.13.
@@ -658,12 +641,11 @@ PLACE = ")prompt()"
 
 
 def test_breakpoint(
-    terminal: Callable[..., Terminal],
+    terminal: tuple[Container, Keyboard],
     app_folder: Path,
     ask: Callable[..., Future[httpx.Response]],
 ) -> None:
-    keyboard = terminal()
-    container = keyboard.container
+    container, keyboard = terminal
     asked = ask(container, "/pdb")
     container.wait_for_log(PLACE)
     assert [get(container).text for _ in range(2)] == ["hello", "hello"], "others are served"
@@ -678,7 +660,7 @@ def test_breakpoint(
     # Once more, and Ctrl-C at the prompt.
     ask(container, "/pdb")
     wait_for(lambda: container.logs().count(PLACE) == 3, 5, "the third prompt")
-    keyboard.interrupt()
+    interrupt(container, keyboard)
 
 
 @pytest.mark.timed

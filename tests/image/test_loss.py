@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.harness import Engine, wait_for
+from tests.support.harness import Engine, Keyboard, wait_for
 from tests.support.loss import Load, Service
 from tests.support.loss_checker.result import Result, Verdict
 from tests.support.marks import at_night
@@ -164,15 +164,11 @@ def test_a_term_to_everything_inside_ends_nginx_alone(service: Service) -> None:
 @pytest.mark.timed
 @pytest.mark.service(tty=True, stdin_open=True)
 def test_ctrl_c_on_a_terminal_loses_nothing(service: Service) -> None:
-    keyboard = service.container.docker.attach_socket(params={"stdin": 1, "stream": 1})
-    try:
-        with service.load(**STEADY) as running:
-            time.sleep(SETTLE)
-            getattr(keyboard, "_sock", keyboard).send(b"\x03")
-            assert service.container.wait_for_exit(9) == 0
-            result = running.finish()
-    finally:
-        keyboard.close()
+    with Keyboard(service.container) as keyboard, service.load(**STEADY) as running:
+        time.sleep(SETTLE)
+        keyboard.type("\x03")
+        assert service.container.wait_for_exit(9) == 0
+        result = running.finish()
     check_that_nothing_is_lost(service, result, stopped=True)
 
 

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,14 +18,13 @@ import pytest
 
 from docker_flask.configuration import nginx_syntax
 from tests.support.harness import (
-    CA_BUNDLE,
     DEBUG,
     DEBUG_PORT,
-    IMAGE,
     Container,
+    Derive,
     Engine,
-    docker_client,
     wait_for,
+    write_files,
 )
 from tests.support.marks import at_night
 
@@ -118,38 +115,7 @@ def whole(listen: str = "80", line: str = "") -> str:
     return NGINX.replace("LISTEN", listen).replace("# LINE", line)
 
 
-def write(folder: Path, files: dict[str, str]) -> Path:
-    for name, text in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(text.encode())
-    return folder
-
-
 # --- images that are built on this one -------------------------------------------------------
-
-
-Derive = Callable[[dict[str, str]], str]
-
-
-@pytest.fixture(scope="module")
-def derive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Derive]:
-    """Builds a folder with these files, `FROM theirs` changed; returns the image's name."""
-    tags: list[str] = []
-
-    def build(files: dict[str, str]) -> str:
-        folder = write(tmp_path_factory.mktemp("derived"), files)
-        dockerfile = folder / "Dockerfile"
-        dockerfile.write_text(dockerfile.read_text().replace("THEIRS", IMAGE))
-        tags.append(f"docker-flask-test-{secrets.token_hex(4)}")
-        secret = ["--secret", f"id=ca,src={CA_BUNDLE}"] if CA_BUNDLE.is_file() else []
-        result = docker_client("build", *secret, "-t", tags[-1], str(folder), seconds=200)
-        assert result.returncode == 0, result.stderr[-3000:]
-        return tags[-1]
-
-    yield build
-    for tag in tags:
-        docker_client("rmi", "--force", tag)
 
 
 SHOP = {
@@ -310,7 +276,7 @@ def test_whole_nginx_conf(engine: Engine, derive: Derive, options: dict[str, Any
 @pytest.fixture
 def app(app_folder: Path) -> Path:
     """A folder with their application."""
-    return write(app_folder, {"main.py": MAIN})
+    return write_files(app_folder, {"main.py": MAIN})
 
 
 def mounted(folder: Path, files: dict[str, str]) -> dict[str, dict[str, str]]:
@@ -353,8 +319,8 @@ def test_snippets_at_three_levels(engine: Engine, app: Path, tmp_path: Path) -> 
 def test_a_server_of_the_user_beside_ours(engine: Engine, app: Path, tmp_path: Path) -> None:
     """It has not what ours does for the application, such as sending its files."""
     file = "\n\n@app.route('/file')\ndef file():\n    from flask import send_file\n"
-    write(app, {"main.py": f"{MAIN}{file}    return send_file('/app/words.txt')\n"})
-    write(app, {"words.txt": "words\n"})
+    write_files(app, {"main.py": f"{MAIN}{file}    return send_file('/app/words.txt')\n"})
+    write_files(app, {"words.txt": "words\n"})
     server = """server {
         listen 80;
         server_name shop.example;
@@ -425,7 +391,7 @@ def test_prestart_in_debug_mode(engine: Engine, app: Path, end: str) -> None:
         "id -u >> /app/ran",
         "",
     ]
-    write(app, {"prestart.sh": end.join(lines)})
+    write_files(app, {"prestart.sh": end.join(lines)})
     if os.getuid() == 0:
         for path in (app, *app.iterdir()):
             os.chown(path, OWNER, OWNER)
@@ -436,7 +402,7 @@ def test_prestart_in_debug_mode(engine: Engine, app: Path, end: str) -> None:
 
     assert [env("GREETING"), env("HOSTNAME")] == ["good day", "not set"]
     assert "debugger PIN: 271-828-182" in container.logs()
-    write(app, {"main.py": MAIN.replace("hello from", "again from")})
+    write_files(app, {"main.py": MAIN.replace("hello from", "again from")})
     wait_for(lambda: "again" in container.get(inside=DEBUG_PORT).text, 10, "the edit")
     assert env("GREETING") == "good day"
     assert (app / "ran").read_text() == f"{OWNER}\n"
@@ -455,7 +421,7 @@ def test_prestart_in_debug_mode(engine: Engine, app: Path, end: str) -> None:
 def test_prestart_as_people_write_it(
     engine: Engine, app: Path, mode: list[str], script: str
 ) -> None:
-    write(app, {"prestart.sh": script})
+    write_files(app, {"prestart.sh": script})
     read_only = {"volumes": {str(app): {"bind": "/app", "mode": "ro"}}, "read_only": True}
     options: dict[str, Any] = {"app": app} if "/tmp" in script else read_only
     container = engine.serve(mode, **options)
@@ -476,14 +442,14 @@ def test_prestart_as_people_write_it(
 def test_a_failing_prestart_ends_debug_mode(
     engine: Engine, app: Path, script: str, expected: int, words: str
 ) -> None:
-    write(app, {"prestart.sh": script})
+    write_files(app, {"prestart.sh": script})
     refused(engine.run(DEBUG, app=app), words, expected)
 
 
 @both_modes
 def test_a_prestart_that_may_not_be_read(engine: Engine, app: Path, mode: list[str]) -> None:
     """It is not passed over."""
-    write(app, {"prestart.sh": "export GREETING=hello\n"})
+    write_files(app, {"prestart.sh": "export GREETING=hello\n"})
     (app / "prestart.sh").chmod(0)
     container = engine.run(mode, app=app, user="12345")
     refused(container, "prestart.sh exited with code 1", 1)
@@ -495,7 +461,7 @@ def test_a_prestart_that_may_not_be_read(engine: Engine, app: Path, mode: list[s
 def test_debug_mode_stops_during_prestart(
     engine: Engine, app: Path, number: str, expected: int
 ) -> None:
-    write(app, {"prestart.sh": "echo preparing\nsleep 60\n"})
+    write_files(app, {"prestart.sh": "echo preparing\nsleep 60\n"})
     container = engine.run(DEBUG, app=app)
     container.wait_for_log("preparing")
     begun = time.monotonic()
@@ -570,7 +536,7 @@ def test_reload_takes_changed_snippets(engine: Engine, app: Path, snippets: Path
 
 def test_whole_nginx_conf_decides_where_clients_are_accepted(engine: Engine, app: Path) -> None:
     """One that the supervisor's socket kept beside it would wait for ever."""
-    write(app, {"nginx.conf": whole("8080")})
+    write_files(app, {"nginx.conf": whole("8080")})
     container = engine.run(app=app)
     container.wait_for_log("on port 8080")
     connect = "import socket; socket.create_connection(('127.0.0.1', {}), 3)"
@@ -580,7 +546,7 @@ def test_whole_nginx_conf_decides_where_clients_are_accepted(engine: Engine, app
 
 @pytest.mark.timed
 def test_whole_nginx_conf_without_a_place_for_the_socket(engine: Engine, app: Path) -> None:
-    write(app, {"nginx.conf": whole()})
+    write_files(app, {"nginx.conf": whole()})
     last = refused(engine.run(app=app, read_only=True), "")
     for words in ("/tmp/uwsgi.sock", "Read-only file system", "--tmpfs /tmp"):
         assert words in last
@@ -589,7 +555,7 @@ def test_whole_nginx_conf_without_a_place_for_the_socket(engine: Engine, app: Pa
 @pytest.mark.nightly
 def test_whole_nginx_conf_of_a_slow_application(engine: Engine, app: Path) -> None:
     """Nobody is told 503 by a configuration that is not the user's: clients wait."""
-    write(app, {"main.py": f"import time\ntime.sleep(4)\n{MAIN}", "nginx.conf": whole()})
+    write_files(app, {"main.py": f"import time\ntime.sleep(4)\n{MAIN}", "nginx.conf": whole()})
     container = engine.run(app=app)
     container.wait_for_log("still loading; clients wait")
     assert container.get().text == "hello from main"
@@ -634,7 +600,7 @@ attach-daemon = sleep 12345
 
 
 def test_options_of_uwsgi_ini(engine: Engine, app: Path) -> None:
-    write(app, {"uwsgi.ini": OPTIONS})
+    write_files(app, {"uwsgi.ini": OPTIONS})
     container = engine.serve(app=app)
     assert container.get("/env/GREETING").text == "100% /app on uwsgi"
     assert container.get("/env/BLOCK").text == "taken"
@@ -651,21 +617,21 @@ def test_options_of_uwsgi_ini(engine: Engine, app: Path) -> None:
 
 @pytest.mark.nightly
 def test_reload_takes_a_changed_uwsgi_ini(engine: Engine, app: Path) -> None:
-    write(app, {"uwsgi.ini": f"{INI}processes = 1\nenv = GREETING=one\n"})
+    write_files(app, {"uwsgi.ini": f"{INI}processes = 1\nenv = GREETING=one\n"})
     container = engine.serve(app=app)
-    write(app, {"uwsgi.ini": f"{INI}processes = 2\nenv = GREETING=two\nharakiri = 1\n"})
+    write_files(app, {"uwsgi.ini": f"{INI}processes = 2\nenv = GREETING=two\nharakiri = 1\n"})
     container.reload()
     assert container.get("/env/GREETING").text == "two"
     wait_for(lambda: len(container.pids("uWSGI worker")) == 2, 10, "two workers")
     wait_for(lambda: container.get("/sleep/3.0").status_code == 504, 15, "the new limit")
-    write(app, {"uwsgi.ini": f"{INI}proceses = 2\n"})
+    write_files(app, {"uwsgi.ini": f"{INI}proceses = 2\n"})
     code, out = container.execute("docker-flask", "reload")
     assert (code, "'proceses' in /app/uwsgi.ini" in out) == (1, True), out
     assert container.get("/env/GREETING").text == "two"
 
 
 def test_an_address_of_the_options_is_not_in_the_way_of_a_reload(engine: Engine, app: Path) -> None:
-    write(app, {"uwsgi.ini": f"{INI}stats = /tmp/stats.sock\n"})
+    write_files(app, {"uwsgi.ini": f"{INI}stats = /tmp/stats.sock\n"})
     container = engine.serve(app=app)
     assert container.execute("docker-flask", "reload") == (0, "docker-flask: reload: ok\n")
 
@@ -674,15 +640,15 @@ def test_an_address_of_the_options_is_not_in_the_way_of_a_reload(engine: Engine,
 @pytest.mark.parametrize("preload", ["0", "1"])
 def test_an_option_by_which_uwsgi_reloads_itself(engine: Engine, app: Path, preload: str) -> None:
     """It then closes descriptors that it knows nothing of, such as the supervisor's."""
-    write(app, {"uwsgi.ini": f"{INI}touch-reload = /app/again\n", "again": ""})
+    write_files(app, {"uwsgi.ini": f"{INI}touch-reload = /app/again\n", "again": ""})
     container = engine.serve(app=app, env={"PRELOAD": preload, "REQUEST_TIMEOUT": "1"})
-    write(app, {"main.py": MAIN.replace("hello from", "again from")})
+    write_files(app, {"main.py": MAIN.replace("hello from", "again from")})
     # uWSGI compares whole seconds, and all of this can happen within one.
     os.utime(app / "again", times=(time.time(), time.time() + 2))
     wait_for(lambda: container.get().text == "again from main", 15, "the new application")
     assert container.get("/sleep/4.0").status_code == 504
     container.wait_for_log("took longer than REQUEST_TIMEOUT=1 ")
-    write(app, {"main.py": MAIN})
+    write_files(app, {"main.py": MAIN})
     container.reload()
     assert container.get().text == "hello from main"
     assert "Traceback" not in container.logs()
@@ -705,7 +671,7 @@ NO_SUCH = "is not allowed: uWSGI has no such"
     ],
 )
 def test_bad_options(engine: Engine, app: Path, lines: str, complaint: str) -> None:
-    write(app, {"uwsgi.ini": f"{INI}{lines}\n"})
+    write_files(app, {"uwsgi.ini": f"{INI}{lines}\n"})
     refused(engine.run(app=app), complaint)
 
 

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from tests.support.harness import Container, Engine, wait_for
+from tests.support.harness import Container, Engine, wait_for, write_files
 from tests.support.loss import Load
 from tests.support.loss_checker.record import ids_in_log
 from tests.support.marks import at_night
@@ -99,15 +99,6 @@ MISTAKES = {
 REFUSED = ("static/.env", "static/.git/config", "static/server.key")
 
 
-def write(folder: Path, files: dict[str, str]) -> Path:
-    """Write files, with what leads to them."""
-    for name, text in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return folder
-
-
 def by_nginx(response: httpx.Response) -> bool:
     """True for a file from nginx; the application would have marked it."""
     return response.status_code == 200 and MARK not in response.headers
@@ -124,7 +115,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for parent in (folder, *folder.parents):
         if parent.name.startswith(("pytest", "shop")):
             parent.chmod(0o755)
-    write(folder, {"app.py": APP} | FILES | MISTAKES)
+    write_files(folder, {"app.py": APP} | FILES | MISTAKES)
     for name in FILES:
         os.utime(folder / name, (1_700_000_000, 1_700_000_000.0))
     for name in ("style.css", "app.js"):
@@ -353,7 +344,7 @@ OTHERS: dict[str, tuple[dict[str, str], str]] = {
 @pytest.mark.parametrize("kind", OTHERS)
 def test_wherever_the_application_has_them(engine: Engine, app_folder: Path, kind: str) -> None:
     files, path = OTHERS[kind]
-    container = engine.run(app=write(app_folder, {"static/f.txt": SAYS} | files))
+    container = engine.run(app=write_files(app_folder, {"static/f.txt": SAYS} | files))
     answer = container.wait_until_serving(path)
     assert by_nginx(answer)
     assert answer.text == SAYS
@@ -364,7 +355,7 @@ def test_left_to_the_application(engine: Engine, app_folder: Path) -> None:
     """Source is beside the files. For other reasons, see unit/test_static_folder.py."""
     code = "import lib.words\napp = Flask(__name__, static_folder='lib')"
     files = {"app.py": f"{FLASK}{code}\n{MARKED}", "lib/words.py": "", "lib/f.txt": SAYS}
-    container = engine.run(app=write(app_folder, files))
+    container = engine.run(app=write_files(app_folder, files))
     answer = container.wait_until_serving("/lib/f.txt")
     assert by_application(answer)
     assert answer.text == SAYS
@@ -374,7 +365,7 @@ def test_left_to_the_application(engine: Engine, app_folder: Path) -> None:
 
 
 def test_a_folder_that_nobody_may_read(engine: Engine, app_folder: Path) -> None:
-    write(app_folder, {"app.py": APP, "static/f.txt": SAYS})
+    write_files(app_folder, {"app.py": APP, "static/f.txt": SAYS})
     (app_folder / "static").chmod(0)
     container = engine.serve(app=app_folder)
     try:
@@ -385,9 +376,9 @@ def test_a_folder_that_nobody_may_read(engine: Engine, app_folder: Path) -> None
 
 
 def test_a_folder_that_comes_later(engine: Engine, app_folder: Path) -> None:
-    container = engine.serve(app=write(app_folder, {"app.py": APP}))
+    container = engine.serve(app=write_files(app_folder, {"app.py": APP}))
     assert "static" not in container.logs().replace("static-", "")
-    write(app_folder, {"static/f.txt": SAYS})
+    write_files(app_folder, {"static/f.txt": SAYS})
     assert by_nginx(container.get("/static/f.txt"))
 
 
@@ -414,14 +405,14 @@ def test_where_the_settings_say(
     engine: Engine, app_folder: Path, app: str, env: dict[str, str], path: str, text: str
 ) -> None:
     files = {"app.py": app, "static/f.txt": "in static", "media/f.txt": "in media"}
-    container = engine.run(app=write(app_folder, files), env=env)
+    container = engine.run(app=write_files(app_folder, files), env=env)
     answer = container.wait_until_serving(path)
     assert by_nginx(answer) == (text != path)
     assert answer.text == text
 
 
 def test_static_index(engine: Engine, app_folder: Path) -> None:
-    write(app_folder, {"app.py": APP, "static/index.html": "<p>index"})
+    write_files(app_folder, {"app.py": APP, "static/index.html": "<p>index"})
     container = engine.run(app=app_folder, env={"STATIC_INDEX": "1"})
     answer = container.wait_until_serving()
     assert by_nginx(answer)
@@ -445,7 +436,9 @@ def test_how_long_a_file_may_be_kept(
     engine: Engine, app_folder: Path, env: dict[str, str], code: str, expected: str
 ) -> None:
     files = {"app.py": f"{APP}\n{code}\n", "static/f.txt": SAYS}
-    answer = engine.run(app=write(app_folder, files), env=env).wait_until_serving("/static/f.txt")
+    answer = engine.run(app=write_files(app_folder, files), env=env).wait_until_serving(
+        "/static/f.txt"
+    )
     assert by_nginx(answer)
     assert answer.headers.get_list("Cache-Control") == [expected]
 
@@ -456,7 +449,7 @@ def test_how_long_a_file_may_be_kept(
 def test_a_stopping_container_tells_that_to_those_who_fetch_files(
     engine: Engine, app_folder: Path
 ) -> None:
-    write(app_folder, {"app.py": APP, "static/f.txt": SAYS})
+    write_files(app_folder, {"app.py": APP, "static/f.txt": SAYS})
     container = engine.run(app=app_folder, env={"DRAIN_DELAY": "3", "STATIC_INDEX": "1"})
     container.wait_until_serving("/static/f.txt")
     connection = http.client.HTTPConnection("127.0.0.1", container.port(), timeout=10)
@@ -486,7 +479,7 @@ def test_a_stop_while_files_are_fetched_loses_nothing(
     engine: Engine, app_folder: Path, tmp_path: Path
 ) -> None:
     """On kept connections; test_loss.py tries new ones."""
-    write(app_folder, {"app.py": APP, "static/f.txt": "x" * 10_000})
+    write_files(app_folder, {"app.py": APP, "static/f.txt": "x" * 10_000})
     container = engine.serve(app=app_folder)
     load = {"no_echo": True, "seconds": 20, "mode": "keepalive", "connections": 20}
     with Load(container, tmp_path / "load.json", "/static/f.txt", **load) as running:
@@ -517,15 +510,15 @@ app.get("/")(lambda: "home")
 def test_a_reload_that_changes_them_loses_nothing(
     engine: Engine, app_folder: Path, tmp_path: Path
 ) -> None:
-    write(app_folder, {"one/f.txt": "one", "two/f.txt": "two"})
-    write(app_folder, {"app.py": VERSION.format("one", 60)})
+    write_files(app_folder, {"one/f.txt": "one", "two/f.txt": "two"})
+    write_files(app_folder, {"app.py": VERSION.format("one", 60)})
     container = engine.run(app=app_folder)
     container.wait_until_serving("/static/f.txt")
     load: dict[str, Any] = {"mode": "keepalive", "connections": 20, "no_echo": True}
     with Load(container, tmp_path / "load.json", "/static/f.txt", **load) as running:
         for folder, age in (("two", 120), ("one", 60), ("two", 120)):
             time.sleep(0.5)
-            write(app_folder, {"app.py": VERSION.format(folder, age)})
+            write_files(app_folder, {"app.py": VERSION.format(folder, age)})
             container.reload()
             wait_for(lambda text=folder: container.get("/static/f.txt").text == text, AGAIN, folder)
             answer = container.get("/static/f.txt")
@@ -545,7 +538,7 @@ def test_a_file_that_the_container_may_write_is_never_cut(
 ) -> None:
     """Written in place, it is sent as it stands there, not under the length that it had."""
     file = "static/uploads/f.txt"
-    write(app_folder, {"app.py": APP, file: SAYS})
+    write_files(app_folder, {"app.py": APP, file: SAYS})
     (app_folder / writable).chmod(0o777)
     container = engine.run(app=app_folder)
     container.wait_until_serving(f"/{file}")
@@ -559,7 +552,7 @@ def test_a_file_that_the_container_may_write_is_never_cut(
 def test_a_file_that_is_replaced_from_outside_is_never_cut(
     engine: Engine, app_folder: Path
 ) -> None:
-    write(app_folder, {"app.py": APP, "static/f.txt": "0"})
+    write_files(app_folder, {"app.py": APP, "static/f.txt": "0"})
     container = engine.run(app=app_folder)
     container.wait_until_serving("/static/f.txt")
     begun, seen = time.monotonic(), set()
@@ -593,7 +586,7 @@ def pdf():
 @pytest.mark.parametrize("path", ["/", "/static/responses/a.css"])
 def test_nginx_deletes_no_file(engine: Engine, app_folder: Path, path: str) -> None:
     """Not even one that belongs to its own user, in a folder with this name."""
-    container = engine.run(app=write(app_folder, {"app.py": OWN_FILES}))
+    container = engine.run(app=write_files(app_folder, {"app.py": OWN_FILES}))
     container.wait_until_serving()
     for _ in range(3):
         assert container.get(path).text == "mine"

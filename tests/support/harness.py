@@ -65,6 +65,8 @@ for pid, (line, parent) in found.items():
 """
 
 T = TypeVar("T")
+# What the fixture `derive` does: files, among them a Dockerfile, and the image's name.
+Derive = Callable[[Mapping[str, str]], str]
 
 
 def wait_for(look: Callable[[], T | None], seconds: float, what: str, every: float = 0.05) -> T:
@@ -307,6 +309,40 @@ class Engine:
         return [f"{name}={value}" for name, value in self._labels.items()]
 
 
+class Keyboard:
+    """The terminal of a container with `tty=True, stdin_open=True`, as of `docker run -it`."""
+
+    def __init__(self, container: Container) -> None:
+        self._socket = container.docker.attach_socket(params={"stdin": 1, "stream": 1})
+
+    def __enter__(self) -> Keyboard:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def type(self, text: str) -> None:
+        """Type a text; Ctrl-C is \\x03."""
+        getattr(self._socket, "_sock", self._socket).send(text.encode())
+
+
+def write_files(folder: Path, files: Mapping[str, str]) -> Path:
+    """Write files, with the folders that lead to them; returns the folder."""
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text.encode())
+    return folder
+
+
+def build_image(tag: str, folder: Path, *options: str) -> str:
+    """Build a folder; returns the tag."""
+    arguments = ["build", *trust_in_builds(), *options, "-t", tag, str(folder)]
+    result = docker_client(*arguments, seconds=300)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return tag
+
+
 @functools.cache
 def image_with(*packages: str) -> str:
     """The image itself, or one built on it with further packages of Python; its name."""
@@ -321,9 +357,7 @@ def image_with(*packages: str) -> str:
             "if [ -r /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi "
             "&& pip install --no-cache-dir --root-user-action=ignore -r /tmp/requirements.txt\n"
         )
-        result = docker_client("build", *trust_in_builds(), "-t", tag, folder, seconds=300)
-    assert result.returncode == 0, result.stderr
-    return tag
+        return build_image(tag, Path(folder))
 
 
 def docker_client(*arguments: str, seconds: float = 60) -> subprocess.CompletedProcess[str]:
