@@ -12,7 +12,6 @@ import httpx
 import pytest
 from docker.errors import APIError
 
-from benchmarks.measure import Cgroup
 from tests.support.harness import IMAGE, Container, Engine, wait_for
 from tests.support.loss import Service, written_memory
 from tests.support.loss_checker.result import Result
@@ -39,43 +38,19 @@ def test_load_beyond_capacity(engine: Engine, tmp_path: Path) -> None:
     # Half a CPU, so that the client can offer twice what the container can carry.
     service = Service(engine, tmp_path, nano_cpus=500_000_000, env={"ACCESS_LOG": "0"})
     with service.load(mode="new", connections=64) as running:
-        peak = Window(service)
+        time.sleep(4)
         alone = running.finish()
-    capacity = peak.answers(alone) / (peak.end - peak.begun)
-    with service.load(mode="new", rate=int(2 * capacity), timeout=30) as running:
-        rush = Window(service)
+    with service.load(mode="new", rate=alone.counts["ok"] // 2, timeout=30) as running:
+        time.sleep(5)
         over = running.finish(60)
-    with service.load(mode="new", connections=64) as running:
-        second = Window(service)
-        again = running.finish()
     with service.load(mode="new", rate=100, seconds=3) as running:
         after = running.wait(30)
-    # By the processor time that they cost: others use the machine, too, and how much they leave
-    # to the container changes from one second to the next. So do the processors' own speeds: the
-    # load is compared with the peaks before and after it.
-    at_peak = (peak.answers(alone) + second.answers(again)) / (peak.cpu + second.cpu)
-    share = (rush.answers(over) / rush.cpu) / at_peak
-    print(f"capacity {capacity:.0f}/s; of it at twice the load: {share:.0%}", over.counts)
+    print(f"{alone.counts['ok'] / 4:.0f}/s are its capacity; at twice the load: {over.counts}")
     assert over.counts["503_retry_after"] > 0, "the load was not too much"
     assert over.counts["ok"] + over.counts["503_retry_after"] == sum(over.counts.values())
+    # To refuse a request is not for free.
+    assert over.counts["ok"] > alone.counts["ok"] / 2
     assert healthy(after)
-    # To refuse a request is not for free: 0.84 to 0.97 were measured.
-    assert share >= 0.8
-
-
-class Window:
-    """Four seconds of a steady load, after its first: when, and the container's CPU seconds."""
-
-    def __init__(self, service: Service) -> None:
-        time.sleep(1)
-        cgroup = Cgroup(service.container.pid)
-        self.begun, before = time.monotonic(), cgroup.cpu()
-        time.sleep(4)
-        self.end, self.cpu = time.monotonic(), cgroup.cpu() - before
-
-    def answers(self, result: Result) -> int:
-        """How many good answers came meanwhile."""
-        return sum(r.verdict == "ok" and self.begun < r.end < self.end for r in result.records)
 
 
 @pytest.mark.alone

@@ -156,16 +156,6 @@ def test_root_that_can_not_be_left(engine: Engine, dropped: list[str], command: 
     assert f"--user {SERVICE_USER}:{SERVICE_USER}" in err
 
 
-def test_what_the_sentence_advises_helps(engine: Engine, app_folder: Path) -> None:
-    added = ["SETUID", "SETGID"]
-    containers = [
-        engine.run(app=write(app_folder), cap_drop=["ALL"], cap_add=added),
-        engine.run(app=app_folder, cap_drop=["ALL"], user="33:33"),
-    ]
-    for container in containers:
-        assert uid(container.wait_until_serving().text) == SERVICE_USER
-
-
 def test_root_that_is_wanted(engine: Engine, app_folder: Path) -> None:
     """The user is root, who owns the files; the capabilities go in any case."""
     container = engine.run(app=write(app_folder), env={"RUN_AS_ROOT": "1"})

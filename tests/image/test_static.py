@@ -61,14 +61,9 @@ FILES = {
     "app.py": APP,
     "static/style.css": "h1 { color: red }\n",
     "static/app.js": "let a = 1\n",
-    "static/app.mjs": "export let a = 1\n",
     "static/module.wasm": "\0asm",
-    "static/photo.webp": "RIFF",
-    "static/font.woff2": "wOF2",
     "static/logo.svg": "<svg/>",
-    "static/icon.ico": "icon",
     "static/data.json": "{}",
-    "static/feed.xml": "<feed/>",
     "static/page.html": "<p>page",
     "static/notes.txt": "notes",
     "static/site.webmanifest": "{}",
@@ -86,13 +81,9 @@ MISTAKES = {
     "static/.env": "SECRET=1",
     "static/.git/config": "[remote]",
     "static/views.py": "SECRET = 1",
-    "static/views.pyc": "SECRET",
-    "static/views.py~": "SECRET = 1",
     "static/views.py.bak": "SECRET = 1",
     "static/uwsgi.ini": "[uwsgi]",
     "static/shop.sqlite3": "SQLite format 3",
-    "static/shop.DB": "SQLite format 3",
-    "static/settings.toml": "secret = 1",
     "static/server.key": "PRIVATE KEY",
 }
 # Those of them that nobody gets.
@@ -199,7 +190,6 @@ def test_neither_nginx_nor_flask_sends_secrets(
     ("method", "path", "status"),
     [
         ("GET", "/static/none.css", 404),
-        ("GET", "/static/style.css/more", 404),
         ("GET", "/static/Style.css", 404),
         ("GET", "/static/Gr%C3%BC%C3%9Fe", 404),  # a folder
         ("GET", "/static/Gr%C3%BC%C3%9Fe/", 404),
@@ -208,14 +198,9 @@ def test_neither_nginx_nor_flask_sends_secrets(
         ("GET", "/static/" + "x" * 300, 404),  # longer than a name can be
         ("GET", "/static/closed.css", 500),
         ("GET", "/static-pages", 200),
-        ("GET", "/staticstyle.css", 404),
-        ("GET", "/STATIC/style.css", 404),
-        ("GET", "/style.css", 404),
         ("GET", "/pages/pages_static/page.css", 200),
         ("GET", "/static/below/page.css", 200),
         ("POST", "/static/style.css", 405),
-        ("PUT", "/static/style.css", 405),
-        ("DELETE", "/static/style.css", 405),
         ("OPTIONS", "/static/style.css", 200),
         ("POST", "/static/none.css", 405),
         ("POST", "/", 200),
@@ -240,24 +225,17 @@ def test_the_application_answers(
 # --- conditions, parts, compression ----------------------------------------------------------
 
 DAY = {"same": "Tue, 14 Nov 2023 22:13:20 GMT", "earlier": "Mon, 13 Nov 2023 22:13:20 GMT"}
-DAY["later"] = "Wed, 15 Nov 2023 22:13:20 GMT"
 
 
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
         ({"Range": "bytes=0-9"}, 206),
-        ({"Range": "bytes=100-"}, 206),
         ({"Range": "bytes=-5"}, 206),
-        ({"Range": "bytes=0-99999999"}, 206),
         ({"Range": "bytes=0-9", "If-Range": DAY["same"]}, 206),
         ({"Range": "bytes=0-9", "If-Range": DAY["earlier"]}, 200),
-        ({"Range": "bytes=0-9", "If-Range": '"another"'}, 200),
         ({"If-Modified-Since": DAY["same"]}, 304),
-        ({"If-Modified-Since": DAY["later"]}, 304),
         ({"If-Modified-Since": DAY["earlier"]}, 200),
-        ({"If-Modified-Since": "nonsense"}, 200),
-        ({"If-None-Match": '"another"'}, 200),
         ({"If-None-Match": "*"}, 304),
         ({"If-None-Match": '"another"', "If-Modified-Since": DAY["same"]}, 200),
     ],

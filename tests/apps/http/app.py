@@ -23,31 +23,6 @@ app = Flask(__name__)
 app.config["USE_X_SENDFILE"] = "USE_X_SENDFILE" in os.environ
 
 
-class Plain:
-    """Plain WSGI: an answer that starts within the body, one that is pushed, one that never starts."""
-
-    def __init__(self, application):
-        self.application = application
-
-    def __call__(self, environ, start_response):
-        header = [("X-Test", "x" * int(environ.get("HTTP_X_SIZE", "0")))]
-        if environ["PATH_INFO"] == "/started-within":
-            return self.start_within(start_response, header)
-        if environ["PATH_INFO"] == "/never-started":
-            return [b"ok"]
-        if environ["PATH_INFO"] == "/pushed":
-            start_response("200 OK", header)(b"ok")
-            return []
-        return self.application(environ, start_response)
-
-    def start_within(self, start_response, header):
-        start_response("200 OK", header)
-        yield b"ok"
-
-
-app.wsgi_app = Plain(app.wsgi_app)
-
-
 class Noted:
     """A body that says when the server has done with it."""
 
@@ -174,11 +149,6 @@ def not_latin():
     return "ok", {"Content-Disposition": "attachment; filename=10\N{EURO SIGN}.pdf"}
 
 
-@app.get("/not-bytes")
-def not_bytes():
-    return Response(bytearray(chunk) for chunk in (b"one", b"two"))
-
-
 @app.get("/nothing")
 def nothing():
     return "", 204
@@ -245,13 +215,6 @@ def cached(name):
 @app.get("/unconditional/<path:name>")
 def unconditional(name):
     return send_file(os.path.join(FILES, name), conditional=False, etag=False)
-
-
-@app.get("/own-header/<path:name>")
-def own_header(name):
-    response = send_file(os.path.join(FILES, name))
-    response.headers["X-Own"] = "kept"
-    return response
 
 
 @app.get("/opened/<path:name>")
