@@ -204,33 +204,12 @@ NOT_FLASK = ("plain_wsgi",)
 BY_DAY = ("tutorial", "flaskr", "flaskenv", "plain_wsgi")
 
 
-@dataclass(frozen=True)
-class Visit:
-    """What one application answered in one mode, and what its log says."""
-
-    container: Container
-    answers: list[Answer]
-    log: str
-
-
 def start(engine: Engine, app: str, command: list[str], **env: str) -> Container:
     """Start a container with an application, and with what its options say."""
     options = OPTIONS.get(app, Options())
     mounts = {str(APPS / app): "/app", **options.mounts}
     volumes = {source: {"bind": target, "mode": "ro"} for source, target in mounts.items()}
     return engine.run(command, volumes=volumes, env={**options.env, **env})
-
-
-def visit(engine: Engine, app: str, mode: str) -> Visit:
-    """Run an application and ask it everything."""
-    _, expected = EXPECTED[app]
-    command, port = MODES[mode]
-    container = start(engine, app, command)
-    container.wait_until_serving(expected[0].path, port, status=expected[0].status)
-    headers = {"host": HOST}
-    with httpx.Client(base_url=container.url("", port), headers=headers, verify=NO_TLS) as client:
-        answers = [ask(client, answer) for answer in expected]
-    return Visit(container, answers, container.logs())
 
 
 def ask(client: httpx.Client, expected: Answer) -> Answer:
@@ -258,14 +237,19 @@ def ask(client: httpx.Client, expected: Answer) -> Answer:
 def test_app_answers(engine: Engine, app: str, mode: str) -> None:
     name, expected = EXPECTED[app]
     found_as = f"{name} ({OPTIONS.get(app, Options()).reason})"
-    seen = visit(engine, app, mode)
-    assert seen.answers == expected
-    assert "Traceback" not in seen.log
-    found = [line for line in seen.log.splitlines() if line.startswith("docker-flask: serving ")]
-    assert len(found) == 1, seen.log
-    assert found[0] == f"docker-flask: serving {found_as} on port {MODES[mode][1]}"
+    command, port = MODES[mode]
+    container = start(engine, app, command)
+    container.wait_until_serving(expected[0].path, port, status=expected[0].status)
+    headers = {"host": HOST}
+    with httpx.Client(base_url=container.url("", port), headers=headers, verify=NO_TLS) as client:
+        assert [ask(client, answer) for answer in expected] == expected
+    log = container.logs()
+    assert "Traceback" not in log
+    found = [line for line in log.splitlines() if line.startswith("docker-flask: serving ")]
+    assert len(found) == 1, log
+    assert found[0] == f"docker-flask: serving {found_as} on port {port}"
     if mode == "production":
-        check_flask_command(seen.container, app, found_as)
+        check_flask_command(container, app, found_as)
 
 
 def check_flask_command(container: Container, app: str, found_as: str) -> None:

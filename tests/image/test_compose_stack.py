@@ -28,8 +28,7 @@ from tests.support.harness import (
     IMAGE,
     ROOT,
     Engine,
-    docker_client,
-    trust_in_builds,
+    build_image,
     wait_for,
 )
 
@@ -65,14 +64,8 @@ def stand_ins() -> dict[str, str]:
         shutil.copy(ROOT / "docker_flask/install-os.sh", folder)
         for name in images.values():
             tag, base = f"{IMAGE}:{name}", f"BASE_IMAGE={BASE_IMAGE}"
-            build(Path(folder), tag, base, "--target", name)
+            build_image(tag, Path(folder), "--build-arg", base, "--target", name)
     return {service: f"{IMAGE}:{name}" for service, name in images.items()}
-
-
-def build(folder: Path, image: str, argument: str, *options: str) -> None:
-    arguments = ["--build-arg", argument, "-t", image, *options, *trust_in_builds(), str(folder)]
-    built = docker_client("build", *arguments, seconds=300)
-    assert built.returncode == 0, built.stderr
 
 
 class Stack(Project):
@@ -86,7 +79,7 @@ class Stack(Project):
             secret.write_text(secrets.token_hex(16))
             secret.chmod(0o644)
         image = f"{IMAGE}:compose"
-        build(APPS / "compose", image, f"IMAGE={IMAGE}")
+        build_image(image, APPS / "compose", "--build-arg", f"IMAGE={IMAGE}")
         super().__init__(folder, {"IMAGE": image})
         self.change()
 

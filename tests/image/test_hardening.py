@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from tests.support.harness import APPS, DEBUG, DOCKER, IMAGE, ROOT, Container, Engine, wait_for
+from tests.support.marks import at_night
 
 HEALTHY = 3.0  # seconds, as promised
 in_time = pytest.mark.flaky_timing("healthy within 3 s, which a busy machine may need twice")
@@ -87,7 +88,7 @@ PAIRS = [
     "names",
     [
         tuple(FLAGS),
-        *(pytest.param(names, marks=pytest.mark.nightly) for names in (*SINGLE, *PAIRS)),
+        *at_night(*((names,) for names in (*SINGLE, *PAIRS))),
     ],
     ids=lambda names: "all" if len(names) > 2 else ", ".join(names),
 )
@@ -102,12 +103,8 @@ def test_flags(engine: Engine, names: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     "kind",
     [
-        "/tmp and /run not writable",
-        *(
-            pytest.param(kind, marks=pytest.mark.nightly)
-            for kind in UNUSUAL
-            if kind != "/tmp and /run not writable"
-        ),
+        pytest.param(kind, marks=[] if kind.startswith("/tmp") else [pytest.mark.nightly])
+        for kind in UNUSUAL
     ],
 )
 def test_unusual_users_and_folders(engine: Engine, kind: str) -> None:
@@ -174,20 +171,11 @@ def family(
         yield container, first.url(inside=8000 + i), f"container {i}"
 
 
-@pytest.mark.timeout(240)
-@pytest.mark.parametrize(
-    ("number", "kind"),
-    [
-        (2, "ipc"),
-        pytest.param(2, "places", marks=pytest.mark.nightly),
-        pytest.param(10, "ipc", marks=pytest.mark.nightly),
-        pytest.param(10, "places", marks=pytest.mark.nightly),
-    ],
-)
+@pytest.mark.parametrize("kind", ["ipc", *at_night("places")])
 def test_containers_that_share_answer_for_themselves(
-    engine: Engine, app_folder: Path, number: int, kind: str
+    engine: Engine, app_folder: Path, kind: str
 ) -> None:
-    containers = list(family(engine, app_folder, number, kind))
+    containers = list(family(engine, app_folder, 3, kind))
 
     def answers(url: str, seconds: float = 30) -> str:
         def look() -> str:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import re
-import secrets
-import socket
 import statistics
-import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -18,9 +15,7 @@ from docker.errors import APIError
 from tests.support.harness import (
     APPS,
     DEBUG,
-    IMAGE,
     NO_TLS,
-    ROOT,
     Container,
     Engine,
     wait_for,
@@ -182,22 +177,15 @@ def test_early_clients_wait_or_are_told_to_wait(
     assert {container.get().status_code for _ in range(50)} == {200}
 
 
-def test_make_up_names_a_port_that_is_taken(engine: Engine) -> None:
-    name = f"docker-flask-test-{secrets.token_hex(4)}"
-    with socket.create_server(("0.0.0.0", 0)) as other:
-        port = other.getsockname()[1]
-        result = subprocess.run(
-            [ROOT / "tools/up", IMAGE, name, str(port)],
-            capture_output=True,
-            text=True,
-            timeout=50,
-            check=False,
-        )
-    assert (result.returncode, result.stdout) == (1, "")
-    words = f"port {port} is taken; choose another: make up PORT={port + 1}"
-    assert result.stderr == f"docker-flask: {words}\n"
-    assert not engine.client.containers.list(all=True, filters={"name": name})
-    engine.client.volumes.get(f"{name}-data").remove()
+@pytest.mark.parametrize("bind", ["1", *at_night("0")])
+def test_the_port_is_open_once_the_application_has_loaded(engine: Engine, bind: str) -> None:
+    """With BIND_WHEN_READY=1; otherwise before."""
+    container = engine.run(app=HELLO, env={"BIND_WHEN_READY": bind, "LOAD_SECONDS": "2"})
+    container.wait_for_log("importing")
+    time.sleep(1)
+    assert (80 in container.listening()) == (bind == "0")
+    assert container.wait_until_serving().text == "hello"
+    assert container.stop()[0] == 0
 
 
 # As applications create their tables: what is not there is created, by each worker that checks.

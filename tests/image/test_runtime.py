@@ -6,7 +6,6 @@ import json
 import re
 import secrets
 import signal
-import socket
 import statistics
 import time
 from collections import Counter
@@ -19,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.support import raw_http
 from tests.support.harness import (
     APPS,
     DEBUG,
@@ -290,14 +290,6 @@ def test_text_is_utf_8(container: Container) -> None:
 # --- the log -----------------------------------------------------------------------------------
 
 
-def send(container: Container, request: bytes) -> bytes:
-    """Send bytes as they are; returns all that comes back."""
-    address = ("127.0.0.1", container.port())
-    with socket.create_connection(address, timeout=10) as client:
-        client.sendall(request)
-        return b"".join(iter(lambda: client.recv(65536), b""))
-
-
 def http(path: bytes = b"/text", *headers: bytes) -> bytes:
     """A request of bytes that a library would refuse to send."""
     lines = [b"GET " + path + b" HTTP/1.1", b"Host: x", b"Connection: close", *headers]
@@ -310,7 +302,7 @@ def between(container: Container, *requests: bytes) -> list[str]:
     container.get(marks[0])
     container.wait_for_log(marks[0])
     for request in requests:
-        send(container, request)
+        raw_http.exchange(container.port(), request, end=False)
     container.get(marks[1])
     container.wait_for_log(marks[1])
     lines = container.docker.logs(stderr=False).decode(errors="replace").split("\n")

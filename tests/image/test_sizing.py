@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -130,24 +129,6 @@ def greedy():
     time.sleep(0.5)
     return str(len(taken))
 """
-
-
-@pytest.mark.timeout(200)
-@pytest.mark.nightly
-def test_no_more_threads_than_the_memory_has_room_for(
-    engine: Engine, app_folder: Path, tmp_path: Path
-) -> None:
-    """48 requests of 8 MiB each would be more than there is."""
-    (app_folder / "app.py").write_text(APP)
-    memory: dict[str, Any] = {"mem_limit": "256m", "memswap_limit": "256m"}
-    container = engine.serve(app=app_folder, env={"BALLAST_MB": "0"}, **memory)
-    many = {**WAITING, "connections": 48}
-    with Load(container, tmp_path / "load.json", "/greedy?mb=8", no_echo=True, **many) as running:
-        time.sleep(6)
-        result = running.finish()
-    assert sum(threads(container)) > 6, "some more"
-    assert result.counts["ok"] == sum(result.counts.values())
-    assert "killed by" not in container.logs()
 
 
 @pytest.mark.timeout(200)

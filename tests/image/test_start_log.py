@@ -116,6 +116,29 @@ def test_what_explains_a_failure_is_shown(engine: Engine, app: Path) -> None:
     assert len(lines) <= MAX_LINES
 
 
+def make_up(image: str, name: str, port: int) -> list[str]:
+    """What `make up` writes to stderr; it must fail."""
+    result = subprocess.run(
+        [ROOT / "tools/up", image, name, str(port)],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert (result.returncode, result.stdout) == (1, "")
+    return result.stderr.splitlines()
+
+
+def test_make_up_names_a_port_that_is_taken(engine: Engine) -> None:
+    name = f"docker-flask-test-{secrets.token_hex(4)}"
+    with socket.create_server(("0.0.0.0", 0)) as other:
+        port = other.getsockname()[1]
+        words = f"port {port} is taken; choose another: make up PORT={port + 1}"
+        assert make_up(IMAGE, name, port) == [f"docker-flask: {words}"]
+    assert not engine.client.containers.list(all=True, filters={"name": name})
+    engine.client.volumes.get(f"{name}-data").remove()
+
+
 def test_make_up_shows_one_failed_start(engine: Engine) -> None:
     name = f"docker-flask-test-{secrets.token_hex(4)}"
     base = engine.client.containers.create(IMAGE, labels=engine._labels)
@@ -123,18 +146,10 @@ def test_make_up_shows_one_failed_start(engine: Engine) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
     try:
-        result = subprocess.run(
-            [ROOT / "tools/up", image.id, name, str(port)],
-            capture_output=True,
-            text=True,
-            timeout=50,
-            check=False,
-        )
+        *reason, last = make_up(image.id, name, port)
     finally:
         engine.remove_containers()
         engine.client.images.remove(image.id, force=True)
         engine.client.volumes.get(f"{name}-data").remove()
-    assert (result.returncode, result.stdout) == (1, "")
-    *reason, last = result.stderr.splitlines()
-    assert len([line for line in reason if "missing" in line]) == 1, result.stderr
+    assert len([line for line in reason if "missing" in line]) == 1, reason
     assert last == "docker-flask: the container did not start; the lines above show why"

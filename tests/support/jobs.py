@@ -10,8 +10,7 @@ from tests.support.harness import (
     IMAGE,
     Container,
     Engine,
-    docker_client,
-    trust_in_builds,
+    build_image,
     wait_for,
 )
 
@@ -56,13 +55,7 @@ WORKERS = {
 @functools.cache
 def image() -> str:
     """An image built on the one under test; its name."""
-    tag = f"{IMAGE}:jobs"
-    folder = str(APPS / "jobs")
-    result = docker_client(
-        "build", *trust_in_builds(), "--build-arg", f"IMAGE={IMAGE}", "-t", tag, folder, seconds=300
-    )
-    assert result.returncode == 0, result.stderr
-    return tag
+    return build_image(f"{IMAGE}:jobs", APPS / "jobs", "--build-arg", f"IMAGE={IMAGE}")
 
 
 def make_migration(migration: str = MIGRATION) -> list[str]:

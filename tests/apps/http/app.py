@@ -154,13 +154,6 @@ def nothing():
     return "", 204
 
 
-@app.get("/unchanged")
-def unchanged():
-    response = Response("same as ever\n", content_type="text/plain")
-    response.set_etag("v1")
-    return response.make_conditional(request, accept_ranges=True, complete_length=13)
-
-
 @app.get("/empty")
 def empty():
     return Response(b"", content_type="application/json")
