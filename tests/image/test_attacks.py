@@ -14,7 +14,6 @@ import pytest
 
 from tests.support import malformed, raw_http
 from tests.support.harness import APPS, NO_TLS, Container, Engine
-from tests.support.marks import at_night
 from tests.support.servers import SERVERS, Server
 
 pytestmark = pytest.mark.timeout(600)
@@ -100,22 +99,11 @@ def test_malformed_answers(target: Target) -> None:
     target.check_good_client()
 
 
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [
-        ("status '200 OK\\r\\nX-Injected: 1'", "ValueError: status '200 OK\\r\\nX-Injected: 1'"),
-        *at_night(
-            ("name 'X\\r\\nX-Injected: 1\\r\\nX'", "ValueError: header ('X\\r\\nX-Injected"),
-            ("status '100 Continue'", "ValueError: status '100 Continue'"),
-            ("length ['4', '5']", "ValueError: a response has one Content-Length"),
-        ),
-    ],
-)
-def test_the_log_says_what_was_wrong(target: Target, name: str, reason: str) -> None:
-    number = target.client.get("/answers").json().index(name)
+def test_the_log_says_what_was_wrong(target: Target) -> None:
+    number = target.client.get("/answers").json().index("status '200 OK\\r\\nX-Injected: 1'")
     answer = target.client.get(f"/answer?{number}")
     assert (answer.status_code, answer.text) == (500, "Internal Server Error\n")
-    log = target.container.wait_for_log(reason)
+    log = target.container.wait_for_log("ValueError: status '200 OK\\r\\nX-Injected: 1'")
     assert "Traceback (most recent call last)" in log
 
 

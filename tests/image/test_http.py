@@ -114,12 +114,6 @@ def service(start: Start, request: pytest.FixtureRequest) -> Service:
     return start(request.param)
 
 
-@pytest.fixture(scope="module")
-def single(start: Start) -> Service:
-    """One worker: what holds it keeps all others waiting."""
-    return start(WEB_CONCURRENCY="1")
-
-
 def message(path: str, *lines: str, method: str = "GET") -> bytes:
     """The head of a request."""
     return "\r\n".join(
@@ -302,19 +296,6 @@ def test_expect_100_continue(service: Service) -> None:
         answer = b"".join(iter(lambda: client.recv(64 * KB), b""))
     # Behind as many 100s as the server likes: Werkzeug's sends two.
     assert json.loads(answer.rpartition(b"\r\n\r\n")[2]) == {"length": 5}
-
-
-def test_an_upload_that_trickles_in_holds_no_worker(single: Service) -> None:
-    size, pieces = 100 * MB, 10
-    with single.connect() as client:
-        client.sendall(message("/length", f"Content-Length: {size}", method="POST"))
-        client.sendall(b"x" * (size - pieces))
-        for _ in range(pieces):
-            assert single.get(timeout=SOON).text == "hello\n"
-            time.sleep(0.1)
-            client.sendall(b"x")
-        answer = b"".join(iter(lambda: client.recv(64 * KB), b""))
-    assert json.loads(body(answer)) == {"length": size}
 
 
 @pytest.fixture(scope="module")

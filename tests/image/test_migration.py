@@ -157,22 +157,25 @@ def shop(module_engine: Engine, derive: Derive) -> Container:
 
 
 @pytest.mark.timeout(300)
-def test_main_py_is_served_and_not_the_sample(shop: Container) -> None:
+def test_main_py_is_served_after_prestart(shop: Container) -> None:
     assert shop.get("/", inside=8080).text == "hello from main"
     assert "serving main:app (the usual names in /app) on port 8080" in shop.logs()
-
-
-def test_prestart_is_sourced(shop: Container) -> None:
-    assert shop.get("/env/PREPARED", inside=8080).text == "yes"
+    assert shop.get("/env/PREPARED", inside=8080).text == "yes", "prestart.sh is sourced"
     assert "preparing" in shop.logs().splitlines()
+    assert shop.execute("python", "/tools/count.py", workdir="/") == (0, "42\n")
 
 
-def test_nginx_settings(shop: Container) -> None:
-    _, text = shop.execute("cat", "/run/docker-flask/nginx.conf")
+def test_settings_and_snippets_of_nginx(shop: Container) -> None:
+    text = shop.shell("cat /run/docker-flask/nginx.conf")
     for line in ("worker_processes 2;", "worker_connections 2048;", "worker_rlimit_nofile 4096;"):
         assert line in text
+    assert "client_max_body_size 1m;" in text
     assert len(shop.pids("nginx: worker")) == 2
     assert "open files" not in shop.logs()
+    answer = shop.get("/", inside=8080)
+    assert answer.headers["X-Shop"] == "open"
+    assert answer.headers["X-Request-ID"]
+    assert "/etc/nginx/conf.d/headers.conf overrides the image's sendfile" in shop.logs()
 
 
 @pytest.mark.nightly
@@ -184,18 +187,6 @@ def test_fewest_workers_first_and_more_as_they_are_needed(shop: Container) -> No
         wait_for(lambda: len(shop.pids("uWSGI worker")) > 2, 15, "another worker")
     assert [answer.result().text for answer in answers] == ["awake"] * 3
     wait_for(lambda: len(shop.pids("uWSGI worker")) == 2, 30, "it to go")
-
-
-def test_http_snippet_of_the_image(shop: Container) -> None:
-    answer = shop.get("/", inside=8080)
-    assert answer.headers["X-Shop"] == "open"
-    assert answer.headers["X-Request-ID"]
-    said = "/etc/nginx/conf.d/headers.conf overrides the image's sendfile"
-    assert said in shop.logs()
-
-
-def test_scripts_anywhere_import_the_application(shop: Container) -> None:
-    assert shop.execute("python", "/tools/count.py", workdir="/") == (0, "42\n")
 
 
 # The application in a folder of its own, without __init__.py in its package, which is named as the
@@ -654,24 +645,11 @@ def test_an_option_by_which_uwsgi_reloads_itself(engine: Engine, app: Path, prel
     assert "Traceback" not in container.logs()
 
 
-NO_SUCH = "is not allowed: uWSGI has no such"
-
-
 @pytest.mark.timed
-@pytest.mark.parametrize(
-    ("lines", "complaint"),
-    [
-        ("wsgi-flie = main.py", f"'wsgi-flie' in /app/uwsgi.ini {NO_SUCH}"),
-        ("processes = many", "processes='many' in /app/uwsgi.ini is not allowed; use a whole"),
-        (
-            "if-env = HOME\nthreads = 2\nendif =",
-            "'threads' in /app/uwsgi.ini is not allowed in a block",
-        ),
-        ("include = more.ini", "'include' in /app/uwsgi.ini is not supported"),
-    ],
-)
-def test_bad_options(engine: Engine, app: Path, lines: str, complaint: str) -> None:
-    write_files(app, {"uwsgi.ini": f"{INI}{lines}\n"})
+def test_bad_options(engine: Engine, app: Path) -> None:
+    """Others are in unit/test_uwsgi_options.py."""
+    write_files(app, {"uwsgi.ini": f"{INI}wsgi-flie = main.py\n"})
+    complaint = "'wsgi-flie' in /app/uwsgi.ini is not allowed: uWSGI has no such"
     refused(engine.run(app=app), complaint)
 
 

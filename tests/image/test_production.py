@@ -177,17 +177,6 @@ def test_early_clients_wait_or_are_told_to_wait(
     assert {container.get().status_code for _ in range(50)} == {200}
 
 
-@pytest.mark.parametrize("bind", ["1", *at_night("0")])
-def test_the_port_is_open_once_the_application_has_loaded(engine: Engine, bind: str) -> None:
-    """With BIND_WHEN_READY=1; otherwise before."""
-    container = engine.run(app=HELLO, env={"BIND_WHEN_READY": bind, "LOAD_SECONDS": "2"})
-    container.wait_for_log("importing")
-    time.sleep(1)
-    assert (80 in container.listening()) == (bind == "0")
-    assert container.wait_until_serving().text == "hello"
-    assert container.stop()[0] == 0
-
-
 # As applications create their tables: what is not there is created, by each worker that checks.
 CREATES = """
 import time
