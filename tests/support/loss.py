@@ -131,7 +131,7 @@ class Service:
         verdicts = check(merged, read_record(self.record), accepted)
         # The client itself must have had what it needs.
         assert not verdicts.unrecorded, verdicts
-        assert not verdicts.unknown, verdicts
+        assert not verdicts.unknown, verdicts.unknown
         assert merged.counts["client_error"] == 0, merged.counts
         return verdicts
 

@@ -13,6 +13,7 @@ import os
 import re
 import signal
 import socket
+import socketserver
 import struct
 import subprocess
 import sys
@@ -22,8 +23,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
+import httpx
 import pytest
 from werkzeug.serving import make_server
 
@@ -60,16 +62,20 @@ def only(verdict: str, number: int) -> dict[str, int]:
     return {str(one): number if one == verdict else 0 for one in Verdict}
 
 
-class Peer:
+class Peer(socketserver.BaseRequestHandler):
     """The server's end of one connection."""
 
-    def __init__(self, server: Server, sock: socket.socket) -> None:
-        self.server = server
-        self.sock = sock
-        self.ident = ""
-        self.received = 0
-        self.wants_close = False
+    server: Server
+
+    def setup(self) -> None:
+        self.sock: socket.socket = self.request
+        self.sock.settimeout(PATIENCE)
+        self.ident, self.received, self.wants_close = "", 0, False
         self._buffer = b""
+
+    def handle(self) -> None:
+        with contextlib.suppress(ConnectionError):  # a client that has its verdict hangs up
+            self.server.behaviour(self)
 
     def read_request(self) -> bool:
         """Read one whole request; False if the client has closed."""
@@ -87,8 +93,7 @@ class Peer:
         assert found, head
         self.ident = found[1].decode()
         self.wants_close = b"\r\nConnection: close\r\n" in head
-        with self.server.lock:
-            self.server.requests.append(self.ident)
+        self.server.requests.append(self.ident)
         return True
 
     def body(self, ident: str | None = None, received: int | None = None) -> bytes:
@@ -113,60 +118,46 @@ class Peer:
 Behaviour = Callable[[Peer], object]
 
 
-class Server:
+class Server(socketserver.ThreadingTCPServer):
     """A server on a free port that treats every connection with one behaviour, in a thread."""
 
+    request_queue_size = 256
+
     def __init__(self, behaviour: Behaviour) -> None:
+        super().__init__(("127.0.0.1", 0), Peer)
+        self.url = f"http://127.0.0.1:{self.server_address[1]}/"
         self.behaviour = behaviour
         self.connections = 0
         self.requests: list[str] = []  # the ids of all that were read whole
-        self.lock = threading.Lock()
         self.closing = threading.Event()
-        self._errors: list[BaseException] = []
-        self._sockets: list[socket.socket] = []
-        self._threads = [threading.Thread(target=self._accept)]
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
-        # Small, so that a large request does not fit and its client has to wait.
-        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/"
+        self._errors: list[BaseException | None] = []
+        self._thread = threading.Thread(target=self.serve_forever, args=[0.01])
 
-    def __enter__(self) -> Server:
-        self._threads[0].start()
+    def server_bind(self) -> None:
+        """Before it listens, or it would not be passed on to connections."""
+        # Small, so that a large request does not fit and its client has to wait.
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        super().server_bind()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Count a connection, and start its thread."""
+        self.connections += 1
+        super().process_request(request, client_address)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Note what failed in a thread: it must be the test's failure."""
+        self._errors.append(sys.exception())
+
+    def __enter__(self) -> Self:
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.closing.set()
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._threads[0].join(PATIENCE)
-        self._listener.close()
-        for sock in self._sockets:
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join(PATIENCE)
-        assert not any(thread.is_alive() for thread in self._threads)
+        self.shutdown()
+        self._thread.join(PATIENCE)
+        self.server_close()  # after all threads
         assert not self._errors
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                sock, _ = self._listener.accept()
-            except OSError:
-                return
-            self.connections += 1
-            self._sockets.append(sock)
-            self._threads.append(threading.Thread(target=self._serve, args=[sock]))
-            self._threads[-1].start()
-
-    def _serve(self, sock: socket.socket) -> None:
-        sock.settimeout(PATIENCE)
-        try:
-            with sock:
-                self.behaviour(Peer(self, sock))
-        except ConnectionError:
-            pass  # a client that has its verdict hangs up
-        except BaseException as error:  # a thread's failure must be the test's
-            self._errors.append(error)
 
 
 # -- behaviours: what a server does to one connection --------------------------------------------
@@ -209,14 +200,6 @@ def chunked(*chunks: bytes) -> bytes:
     sized = (b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
     head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
     return head + b"".join(sized)
-
-
-def byte_by_byte(peer: Peer) -> None:
-    text = peer.body()
-    peer.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(text)
-    for byte in head + text:
-        peer.sock.sendall(bytes([byte]))
 
 
 def reset_unread(peer: Peer) -> None:
@@ -271,10 +254,8 @@ def close_unannounced(peer: Peer) -> None:
 
 # -- one verdict each ----------------------------------------------------------------------------
 
-HALF_HEAD = b"HTTP/1.1 200 OK\r\nContent-Le"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 UNSTATED = b"HTTP/1.1 200 OK\r\n\r\n"
-LAST_CHUNK = b"0\r\n\r\n"
 SURPLUS = "bytes after the end of the response"
 SLOW_CLIENT = {"send_delay": PATIENCE}  # whatever happens, happens before it sends
 POST = {"method": "POST", "body_bytes": 2000}
@@ -297,31 +278,22 @@ CASES = [
     Case("honest", honest, "ok", 200),
     Case("honest to POST", honest, "ok", 200, "", POST),
     Case("honest to a slow client", honest, "ok", 200, "", {"send_delay": 0.01}),
-    Case("honest byte by byte", once(byte_by_byte), "ok", 200),
-    Case("honest in chunks", raw(lambda p: chunked(p.body()) + LAST_CHUNK), "ok", 200),
     Case("honest without a length", raw(lambda p: UNSTATED + p.body()), "ok", 200),
-    Case("honest after 100", raw(lambda p: CONTINUE + UNSTATED + p.body()), "ok", 200),
     Case("any answer will do", body(lambda p: b"hello"), "ok", 200, "", {"no_echo": True}),
     Case("reset at once", Peer.reset, "reset_unsent", None, "ECONNRESET", SLOW_CLIENT),
     Case("closed at once", lambda p: None, "reset_unsent", None, "EOF", SLOW_CLIENT),
     Case("reset, unread", reset_unread, "reset_sent", None, "ECONNRESET"),
     Case("reset, partly read", reset_partly_read, "reset_sent", None, "ECONNRESET", BIG_POST),
-    Case("reset, read", once(Peer.reset), "reset_sent", None, "ECONNRESET"),
     Case("closed without an answer", once(lambda p: None), "reset_sent", None, "EOF"),
-    Case("closed within the head", raw(lambda p: HALF_HEAD), "reset_sent", None, "EOF"),
-    Case("500", status("500 Internal Server Error"), "5xx", 500),
     Case("503", status("503 Service Unavailable"), "5xx", 503),
     Case("503 and when", status("503 Wait", "Retry-After: 1"), "503_retry_after", 503),
     Case("404", status("404 Not Found"), "4xx", 404),
     Case("413, unread", answer_before_reading_all, "4xx", 413, "", BIG_POST),
     Case("short of its length", body(Peer.body, length=500), "cut_short", 200, "EOF"),
     Case("short by a reset", once(reset_within_body), "cut_short", 200, "ECONNRESET"),
-    Case("no last chunk", raw(lambda p: chunked(p.body())), "cut_short", 200, "EOF"),
     Case("short, framed as whole", body(lambda p: p.body()[:-5]), "cut_short", 200),
-    Case("short without a length", raw(lambda p: UNSTATED + p.body()[:-5]), "cut_short", 200),
     Case("empty, framed as whole", body(lambda p: b""), "cut_short", 200),
     Case("another's answer", body(lambda p: p.body(ident="0-0")), "wrong_body", 200),
-    Case("another page", body(lambda p: b"<h1>Welcome</h1>"), "wrong_body", 200),
     Case("half of a POST", body(lambda p: p.body(received=9)), "wrong_body", 200, "", POST),
     Case("no answer", once(silent), "timeout", None, "head", IMPATIENT),
     Case("no end", once(silent_within_body), "timeout", 200, "body", IMPATIENT),
@@ -345,15 +317,6 @@ def test_each_behaviour_has_its_verdict(case: Case, mode: str) -> None:
     assert len(server.requests) == len(set(server.requests))
     kept = mode == "keepalive" and case.behaviour is honest
     assert server.connections == (CONNECTIONS if kept else tries)
-
-
-def test_each_verdict_of_a_mixture_is_counted() -> None:
-    kinds = [case for case in CASES if not case.settings]
-    turn = itertools.cycle(kinds)
-    with Server(lambda peer: next(turn).behaviour(peer)) as server:
-        result = load(server.url, connections=1, requests=2 * len(kinds))
-    expected = Counter(case.verdict for case in kinds * 2)
-    assert {verdict: n for verdict, n in result.counts.items() if n} == expected
 
 
 def test_refused() -> None:
@@ -486,15 +449,6 @@ def test_the_command_writes_its_result(stop: signal.Signals | None, tmp_path: Pa
     assert result.counts == only("ok", len(server.requests))
     assert sorted(r.id for r in result.records) == sorted(server.requests)
     assert [path.name for path in tmp_path.iterdir()] == ["out.json"]
-
-
-@pytest.mark.parametrize(
-    ("wrong", "reason"),
-    [({}, "either"), ({"rate": 1, "connections": 1}, "either"), ({"rate": 1, "mode": "x"}, "'x'")],
-)
-def test_settings_that_make_no_load_are_refused(wrong: dict[str, Any], reason: str) -> None:
-    with pytest.raises(ValueError, match=reason):
-        Settings(**{"url": "http://127.0.0.1/", **wrong})
 
 
 # -- reading responses ---------------------------------------------------------------------------
@@ -642,7 +596,7 @@ def test_runs_and_holes_of_the_record_are_counted() -> None:
     record = an_app_record("S a", "E a", "S b", "E b", "S d", "S d", "S d", "E d", "S z", "S z")
     verdicts = check(result, record)
     assert (verdicts.run_twice, verdicts.most_runs) == (["d"], 3)
-    assert (verdicts.unrecorded, verdicts.unknown) == (1, 1)  # c and z
+    assert (verdicts.unrecorded, verdicts.unknown) == (1, ["z"])  # c is not in it
     rows = verdicts.rows()
     assert (rows["tries"], rows["ok"], rows["lost"], rows["begun_lost"]) == (4, 3, 1, 1)
 
@@ -661,10 +615,8 @@ def test_a_record_with_a_damaged_line_is_no_proof(damaged: str, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("failures", "tries", "bound"),
     [
-        (0, 10, 1 - 0.05 ** (1 / 10)),
         (0, 100_000, 2.99569e-5),
         (1, 10, 0.394163),
-        (5, 100, 0.102253),
         (99, 100, 0.95 ** (1 / 100)),
         (10, 10, 1.0),
         (0, 0, 1.0),
@@ -713,3 +665,12 @@ def test_client_application_and_record_agree(
     assert result.counts == only("ok", TRIES)
     assert (verdicts.lost(), verdicts.run_twice, verdicts.unrecorded) == ([], [], 0)
     assert ids_in_log("".join(f'- "GET /?x=1&id={one} HTTP/1.1"\n' for one in ids)) == ids
+
+
+def test_what_has_no_number_of_the_client_is_not_noted(
+    recording_app: tuple[ModuleType, Path], app_url: str
+) -> None:
+    """A look whether the container serves, to whose request nginx has added an id of its own."""
+    before = read_record(recording_app[1])
+    assert httpx.get(app_url, headers={"X-Request-Id": "5" * 32}).status_code == 200
+    assert read_record(recording_app[1]) == before

@@ -52,7 +52,7 @@ class Verdicts:
     run_twice: list[str]  # ids that the application began more than once
     most_runs: int  # how often the most-run id was begun
     unrecorded: int  # ok without a start in the record: the record is incomplete, trust nothing
-    unknown: int  # starts of ids that no client asked about: some client's result is missing
+    unknown: list[str]  # begun without a client that asked: some client's result is missing
     # The application began it, the client got no whole right response.
     begun_lost: list[Record] = field(default_factory=list)
     # Sent to somebody, begun by nobody, no right response.
@@ -72,7 +72,7 @@ class Verdicts:
         """The whole table as numbers, by name."""
         rows = {"tries": self.tries, **self.counts, "lost": len(self.lost())}
         rows |= {name: len(found) for name, found in vars(self).items() if isinstance(found, list)}
-        return rows | {"unrecorded": self.unrecorded, "unknown": self.unknown}
+        return rows | {"unrecorded": self.unrecorded}
 
 
 def check(result: Result, record: AppRecord, accepted: Collection[str] | None = None) -> Verdicts:
@@ -92,7 +92,7 @@ def check(result: Result, record: AppRecord, accepted: Collection[str] | None = 
         run_twice=[ident for ident, times in runs.items() if times > 1],
         most_runs=max(runs.values(), default=0),
         unrecorded=len(good - record.starts.keys()),
-        unknown=len(record.starts.keys() - mine),
+        unknown=sorted(record.starts.keys() - mine),
     )
     for one in result.records:
         if one.id not in good:
