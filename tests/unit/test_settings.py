@@ -76,15 +76,12 @@ def refusal(name: str, value: str) -> str:
     ("limits", "fewest", "most"),
     [
         ({"cpus": 0.5}, 2, 16),
-        ({"cpus": 1.0}, 2, 16),
         ({"cpus": 2.5}, 3, 48),
         ({"cpus": 100.0}, 100, 1024),
         # 256 MiB for workers that may take 64; how much they do is measured later.
         ({"cpus": 8.0, "memory": 512 << 20}, 4, 128),
         ({"cpus": 8.0, "memory": 64 << 20}, 1, 128),
-        ({"cpus": 1.0, "memory": 1 << 20}, 1, 16),
         ({"cpus": 8.0, "processes": 50}, 8, 10),
-        ({"cpus": 16.0, "processes": 50}, 0, 10),
         ({"cpus": 1.0, "processes": 50}, 2, 10),
         ({"cpus": 8.0, "processes": 8}, 0, 1),
         ({"descriptors": 64}, 2, 8),
@@ -105,14 +102,11 @@ def test_workers_follow_from_the_limits(limits: dict[str, Any], fewest: int, mos
     ("environ", "threads"),
     [
         ({}, None),
-        ({"PRELOAD": "1"}, None),
         ({"THREADS": "1"}, 1),
-        ({"THREADS": "8"}, 8),
         # Who says how many workers there are, or which, has said all.
         ({"WEB_CONCURRENCY": "4"}, 1),
         ({"UWSGI_PROCESSES": "4"}, 1),
         ({"UWSGI_CHEAPER": "4"}, 1),
-        ({"WORKER_CLASS": "sync"}, 1),
         ({"WORKER_CLASS": "gevent"}, 1),
         ({"APP_SERVER": "gunicorn"}, 1),
     ],
@@ -125,16 +119,11 @@ def test_threads(environ: dict[str, str], threads: int | None) -> None:
     ("name", "text", "value"),
     [
         ("LISTEN_PORT", "8080", 8080),
-        ("LISTEN_PORT", "65535", 65535),
         ("LISTEN_PORT", " 81 ", 81),
-        ("STATUS_PORT", "9000", 9000),
         ("STATUS_PORT", "OFF", 0),
         ("HEALTH_PATH", "/health/ready", "/health/ready"),
-        ("BIND_WHEN_READY", "yes", True),
-        ("APP_MODULE", "shop", "shop"),
         ("APP_MODULE", "shop.web:app", "shop.web:app"),
         ("APP_MODULE", "shop:make('x', n=1)", "shop:make('x', n=1)"),
-        ("FLASK_APP", "hello", "hello"),
         ("FLASK_APP", "./src/hello", "./src/hello"),
         ("FLASK_APP", "path/to/my-hello.py", "path/to/my-hello.py"),
         (
@@ -142,49 +131,26 @@ def test_threads(environ: dict[str, str], threads: int | None) -> None:
             "package.hello:create_app('dev', n=1)",
             "package.hello:create_app('dev', n=1)",
         ),
-        ("FLASK_APP", "hello: app2", "hello: app2"),
         ("UWSGI_INI", "/etc/passwd", "/etc/passwd"),
-        ("WEB_CONCURRENCY", "1024", 1024),
-        ("UWSGI_CHEAPER", "3", 3),
-        ("THREADS", "8", 8),
-        ("PRELOAD", "1", True),
-        ("MAX_REQUESTS", "0", 0),
-        ("MAX_REQUESTS", "100000000", 100_000_000),
         ("MAX_WORKER_MEMORY", "0", "0"),
         ("MAX_WORKER_MEMORY", "32M", "32m"),
         ("REQUEST_TIMEOUT", "2.5", 2.5),
-        ("START_TIMEOUT", "1", 1.0),
-        ("DRAIN_DELAY", "0", 0.0),
         ("GRACEFUL_TIMEOUT", "0", 0.0),
-        ("MAX_UPLOAD", "50M", "50m"),
         ("MAX_UPLOAD", "1048576", "1048576"),
         ("RESPONSE_CACHE", "200M", "200m"),
-        ("RESPONSE_CACHE", "1048576", "1048576"),
         *(("RESPONSE_CACHE", text, "64m") for text in ("1", "on")),
         *(("RESPONSE_CACHE", text, "0") for text in ("0", "off", "No")),
-        ("TRUSTED_PROXIES", "203.0.113.7", ("203.0.113.7/32",)),
         ("TRUSTED_PROXIES", "10.0.0.0/8,2001:DB8::/32", ("10.0.0.0/8", "2001:db8::/32")),
         ("TRUSTED_PROXIES", "192.0.2.0/255.255.255.0 , ::1,", ("192.0.2.0/24", "::1/128")),
-        ("TRUSTED_PROXIES", "private", PRIVATE),
         ("TRUSTED_PROXIES", "10.0.0.0/8 private\n192.0.2.1", (*PRIVATE, "192.0.2.1/32")),
-        ("DEBUG_HOSTS", "dev.example", ("dev.example",)),
         ("DEBUG_HOSTS", "Dev.example, .lan,10.0.0.1", ("dev.example", ".lan", "10.0.0.1")),
         ("WERKZEUG_DEBUG_PIN", "123-456-789", "123-456-789"),
-        ("WERKZEUG_DEBUG_PIN", "007", "007"),
         ("WERKZEUG_DEBUG_PIN", "off", "off"),
-        ("STATIC_URL", "/static", "/static"),
         ("STATIC_URL", "/static/", "/static"),
         ("STATIC_URL", "/assets/v1.2_3-4", "/assets/v1.2_3-4"),
-        ("STATIC_PATH", "/usr/share/doc", "/usr/share/doc"),
         ("STATIC_PATH", "/usr/share/doc/../doc/", "/usr/share/doc"),
         ("STATIC_PATH", "docs", str(ROOT / "docs")),
-        ("STATIC_MAX_AGE", "0", 0),
-        ("STATIC_MAX_AGE", "31536000", 31_536_000),
-        ("STATIC_INDEX", "1", True),
-        ("NGINX_WORKER_PROCESSES", "2", 2),
         ("NGINX_WORKER_PROCESSES", "auto", "auto"),
-        ("NGINX_WORKER_CONNECTIONS", "2048", 2048),
-        ("NGINX_WORKER_OPEN_FILES", "1000000", 1_000_000),
         *(("ACCESS_LOG", text, False) for text in ("0", "off", "False", "no")),
         *(("ACCESS_LOG", text, "json") for text in ("json", "JSON")),
         *(("INSTALL_ON_START", text, True) for text in ("1", "ON", "true", "Yes")),
@@ -315,7 +281,6 @@ def test_what_files_say_counts_where_the_environment_says_nothing() -> None:
 def test_explain_says_where_each_value_comes_from() -> None:
     environ = {"PORT": "8080", "THREADS": "4", "DRAIN_DELAY": "0.5", "ACCESS_LOG": "off"}
     environ["TRUSTED_PROXIES"] = "10.0.0.0/8,::1"
-    environ["DEBUG_HOSTS"] = "a.example, .lan"
     rows = {name: (value, source) for name, value, source in explain(environ, LIMITS)}
     assert list(rows) == NAMES
     assert rows["LISTEN_PORT"] == ("8080", "PORT")
@@ -325,7 +290,6 @@ def test_explain_says_where_each_value_comes_from() -> None:
     assert rows["TRUSTED_PROXIES"] == ("10.0.0.0/8 ::1/128", "TRUSTED_PROXIES")
     assert rows["REQUEST_TIMEOUT"] == ("60", "default")
     assert rows["APP_MODULE"] == ("", "default")
-    assert rows["DEBUG_HOSTS"] == ("a.example .lan", "DEBUG_HOSTS")
     assert rows["WEB_CONCURRENCY"] == ("32", "decided from the cgroup quota of 1.5 CPUs")
 
 
@@ -333,11 +297,6 @@ def test_explain_names_memory_when_that_decides() -> None:
     small = replace(LIMITS, memory=192 << 20, memory_reason="cgroup limit of 192 MiB")
     rows = {name: (value, source) for name, value, source in explain({}, small)}
     assert rows["UWSGI_CHEAPER"] == ("1", "decided from the cgroup limit of 192 MiB")
-
-
-def test_explain_refuses_what_load_refuses() -> None:
-    with pytest.raises(SettingError, match=r"THREADS='many'.*a whole number from 1 to 256"):
-        explain({"THREADS": "many"}, LIMITS)
 
 
 @pytest.fixture
@@ -368,16 +327,12 @@ def test_what_is_no_time_zone_is_told(zones: Path, zone: str) -> None:
         assert sentence.startswith(f"TZ={zone!r} is not a time zone, using UTC")
 
 
-@pytest.mark.parametrize("value", ["1", "true", "on"])
-def test_flask_debug_is_told_to_be_ignored_in_production(value: str) -> None:
-    (sentence,) = ignored({"FLASK_DEBUG": value})
-    assert sentence == f"FLASK_DEBUG={value!r} is ignored in production: use -d debug"
-    assert ignored({"FLASK_DEBUG": value}, production=False) == []
-
-
-@pytest.mark.parametrize("value", ["", "0", "False", "no"])
-def test_flask_debug_that_is_off(value: str) -> None:
-    assert ignored({"FLASK_DEBUG": value}) == []
+def test_flask_debug_is_named_in_production_if_it_is_on() -> None:
+    (sentence,) = ignored({"FLASK_DEBUG": "on"})
+    assert sentence == "FLASK_DEBUG='on' is ignored in production: use -d debug"
+    assert ignored({"FLASK_DEBUG": "on"}, production=False) == []
+    for value in ("", "0", "False", "no"):
+        assert ignored({"FLASK_DEBUG": value}) == []
 
 
 def test_table_in_the_documentation() -> None:
