@@ -145,7 +145,7 @@ def options(folder: Path, ini: str = "", **environ: str) -> uwsgi_options.UwsgiO
     return uwsgi_options.read(folder, environ, str(program))
 
 
-ADDRESSES = ("0.0.0.0:9191", ":9191", "127.0.0.1:9191", "[::]:9191", "*:1", "name 10.0.0.1:80 98")
+ADDRESSES = (":9191", "127.0.0.1:9191", "[::]:9191", "*:1", "name 10.0.0.1:80 98")
 
 
 @pytest.mark.parametrize("name", ["stats", "stats-server", "udp", "snmp", "legion", "zerg-server"])

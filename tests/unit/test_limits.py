@@ -58,11 +58,10 @@ HALF = "50000 100000\n"
     [
         (V2 | v2("cpu.max", QUARTER), 0.25),
         (V2_NESTED | v2("cpu.max", QUARTER, "docker/1/") | v2("cpu.max", HALF), 0.25),
-        (V2 | v2("cpu.max", "5000 50000\n"), 0.1),
         (V1 | v1_cpu("25000\n"), 0.25),
         (V1 | v1_cpu("25000\n", "docker/1/") | v1_cpu("50000\n"), 0.25),
     ],
-    ids=["v2", "v2 nested", "v2 period", "v1", "v1 nested"],
+    ids=["v2", "v2 nested", "v1", "v1 nested"],
 )
 def test_cpu_quota(tmp_path: Path, files: Files, cpus: float) -> None:
     found = read(tmp_path, files)
@@ -79,10 +78,7 @@ def test_the_file_that_says_how_long_the_quota_stopped_the_container(tmp_path: P
 
 NO_QUOTA: dict[str, Files] = {
     "no cgroup file": {},
-    "empty cgroup file": {"proc/self/cgroup": ""},
-    "no files": V2,
     "v2 max": V2 | v2("cpu.max", "max 100000\n"),
-    "v2 empty": V2 | v2("cpu.max", ""),
     "v2 above the machine": V2 | v2("cpu.max", "1000000000 100000\n"),
     "v1 none": V1_ROOT | v1_cpu("-1\n"),
     "v1 no period": V1_ROOT | {"sys/fs/cgroup/cpu/cpu.cfs_quota_us": "25000\n"},
@@ -141,7 +137,6 @@ def test_without_a_memory_limit_the_machine_counts(tmp_path: Path, files: Files)
     [
         (resource.RLIM_INFINITY, 65_536),
         (1_073_741_816, 65_536),
-        (65_537, 65_536),
         (1_024, 1_024),
     ],
 )
@@ -168,10 +163,9 @@ def test_descriptors_are_bounded_for_children() -> None:
     [
         ({}, 128),
         ({"proc/sys/net/core/somaxconn": "128\n"}, 128),
-        ({"proc/sys/net/core/somaxconn": "4096\n"}, 4_096),
         ({"proc/sys/net/core/somaxconn": "65535\n"}, 4_096),
     ],
-    ids=["unknown", "small", "default", "large"],
+    ids=["unknown", "small", "large"],
 )
 def test_backlog(tmp_path: Path, files: Files, backlog: int) -> None:
     assert read(tmp_path, files).backlog == backlog
@@ -196,9 +190,3 @@ def test_backlog(tmp_path: Path, files: Files, backlog: int) -> None:
 )
 def test_processes(tmp_path: Path, files: Files, processes: int) -> None:
     assert read(tmp_path, files).processes == processes
-
-
-def test_this_machine() -> None:
-    found = limits.read()
-    assert 0 < found.cpus <= CPUS
-    assert 0 < found.memory <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

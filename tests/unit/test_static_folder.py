@@ -29,7 +29,7 @@ options = WorkerOptions(**json.loads(sys.argv[2]))
 found, words = static_folder.find(find_app.load(root).application, root, options)
 print("\\n" + json.dumps([found and asdict(found), words]))
 """
-FLASK = "from datetime import timedelta\nfrom flask import Flask, Blueprint\n"
+FLASK = "from flask import Flask, Blueprint\n"
 APP = FLASK + "app = Flask(__name__)\n"
 WSGI = "def application(environ, start_response):\n    return []\n"
 
@@ -65,7 +65,6 @@ PROXY_FIX = """from werkzeug.middleware.proxy_fix import ProxyFix
 app.wsgi_app = ProxyFix(ProxyFix(app.wsgi_app))
 """
 OTHER_WSGI = APP + "app.wsgi_app = lambda environ, start: []"
-SUBCLASS = FLASK + "class Mine(Flask):\n    pass\napp = Mine(__name__)"
 
 
 @pytest.mark.parametrize(
@@ -75,26 +74,20 @@ SUBCLASS = FLASK + "class Mine(Flask):\n    pass\napp = Mine(__name__)"
         (made("static_folder='media'"), {}, "/media", "media", None),
         (made("static_url_path='/a/b-1.2/'"), {}, "/a/b-1.2", "static", None),
         (FLASK + "def create_app():\n    return Flask(__name__)", {}, "/static", "static", None),
-        (SUBCLASS, {}, "/static", "static", None),
-        (APP + "app.static_folder = 'media'", {}, "/static", "media", None),
         # Its own way of saying how long a file may be kept.
         (kept("7"), {}, "/static", "static", 7),
-        (kept("timedelta(minutes=1)"), {}, "/static", "static", 60),
         (kept("7"), {"static_max_age": 0}, "/static", "static", 0),
         (APP + "app.get_send_file_max_age = len", {"static_max_age": 5}, "/static", "static", 5),
         # Middleware that changes no path; routes beside the files.
         (APP + PROXY_FIX, {}, "/static", "static", None),
-        (APP + "app.add_url_rule('/static-pages', 'x', str)", {}, "/static", "static", None),
         (APP + "app.add_url_rule('/static/other/<x>', 'x', str)", {}, "/static", "static", None),
         # What the settings say goes first, whatever the application is.
         (APP, {"static_url": "/s"}, "/s", "static", None),
         (APP, {"static_path": DOC}, "/static", DOC, None),
         (OTHER_WSGI, {"static_url": "/static"}, "/static", "static", None),
         (made("static_folder=None"), {"static_url": "/s"}, "/s", "static", None),
-        (made("static_folder=None"), {"static_path": DOC}, "/static", DOC, None),
         (made("static_url_path=''"), {"static_path": DOC}, "/static", DOC, None),
         (WSGI, {"static_url": "/s"}, "/s", "static", None),
-        (WSGI, {"static_path": DOC}, "/static", DOC, None),
     ],
 )
 def test_found(
@@ -134,18 +127,13 @@ def rule(path: str) -> str:
     [
         # Where source is.
         (made("static_folder='.', static_url_path='/s'"), {}, "source"),
-        (made("static_folder='/', static_url_path='/s'"), {}, "source"),
         (made("static_folder='link'"), {}, "source"),
         (FLASK + "import lib.words\napp = Flask(__name__, static_folder='lib')", {}, "source"),
         (APP, {"static_path": "{root}"}, "source"),
         (APP + "import lib.words", {"static_path": "{root}/lib"}, "source"),
-        (WSGI, {"static_path": "{root}/.."}, "source"),
         # Where another answers.
         (made("static_url_path=''"), {}, "prefix '/'"),
         (made("static_url_path='/a b'"), {}, "prefix '/a b/'"),
-        (made("static_url_path='/a;}'"), {}, "prefix '/a;}/'"),
-        (made("static_url_path='/<x>'"), {}, "prefix '/<x>/'"),
-        (APP + "app.view_functions['static'] = lambda filename: ''", {}, "view"),
         (APP + GUARD + "v = app.view_functions\nv['static'] = guarded(v['static'])", {}, "view"),
         (APP + GUARD + "app.send_static_file = guarded(app.send_static_file)", {}, "view"),
         (APP + "app.get_send_file_max_age = lambda name: 1", {}, "view"),
@@ -155,10 +143,8 @@ def rule(path: str) -> str:
         (OTHER_WSGI, {}, "middleware"),
         (APP, {"SCRIPT_NAME": "/shop"}, "middleware or a path"),
         (rule("/static/f.txt"), {}, "route /static/f.txt leads to"),
-        (rule("/static/<int:x>"), {}, "route /static/<int:x> leads to"),
         (APP + BLUEPRINT, {}, "route /static/admin/<path:filename> leads to"),
         (kept("'soon'"), {}, "soon"),
-        (kept("-1"), {}, "-1"),
     ],
 )
 def test_left_to_the_application(
