@@ -16,14 +16,11 @@ CONTROLS = [chr(code) for code in (*range(32), 127) if code != 9]
     [
         ("200 OK", []),
         ("200", []),
-        ("200 ", []),
         ("404 Nicht gefunden, f\xfcr alle", []),
-        ("299 \t", []),
         ("999 Own", []),
         ("200 OK", [("X-Own", ""), ("X-Own", " two "), ("x_own.~!#$%&'*+^`|", "\t1")]),
         ("200 OK", [("Location", "/\u20ac".encode().decode("latin-1"))]),  # as Werkzeug sends it
         ("204 No Content", [("Content-Length", "0")]),
-        ("200 OK", (("Content-length", "0012"),)),
         ("200 OK", [["X-Own", "a list"]]),
     ],
 )
@@ -75,7 +72,7 @@ def test_no_headers(headers: Any) -> None:
         checked("200 OK", headers)
 
 
-@pytest.mark.parametrize("status", [None, 200, b"200 OK", ["200 OK"]])
+@pytest.mark.parametrize("status", [None, 200, b"200 OK"])
 def test_no_text(status: Any) -> None:
     with pytest.raises((TypeError, ValueError)):
         checked(status, [])

@@ -20,6 +20,7 @@ import pytest
 from docker_flask import process
 from docker_flask.first_process.loop import Interrupt, Loop
 from tests.support.harness import run_python as run
+from tests.support.harness import wait_for
 
 STANDARD_SIGNALS = (1 << 31) - 1
 
@@ -37,22 +38,12 @@ def loop() -> Iterator[Loop]:
 # --- the loop --------------------------------------------------------------------------------
 
 
-def test_wait_returns_at_once_when_done(loop: Loop) -> None:
+def test_a_wait_ends_when_it_is_done_or_its_time_is_up(loop: Loop) -> None:
     assert loop.wait(lambda: True, 0)
-
-
-@pytest.mark.parametrize("seconds", [0, 0.2])
-def test_wait_ends_when_time_is_up(loop: Loop, seconds: float) -> None:
     begun = time.monotonic()
-    assert not loop.wait(lambda: False, seconds)
-    assert seconds <= time.monotonic() - begun < seconds + 0.15
-
-
-def test_wait_asks_at_every_tick(loop: Loop) -> None:
-    due = time.monotonic() + 0.1
-    begun = time.monotonic()
-    assert loop.wait(lambda: time.monotonic() > due, 5, tick=0.02)
-    assert time.monotonic() - begun < 0.3
+    assert not loop.wait(lambda: False, 0.2)
+    assert loop.wait(lambda: time.monotonic() > begun + 0.3, 5, tick=0.02)
+    assert 0.3 <= time.monotonic() - begun < 0.5
 
 
 def test_watch_and_forget(loop: Loop) -> None:
@@ -115,31 +106,6 @@ def test_signals_while_waiting_and_while_blocked() -> None:
     assert many
 
 
-def test_a_stop_signal_leaves_the_wait() -> None:
-    assert (
-        run("""
-        import json, os, signal, threading
-        from docker_flask.first_process.loop import Interrupt, Loop
-
-        class Stop(Interrupt):
-            pass
-
-        def stop():
-            raise Stop
-
-        loop = Loop()
-        loop.handle_signals({signal.SIGTERM: stop})
-        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
-        try:
-            loop.wait(lambda: False, 5)
-            print(json.dumps("not left"))
-        except Stop:
-            print(json.dumps("left"))
-    """)
-        == "left"
-    )
-
-
 # --- processes -------------------------------------------------------------------------------
 
 
@@ -169,7 +135,7 @@ READ_DESCRIPTORS = """
 """
 
 
-@pytest.mark.parametrize("offsets", [[], [0], [0, 1], [1, 0], [2, 0, 1], [1, 2, 0], [0, 0]])
+@pytest.mark.parametrize("offsets", [[], [0], [1, 0], [2, 0, 1], [0, 0]])
 def test_descriptors_arrive_in_order(tmp_path: Path, offsets: list[int]) -> None:
     """Also where the parent has them under each other's numbers: 3 as 4 and 4 as 3."""
     result = run(
@@ -201,13 +167,6 @@ def test_descriptors_arrive_in_order(tmp_path: Path, offsets: list[int]) -> None
     in_child, in_parent = result
     assert in_child == {str(3 + i): f"file {offset}" for i, offset in enumerate(offsets)}
     assert in_parent == {str(n): f"file {n}" for n in range(3)}, "the parent keeps its own"
-
-
-def test_the_parent_keeps_no_copies() -> None:
-    before = set(os.listdir("/proc/self/fd"))
-    with open(os.devnull) as file, child("/bin/true", descriptors=[file.fileno()] * 3):
-        pass
-    assert set(os.listdir("/proc/self/fd")) == before
 
 
 @pytest.fixture
@@ -254,8 +213,10 @@ def test_environment_is_the_one_given(tmp_path: Path) -> None:
     assert "HOME=" not in out.read_text()
 
 
-def test_a_missing_program_is_an_error() -> None:
+def test_the_parent_keeps_no_copies() -> None:
     before = set(os.listdir("/proc/self/fd"))
+    with open(os.devnull) as file, child("/bin/true", descriptors=[file.fileno()] * 3):
+        pass
     with open(os.devnull) as file, pytest.raises(FileNotFoundError):
         process.spawn(["/no/such/program"], {}, [file.fileno()])
     assert set(os.listdir("/proc/self/fd")) == before
@@ -264,10 +225,8 @@ def test_a_missing_program_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ("exit 0", "exited with code 0"),
         ("exit 7", "exited with code 7"),
         ("kill -KILL $$", "was killed by SIGKILL"),
-        ("kill -TERM $$", "was killed by SIGTERM"),
         ("kill -RTMIN $$", "was killed by SIGRTMIN"),
         ("kill -40 $$", "was killed by signal 40"),  # a real-time signal that has no name
     ],
@@ -288,18 +247,11 @@ def test_signals_to_nobody() -> None:
 
 def test_a_group_ends_as_a_whole() -> None:
     with child("/bin/sh", "-c", "sleep 60 & sleep 60 & wait") as leader:
-        deadline = time.monotonic() + 5
-        while len(process.states({leader})) < 3:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_for(lambda: len(process.states({leader})) == 3, 5, "three processes")
         process.signal_group(leader, signal.SIGSTOP)
-        while set(process.states({leader}).values()) != {"T"}:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_for(lambda: {*process.states({leader}).values()} == {"T"}, 5, "a stop")
         process.signal_group(leader, signal.SIGKILL)
-        while process.states({leader}):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_for(lambda: not process.states({leader}), 5, "the end")
 
 
 def test_reap_collects_every_child() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import io
 import os
-import tarfile
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -135,14 +134,6 @@ def compressed(path: Path) -> Any:
     return gzip.open(path)
 
 
-def in_archive(path: Path) -> Any:
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w") as tar:
-        tar.add(path, "name")
-    archive.seek(0)
-    return tarfile.open(fileobj=archive).extractfile("name")
-
-
 def temporary(path: Path) -> Any:
     file = tempfile.NamedTemporaryFile(dir=path.parent)  # noqa: SIM115 - closing removes it
     file.write(TEXT)
@@ -173,10 +164,6 @@ def begun(path: Path) -> Any:
     return file
 
 
-def unnamed(path: Path) -> Any:
-    return os.fdopen(os.open(path, os.O_RDONLY), "rb")
-
-
 @pytest.mark.parametrize(
     ("make", "body"),
     [
@@ -184,17 +171,15 @@ def unnamed(path: Path) -> Any:
         (lambda _: pipe(), TEXT),
         (temporary, TEXT),
         (compressed, TEXT),
-        (in_archive, TEXT),
         (removed, TEXT),
         (replaced, TEXT),
         (begun, TEXT[1:]),
-        (unnamed, TEXT),
         (lambda _: opened("/proc/sys/kernel/ostype"), b"Linux\n"),
         (lambda _: opened("/dev/null"), b""),
     ],
     ids=[
-        *("bytesio", "pipe", "temporary", "compressed", "in archive", "removed", "replaced"),
-        *("begun", "unnamed", "proc", "device"),
+        *("bytesio", "pipe", "temporary", "compressed", "removed", "replaced"),
+        *("begun", "proc", "device"),
     ],
 )
 def test_what_nginx_would_read_otherwise_is_sent_as_it_is(
@@ -213,11 +198,10 @@ def add(name: str, value: str) -> Callable[[Response], Any]:
     [
         add("X-Own", "1"),
         add("Content-Type", "text/html"),
-        lambda response: setattr(response, "status_code", 404),
         lambda response: setattr(response, "status_code", 206),
         lambda response: response.headers.extend({"Vary": ["Cookie", "Accept"]}),
     ],
-    ids=["own", "twice", "status", "own range", "two lines"],
+    ids=["own", "twice", "own range", "two lines"],
 )
 def test_an_answer_that_nginx_would_change_is_sent_as_it_is(
     path: Path, change: Callable[[Response], Any]
@@ -305,7 +289,7 @@ def saying(headers: list[tuple[str, str]], body: Iterable[bytes] = (b"text",)) -
 
 @pytest.mark.parametrize(
     "value",
-    ["/secret/etc/passwd", "/%73ecret/etc/passwd", "/secret/as-is/etc/passwd", "/x/secret/y"],
+    ["/secret/etc/passwd", "/%73ecret/etc/passwd", "/x/secret/y"],
 )
 def test_a_file_that_the_application_was_told_is_not_named(value: str) -> None:
     server = Server(saying([("X-accel-Redirect", value), ("X-Own", "1")]))
