@@ -16,6 +16,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Iterable
+from email import errors
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import unquote_to_bytes
@@ -35,6 +36,14 @@ from docker_flask.process import FIRST_DESCRIPTOR
 from docker_flask.request.wsgi_types import Environ, StartResponse, Wsgi
 from docker_flask.worker_options import DebugOptions
 
+# A line that ends Python's search for headers, or that it skips. There are other defects, because
+# Python reads headers as those of an e-mail.
+NO_HEADER = (
+    errors.MissingHeaderBodySeparatorDefect,
+    errors.FirstHeaderLineIsContinuationDefect,
+    errors.MisplacedEnvelopeHeaderDefect,
+    errors.InvalidHeaderDefect,
+)
 # In a request's target: the scheme and the host; a part `.`; a part `..` and the one before it.
 _HOST = re.compile(r"^\w+://[^/?#]*/?")
 _DOTS = re.compile(r"/\.(/|$)|/[^/]*/\.\.(/|$)")
@@ -97,6 +106,14 @@ class Connection(WSGIRequestHandler):
         self.raw_requestline = b""
         self.open.add(self)
         super().setup()
+
+    def parse_request(self) -> bool:
+        """Refuse a line that is no header: Python drops the lines after it, even a proxy's."""
+        valid = super().parse_request()
+        if valid and any(isinstance(defect, NO_HEADER) for defect in self.headers.defects):
+            self.send_error(400, "Bad header")
+            return False
+        return valid
 
     def make_environ(self) -> Environ:
         """What the application gets behind nginx."""

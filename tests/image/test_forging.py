@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from tests.support import raw_http
 from tests.support.harness import APPS, DEBUG, DEBUG_PORT, PRODUCTION_PORT, Engine
+from tests.support.marks import at_night
 from tests.support.servers import NOT_APPLICABLE, SERVERS
 
 pytestmark = pytest.mark.timeout(600)
@@ -221,3 +222,18 @@ def test_a_snippet_takes_no_protection_away(echo: Echo, where: str) -> None:
     assert found["environ"]["HTTP_X_MINE"] == "yes"
     wrong = differences(echo, answer, found)
     assert wrong.keys() <= {"PATH_INFO", "REQUEST_URI", "RAW_URI"}
+
+
+@pytest.mark.parametrize("line", ["X : 1", "no header", *at_night(": 1", " X: 1", "From x")])
+def test_debug_mode_reads_all_headers_or_none(echo: Echo, line: str) -> None:
+    """Python's server would ignore the headers after such a line, but forms are no such line."""
+    if not echo.setup.debug:
+        pytest.skip(f"{NOT_APPLICABLE}production")
+    for first in ("", "X-First: 1\r\n"):
+        head = f"GET /echo HTTP/1.1\r\n{first}{line}\r\nHost: {HOST}\r\n\r\n"
+        (answer,) = raw_http.answers(raw_http.exchange(echo.port, head.encode(), end=False))
+        kept = answer.status == 200 and answer.json["host"] == HOST
+        assert kept or answer.status == 400, answer
+    form = {"Content-Type": "multipart/form-data; boundary=x", "Content-Length": "0"}
+    answer, _ = echo.ask(list(form.items()))
+    assert answer.status == 200
