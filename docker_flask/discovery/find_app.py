@@ -21,7 +21,7 @@ from docker_flask.discovery.candidates import CALLABLES, MODULES, Candidate, Not
 
 __all__ = ["FoundApp", "NotFound", "load"]
 
-# While this variable is set, Flask ignores `app.run()` at a module's top level.
+# Flask ignores `app.run()` while this variable is set, as `flask run` does.
 IS_COMMAND = "FLASK_RUN_FROM_CLI"
 HINT = "set APP_MODULE=package.module:callable"
 # Served if the application's folder is empty. If that folder was mounted, the path is wrong.
@@ -52,18 +52,8 @@ def load(root: Path, app_module: str = "", ini: str = "") -> FoundApp:
 
     app_module, ini: the settings APP_MODULE and UWSGI_INI, if they come from the supervisor.
     """
-    before = os.environ.get(IS_COMMAND)
     os.environ[IS_COMMAND] = "true"
-    try:
-        return _load(root, app_module, ini or os.environ.get("UWSGI_INI", ""))
-    finally:
-        if before is None:
-            os.environ.pop(IS_COMMAND, None)
-        else:
-            os.environ[IS_COMMAND] = before
-
-
-def _load(root: Path, app_module: str, ini: str) -> FoundApp:
+    ini = ini or os.environ.get("UWSGI_INI", "")
     for variable in ("APP_MODULE", "FLASK_APP"):
         if not os.environ.get(variable, "").strip():
             os.environ.pop(variable, None)  # set but empty counts as not set

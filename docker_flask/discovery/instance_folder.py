@@ -10,6 +10,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -54,8 +55,9 @@ def _bring(source: Path) -> None:
     try:
         files = list(source.iterdir())
         links = [file for file in files if file.suffix in _CONFIGURATION and file.is_file()]
+        names = [file.name for file in links]
         if not FOLDER.exists():
-            _copy([file for file in files if file not in links])
+            _copy(source, lambda folder, _: names if folder == str(source) else [])
         for file in links:
             if not os.path.lexists(link := FOLDER / file.name):
                 link.symlink_to(file)
@@ -63,16 +65,13 @@ def _bring(source: Path) -> None:
         log(f"can't bring the files of {source} to {FOLDER}: {error}")
 
 
-def _copy(files: list[Path]) -> None:
-    """Make the folder with these files at once; does nothing if another process was first."""
+def _copy(source: Path, without: Callable[[str, list[str]], list[str]]) -> None:
+    """Make the folder at once, with copies; does nothing if another process was first."""
     with tempfile.TemporaryDirectory(
         prefix=".instance-", dir=VOLUME, ignore_cleanup_errors=True
     ) as fresh:
-        for file in files:
-            target = Path(fresh) / file.name
-            if file.is_dir():
-                shutil.copytree(file, target, copy_function=shutil.copyfile)
-            else:
-                shutil.copyfile(file, target)
+        made = shutil.copytree(
+            str(source), f"{fresh}/instance", ignore=without, copy_function=shutil.copyfile
+        )
         with contextlib.suppress(OSError):
-            os.rename(fresh, FOLDER)
+            os.rename(made, FOLDER)

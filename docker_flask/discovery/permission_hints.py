@@ -1,7 +1,7 @@
 """Below an exception in the log: what the application can't write, and the line that changes this.
 
-Nothing here runs while the application works: the path is in the exception. SQLite's exceptions
-have no path, so the paths of databases are noted when they are opened.
+The path is in the exception. SQLite's exceptions have no path, so the paths of databases are noted
+when they are opened.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import grp
+import logging
 import os
 import pwd
 import re
@@ -17,10 +18,8 @@ import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from docker_flask.discovery.every_python import after_import
 from docker_flask.log import log
 
 # Any user may write there (Dockerfile).
@@ -33,8 +32,17 @@ _explained: set[str] = set()
 
 def watch() -> None:
     """Explain every exception that is logged from now on, by whatever logger and handler."""
-    after_import("logging", _change_logging)
-    after_import("sqlite3", _change_sqlite)
+    call_handlers = logging.Logger.callHandlers
+
+    def call_handlers_and_explain(self: Any, record: logging.LogRecord) -> None:
+        # Some applications log a sentence of their own about the exception that they handle.
+        handled = sys.exc_info()[1] if record.levelno >= logging.WARNING else None
+        error = record.exc_info[1] if record.exc_info else handled
+        call_handlers(self, record)
+        explain(error)
+
+    logging.Logger.callHandlers = call_handlers_and_explain  # type: ignore[method-assign]
+    sys.addaudithook(lambda event, given: _note(*given) if event == "sqlite3.connect" else None)
 
 
 def explain(error: BaseException | None) -> None:
@@ -91,6 +99,14 @@ def _paths(error: BaseException) -> Iterator[str]:
                 yield _unwritable(os.path.abspath(os.fsdecode(name)))
     elif type(error).__module__ == "sqlite3" and str(error) in _SQLITE:
         yield from map(_unwritable, reversed(_databases))
+
+
+def _note(database: Any) -> None:
+    """Remember the path of a database."""
+    if isinstance(database, str | bytes | os.PathLike) and len(_databases) < MAX_DATABASES:
+        path = os.fsdecode(database).removeprefix("file:").partition("?")[0]
+        if path and path != ":memory:":
+            _databases[os.path.abspath(path)] = None
 
 
 def _unwritable(path: str) -> str:
@@ -163,39 +179,3 @@ def _how(place: str, command: str) -> str:
         f"run once, with the volume or folder that is mounted there: docker run --rm --user root "
         f"-v VOLUME:{mount} IMAGE {command} (docs/data.md)"
     )
-
-
-# --- changed modules -----------------------------------------------------------------------
-
-
-def _change_logging(module: ModuleType) -> None:
-    call_handlers = module.Logger.callHandlers
-
-    def call_handlers_and_explain(self: Any, record: Any) -> None:
-        # Some applications log a sentence of their own about the exception that they handle.
-        handled = sys.exc_info()[1] if record.levelno >= module.WARNING else None
-        error = record.exc_info[1] if record.exc_info else handled
-        call_handlers(self, record)
-        explain(error)
-
-    module.Logger.callHandlers = call_handlers_and_explain
-
-
-def _change_sqlite(module: ModuleType) -> None:
-    connect = module.connect
-
-    def note_and_connect(*arguments: Any, **options: Any) -> Any:
-        _note(arguments[0] if arguments else options.get("database"))
-        return connect(*arguments, **options)
-
-    vars(module)["connect"] = vars(sys.modules["sqlite3.dbapi2"])["connect"] = note_and_connect
-
-
-def _note(database: Any) -> None:
-    if not isinstance(database, str | bytes | os.PathLike) or len(_databases) >= MAX_DATABASES:
-        return
-    path = os.fsdecode(database)
-    if path.startswith("file:"):
-        path = path.removeprefix("file:").partition("?")[0]
-    if path and path != ":memory:":
-        _databases[os.path.abspath(path)] = None
