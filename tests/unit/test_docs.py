@@ -74,6 +74,19 @@ def test_files_of_the_repository_exist(page: Path) -> None:
         assert not name or f"def {name}(" in (ROOT / path).read_text(), f"{path} has no {name}"
 
 
+def test_what_the_architecture_names_exists() -> None:
+    """Files, folders, classes and functions in backticks."""
+    package = ROOT / "docker_flask"
+    source = "".join(path.read_text() for path in package.rglob("*.py"))
+    names = re.findall(r"`([^`\n]+)`", (DOCS / "architecture.md").read_text())
+    for name in set(names) - {"prestart.sh"}:  # the user's
+        if re.fullmatch(r"(?!/|.*NAME)[\w./-]+(\.(py|c|sh|conf|md)|/)", name):
+            assert (ROOT / name).exists() or any(package.rglob(name)), name
+        elif re.fullmatch(r"(\w+\.)*\w+\(\)|[A-Z]\w*[a-z]\w*(\.\w+)?", name):
+            last = name.removesuffix("()").rpartition(".")[2]
+            assert re.search(rf"\b(class|def) {last}\b|\bself\.{last}\b", source), name
+
+
 @cache
 def code() -> str:
     """What may hold a message: literals that are split over lines are joined."""
