@@ -118,10 +118,7 @@ class Container:
                 return response if response.status_code == status else None
             return None
 
-        try:
-            return wait_for(look, seconds, f"status {status} of {path}")
-        except AssertionError as error:
-            raise AssertionError(f"{error}\n{self.logs()}") from None
+        return self._wait_for(look, seconds, f"status {status} of {path}")
 
     def running(self) -> bool:
         """True while process 1 lives."""
@@ -139,8 +136,11 @@ class Container:
             log = self.logs()
             return log if text in log else ""
 
+        return self._wait_for(look, seconds, f"{text!r} in the log")
+
+    def _wait_for(self, look: Callable[[], T | None], seconds: float, what: str) -> T:
         try:
-            return wait_for(look, seconds, f"{text!r} in the log")
+            return wait_for(look, seconds, what)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.logs()}") from None
 

@@ -29,15 +29,6 @@ def listener(request: pytest.FixtureRequest) -> Iterator[socket.socket]:
         yield sock
 
 
-@pytest.fixture
-def loop() -> Iterator[Loop]:
-    made = Loop()
-    yield made
-    made._selector.close()
-    made._signals.close()
-    made._wakeup.close()
-
-
 def connect(address: tuple[str, int]) -> socket.socket:
     client = socket.create_connection(address[:2], timeout=2)
     client.sendall(b"GET / HTTP/1.1\r\n\r\n")

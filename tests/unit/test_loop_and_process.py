@@ -25,16 +25,6 @@ from tests.support.harness import wait_for
 STANDARD_SIGNALS = (1 << 31) - 1
 
 
-@pytest.fixture
-def loop() -> Iterator[Loop]:
-    """A loop whose own descriptors are closed after the test."""
-    made = Loop()
-    yield made
-    made._selector.close()
-    made._signals.close()
-    made._wakeup.close()
-
-
 # --- the loop --------------------------------------------------------------------------------
 
 

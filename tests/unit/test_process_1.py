@@ -33,17 +33,6 @@ def turn(loop: Loop) -> None:
 
 
 @pytest.fixture
-def loop() -> Iterator[Loop]:
-    made = Loop()
-    yield made
-    for key in list(made._selector.get_map().values()):
-        if isinstance(key.fileobj, socket.socket):
-            key.fileobj.close()
-    made._selector.close()
-    made._wakeup.close()
-
-
-@pytest.fixture
 def connect(loop: Loop) -> Iterator[Callable[[], socket.socket]]:
     """Connects to a status port."""
     with socket.create_server(("127.0.0.1", 0)) as listener, contextlib.ExitStack() as clients:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from docker_flask.configuration.validators import PRIVATE
-from docker_flask.request import proxies
 from docker_flask.request.proxies import TrustedProxies
 
 TRUSTED = ("10.0.0.0/8", "192.0.2.1", "2001:db8::/32")
@@ -229,12 +227,3 @@ def test_the_number_of_proxies_is_limited() -> None:
         many = separator.join(["10.0.1.1"] * 7_000)
         assert seen(X_FORWARDED_FOR=many)["REMOTE_ADDR"] == "10.0.1.1"
     assert (time.process_time() - begun) / 3 < 0.005
-
-
-def test_nginx_drops_what_this_drops() -> None:
-    """With nobody trusted there is no such wrapper in production: nginx does the same."""
-    parts = Path(__file__).parents[2] / "docker_flask/nginx/parts"
-    template = (parts / "request.conf").read_text()
-    emptied = set(re.findall(r'uwsgi_param (HTTP_(?:X_)?(?:FORW|REAL)\w+) "" if', template))
-    names = {f"HTTP_X_FORWARDED_{name}" for name in proxies.NAMES[2:]} | {*proxies.OTHER_HEADERS}
-    assert emptied == names

@@ -7,7 +7,6 @@ from typing import Any
 
 import httpx
 import pytest
-from werkzeug.routing import Map, Rule
 
 from tests.support.foreign_apps import MODES, Application, Serve, Served
 
@@ -30,9 +29,6 @@ PATHS = """
 """
 OTHER_METHODS = ["POST /post", "PUT /put", "PATCH /patch", "DELETE /delete", "POST /anything/tea"]
 REQUESTS = [*(f"GET {path}" for path in PATHS.split()), *OTHER_METHODS]
-# By Flask and by flasgger, for every application.
-NOT_HTTPBINS = ("static", "flasgger.")
-
 # A name without the port, which differs; no compression but that of the pages for it.
 HEADERS = {"Host": "bin.test", "Accept-Encoding": "identity"}
 COMPARED_HEADERS = ("Content-Type", "Location", "Set-Cookie", "Cache-Control", "Allow", "X-Word")
@@ -68,22 +64,3 @@ def test_both_modes_answer_alike(serve: Serve) -> None:
             served.reload()
         with served.step("stop"):
             served.stop()
-
-
-def test_the_list_of_paths_is_whole(serve: Serve) -> None:
-    served = serve(APPLICATION, "production")
-    served.start()
-    rules = []
-    for line in served.flask("routes").splitlines():
-        if found := re.match(r"(\S+) +([A-Z, ]+?) +(/\S*) *$", line):
-            endpoint, methods, rule = found.groups()
-            if not endpoint.startswith(NOT_HTTPBINS):
-                rules.append(Rule(rule, endpoint=f"{endpoint} {rule}", methods=methods.split(", ")))
-    assert len(rules) > 50
-    names = {rule.endpoint for rule in rules}
-    routes = Map(rules).bind("bin.test")
-    for request in REQUESTS:
-        method, path = request.split()
-        if path != "/no-such-page":
-            names.discard(routes.match(path.partition("?")[0], method)[0])
-    assert not names
