@@ -128,7 +128,8 @@ def test_greenlets_wait_beside_each_other(
     with ThreadPoolExecutor(5) as pool:
         answers = [pool.submit(container.get, "/sleep?s=1", timeout=10) for _ in range(5)]
         time.sleep(0.5)
-        container.execute("bash", "-c", "kill -TERM -1")
+        title = "gunicorn" if name.startswith("gunicorn") else "uWSGI"
+        container.kill("TERM", *container.pids(title))
         texts = [answer.result().text for answer in answers]
     assert texts == ["slept"] * 5, container.logs()
     assert time.monotonic() - begun < 2.5
