@@ -68,11 +68,9 @@ class LiveReload:
             state = self._state
             yield b"data: %s\n\n" % state.encode() if state != sent else b":\n\n"
             sent = state
-            self._wait_for_change(sent)
-
-    def _wait_for_change(self, state: str) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._ended or self._state != state, HEARTBEAT)
+            with self._changed:
+                if self._state == sent and not self._ended:
+                    self._changed.wait(HEARTBEAT)
 
     def _with_script(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         script = f'<script src="{SCRIPT}" data-state="{self._state}"></script>\n'.encode()

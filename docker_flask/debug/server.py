@@ -15,7 +15,6 @@ import threading
 import time
 import traceback
 import uuid
-from collections.abc import Iterable
 from email import errors
 from pathlib import Path
 from typing import Any, ClassVar
@@ -33,7 +32,7 @@ from docker_flask.discovery.callables import is_flask
 from docker_flask.log import log
 from docker_flask.paths import DEBUG_PORT
 from docker_flask.process import FIRST_DESCRIPTOR
-from docker_flask.request.wsgi_types import Environ, StartResponse, Wsgi
+from docker_flask.request.wsgi_types import Environ, Wsgi
 from docker_flask.worker_options import DebugOptions
 
 # A line that ends Python's search for headers, or that it skips. There are other defects, because
@@ -71,17 +70,6 @@ def load(options: DebugOptions) -> Wsgi:
     return Debugger(found.application, options)
 
 
-def as_behind_nginx(application: Wsgi) -> Wsgi:
-    """Give each request an ID, and drop the header Proxy (https://httpoxy.org), as nginx does."""
-
-    def identified(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        environ["HTTP_X_REQUEST_ID"] = uuid.uuid4().hex
-        environ.pop("HTTP_PROXY", None)
-        return application(environ, start_response)
-
-    return identified
-
-
 def path_of(uri: str) -> str:
     """The path of an address, decoded and without `.` and `..`, as nginx reads it.
 
@@ -100,10 +88,11 @@ class Connection(WSGIRequestHandler):
     """
 
     open: ClassVar[set[Connection]] = set()
+    raw_requestline = b""
+    path = ""
 
     def setup(self) -> None:
         self.since = time.monotonic()
-        self.raw_requestline = b""
         self.open.add(self)
         super().setup()
 
@@ -123,11 +112,13 @@ class Connection(WSGIRequestHandler):
         environ["PATH_INFO"] = path_of(uri)
         environ["SERVER_NAME"] = "localhost"
         environ["REMOTE_PORT"] = str(environ["REMOTE_PORT"])
+        environ["HTTP_X_REQUEST_ID"] = uuid.uuid4().hex
+        environ.pop("HTTP_PROXY", None)  # https://httpoxy.org
         return environ
 
     def log_request(self, *arguments: Any) -> None:
         """Log a request, unless it is one of the image's own script."""
-        if not getattr(self, "path", "").startswith(f"{FOLDER}/"):
+        if not self.path.startswith(FOLDER):
             super().log_request(*arguments)
 
     def finish(self) -> None:
@@ -168,7 +159,7 @@ def main() -> None:
     loaded_files.report()
     if options.debugpy:
         listen_for_editors(options.debugpy)
-    application = as_behind_nginx(load(options))
+    application = load(options)
     loaded_files.report()
     live = LiveReload(application) if options.live_reload else None
     server = make_server(

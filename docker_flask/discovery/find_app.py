@@ -91,7 +91,8 @@ def _from_uwsgi_ini(root: Path, ini: str) -> Named | None:
     name = next((name for name in ("module", "wsgi", "wsgi-file", "file") if last.get(name)), "")
     if not name:
         return None
-    base = _change_folder(root, last.get("chdir", ""), path)
+    base = root / last.get("chdir", "")
+    os.chdir(base)
     where, _, expression = last[name].partition(":")
     candidate = (
         candidates.by_name(base, where)
@@ -110,16 +111,6 @@ def _from_uwsgi_ini(root: Path, ini: str) -> Named | None:
         expression or last.get("callable", ""),
         CALLABLES[::-1],  # uWSGI itself looks for `application`
     )
-
-
-def _change_folder(root: Path, chdir: str, path: Path) -> Path:
-    folder = root / chdir
-    try:
-        os.chdir(folder)
-    except OSError as error:
-        reason = f"can't change to the folder of chdir={chdir!r} in {path}: {error.strerror}"
-        raise NotFound(f"{reason}; correct it, or {HINT}") from None
-    return folder
 
 
 def _load_named(named: Named) -> FoundApp:
