@@ -108,10 +108,8 @@ class Load:
         """
         for number in count():
             due = began + number * period
-            if due > monotonic():
-                with suppress(TimeoutError):
-                    async with asyncio.timeout_at(due):  # the loop's time is monotonic()
-                        await self.stop.wait()
+            if (early := due - monotonic()) > 0:
+                await asyncio.sleep(early)
             elif number % BURST == 0:
                 await asyncio.sleep(0)
             if not self._may_begin():
