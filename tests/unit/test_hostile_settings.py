@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from docker_flask.configuration import settings, uwsgi_options
+from docker_flask.configuration import settings
 from docker_flask.configuration.settings import Settings
 from docker_flask.configuration.validators import SettingError
 
@@ -130,43 +130,3 @@ def test_time_zones_that_have_no_end(places: dict[str, Path]) -> None:
         assert time.process_time() - begun < 0.25
         assert line.isprintable()
         assert len(line) < 1_000
-
-
-# --- options for uWSGI -------------------------------------------------------------------------
-
-OPTIONS = "--env --stats --stats-server --udp --snmp --fastrouter --legion --zerg-server --master"
-
-
-def options(folder: Path, ini: str = "", **environ: str) -> uwsgi_options.UwsgiOptions:
-    program = folder / "uwsgi"
-    program.write_text(f"#!/bin/sh\necho '{OPTIONS.replace('--', '-- --').replace('-- ', '')}'\n")
-    program.chmod(0o755)
-    (folder / "uwsgi.ini").write_text(f"[uwsgi]\n{ini}\n")
-    return uwsgi_options.read(folder, environ, str(program))
-
-
-ADDRESSES = (":9191", "127.0.0.1:9191", "[::]:9191", "*:1", "name 10.0.0.1:80 98")
-
-
-@pytest.mark.parametrize("name", ["stats", "stats-server", "udp", "snmp", "legion", "zerg-server"])
-def test_only_nginx_listens(tmp_path: Path, name: str) -> None:
-    for address in ADDRESSES:
-        with pytest.raises(SettingError, match="only nginx listens on the network"):
-            options(tmp_path, f"{name} = {address}")
-        with pytest.raises(SettingError, match="only nginx listens on the network"):
-            options(tmp_path, **{f"UWSGI_{name.upper().replace('-', '_')}": address})
-    for path in ("/tmp/stats.sock", "@stats", "stats.sock", "unix:/tmp/stats"):
-        assert options(tmp_path, f"{name} = {path}").passed == [(name, path)]
-
-
-@pytest.mark.parametrize("value", ["a\nsocket = :80", "a\rb", "a\x1b[31m", "a\x00", "x" * 5_000])
-def test_no_option_through_a_variable(tmp_path: Path, value: str) -> None:
-    with pytest.raises(SettingError, match="use one line of text") as caught:
-        options(tmp_path, "env = A=$(B)", B=value)
-    assert str(caught.value).isprintable()
-
-
-def test_an_ini_file_that_has_no_end(tmp_path: Path, places: dict[str, Path]) -> None:
-    for file in (places["large"], Path("/proc/self/mem")):
-        with pytest.raises(SettingError, match="can't read"):
-            uwsgi_options.read(tmp_path, {"UWSGI_INI": str(file)}, "/no/such")

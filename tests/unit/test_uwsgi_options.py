@@ -14,7 +14,8 @@ HELP = "\n".join(
     f"    --{name} meaning"
     for name in (
         *("callable", "cron", "endif", "env", "harakiri", "http-socket", "if-env", "include"),
-        *("listen", "mule", "processes", "socket", "stats", "wsgi-file"),
+        *("legion", "listen", "mule", "processes", "snmp", "socket", "stats", "stats-server"),
+        *("udp", "wsgi-file", "zerg-server"),
     )
 )
 
@@ -104,3 +105,35 @@ def test_blocks_are_passed_on(uwsgi: Path) -> None:
 def test_refused(uwsgi: Path, lines: str, complaint: str) -> None:
     with pytest.raises(SettingError, match=complaint):
         sort(uwsgi, lines)
+
+
+# --- attacks ---------------------------------------------------------------------------------
+
+ADDRESSES = (":9191", "127.0.0.1:9191", "[::]:9191", "*:1", "name 10.0.0.1:80 98")
+
+
+@pytest.mark.parametrize("name", ["stats", "stats-server", "udp", "snmp", "legion", "zerg-server"])
+def test_only_nginx_listens(uwsgi: Path, name: str) -> None:
+    for address in ADDRESSES:
+        with pytest.raises(SettingError, match="only nginx listens on the network"):
+            sort(uwsgi, f"{name} = {address}")
+        with pytest.raises(SettingError, match="only nginx listens on the network"):
+            sort(uwsgi, "", **{f"UWSGI_{name.upper().replace('-', '_')}": address})
+    for path in ("/tmp/stats.sock", "@stats", "stats.sock", "unix:/tmp/stats"):
+        assert sort(uwsgi, f"{name} = {path}").passed == [(name, path)]
+
+
+@pytest.mark.parametrize("value", ["a\nsocket = :80", "a\rb", "a\x1b[31m", "a\x00", "x" * 5_000])
+def test_no_option_through_a_variable(uwsgi: Path, value: str) -> None:
+    with pytest.raises(SettingError, match="use one line of text") as caught:
+        sort(uwsgi, "env = A=$(B)", B=value)
+    assert str(caught.value).isprintable()
+
+
+def test_an_ini_file_that_has_no_end(tmp_path: Path) -> None:
+    large = tmp_path / "large"
+    with large.open("wb") as file:
+        file.truncate(1 << 40)
+    for ini in (large, Path("/proc/self/mem")):
+        with pytest.raises(SettingError, match="can't read"):
+            uwsgi_options.read(tmp_path, {"UWSGI_INI": str(ini)}, "/no/such")
