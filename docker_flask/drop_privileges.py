@@ -20,7 +20,7 @@ EXIT_NOT_PERMITTED = 77  # EX_NOPERM in sysexits.h
 SERVICE_USER = "www-data"
 VOLUME = "/data"
 # From linux/prctl.h and linux/capability.h; Python has no function for these calls.
-_PR_SET_KEEPCAPS, _PR_CAPBSET_READ, _PR_CAPBSET_DROP = 8, 23, 24
+_PR_SET_DUMPABLE, _PR_SET_KEEPCAPS, _PR_CAPBSET_READ, _PR_CAPBSET_DROP = 4, 8, 23, 24
 _PR_SET_NO_NEW_PRIVS, _PR_GET_NO_NEW_PRIVS = 38, 39
 _CAPABILITY_VERSION = 0x20080522  # the third, of three sets with 64 bits each: capset(2)
 _SETGID, _SETUID, _SETPCAP, _NET_BIND_SERVICE = 6, 7, 8, 10
@@ -144,6 +144,8 @@ def drop(user: Callable[[], Ids], keep_ports: bool = False) -> None:
         _give_streams(ids)
         kernel.prctl(_PR_SET_KEEPCAPS, 1)
         _become(ids)
+        # As after exec: /proc shows the new user, who may debug this process.
+        kernel.prctl(_PR_SET_DUMPABLE, 1)
     kernel.keep_only(permitted & 1 << _NET_BIND_SERVICE if keep_ports else 0)
     name_user()
 
