@@ -8,7 +8,7 @@ import inspect
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -50,8 +50,7 @@ def import_module(candidate: Candidate) -> ModuleType:
 def _import_file(name: str, file: Path) -> ModuleType:
     """A module whose file does not end in .py."""
     loader = SourceFileLoader(name, str(file))
-    spec = ModuleSpec(name, loader, origin=str(file))
-    spec.has_location = True  # Flask looks for templates beside the file
+    spec: Any = importlib.util.spec_from_loader(name, loader)
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     loader.exec_module(module)
     return module

@@ -25,11 +25,9 @@ _DEFINES = re.compile(
     rf"^(?:{_MAKES_ONE}|from\s.+\bimport\b.*\b(?:{'|'.join(CALLABLES + FACTORIES)})\b)",
     re.MULTILINE,
 )
-# Modules that are no application, whatever they contain.
+# Modules and packages that are no application, whatever they contain.
 _NO_APPLICATION = re.compile(r"test_.*|.*_test|conftest|setup|tests?")
 _RELATIVE = re.compile(r"^\s*from\s+\.", re.MULTILINE)
-# Packages that import the application, and are not the application.
-_TESTS = ("test", "tests")
 
 
 class NotFound(Exception):
@@ -124,7 +122,7 @@ def _other_packages(root: Path) -> Iterable[Candidate]:
         init.parent
         for base in (root, root / "src")
         for init in sorted(base.glob("*/__init__.py"))
-        if init.parent.name not in (*MODULES, *_TESTS)
+        if init.parent.name not in MODULES and not _NO_APPLICATION.fullmatch(init.parent.name)
     ]
     likely = [folder for folder in packages if _defines(folder, "__init__")] or [
         folder for folder in packages if any(_defines(folder, module) for module in MODULES)

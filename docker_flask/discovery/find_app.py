@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -94,20 +94,14 @@ def _from_uwsgi_ini(root: Path, ini: str) -> Named | None:
     base = root / last.get("chdir", "")
     os.chdir(base)
     where, _, expression = last[name].partition(":")
-    candidate = (
-        candidates.by_name(base, where)
-        if name in ("module", "wsgi")
-        else candidates.by_path(base, where)
-    )
+    find = candidates.by_name if name in ("module", "wsgi") else candidates.by_path
+    candidate = find(base, where)
     paths = (base / value for key, value in options if key in ("pythonpath", "python-path", "pp"))
+    folders = (*paths, *candidate.folders, *candidates.folders_of(root))
     return Named(
         f"{name} in {path}",
         f"{name}={last[name]!r} in {path}",
-        Candidate(
-            candidate.module,
-            (*paths, *candidate.folders, *candidates.folders_of(root)),
-            candidate.file,
-        ),
+        replace(candidate, folders=folders),
         expression or last.get("callable", ""),
         CALLABLES[::-1],  # uWSGI itself looks for `application`
     )
@@ -118,11 +112,10 @@ def _load_named(named: Named) -> FoundApp:
         module = import_module(named.candidate)
         expression = named.expression or pick(module, named.callables)
         if not expression:
-            raise NotFound(f"{module.__name__} holds {describe_lack([module])}")
+            raise NotFound(f"{describe_lack([module])} in {module.__name__}")
         return resolve(module, expression, named.origin)
     except NotFound as error:
-        hint = HINT if named.origin == "APP_MODULE" else f"correct it, or {HINT}"
-        raise NotFound(f"no WSGI callable by {named.setting}: {error}; {hint}") from None
+        raise NotFound(f"no WSGI callable by {named.setting}: {error}; {HINT}") from None
 
 
 def _load_usual(root: Path, note: str) -> FoundApp:
@@ -138,10 +131,8 @@ def _load_usual(root: Path, note: str) -> FoundApp:
                 return resolve(module, name, reason)
     except NotFound as error:
         raise NotFound(f"{error}{note}; {HINT}") from None
+    usual = quoted(f"{name}.py" for name in MODULES)
+    looked = f"none of {usual} exists, and no other module or package makes one"
     if modules:
-        verb = "holds" if len(modules) == 1 else "hold"
-        looked = f"{', '.join(modules)} {verb} {describe_lack(modules.values())}"
-    else:
-        usual = quoted(f"{name}.py" for name in MODULES)
-        looked = f"none of {usual} exists, and no other module or package makes one"
+        looked = f"{describe_lack(modules.values())} in {', '.join(modules)}"
     raise NotFound(f"no WSGI callable in {root}: {looked}{note}; {HINT}")

@@ -34,9 +34,7 @@ class Case(NamedTuple):
 
 CASES = {
     "no file": Case(["no WSGI callable in /app", "`app.py`"], app=""),
-    "no callable": Case(
-        ["no WSGI callable in /app: app holds none of", "APP_MODULE="], app="x = 1\n"
-    ),
+    "no callable": Case(["no WSGI callable in /app: none of `app`", "APP_MODULE="], app="x = 1\n"),
     "an exception": Case(
         ["RuntimeError: broken here", 'File "/app/app.py", line 3, in <module>'],
         app="\n\nraise RuntimeError('broken here')\n",
