@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.support.harness import APPS, HELLO, Container, Engine, wait_for
+from tests.support.harness import APPS, HELLO, Container, Engine, wait_for, write_files
 from tests.support.servers import SERVERS
 
 NOT_SERVING, NOT_PERMITTED, BAD_SETTING = 70, 77, 78
@@ -80,15 +80,6 @@ CASES = {
 }
 
 
-def write(folder: Path, **files: str) -> Path:
-    """Write files whose text is not empty: `app` is app.py, `prestart` is prestart.sh."""
-    for name, text in files.items():
-        if text:
-            suffix = ".sh" if name == "prestart" else ".py"
-            (folder / f"{name}{suffix}").write_bytes(text.encode())
-    return folder
-
-
 def ended(container: Container, code: int | None, *reasons: str, seconds: float = 0) -> str:
     """Check how a container ended, `seconds` after its start; returns the last line of its log."""
     found = container.wait_for_exit(seconds + 15)
@@ -105,7 +96,8 @@ def ended(container: Container, code: int | None, *reasons: str, seconds: float 
 @pytest.mark.parametrize("name", CASES)
 def test_ends_with_the_reason(engine: Engine, app_folder: Path, name: str) -> None:
     case = CASES[name]
-    write(app_folder, app=case.app, prestart=case.prestart)
+    files = {"app.py": case.app, "prestart.sh": case.prestart}
+    write_files(app_folder, {name: text for name, text in files.items() if text})
     ended(engine.run(app=app_folder, env=case.env), case.code, *case.reasons)
 
 
@@ -117,7 +109,8 @@ def test_a_hanging_import_ends_at_start_timeout(engine: Engine) -> None:
 
 
 def test_a_failure_after_clients_were_told_to_wait(engine: Engine, app_folder: Path) -> None:
-    write(app_folder, app="import time\ntime.sleep(4)\nraise RuntimeError('after all')\n")
+    app = "import time\ntime.sleep(4)\nraise RuntimeError('after all')\n"
+    write_files(app_folder, {"app.py": app})
     last = ended(engine.run(app=app_folder), NOT_SERVING, "RuntimeError: after all", seconds=4)
     assert last == "RuntimeError: after all"
 
@@ -157,7 +150,7 @@ def test_a_configuration_of_gunicorn_that_has_no_end(
 @pytest.fixture
 def closed(app_folder: Path) -> Path:
     """A folder that only its owner can read, who is not the service user."""
-    write(app_folder, app=HELLO).chmod(0o700)
+    write_files(app_folder, {"app.py": HELLO}).chmod(0o700)
     return app_folder
 
 
@@ -221,7 +214,7 @@ def test_what_prestart_exports_reaches_the_application(
         "fi",
         "export REQUEST_TIMEOUT=7",
     ]
-    write(app_folder, prestart=end.join(lines) + end, app=HELLO)
+    write_files(app_folder, {"prestart.sh": end.join(lines) + end, "app.py": HELLO})
     container = engine.serve(app=app_folder)
     assert container.get().text == "good day"
     assert "uwsgi_read_timeout 7s;" in container.shell("cat /run/docker-flask/nginx.conf")
@@ -231,7 +224,7 @@ def test_settings_count_as_prestart_leaves_them(engine: Engine, app_folder: Path
     """Everywhere, apart from the ports, which are bound before."""
     lines = ["export MAX_UPLOAD=5m LISTEN_PORT=8080", "export STATUS_PORT=many"]
     lines += ["mkdir /tmp/pages", "echo made > /tmp/pages/a.txt"]
-    write(app_folder, prestart="\n".join(lines), app=HELLO)
+    write_files(app_folder, {"prestart.sh": "\n".join(lines), "app.py": HELLO})
     container = engine.serve(app=app_folder, env={"STATIC_PATH": "/tmp/pages"})
     assert container.get("/static/a.txt").text == "made\n"
     rows = dict(
@@ -248,7 +241,7 @@ def test_settings_count_as_prestart_leaves_them(engine: Engine, app_folder: Path
 
 def test_a_restart_policy_gets_its_chance(engine: Engine, app_folder: Path) -> None:
     """A container that failed is started again, and serves once its trouble is over."""
-    write(app_folder, app="1 / 0\n")
+    write_files(app_folder, {"app.py": "1 / 0\n"})
     container = engine.run(app=app_folder, restart_policy={"Name": "always"})
 
     def restarted() -> bool:
@@ -256,6 +249,6 @@ def test_a_restart_policy_gets_its_chance(engine: Engine, app_folder: Path) -> N
         return container.docker.attrs["RestartCount"] > 0
 
     wait_for(restarted, 15, "a restart")
-    write(app_folder, app=HELLO)
+    write_files(app_folder, {"app.py": HELLO})
     wait_for(lambda: container.running() and "docker-flask: serving" in container.logs(), 20, "it")
     assert container.wait_until_serving().text == "hello"

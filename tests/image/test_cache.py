@@ -86,16 +86,6 @@ def page(*lines: str, **more: str) -> str:
     return f"/page/{next(pages)}?{urlencode([('h', line) for line in lines] + [*more.items()])}"
 
 
-def test_a_location_of_the_users_is_not_cached(start: Start, tmp_path: Path) -> None:
-    snippet = tmp_path / "own.conf"
-    snippet.write_text("location /page/ { include uwsgi_params; uwsgi_pass application; }\n")
-    mount = {str(snippet): {"bind": "/etc/nginx/server.d/own.conf", "mode": "ro"}}
-    service = start(volumes={str(APPS / "cache"): {"bind": "/app", "mode": "ro"}, **mount})
-    path = page(PUBLIC)
-    assert service.call(path) != service.call(path)
-    assert STATUS not in service.get(path).headers
-
-
 def test_nginx_looks_for_pages_once_there_are_any(engine: Engine) -> None:
     container = engine.serve(app=APPS / "cache", env={"WEB_CONCURRENCY": "1"})
     path = page("Cache-Control:public, max-age=60")
@@ -513,20 +503,25 @@ def test_a_full_disk_costs_no_answer(start: Start) -> None:
     assert service.call(path) == service.call(path)
 
 
-def test_a_cache_of_the_users_own_takes_its_place(engine: Engine, tmp_path: Path) -> None:
-    file = tmp_path / "own.conf"
-    file.write_text(
-        "uwsgi_cache_path /tmp/own keys_zone=own:1m; uwsgi_cache_key $request_uri;"
-        "uwsgi_cache own; uwsgi_cache_valid 200 10m;"
-    )
-    volumes = {
-        str(APPS / "cache"): {"bind": "/app", "mode": "ro"},
-        str(file): {"bind": "/etc/nginx/conf.d/own.conf", "mode": "ro"},
-    }
-    for parent in (tmp_path, tmp_path.parent):
-        parent.chmod(0o755)
-    service = Service(engine.run(volumes=volumes))
-    service.container.wait_until_serving()
-    path = page()
-    assert service.call(path) == service.call(path)
-    service.client.close()
+OWN_LOCATION = "location /page/ { include uwsgi_params; uwsgi_pass application; }\n"
+OWN_CACHE = (
+    "uwsgi_cache_path /tmp/own keys_zone=own:1m; uwsgi_cache_key $request_uri;"
+    "uwsgi_cache own; uwsgi_cache_valid 200 10m;"
+)
+
+
+@pytest.mark.parametrize(
+    ("folder", "snippet", "cached"),
+    [("server.d", OWN_LOCATION, False), ("conf.d", OWN_CACHE, True)],
+    ids=["location", "cache"],
+)
+def test_what_the_user_says_takes_its_place(
+    start: Start, module_folder: Path, folder: str, snippet: str, cached: bool
+) -> None:
+    file = module_folder / f"{folder}.conf"
+    file.write_text(snippet)
+    mount = {str(file): {"bind": f"/etc/nginx/{folder}/own.conf", "mode": "ro"}}
+    service = start(volumes={str(APPS / "cache"): {"bind": "/app", "mode": "ro"}, **mount})
+    path = page() if cached else page(PUBLIC)
+    assert (service.call(path) == service.call(path)) == cached
+    assert cached or STATUS not in service.get(path).headers

@@ -19,6 +19,7 @@ from tests.support.harness import (
     Engine,
     Keyboard,
     wait_for,
+    write_files,
 )
 
 OWNER = os.getuid() or 1000  # of a folder that is not root's
@@ -48,6 +49,7 @@ import json, os
 names = "PREPARED", "REMOVED", "GIVEN", "OF_FLASKENV", "EXTRA"
 print(json.dumps([os.getuid(), os.getcwd(), *map(os.environ.get, names)]))
 """
+FILES = {"app.py": APP, "prestart.sh": PRESTART, "show.py": SHOW}
 # Notes its signals, and ends with 7 at the last one.
 NOTES_SIGNALS = """
 import signal, sys, time
@@ -65,15 +67,6 @@ while True:
 """
 nightly = partial(pytest.param, marks=pytest.mark.nightly)
 FORWARDED = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGWINCH", "SIGCONT", "SIGTERM")
-
-
-def write(folder: Path, **files: str) -> Path:
-    """Write files, each named with `_` for the dot before its ending."""
-    for name, text in files.items():
-        path = folder / name.replace("_", ".")
-        path.write_text(text)
-        path.chmod(0o755)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -211,17 +204,17 @@ OWN_SERVER = "without a command, the image serves the application"
 
 
 TUTORIAL = {
-    "app_py": "from flask import Flask\napp = Flask(__name__)\n"
+    "app.py": "from flask import Flask\napp = Flask(__name__)\n"
     "app.get('/')(lambda: 'hello')\n"
     "if __name__ == '__main__':\n    app.run(host='0.0.0.0', port=5000)\n",
-    "gunicorn.conf_py": 'workers = 5\nworker_class = "gevent"\nbind = "0.0.0.0:5000"\n',
+    "gunicorn.conf.py": 'workers = 5\nworker_class = "gevent"\nbind = "0.0.0.0:5000"\n',
 }
 
 
 @pytest.mark.timed
 def test_the_command_of_a_tutorial(engine: Engine, app_folder: Path) -> None:
     ports = {"5000/tcp": ("127.0.0.1", None)}
-    container = engine.run(["python", "app.py"], app=write(app_folder, **TUTORIAL), ports=ports)
+    container = engine.run(["python", "app.py"], app=write_files(app_folder, TUTORIAL), ports=ports)
     assert container.wait_until_serving(inside=5000).text == "hello"
     assert healthy(container)
     assert container.logs().count(OWN_SERVER) == 1
@@ -254,8 +247,7 @@ def test_the_gunicorn_tutorial(
     engine: Engine, derive: Derive, line: str, port: int, env: dict[str, str]
 ) -> None:
     """Only FROM is changed, with its last line and without."""
-    files = {name.replace("_", "."): text for name, text in TUTORIAL.items()}
-    files |= {"requirements.txt": "flask\ngunicorn\ngevent\n"}
+    files = {**TUTORIAL, "requirements.txt": "flask\ngunicorn\ngevent\n"}
     image = derive({"Dockerfile": TUTORIALS_DOCKERFILE + line, **files})
     container = engine.run(image=image, env=env, ports={f"{port}/tcp": ("127.0.0.1", None)})
     assert container.wait_until_serving(inside=port).text == "hello"
@@ -267,7 +259,7 @@ def test_the_gunicorn_tutorial(
 
 def test_run_is_as_the_application(engine: Engine, app_folder: Path, record: Path) -> None:
     """Its user, folder and variables, in a container of its own and beside it."""
-    write(app_folder, app_py=APP, prestart_sh=PRESTART, _flaskenv="OF_FLASKENV=yes\n", show_py=SHOW)
+    write_files(app_folder, {**FILES, ".flaskenv": "OF_FLASKENV=yes\n"})
     options: dict[str, Any] = {
         "app": app_folder,
         "env": {"RECORD": "/record", "REMOVED": "x", "GIVEN": "x", "PYTHONPATH": "/extra"},
@@ -296,7 +288,7 @@ def test_run_is_as_the_application(engine: Engine, app_folder: Path, record: Pat
 def test_run_beside_debug_mode(engine: Engine, app_folder: Path, record: Path) -> None:
     """As the owner of the folder, who is the application's user there."""
     os.chown(app_folder, OWNER, OWNER)
-    write(app_folder, app_py=APP, prestart_sh=PRESTART, show_py=SHOW)
+    write_files(app_folder, FILES)
     container = engine.serve(
         DEBUG,
         app=app_folder,
@@ -319,7 +311,7 @@ def test_run_beside_debug_mode(engine: Engine, app_folder: Path, record: Path) -
 def test_run_after_a_failure(
     engine: Engine, app_folder: Path, prestart: str, env: dict[str, str], code: int, words: str
 ) -> None:
-    write(app_folder, prestart_sh=prestart)
+    write_files(app_folder, {"prestart.sh": prestart})
     found, out, err = engine.run(["run", "echo", "not reached"], app=app_folder, env=env).finish()
     assert (found, out) == (code, ""), err
     assert words in err
@@ -335,7 +327,7 @@ def test_run_without_a_command(idle: Container) -> None:
 
 
 def test_a_stop_during_prestart(engine: Engine, app_folder: Path) -> None:
-    write(app_folder, prestart_sh="echo begun\nsleep 60\n")
+    write_files(app_folder, {"prestart.sh": "echo begun\nsleep 60\n"})
     container = engine.run(["run", "echo", "not reached"], app=app_folder)
     container.wait_for_log("begun")
     assert not healthy(container)
@@ -389,7 +381,7 @@ def test_a_container_beside_a_command_is_not_healthy_by_it(
     engine: Engine, idle: Container, app_folder: Path
 ) -> None:
     """Containers can share their network."""
-    write(app_folder, prestart_sh="sleep 60\n")
+    write_files(app_folder, {"prestart.sh": "sleep 60\n"})
     network: dict[str, Any] = {"network_mode": f"container:{idle.docker.id}", "ports": {}}
     beside = engine.run(["run", "true"], app=app_folder, **network)
     assert not healthy(beside)

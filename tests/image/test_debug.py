@@ -215,7 +215,10 @@ def test_an_edit_is_served(start: Callable[..., Container], app_folder: Path, br
 PAGE = "from flask import Flask, render_template\napp = Flask(__name__)\n"
 PAGE += "@app.get('/')\ndef page():\n    return {}\n"
 # Shows a word of a module, or why there is none.
-TRY = "try:\n    from {} import WORD\nexcept ImportError as error:\n    WORD = str(error)\n"
+SHOWS_WORD = {
+    "app.py": "try:\n    from words import WORD\nexcept ImportError as error:\n"
+    "    WORD = str(error)\n" + PAGE.format("WORD")
+}
 BASE = "{} {{% block content %}}{{% endblock %}}"
 EXTENDS = (
     "{{% extends 'base.html' %}}{{% block content %}}{{% include 'part.html' %}} "
@@ -248,34 +251,21 @@ EDITS: dict[str, list[tuple[Mapping[str, str | None], str]]] = {
             "BASE. PART. NEW. PAGE.",
         ),
     ],
-    "a library that is broken from the start": [
-        (
-            {"app.py": TRY.format("words") + PAGE.format("WORD"), "lib/words.py": "def f(:\n"},
-            "SyntaxError",
-        ),
+    "a library": [
+        ({**SHOWS_WORD, "lib/words.py": "def f(:\n"}, "SyntaxError"),
         ({"lib/words.py": "WORD = 'mended'\n"}, "mended"),
+        ({"lib/words.py": "def f(:\n"}, "SyntaxError"),
+        ({"lib/words.py": None}, "No module named"),
+        ({"lib/words/__init__.py": "WORD = 'a package'\n"}, "a package"),
     ],
     # A file that takes the place of another, which has the same time.
     "equally old": [
         ({"app.py": PAGE.format("'old'")}, "old"),
         ({"app.py": PAGE.format("'of the same age'")}, "of the same age"),
     ],
-    "a library": [
-        (
-            {"app.py": TRY.format("words") + PAGE.format("WORD"), "lib/words.py": "WORD = '1'\n"},
-            "1",
-        ),
-        ({"lib/words.py": "WORD = 'another'\n"}, "another"),
-        ({"lib/words.py": "def f(:\n"}, "SyntaxError"),
-        ({"lib/words.py": None}, "No module named"),
-        ({"lib/words/__init__.py": "WORD = 'a package'\n"}, "a package"),
-    ],
     # Python tells compiled files by whole seconds and size; what it caches must not be served.
     "the same length within a second": [
-        (
-            {"app.py": TRY.format("words") + PAGE.format("WORD"), "words.py": "WORD = '000'\n"},
-            "000",
-        ),
+        ({**SHOWS_WORD, "words.py": "WORD = '000'\n"}, "000"),
         *(({"words.py": f"WORD = '{n:03}'\n"}, f"{n:03}") for n in range(1, 6)),
     ],
 }

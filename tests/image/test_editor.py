@@ -83,16 +83,6 @@ def test_without_the_package(engine: Engine) -> None:
 
 @pytest.mark.nightly
 @pytest.mark.timeout(300)
-def test_a_port_in_use(engine: Engine) -> None:
-    env = {"DEBUGPY": str(DEBUG_PORT)}
-    container = engine.run(DEBUG, image=image_with(DEBUGPY_PIN), env=env)
-    container.wait_until_serving(inside=DEBUG_PORT)
-    line = f"no editor can attach to port {DEBUG_PORT} (DEBUGPY): Address already in use"
-    assert line in container.logs()
-
-
-@pytest.mark.nightly
-@pytest.mark.timeout(300)
 def test_never_in_production(engine: Engine, app_folder: Path) -> None:
     write(app_folder, "production")
     env = {"DEBUGPY": str(PORT)}

@@ -89,22 +89,6 @@ def test_nobody_waits_for_the_answers_to_those_who_left(engine: Engine, tmp_path
     assert time.monotonic() - begun < 2
 
 
-@pytest.mark.timed
-@pytest.mark.nightly
-def test_a_pause_costs_no_request(engine: Engine, tmp_path: Path) -> None:
-    service = Service(engine, tmp_path, env={"REQUEST_TIMEOUT": "10"})
-    workers = service.processes("app worker")
-    with service.load("/sleep?s=0.5", connections=3, timeout=30) as running:
-        time.sleep(1)
-        service.container.docker.pause()
-        time.sleep(8)
-        service.container.docker.unpause()
-        time.sleep(3)
-        result = running.finish()
-    assert healthy(result), result.counts
-    assert set(service.processes("app worker")) >= set(workers)
-
-
 @pytest.mark.alone
 @pytest.mark.parametrize(
     "reader",

@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
-from tests.support.harness import HELLO, Engine, wait_for
-
-# Reads the environment before it imports what Python has not loaded anyway.
-APP = """\
-import os
-word = f"{os.environ.get('WORD')} {os.environ.get('LANG')}"
-
-def application(environ, start_response):
-    start_response("200 OK", [])
-    return [word.encode()]
-"""
+from tests.support.harness import HELLO, Engine
 
 
 def test_processes_run_in_the_interpreter_of_python3(engine: Engine, app_folder: Path) -> None:
@@ -32,34 +21,6 @@ def test_processes_run_in_the_interpreter_of_python3(engine: Engine, app_folder:
     for pid in pids:
         code, program = container.execute("readlink", f"/proc/{pid}/exe", user="www-data")
         assert (code, program) == (0, python)
-
-
-@pytest.mark.nightly
-def test_own_options_reach_the_application_and_a_reload_of_its_own(
-    engine: Engine, tmp_path: Path
-) -> None:
-    tmp_path.chmod(0o755)
-    file = tmp_path / "hello.py"
-    file.write_text(APP)
-    container = engine.run(
-        [
-            *("uwsgi", "--http-socket", ":80", "--master", "--py-autoreload", "1"),
-            *("--env", "WORD=seen", "--unenv", "LANG", "--wsgi-file", "/app/hello.py"),
-        ],
-        app=tmp_path,
-    )
-    assert container.wait_until_serving().text == "seen None"
-    file.write_text(APP.replace("{os.environ.get('WORD')}", "{os.environ.get('WORD')} again"))
-
-    def reloaded() -> bool:
-        # It compares whole seconds, with those of its first look.
-        os.utime(file, (later := file.stat().st_mtime + 2, later))
-        return container.get().text == "seen again None"
-
-    wait_for(reloaded, 15, "the new text", every=1.0)
-    log = container.wait_for_log("binary reloading")
-    assert "Segmentation" not in log
-    container.docker.stop(timeout=10)
 
 
 @pytest.mark.parametrize("safe", ["", "1"])
