@@ -194,6 +194,8 @@ def test_large_headers(service: Service) -> None:
         ["X-Accel-Expires:600", "Cache-Control:private"],
         [PUBLIC, "Set-Cookie:user=ann"],
         [PUBLIC, "Cache-Control:private"],
+        [PUBLIC, "Cache-Control:No-Store"],
+        [PUBLIC, "Cache-Control:no-cache"],
         [PUBLIC, "Vary:*"],
     ],
 )

@@ -369,12 +369,7 @@ def test_a_stop_before_the_command_runs(engine: Engine, command: list[str]) -> N
 def test_health_of_a_command(engine: Engine, command: list[str], options: dict[str, Any]) -> None:
     quick = {"test": ["CMD", "docker-flask", "health"], "interval": 10**9 // 2}
     container = engine.run(command, healthcheck=quick, ports={}, **options)
-
-    def status() -> bool:
-        container.docker.reload()
-        return container.docker.attrs["State"]["Health"]["Status"] == "healthy"
-
-    wait_for(status, 10, "the container to be healthy")
+    container.wait_until_healthy()
 
 
 def test_a_container_beside_a_command_is_not_healthy_by_it(

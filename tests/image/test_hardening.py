@@ -225,8 +225,7 @@ def test_nonroot(module_engine: Engine, nonroot: str) -> None:
     assert config["Healthcheck"] == usual["Healthcheck"]
     container = module_engine.serve(image=nonroot, cap_drop=["ALL"])
     assert container.execute("id", "-u") == (0, "33\n")
-    table = container.docker.top(ps_args="axno pid,uid")
-    assert {row[1] for row in table["Processes"]} == {"33"}
+    assert container.users() == {"33"}
     container.reload()
     assert container.stop()[0] == 0
 

@@ -105,12 +105,7 @@ def test_nothing_is_root_at_any_time(engine: Engine, app_folder: Path, mode: str
     assert container.execute("flask", "routes")[0] == 0
     if mode == "production":
         container.reload()
-
-    def healthy() -> bool:
-        container.docker.reload()
-        return container.docker.attrs["State"]["Health"]["Status"] == "healthy"
-
-    wait_for(healthy, 10, "a health check")
+    container.wait_until_healthy()
     container.get(inside=number)
     rows = [row for row in seen_by_the_sampler(container) if row[0] not in TOOLS]
     as_root = {row[0] for row in rows if "0" in row[1]}

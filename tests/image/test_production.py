@@ -45,12 +45,6 @@ def smoke(container: Container) -> None:
     assert httpx.head(container.url(), timeout=10).status_code == 200
 
 
-def processes(container: Container) -> list[list[str]]:
-    """[uid, command line] of every process, as the engine sees it."""
-    table = container.docker.top(ps_args="axno pid,uid,args")
-    return [[row[1], row[2]] for row in table["Processes"]]
-
-
 # --- serving ---------------------------------------------------------------------------------
 
 
@@ -67,8 +61,8 @@ def test_smoke_restart_smoke(engine: Engine) -> None:
 def test_who_runs_it(serving: Container) -> None:
     """Process 1 is Python, nothing is root, and only two ports can be reached."""
     assert serving.execute("cat", "/proc/1/comm")[1].startswith("python3")
-    found = processes(serving)
-    assert {uid for uid, _ in found} == {SERVICE_USER}, found
+    found = serving.processes()
+    assert serving.users() == {SERVICE_USER}, found
     for title in ("nginx: master", "nginx: worker", "uWSGI master", "uWSGI worker"):
         assert serving.pids(title), found
     assert serving.listening() == {80, 9180}
@@ -96,12 +90,7 @@ def test_health(engine: Engine) -> None:
     assert len(out.splitlines()) == 1, out
     container.wait_until_serving()
     assert container.execute("docker-flask", "health") == (0, "")
-
-    def healthy() -> bool:
-        container.docker.reload()
-        return container.docker.attrs["State"]["Health"]["Status"] == "healthy"
-
-    wait_for(healthy, 10, "the container to be healthy")
+    container.wait_until_healthy()
 
 
 # --- the log ---------------------------------------------------------------------------------

@@ -32,11 +32,6 @@ def ask(container: Container, path: str, port: int = STATUS) -> tuple[int, str]:
     return answer.status_code, answer.text
 
 
-def is_healthy(container: Container) -> bool:
-    container.docker.reload()
-    return str(container.docker.attrs["State"]["Health"]["Status"]) == "healthy"
-
-
 def begin(engine: Engine, seconds: float, **options: Any) -> Container:
     """An application that loads for some seconds."""
     env = {"LOAD_SECONDS": str(seconds), **options.pop("env", {})}
@@ -205,22 +200,19 @@ def test_a_status_port_that_is_taken_costs_nothing(engine: Engine, container: Co
 def test_the_health_check_tells_at_once_and_then_rarely(engine: Engine, command: list[str]) -> None:
     begun = time.monotonic()
     container = engine.run(command, healthcheck={})
-    wait_for(lambda: is_healthy(container), 15, "the container to be healthy", every=0.1)
+    container.wait_until_healthy(15)
     assert time.monotonic() - begun <= 3
     # The next check waits, and neither the stop nor anything else waits for it.
-    wait_for(lambda: "sleep 29" in processes(container), 10, "the next check")
+    wait_for(
+        lambda: any(line == "sleep 29" for _, line in container.processes()), 10, "the next check"
+    )
     assert container.stop()[1] < 2
-
-
-def processes(container: Container) -> list[str]:
-    rows = container.docker.top(ps_args="axno pid,args")["Processes"]
-    return [row[1] for row in rows]
 
 
 @pytest.mark.nightly
 def test_a_container_that_loads_for_long_is_not_healthy_before(engine: Engine) -> None:
     container = begin(engine, 4, healthcheck={})
     time.sleep(3)
-    assert not is_healthy(container)
-    wait_for(lambda: is_healthy(container), 15, "the container to be healthy")
+    assert not container.is_healthy()
+    container.wait_until_healthy(15)
     assert container.docker.attrs["State"]["Health"]["FailingStreak"] == 0

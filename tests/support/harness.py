@@ -210,6 +210,24 @@ class Container:
         """Send a signal to processes in the container."""
         self.shell(f"kill -{name} {' '.join(map(str, pids))}")
 
+    def is_healthy(self) -> bool:
+        """True if the engine's last health check succeeded."""
+        self.docker.reload()
+        return bool(self.docker.attrs["State"]["Health"]["Status"] == "healthy")
+
+    def wait_until_healthy(self, seconds: float = 10) -> None:
+        """Wait for a health check that succeeds."""
+        wait_for(self.is_healthy, seconds, "the container to be healthy")
+
+    def processes(self) -> list[tuple[str, str]]:
+        """User id and command line of every process, as the engine sees it."""
+        rows = self.docker.top(ps_args="axno pid,uid,args")["Processes"]
+        return [(uid, line) for _, uid, line in rows]
+
+    def users(self) -> set[str]:
+        """The user ids of all processes."""
+        return {uid for uid, _ in self.processes()}
+
     def listening(self) -> set[int]:
         """The TCP ports on which a process of the container listens."""
         tables = (Path(f"/proc/{self.pid}/net/{name}").read_text() for name in ("tcp", "tcp6"))
