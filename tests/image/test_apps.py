@@ -47,16 +47,6 @@ FOUND = """\
 <p>You should be redirected automatically to the target URL: <a href="{0}">{0}</a>. If not, \
 click the link.
 """
-MICROBLOG = """\
-<!doctype html>
-<html>
-    <head>
-        <title>Home - Microblog</title>
-    </head>
-    <body>
-        <h1>Hello, Miguel!</h1>
-    </body>
-</html>"""
 HELLO = """\
 <!doctype html>
 <link rel="stylesheet" href="/static/style.css">
@@ -121,8 +111,6 @@ EXPECTED: dict[str, tuple[str, list[Answer]]] = {
         ],
     ),
     "factory": ("app:create_app()", [Answer("/", "Hello from a factory!")]),
-    # The folder is itself the package `app`: it is mounted at /app.
-    "package": ("app:app", [Answer("/", MICROBLOG), Answer("/index", MICROBLOG)]),
     "flaskr": (
         "flaskr:create_app()",
         [
