@@ -9,7 +9,6 @@ import re
 import secrets
 import shutil
 import subprocess
-import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterator
@@ -602,12 +601,6 @@ def mirrors(engine: Engine) -> tuple[str, str]:
     return urls[0], next((url for url in urls if "security" in url), urls[0])
 
 
-def public_index() -> str:
-    """Where pip looks when it is told nothing, as pip itself has it."""
-    ask = "from pip._internal.models.index import PyPI; print(PyPI.simple_url)"
-    return subprocess.check_output([sys.executable, "-c", ask], text=True).strip()
-
-
 def image_bytes(engine: Engine, tag: str, folder: Path) -> Iterator[tuple[str, bytes]]:
     """Everything that leaves the machine with the image: names and contents, layers unpacked."""
     archive = folder / "image.tar"
@@ -631,7 +624,7 @@ def test_nothing_of_the_build_stays_in_the_image(
     """Passwords in mirrors and proxies, and the certificate authorities, each with a marker."""
     marks = {name: f"mark{secrets.token_hex(12)}" for name in ("apt", "sec", "pip", "proxy", "ca")}
     packages, security = mirrors(engine)
-    public = public_index()
+    public = "https://pypi.org/simple"
     index = os.environ.get("PIP_INDEX_URL") or public
     # Set for every step and used by none, as a proxy with a password would be.
     direct = {urlsplit(url).hostname or "" for url in (packages, security, index, public)}

@@ -651,15 +651,3 @@ def test_bad_options(engine: Engine, app: Path) -> None:
     write_files(app, {"uwsgi.ini": f"{INI}wsgi-flie = main.py\n"})
     complaint = "'wsgi-flie' in /app/uwsgi.ini is not allowed: uWSGI has no such"
     refused(engine.run(app=app), complaint)
-
-
-def test_stray_variables_of_a_service_called_uwsgi(engine: Engine, app: Path) -> None:
-    """As Kubernetes sets them in every container."""
-    address = "tcp://10.43.7.12:80"
-    names = ("PORT", "PORT_80_TCP", "HTTP_PORT")
-    env = {f"UWSGI_{name}": address for name in names}
-    env |= {"UWSGI_SERVICE_HOST": "10.43.7.12", "UWSGI_PORT_80_TCP_ADDR": "10.43.7.12"}
-    env |= dict.fromkeys(("UWSGI_SERVICE_PORT", "UWSGI_PORT_80_TCP_PORT"), "80")
-    container = engine.run(app=app, env=env)
-    assert container.wait_until_serving().text == "hello from main"
-    assert "UWSGI_" not in container.logs()

@@ -21,8 +21,6 @@ import pytest
 from tests.support import raw_http
 from tests.support.harness import (
     APPS,
-    DEBUG,
-    DEBUG_PORT,
     HELLO,
     Container,
     Engine,
@@ -266,17 +264,6 @@ def test_time_zone(how: str, request: pytest.FixtureRequest) -> None:
     log = container.wait_for_log("/time?unique")
     line = next(line for line in log.splitlines() if "/time?unique" in line)
     assert f" {here}] " in line
-
-
-def test_what_is_set_without_effect_is_told_once(engine: Engine) -> None:
-    env = {"TZ": "Mars/Olympus", "FLASK_DEBUG": "1"}
-    log = start(engine, **env).logs()
-    assert log.count("TZ='Mars/Olympus' is not a time zone") == 1
-    assert log.count("FLASK_DEBUG='1' is ignored in production: use -d debug") == 1
-    debug = engine.run(DEBUG, app=APP, env=env)
-    debug.wait_until_serving("/time", DEBUG_PORT)
-    assert debug.logs().count("TZ='Mars/Olympus' is not a time zone") == 1
-    assert "is ignored in production" not in debug.logs()
 
 
 def test_text_is_utf_8(container: Container) -> None:

@@ -90,6 +90,8 @@ def test_what_is_unusual_fits_into_three_lines(engine: Engine, app: Path) -> Non
     )
     lines = lines_of_start(container)
     assert len(lines) == MAX_LINES, lines
+    assert "\n".join(lines).count("TZ='Mars/Olympus' is not a time zone") == 1
+    assert "\n".join(lines).count("FLASK_DEBUG='1' is ignored in production: use -d debug") == 1
     for words in ("low limits: ", "TZ=", "FLASK_DEBUG=", "WEB_CONCURENCY", "ignored options for"):
         assert any(words in line for line in lines[4:7]), words
     assert "; " in lines[6]
