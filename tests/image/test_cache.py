@@ -175,13 +175,6 @@ def test_compressed_for_those_who_accept_it(service: Service) -> None:
     assert plain.content == packed.content
 
 
-def test_large_headers(service: Service) -> None:
-    path = page(PUBLIC, *(f"X-{number}:{'x' * 1000}" for number in range(6)))
-    first, second = service.get(path), service.get(path)
-    assert second.headers[STATUS] == "HIT"
-    assert first.content == second.content
-
-
 # --- what never is -------------------------------------------------------------------------------
 
 

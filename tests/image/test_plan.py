@@ -38,21 +38,6 @@ def crash(container: Container, name: str) -> None:
     container.wait_until_serving()
 
 
-@pytest.mark.nightly
-def test_gunicorn_that_crashed_starts_with_the_options_that_it_had(
-    engine: Engine, app: Path
-) -> None:
-    file = app / "gunicorn.conf.py"
-    file.write_text("import os\nos.environ['GREETING'] = 'before ' + os.path.basename(__file__)\n")
-    server = SERVERS["gunicorn-gevent"]
-    container = engine.serve(server=server, app=app)
-    file.write_text("import os\nos.environ['GREETING'] = 'after'\n")
-    crash(container, server.master)
-    assert container.wait_until_serving().text == "before gunicorn.conf.py"
-    container.reload()
-    wait_for(lambda: container.get().text == "after", 10, "the edited options")
-
-
 def test_a_server_that_crashed_still_agrees_with_nginx(
     engine: Engine, app: Path, tmp_path: Path
 ) -> None:

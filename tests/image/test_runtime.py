@@ -10,12 +10,10 @@ import statistics
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.support import raw_http
@@ -201,27 +199,6 @@ def test_a_thread_of_the_application_does_not_keep_a_worker(
     container = engine.serve(app=app_folder, env=env)
     first = container.pids("uWSGI worker")
     wait_for(lambda: container.get() and container.pids("uWSGI worker") != first, 5, "another")
-
-
-@pytest.mark.nightly
-def test_a_slow_download_is_not_cut_by_a_replacement(engine: Engine, tmp_path: Path) -> None:
-    env = {"WEB_CONCURRENCY": "1", "THREADS": "2", "MAX_REQUESTS": "2"}
-    service = Service(engine, tmp_path, env=env)
-    before = service.container.logs().count("; replacing the worker")
-    # More than all buffers between worker and client hold.
-    size, received = 20_000_000, 0
-    url, plain = service.container.url(f"/bytes?n={size}"), {"Accept-Encoding": "identity"}
-    with httpx.stream("GET", url, headers=plain, timeout=10) as download:
-        for chunk in download.iter_raw(1 << 20):
-            if not received:
-                # One or two of these are enough for the worker; the rest waits for the next.
-                for _ in range(3):
-                    with suppress(httpx.TimeoutException):
-                        service.container.get("/", timeout=1.5)
-                assert service.container.logs().count("; replacing the worker") > before
-                time.sleep(2)
-            received += len(chunk)
-    assert received > size
 
 
 # --- child processes ---------------------------------------------------------------------------

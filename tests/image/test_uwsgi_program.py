@@ -40,9 +40,3 @@ def test_modules_come_from_where_the_user_says(engine: Engine, app_folder: Path,
     env = {"PYTHONPATH": "/app/more", "PYTHONSAFEPATH": safe}
     answer = engine.run(app=app_folder, env=env).wait_until_serving()
     assert answer.text == "found False"
-
-
-def test_a_wrong_option_ends_it(engine: Engine) -> None:
-    code, _, error = engine.run(["uwsgi", "--strict", "--no-such-option"]).finish()
-    assert code == 1
-    assert "--no-such-option" in error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,7 +15,6 @@ from websockets.sync.client import ClientConnection, connect
 
 from tests.support import raw_http
 from tests.support.harness import DEBUG, DEBUG_PORT, Container, Engine, wait_for
-from tests.support.loss import written_memory
 from tests.support.marks import at_night
 from tests.support.servers import SERVERS
 from tests.support.web_sockets import Talk, write_app
@@ -241,23 +239,6 @@ def test_a_server_without_websockets_says_so(engine: Engine, folder: Path) -> No
     container = engine.serve(app=folder, env={"WEBSOCKETS": "0"})
     status, text = refusal(container)
     assert (status, "WebSockets are turned off" in text) == (501, True)
-
-
-@pytest.mark.nightly
-@pytest.mark.timeout(150)
-def test_a_client_that_never_reads_is_closed(engine: Engine, folder: Path) -> None:
-    container = engine.serve(app=folder, mem_limit="512m", env={"WEBSOCKETS": "20"})
-    before = written_memory(container)
-    request = f"GET /flood HTTP/1.1\r\nHost: here\r\n{UPGRADE.format('websocket')}{KEY}\r\n"
-    with ExitStack() as stack:
-        for _ in range(20):
-            client = stack.enter_context(socket.create_connection(("127.0.0.1", container.port())))
-            client.sendall(request.encode())
-        time.sleep(10)
-        assert written_memory(container) - before < 64 << 20
-        assert status_of_handshake(container) == 503
-        wait_for(lambda: status_of_handshake(container) == 101, 90, "a place", every=1)
-    assert "Traceback" not in container.logs()
 
 
 @pytest.mark.nightly
