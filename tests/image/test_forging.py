@@ -52,24 +52,16 @@ class Setup(NamedTuple):
     snippets: bool = False
     debug: bool = False
 
-    @property
-    def id(self) -> str:
-        """In the name of the test."""
-        words = [self.server, self.trusted and f"trusts {self.trusted}", "snippets"]
-        shown = [*words[: 3 if self.snippets else 2], "debug" if self.debug else ""]
-        return ", ".join(filter(None, shown))
 
-
-ALWAYS = [Setup("uwsgi", "203.0.113.0/24", snippets=True), Setup("uwsgi", "private", debug=True)]
-AT_NIGHT = [
-    Setup("uwsgi", debug=True),
-    *(Setup(name, "", snippets=True) for name in SERVERS),
-    *(Setup(name, "private") for name in SERVERS),
-    Setup("gunicorn-sync", "203.0.113.0/24"),
-]
 SETUPS = [
-    *(pytest.param(one, id=one.id) for one in ALWAYS),
-    *(pytest.param(one, id=one.id, marks=pytest.mark.nightly) for one in AT_NIGHT),
+    Setup("uwsgi", "203.0.113.0/24", snippets=True),
+    Setup("uwsgi", "private", debug=True),
+    *at_night(
+        (Setup("uwsgi", debug=True),),
+        *((Setup(name, "", snippets=True),) for name in SERVERS),
+        *((Setup(name, "private"),) for name in SERVERS),
+        (Setup("gunicorn-sync", "203.0.113.0/24"),),
+    ),
 ]
 
 
@@ -100,7 +92,7 @@ class Echo:
         return {"For": REAL, "Proto": "https", "Host": HOST, "Port": "443", "Prefix": "/shop"}
 
 
-@pytest.fixture(scope="module", params=SETUPS)
+@pytest.fixture(scope="module", params=SETUPS, ids=lambda setup: "-".join(map(str, setup)))
 def echo(
     module_engine: Engine, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Echo]:
