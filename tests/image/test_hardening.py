@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import secrets
 import subprocess
 import time
@@ -27,11 +26,6 @@ FLAGS: dict[str, dict[str, Any]] = {
     "--network none": {"network_mode": "none", "ports": None},
     "--ipc none": {"ipc_mode": "none"},
 }
-# The default ones of the engine.
-CAPABILITIES = [
-    *("AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD"),
-    *("NET_BIND_SERVICE", "NET_RAW", "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT"),
-]
 OPENSHIFT = {"user": "1000680000:0", "cap_drop": ["ALL"], "env": {"HOME": ""}}
 UNUSUAL: dict[str, dict[str, Any]] = {
     "OpenShift": OPENSHIFT,
@@ -45,13 +39,6 @@ ASK = (
     "import sys, urllib.request\n"
     "print(urllib.request.urlopen(f'http://127.0.0.1:{sys.argv[1]}/', timeout=5).status)\n"
 )
-
-
-def together(*names: str) -> dict[str, Any]:
-    options: dict[str, Any] = {}
-    for name in names:
-        options |= FLAGS[name]
-    return options
 
 
 def holds(container: Container, begun: float) -> None:
@@ -74,28 +61,14 @@ def holds(container: Container, begun: float) -> None:
     assert took <= HEALTHY
 
 
-SINGLE = [(name,) for name in FLAGS if name != "--cap-drop ALL"]
-PAIRS = [
-    pair
-    for pair in itertools.combinations(FLAGS, 2)
-    if "--cap-drop ALL" not in pair or "--user 12345" in pair
-]
-
-
 @in_time
 @pytest.mark.alone
-@pytest.mark.parametrize(
-    "names",
-    [
-        tuple(FLAGS),
-        *at_night(*((names,) for names in (*SINGLE, *PAIRS))),
-    ],
-    ids=lambda names: "all" if len(names) > 2 else ", ".join(names),
-)
-def test_flags(engine: Engine, names: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("flag", ["all", *at_night(*sorted(FLAGS.keys() - {"--cap-drop ALL"}))])
+def test_flags(engine: Engine, flag: str) -> None:
     """Without --user, root without capabilities can't be left: tests/image/test_privileges.py."""
+    every = {name: value for flags in FLAGS.values() for name, value in flags.items()}
     begun = time.monotonic()
-    holds(engine.run(**together(*names)), begun)
+    holds(engine.run(**(every if flag == "all" else FLAGS[flag])), begun)
 
 
 @in_time
@@ -112,25 +85,10 @@ def test_unusual_users_and_folders(engine: Engine, kind: str) -> None:
     holds(engine.run(**UNUSUAL[kind]), begun)
 
 
-@in_time
-@pytest.mark.nightly
-@pytest.mark.alone
-@pytest.mark.parametrize("name", CAPABILITIES)
-def test_each_capability(engine: Engine, name: str) -> None:
-    """Only those without which root can't be left are needed."""
-    begun = time.monotonic()
-    container = engine.run(cap_drop=[name])
-    if name in ("SETUID", "SETGID"):
-        assert container.wait_for_exit() == NOT_PERMITTED
-        assert f"--cap-add {name}" in container.logs()
-    else:
-        holds(container, begun)
-
-
 @pytest.mark.parametrize("mode", [[], DEBUG], ids=["production", "debug"])
 def test_no_folder_can_be_written_to(engine: Engine, tmp_path: Path, mode: list[str]) -> None:
     closed = {str(tmp_path): {"bind": "/data", "mode": "ro"}}
-    hardened = together("--read-only", "--user 12345", "--ipc none")
+    hardened: dict[str, Any] = {"read_only": True, "user": "12345", "ipc_mode": "none"}
     code, out, err = engine.run(mode, volumes=closed, **hardened).finish()
     assert (code, out, err.count("\n")) == (NOT_PERMITTED, "", 1), err
     for words in ("no folder for sockets can be written to", "/data/docker-flask-", "--tmpfs /tmp"):
