@@ -559,7 +559,7 @@ def test_more_open_files_than_there_are(engine: Engine, app: Path) -> None:
     log = container.logs()
     for name, value, bound in (("OPEN_FILES", 100000, 2048), ("CONNECTIONS", 9999, 1768)):
         said = f"NGINX_WORKER_{name}={value} exceeds this container's limit of open files"
-        assert f"{said} (ulimit -n) or memory; using {bound}" in log
+        assert f"{said} (ulimit -n); using {bound}" in log
     _, text = container.execute("cat", "/run/docker-flask/nginx.conf")
     assert "worker_rlimit_nofile 2048;" in text
     assert "worker_connections 1768;" in text
