@@ -36,8 +36,8 @@ def stop(service: Service) -> int:
 
     service.phase = Phase.STOPPING
     (service.runtime / STOPPING).touch()
-    log("stopping")
     nginx.send_clients_away()
+    log("stopping")
     always = plan.drains_without_clients
     delay = min(plan.settings.drain_delay, left())
     loop.wait(lambda: not (always or nginx.clients()), delay, tick=TICK)
