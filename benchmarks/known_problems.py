@@ -174,7 +174,7 @@ def json_log(subject: Subject) -> str:
         return f"`{lines[-1].split('HTTP/1.1', 1)[-1].strip()[:60]}`" if lines else "not in the log"
 
 
-# Those of docs/known-problems.md that can be shown from outside within seconds, by their numbers.
+# Those of benchmarks/reports/known-problems.md that show from outside within seconds, by number.
 PROBLEMS: dict[int, tuple[str, Probe]] = {
     1: ("16 KB of cookies", simply(headers={"Cookie": "a=" + "x" * 16_000})),
     2: ("20 bodies of 3 MB that the application does not read", unread_bodies),

@@ -156,7 +156,7 @@ def migration(services: Services, folder: Path, fails: bool) -> str:
 
 
 def report(engine: Engine, image: str, folder: Path) -> None:
-    """Do what each row says, and print what became of it; image: of tests.support.swarm."""
+    """Run each row and print its result; image: that of tests.support.swarm."""
     services = Services(Swarm(engine, image, folder, nodes=3, images=[jobs.image()]))
     print(migration(services, folder / "works", fails=False), flush=True)
     print(migration(services, folder / "fails", fails=True), flush=True)

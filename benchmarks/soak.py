@@ -56,7 +56,7 @@ class Tally:
     notes: list[str] = field(default_factory=list)
 
     def add(self, tries: int, verdicts: Verdicts) -> None:
-        """Count one segment; requests are only those that were sent to somebody."""
+        """Count one segment; `requests` counts only those that were sent on a connection."""
         self.tries += tries
         self.requests += verdicts.tries - len(verdicts.unsent)
         self.lost += len(verdicts.lost())

@@ -41,7 +41,7 @@ def send(descriptor: int, state: str, text: str = "", **more: Any) -> bool:
 
 
 def receive(channel: socket.socket) -> dict[str, Any] | None:
-    """The next message on the supervisor's end; None if there is none, or none that is valid."""
+    """The next message on the supervisor's end; None if no message waits, or if it is invalid."""
     try:
         packet = channel.recv(MAX_PACKET + 1)
     except BlockingIOError:

@@ -1,6 +1,6 @@
 """Defaults that follow from the limits of the container: numbers of workers and open files.
 
-docs/sizing.md has the measurements for these numbers.
+benchmarks/reports/sizing.md has the measurements for these numbers.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Sizes that follow from the settings: numbers of requests, threads and connections.
 
-docs/sizing.md has the measurements for these numbers.
+benchmarks/reports/sizing.md has the measurements for these numbers.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def large_bodies(settings: Settings, disk: int) -> int:
 def response_file(disk: int) -> int:
     """Bytes of a response that may wait for their client in a file; disk: free bytes.
 
-    0 means no files: nginx allows none that is smaller than its buffers.
+    0 means no files: nginx refuses a maximum that is smaller than its buffers.
     """
     size = min(MAX_RESPONSE_FILE, disk // RESPONSE_FILES)
     return size if size >= MIN_RESPONSE_FILE else 0

@@ -66,7 +66,7 @@ def _take_over() -> None:
         info.create_app = create_app
 
 
-def _leave_root() -> None:
+def _drop_privileges() -> None:
     if os.geteuid() != 0:
         return
     # The environment of the start, which no .flaskenv has changed.
@@ -101,7 +101,7 @@ def _explain(kind: type[BaseException], error: BaseException, trace: TracebackTy
     permission_hints.explain(error)
 
 
-_leave_root()
+_drop_privileges()
 _take_variables()
 _take_over()
 permission_hints.watch()

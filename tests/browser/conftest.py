@@ -14,7 +14,7 @@ from tests.support.harness import DEBUG, DEBUG_PORT, PRODUCTION_PORT, Engine
 from tests.support.marks import at_night
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
-# It runs as root in CI, and nothing is to go out of its own accord.
+# It runs as root in CI, and must send no requests except those of the tests.
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",

@@ -98,7 +98,7 @@ def every_worker(container: Container, path: str = "/worker") -> list[dict[str, 
 
 @pytest.mark.parametrize("how", ["container", "preloaded"])
 def test_connections_opened_at_import(how: str, request: pytest.FixtureRequest) -> None:
-    """Each worker has its own, or all share one, and the log says so."""
+    """Each worker has its own connection; with PRELOAD=1 all share one, and the log has a line."""
     container: Container = request.getfixturevalue(how)
     answers = every_worker(container)
     own = how == "container"

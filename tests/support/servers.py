@@ -60,5 +60,5 @@ SERVERS = {
         packages=(GUNICORN_GEVENT_PIN, TITLES),
     ),
 }
-# Where a test does not say which: `SERVER=granian make test TESTS=tests/image/test_http.py`.
+# Where a test does not say which: `SERVER=gunicorn-sync make test TESTS=tests/image/test_http.py`.
 CHOSEN = SERVERS[os.environ.get("SERVER", "uwsgi")]

@@ -56,7 +56,7 @@ class Listener(socket.socket):
 
 @pytest.mark.parametrize("info", [None, b"", bytes(4), bytes(104)])
 def test_the_length_of_a_queue(info: bytes | None) -> None:
-    """Without it: whether somebody waits. With it, the number."""
+    """Without TCP_INFO: 1 if a connection waits. With TCP_INFO: the number of connections."""
     with Listener() as listener:
         listener.info = info
         listener.bind(("127.0.0.1", 0))

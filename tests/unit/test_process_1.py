@@ -185,7 +185,7 @@ def test_the_states_of_a_generation(loop: Loop, generation: Generation) -> None:
     assert not generation.failure
 
 
-# Each fault: the class or module, its function that raises once, and what leads to a call of it.
+# Each fault: the class or module, the function that raises once, and what calls the function.
 FAULTS = {
     "signal": ("Reload", "request", "os.kill(os.getpid(), signal.SIGHUP)"),
     "child": ("Service", "child_ended", "process.spawn(['/bin/true'], {})"),

@@ -55,7 +55,7 @@ class Verdicts:
     unknown: list[str]  # begun without a client that asked: some client's result is missing
     # The application began it, the client got no whole right response.
     begun_lost: list[Record] = field(default_factory=list)
-    # Sent to somebody, begun by nobody, no right response.
+    # Sent on an open connection, not begun by the application, without a correct response.
     sent_lost: list[Record] = field(default_factory=list)
     # 503 with Retry-After before the application saw it.
     turned_away: list[Record] = field(default_factory=list)
@@ -109,7 +109,7 @@ def _kind_of_failure(one: Record, begun: bool, accepted: Collection[str] | None)
     if one.verdict == Verdict.RETRY_LATER:
         return "turned_away"
     # A queue that is thrown away is reset. A clean end, or an earlier response on the connection,
-    # comes from somebody who had accepted it.
+    # comes from a program that had accepted the connection.
     reset = one.verdict == Verdict.RESET_SENT and one.detail == "ECONNRESET" and not one.reused
     if reset and accepted is not None and one.id not in accepted:
         return "never_accepted"
