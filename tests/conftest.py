@@ -46,8 +46,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if not retried.args or UNIT_TESTS in item.path.parents:
                 raise pytest.UsageError(f"{item.nodeid}: flaky_timing needs a reason, no unit test")
             item.add_marker(pytest.mark.flaky(reruns=1))
-        elif counts_losses(item):
-            item.add_marker(pytest.mark.flaky(reruns=0))  # also with RERUNS=1
+        elif counts_losses(item):  # with RERUNS=1, a loss is no reason for a second try
+            reruns = item.config.getoption("reruns") or 0
+            item.add_marker(pytest.mark.flaky(reruns=reruns, only_rerun=["TooSlow"]))
 
 
 def counts_losses(item: pytest.Item) -> bool:

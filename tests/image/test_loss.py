@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.harness import Engine, Keyboard, wait_for
+from tests.support.harness import Engine, Keyboard, assert_within, wait_for
 from tests.support.loss import Load, Service
 from tests.support.loss_checker.result import Result, Verdict
 from tests.support.marks import at_night
@@ -120,7 +120,8 @@ def test_stop_waits_for_a_request_of_six_seconds(service: Service) -> None:
     report(f"stop in {took:.1f} s:", result.counts)
     assert result.counts["ok"] == 1
     assert code == 0
-    assert 5 < took < 8
+    assert took > 5
+    assert_within(8, took)
 
 
 @pytest.mark.timed
@@ -128,9 +129,8 @@ def test_stop_waits_for_a_request_of_six_seconds(service: Service) -> None:
 def test_stop_cuts_what_would_never_end(service: Service, path: str) -> None:
     with service.load(path, connections=2, requests=2):
         time.sleep(0.5)
-        code, took = service.container.stop()
-    assert took <= 9.0
-    assert code == 75
+        code, _ = service.container.stop()
+    assert code == 75  # Docker kills after 10 s, which gives 137
     assert "2 requests were cut" in service.container.logs().splitlines()[-1]
 
 
@@ -143,7 +143,7 @@ def test_told_twice_to_stop_it_stops_at_once(service: Service) -> None:
         begun = time.monotonic()
         service.container.docker.kill("TERM")
         assert service.container.wait_for_exit(2) == 75
-    assert time.monotonic() - begun <= 1.0
+    assert_within(1.0, time.monotonic() - begun)
 
 
 @pytest.mark.timed
@@ -241,7 +241,7 @@ def test_reload_to_broken_code_keeps_the_old(service: Service, kind: str) -> Non
     assert status == 1
     assert re.search(reason, output)
     assert re.search(reason, service.container.logs())
-    assert took <= 3 + 3
+    assert_within(3 + 3, took)
     assert result.counts["ok"] == sum(result.counts.values())
     assert "version=1\n" in service.container.get("/").text
 
@@ -263,7 +263,7 @@ def test_stop_wins_over_reload(service: Service) -> None:
     service.container.wait_for_log("loading a new generation")
     code, took = service.container.stop()
     assert code == 0
-    assert took <= 2.5
+    assert_within(2.5, took)
 
 
 @pytest.mark.timed
@@ -308,7 +308,7 @@ def test_killed_server(service: Service, title: str) -> None:
     verdicts = service.verdicts(result)
     report(f"{title} killed, {verdicts.tries} requests:", verdicts.rows())
     assert verdicts.counts["refused"] == 0
-    assert result.longest_gap() <= 1.0
+    assert_within(1.0, result.longest_gap())
     lines = [line for line in service.container.logs().splitlines() if str(victim) in line]
     assert any(name in line and ("SIGKILL" in line or "signal 9" in line) for line in lines)
     assert victim not in service.processes(title)

@@ -69,15 +69,25 @@ T = TypeVar("T")
 Derive = Callable[[Mapping[str, str]], str]
 
 
+class TooSlow(AssertionError):
+    """Something took too long. CI tries such a test again (tests/conftest.py)."""
+
+
+def assert_within(seconds: float, took: float) -> None:
+    """Raise TooSlow if something took more than these seconds."""
+    if took > seconds:
+        raise TooSlow(f"took {took:.2f} s, allowed are {seconds:g} s")
+
+
 def wait_for(look: Callable[[], T | None], seconds: float, what: str, every: float = 0.05) -> T:
-    """The first true value that `look()` returns; AssertionError with `what` when time is up."""
+    """The first true value that `look()` returns; TooSlow with `what` when time is up."""
     deadline = time.monotonic() + seconds
     while True:
         value = look()
         if value:
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {seconds:g} s in vain for {what}")
+            raise TooSlow(f"waited {seconds:g} s in vain for {what}")
         time.sleep(every)
 
 
@@ -141,8 +151,8 @@ class Container:
     def _wait_for(self, look: Callable[[], T | None], seconds: float, what: str) -> T:
         try:
             return wait_for(look, seconds, what)
-        except AssertionError as error:
-            raise AssertionError(f"{error}\n{self.logs()}") from None
+        except TooSlow as error:
+            raise TooSlow(f"{error}\n{self.logs()}") from None
 
     def wait_for_exit(self, seconds: float = 15) -> int:
         """The exit code, once the container has ended."""

@@ -37,13 +37,13 @@ def test_does_not_apply():
 """
 
 
-def run(folder: Path, tests: str, **env: str) -> tuple[str, dict[str, str]]:
+def run(folder: Path, tests: str, *more: str, **env: str) -> tuple[str, dict[str, str]]:
     """Run tests in a session of their own; returns the output, and how often each was tried."""
     file, times = folder / "test_it.py", folder / "times"
     file.write_text(tests)
     options = ["--import-mode=importlib", "-p", "tests.conftest", "-c", f"{ROOT}/pyproject.toml"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "--tb=no", *options, str(file)],
+        [sys.executable, "-m", "pytest", "-q", "--tb=no", *options, *more, str(file)],
         cwd=ROOT,
         env={**os.environ, "TEST_TIMES": str(times), **env},
         capture_output=True,
@@ -71,3 +71,18 @@ def test_a_retry_needs_a_reason(tmp_path: Path) -> None:
     test = "import pytest\n@pytest.mark.flaky_timing\ndef test_it():\n    pass\n"
     printed, _ = run(tmp_path, test)
     assert "flaky_timing needs a reason" in printed
+
+
+def test_a_loss_is_not_retried_but_a_slow_machine_is(tmp_path: Path) -> None:
+    tests = """
+from tests.support.harness import assert_within
+from tests.support.loss import Load
+
+def test_loses():
+    assert False
+
+def test_is_slow():
+    assert_within(1.0, took=1.1)
+"""
+    _, tries = run(tmp_path, tests, "--reruns=1")
+    assert tries == {"loses": "1", "is_slow": "2"}
