@@ -109,9 +109,9 @@ run_command() {
   [[ $# -gt 1 ]] ||
     fail "$EXIT_USAGE" "run needs a command, as in: docker-flask run flask db upgrade"
   [[ $where == inside ]] || install
-  local user=service
-  [[ $where == container ]] || user=running
-  become "${EXECUTE[@]}" "$user" /opt/venv/bin/python -P -m docker_flask.command "$@"
+  local before=(service /usr/bin/tini -s --)
+  [[ $where == container ]] || before=(running)
+  become "${EXECUTE[@]}" "${before[@]}" /opt/venv/bin/python -P -m docker_flask.command "$@"
 }
 
 # A hint for Dockerfiles from tutorials, whose last line starts a server.

@@ -66,15 +66,10 @@ def _bind(port: int) -> list[socket.socket]:
     name = f"LISTEN_PORT={port}" if addresses is None else f"a port of {nginx_files.WHOLE}"
     try:
         return sockets.bind(sockets.everywhere(port) if addresses is None else addresses)
-    except PermissionError:
-        raise drop_privileges.NotPermitted(
-            f"can't listen on {name}: permission denied for uid {os.geteuid()}; use a port above "
-            "1023, or add --sysctl net.ipv4.ip_unprivileged_port_start=0 to docker run"
-        ) from None
     except OSError as error:
-        raise SettingError(
-            f"can't listen on {name}: {error.strerror}; "
-            "use a free port, and a port above 1023 if the container has no privileges"
+        refused = isinstance(error, PermissionError)
+        raise (drop_privileges.NotPermitted if refused else SettingError)(
+            f"can't listen on {name}: {error.strerror}; use a free port above 1023"
         ) from None
 
 
@@ -134,32 +129,27 @@ def reload() -> int:
     return 0 if outcome == OK else 1
 
 
-COMMANDS: dict[str, Callable[[], int]] = {
-    "serve": serve,
-    "debug": debug,
-    "settings": show_settings,
-    "reload": reload,
-}
-
-# The user of each command, if root starts it.
-USERS = {
-    "serve": drop_privileges.service_user,
-    "debug": drop_privileges.owner,
-    "settings": drop_privileges.running,
-    "reload": drop_privileges.running,
+# Each command, and its user if root starts it.
+COMMANDS: dict[str, tuple[Callable[[], int], str]] = {
+    "serve": (serve, "service"),
+    "debug": (debug, "owner"),
+    "settings": (show_settings, "running"),
+    "reload": (reload, "running"),
 }
 
 
 def main() -> int:
     """Run the command from entry-point.sh."""
+    name = sys.argv[1]
+    command, user = COMMANDS[name]
     try:
-        drop_privileges.drop(USERS[sys.argv[1]], keep_ports=sys.argv[1] == "serve")
-        return COMMANDS[sys.argv[1]]()
+        drop_privileges.drop(user, keep_ports=name == "serve")
+        return command()
     except (SettingError, drop_privileges.NotPermitted) as error:
         log(str(error))
         return error.code
     except OSError as error:
-        log(f"{sys.argv[1]}: {error}")
+        log(f"{name}: {error}")
         return 1
 
 

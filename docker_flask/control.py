@@ -1,20 +1,31 @@
-"""Asks the first process of this container: one word out, one line back."""
+"""Asks the first process of this container: one word out, one line back.
+
+`_socket` in place of `socket`, whose import would take as long as all the rest of a health check.
+"""
 
 from __future__ import annotations
 
-import socket
-from pathlib import Path
+import _socket
+import os
 
 from docker_flask.paths import CONTROL_SOCKET
 
 
-def ask(folder: Path, word: str, seconds: float) -> str:
+def ask(folder: str | os.PathLike[str], word: str, seconds: float) -> str:
     """Send a command and return the response; raises OSError after a timeout."""
-    with socket.socket(socket.AF_UNIX) as connection:
+    return exchange(f"{folder}/{CONTROL_SOCKET}", f"{word}\n", seconds)
+
+
+def exchange(path: str, request: str, seconds: float) -> str:
+    """Send a request to a unix socket and return all of the response; raises OSError."""
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    try:
         connection.settimeout(seconds)
-        connection.connect(str(folder / CONTROL_SOCKET))
-        connection.sendall(word.encode() + b"\n")
+        connection.connect(path)
+        connection.sendall(request.encode())
         answer = b""
         while part := connection.recv(65536):
             answer += part
+    finally:
+        connection.close()
     return answer.decode(errors="replace").strip()

@@ -4,15 +4,16 @@ A process that is not root keeps its user and its groups. In any case, the proce
 have no capabilities and can get none (no_new_privs, empty bounding set). RUN_AS_ROOT=1 keeps the
 user root.
 
-Few imports, because the health check imports this module every half minute.
+Few imports, and _ctypes in place of ctypes: the health check imports this module every half minute.
 """
 
 from __future__ import annotations
 
+import _ctypes
 import os
 import pwd
 import stat
-from collections.abc import Callable, Mapping
+import sys
 
 from docker_flask import paths
 
@@ -20,10 +21,9 @@ EXIT_NOT_PERMITTED = 77  # EX_NOPERM in sysexits.h
 SERVICE_USER = "www-data"
 VOLUME = "/data"
 # From linux/prctl.h and linux/capability.h; Python has no function for these calls.
-_PR_SET_DUMPABLE, _PR_SET_KEEPCAPS, _PR_CAPBSET_READ, _PR_CAPBSET_DROP = 4, 8, 23, 24
-_PR_SET_NO_NEW_PRIVS, _PR_GET_NO_NEW_PRIVS = 38, 39
+_PR_SET_DUMPABLE, _PR_SET_KEEPCAPS, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 4, 8, 24, 38
 _CAPABILITY_VERSION = 0x20080522  # the third, of three sets with 64 bits each: capset(2)
-_SETGID, _SETUID, _SETPCAP, _NET_BIND_SERVICE = 6, 7, 8, 10
+_NET_BIND_SERVICE, _CAPABILITIES = 10, 64
 
 Ids = tuple[int, int]
 
@@ -34,22 +34,17 @@ class NotPermitted(Exception):
     code = EXIT_NOT_PERMITTED
 
 
-def stays_root(environ: Mapping[str, str]) -> bool:
-    """True if the user wants root."""
-    return environ.get("RUN_AS_ROOT", "").lower() in ("1", "on", "true", "yes")
+def stays_root(word: str) -> bool:
+    """True if the value of RUN_AS_ROOT says that the user wants root."""
+    return word.lower() in ("1", "on", "true", "yes")
 
 
 # --- which user ------------------------------------------------------------------------------
 
 
 def service_user() -> Ids:
-    """The user of production; raises NotPermitted if the image has no such user."""
-    try:
-        entry = pwd.getpwnam(SERVICE_USER)
-    except KeyError:
-        entry = None
-    if not entry or not entry.pw_uid:
-        raise NotPermitted(f"can't leave root: /etc/passwd has no user {SERVICE_USER}")
+    """The user of production."""
+    entry = pwd.getpwnam(SERVICE_USER)
     return entry.pw_uid, entry.pw_gid
 
 
@@ -61,22 +56,10 @@ def owner() -> Ids:
 def running() -> Ids:
     """The user of the server that runs in this container; as `owner` if none runs.
 
-    Process 1 has this user, except under `docker run --init`. There, the folder for sockets is the
-    server's. The image's folder belongs to the service user in any case; root without the
-    capability DAC_READ_SEARCH can't look into it.
+    Process 1 has this user, except under `docker run --init`: there, the folder for sockets has.
     """
-    if found := _owner_of("/proc/1"):
-        return found
-    for mark in (paths.CONTROL_SOCKET, paths.DEBUG_MARK):
-        try:
-            os.lstat(f"{paths.IMAGE_FOLDER}/{mark}")
-        except PermissionError:
-            pass
-        except OSError:
-            continue
-        return service_user()
-    places = (folder for folder in paths.folders() if folder != paths.IMAGE_FOLDER)
-    return next(filter(None, map(_owner_of, places)), None) or owner()
+    servers = (each for each in paths.folders() if os.path.exists(f"{each}/{paths.CONTROL_SOCKET}"))
+    return next(filter(None, map(_owner_of, ("/proc/1", *servers))), None) or owner()
 
 
 def _owner_of(folder: str) -> Ids | None:
@@ -90,86 +73,58 @@ def _owner_of(folder: str) -> Ids | None:
     return status.st_uid, status.st_gid or status.st_uid
 
 
+USERS = {"service": service_user, "owner": owner, "running": running}
+
+
 # --- leaving root ----------------------------------------------------------------------------
 
 
-class _Kernel:
-    """The calls that Python has no function for."""
-
-    def __init__(self) -> None:
-        import ctypes  # only here: it takes some milliseconds
-
-        self._libc = ctypes.CDLL(None)
-        self._header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
-        self._sets = ctypes.c_uint32 * 6
-
-    def prctl(self, option: int, argument: int = 0) -> int:
-        """The result, negative for an error."""
-        return int(self._libc.prctl(option, argument, 0, 0, 0))
-
-    def capabilities(self) -> tuple[int, int, int]:
-        """Effective, permitted and inheritable ones, as bits; raises NotPermitted."""
-        sets = self._sets()
-        if self._libc.capget(self._header, sets):
-            raise NotPermitted("can't read the capabilities of this process")
-        return tuple(sets[i] | sets[i + 3] << 32 for i in range(3))  # type: ignore[return-value]
-
-    def keep_only(self, bits: int) -> None:
-        """Give up all other capabilities, the ambient ones with them; raises NotPermitted."""
-        self._libc.capset(self._header, self._sets(bits, bits, 0))
-        if self.capabilities() != (bits, bits, 0):
-            raise NotPermitted(
-                "can't give up capabilities; start the container with --cap-drop ALL"
-            )
+class _Function(_ctypes.CFuncPtr):
+    _flags_ = _ctypes.FUNCFLAG_CDECL
 
 
-def drop(user: Callable[[], Ids], keep_ports: bool = False) -> None:
-    """Become this user, if this process is root. Raises NotPermitted.
+def _call(name: str, *arguments: int | bytes) -> bool:
+    """Call a function of the C library; returns False for an error."""
+    library = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]
+    return bool(_Function(_ctypes.dlsym(library, name))(*arguments) == 0)
+
+
+def _prctl(option: int, argument: int) -> bool:
+    return _call("prctl", option, argument, 0, 0, 0)
+
+
+def _keep_only(bits: int) -> bool:
+    """Give up all other capabilities, the ambient ones with them; bits: below 32."""
+    numbers = (_CAPABILITY_VERSION, 0), (bits, bits, 0, 0, 0, 0)
+    header, sets = (b"".join(n.to_bytes(4, sys.byteorder) for n in each) for each in numbers)
+    return _call("capset", header, sets)
+
+
+def drop(user: str, keep_ports: bool = False) -> None:
+    """Become this user of `USERS`, if this process is root. Raises NotPermitted.
 
     keep_ports: the process may bind ports below 1024 until it calls `give_up_ports`.
     """
-    kernel = _Kernel()
-    kernel.prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    if kernel.prctl(_PR_GET_NO_NEW_PRIVS) != 1:
+    if not _prctl(_PR_SET_NO_NEW_PRIVS, 1):
         raise NotPermitted("can't set no_new_privs, which Linux has since version 3.5")
-    effective, permitted, _ = kernel.capabilities()
-    if _has(effective, _SETPCAP):
-        number = 0
-        while kernel.prctl(_PR_CAPBSET_READ, number) >= 0:
-            kernel.prctl(_PR_CAPBSET_DROP, number)
-            number += 1
-    if os.geteuid() == 0 and not stays_root(os.environ):
-        ids = user()
-        _check_may_leave(effective, ids)
+    for number in range(_CAPABILITIES):  # only root with the capability SETPCAP may do this
+        _prctl(_PR_CAPBSET_DROP, number)
+    if os.geteuid() == 0 and not stays_root(os.environ.get("RUN_AS_ROOT", "")):
+        ids = USERS[user]()
         _give_streams(ids)
-        kernel.prctl(_PR_SET_KEEPCAPS, 1)
+        _prctl(_PR_SET_KEEPCAPS, 1)
         _become(ids)
         # As after exec: /proc shows the new user, who may debug this process.
-        kernel.prctl(_PR_SET_DUMPABLE, 1)
-    kernel.keep_only(permitted & 1 << _NET_BIND_SERVICE if keep_ports else 0)
+        _prctl(_PR_SET_DUMPABLE, 1)
+    if not (keep_ports and _keep_only(1 << _NET_BIND_SERVICE)):
+        give_up_ports()
     name_user()
 
 
 def give_up_ports() -> None:
     """Give up the right to bind ports below 1024; raises NotPermitted."""
-    _Kernel().keep_only(0)
-
-
-def _has(bits: int, capability: int) -> bool:
-    return bool(bits >> capability & 1)
-
-
-def _check_may_leave(effective: int, ids: Ids) -> None:
-    names = {"SETUID": _SETUID, "SETGID": _SETGID}
-    missing = [name for name, number in names.items() if not _has(effective, number)]
-    if missing:
-        lacks = " and no capability ".join(missing)
-        adds = " ".join(f"--cap-add {name}" for name in missing)
-        raise NotPermitted(
-            f"can't leave root, because the container has no capability {lacks}; add {adds}, or "
-            f"start the container as an unprivileged user: --user {ids[0]}:{ids[1]} "
-            "(to stay root: RUN_AS_ROOT=1)"
-        )
+    if not _keep_only(0):
+        raise NotPermitted("can't give up capabilities; start the container with --cap-drop ALL")
 
 
 def _give_streams(ids: Ids) -> None:
@@ -185,22 +140,16 @@ def _give_streams(ids: Ids) -> None:
 def _become(ids: Ids) -> None:
     """The groups of `docker run --group-add` stay."""
     uid, gid = ids
-    groups = [group for group in os.getgroups() if group]
     try:
-        os.setgroups(groups)
+        os.setgroups([group for group in os.getgroups() if group])
         os.setresgid(gid, gid, gid)
         os.setresuid(uid, uid, uid)
     except OSError as error:
         raise NotPermitted(
-            f"can't become uid {uid}, gid {gid}: {error.strerror}; start the container as an "
-            "unprivileged user: --user (to stay root: RUN_AS_ROOT=1)"
+            f"can't leave root: {error.strerror}; add --cap-add SETUID --cap-add SETGID, or start "
+            f"the container as an unprivileged user: --user {uid}:{gid} (to stay root: "
+            "RUN_AS_ROOT=1)"
         ) from None
-    if (
-        os.getresuid() != (uid, uid, uid)
-        or os.getresgid() != (gid, gid, gid)
-        or sorted(os.getgroups()) != sorted(groups)
-    ):
-        raise NotPermitted("still root after leaving root; start the container with --user")
 
 
 # --- what a user has -------------------------------------------------------------------------
@@ -231,8 +180,7 @@ def why_not_readable(folder: str | os.PathLike[str]) -> str:
     if os.access(folder, os.R_OK | os.X_OK):
         return ""
     status = os.stat(folder)
-    or_as_owner = f", or run the container with --user {status.st_uid}" if status.st_uid else ""
     return (
         f"uid {os.geteuid()} can't read {folder}: the folder belongs to uid {status.st_uid} with "
-        f"mode {status.st_mode & 0o777:o}; run chmod -R o+rX on the folder{or_as_owner}"
+        f"mode {status.st_mode & 0o777:o}; run chmod -R o+rX on the folder"
     )

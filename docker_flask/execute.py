@@ -1,8 +1,8 @@
 """The last step before a command, as a script: execute.py WHO COMMAND [ARGUMENT...].
 
-WHO is the user who runs the command if root starts it: `service`, `owner` or `running`, which are
-functions of drop_privileges.py, or `same`, for commands that the user of the image gives. A process
-in front of a `same` command may block stop signals, so that none is lost at the start.
+WHO is the user who runs the command if root starts it, of drop_privileges.USERS, or `same`, for
+commands that the user of the image gives. A process in front of a `same` command may block stop
+signals, so that none is lost at the start.
 """
 
 from __future__ import annotations
@@ -15,31 +15,20 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from docker_flask import drop_privileges
 
 EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND = 126, 127
-USERS = {
-    "service": drop_privileges.service_user,
-    "owner": drop_privileges.owner,
-    "running": drop_privileges.running,
-}
 
 
 def why_not(name: str, error: OSError) -> str:
     """Why this command does not run, and what to do."""
+    if isinstance(error, PermissionError):
+        return "a command is a file with the permission to execute it (chmod +x)"
     if not isinstance(error, FileNotFoundError):
-        hint = "; a command is a file with the permission to execute it (chmod +x)"
-        forbidden = isinstance(error, PermissionError)
-        return f'can\'t run "{name}": {error.strerror}{hint if forbidden else ""}'
+        return str(error.strerror)
     if "/" in name and os.path.exists(name):
-        return (
-            f'can\'t run "{name}": its first line names a program that does not exist; '
-            "a line that ends as in Windows does, too"
-        )
+        return "its first line names a program that does not exist, or ends as in Windows"
     if name == "debug":
-        return '"debug" is no command; for debug mode use -d debug'
-    words = "; give each word as an argument of its own" if " " in name else ""
-    return (
-        f'"{name}" is no command: there is no such program in this image; '
-        f"-h lists the modes and the image's own commands{words}"
-    )
+        return "for debug mode use -d debug"
+    words = "give each word as an argument of its own; " if " " in name else ""
+    return f"there is no such program in this image; {words}-h lists the image's own commands"
 
 
 def main(who: str, *command: str) -> int:
@@ -49,7 +38,7 @@ def main(who: str, *command: str) -> int:
             drop_privileges.name_user()
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
         else:
-            drop_privileges.drop(USERS[who])
+            drop_privileges.drop(who)
         # Python ignores these two signals, and a command inherits ignored signals.
         for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(ignored, signal.SIG_DFL)
@@ -57,7 +46,7 @@ def main(who: str, *command: str) -> int:
     except drop_privileges.NotPermitted as missing:
         problem, code = str(missing), missing.code
     except OSError as error:
-        problem = why_not(command[0], error)
+        problem = f'can\'t run "{command[0]}": {why_not(command[0], error)}'
         is_missing = isinstance(error, FileNotFoundError)
         code = EXIT_NOT_FOUND if is_missing else EXIT_NOT_EXECUTABLE
     print(f"docker-flask: {problem}", file=sys.stderr)

@@ -19,12 +19,8 @@ EXECUTE = ("/usr/bin/python3", "-I", "-S", f"{HOME}/docker_flask/execute.py")
 # and `--ipc none` in addition leaves the volume.
 IMAGE_FOLDER = "/run/docker-flask"
 PLACES = ("/tmp", "/dev/shm", "/data")  # noqa: S108 (made with mode 700)
-# Sockets in this folder: the supervisor's for commands, and nginx's for the health check.
+# Sockets in this folder: process 1's for commands, and in production nginx's for the health check.
 CONTROL_SOCKET, NGINX_SOCKET = "control.sock", "nginx.sock"
-# In this folder after a successful health check.
-CHECKED = "checked"
-# In this folder in debug mode.
-DEBUG_MARK = "debug"
 # Files in this folder; nginx checks whether they exist. DRAINING: nginx closes the connections of
 # clients. SHARING: a stop or a reload may create DRAINING, or a worker shares pages. STOPPING: the
 # container is no longer ready.

@@ -31,7 +31,7 @@ def open_folder() -> Iterator[Path]:
 def running_server() -> Path | None:
     """The folder of the production server that runs in this container, None if there is none."""
     folder = paths.running()
-    return Path(folder) if folder and not os.path.exists(f"{folder}/{paths.DEBUG_MARK}") else None
+    return Path(folder) if os.path.exists(f"{folder}/{paths.NGINX_SOCKET}") else None
 
 
 def replace_symlink(link: Path, target: str) -> None:

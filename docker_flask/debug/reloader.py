@@ -29,7 +29,7 @@ from docker_flask.first_process.control_port import ControlPort
 from docker_flask.first_process.loop import Loop
 from docker_flask.first_process.prestart import Prestart, PrestartFailed
 from docker_flask.log import log
-from docker_flask.paths import DEBUG_MARK, PYTHON
+from docker_flask.paths import PYTHON
 from docker_flask.worker_options import DebugOptions
 
 # Seconds between two scans of the source files. A pause is PAUSE_FACTOR times as long as the scan
@@ -64,7 +64,6 @@ class Reloader:
         self.folder = folder
         # For commands that run as the application: their variables.
         ControlPort(folder, self.loop, {"environment": self.prestart.answer_changes})
-        (folder / DEBUG_MARK).touch()
         self.exit_code: int | None = None
         self.child = 0
         self.problem = ""  # what the child shows instead of the application

@@ -72,7 +72,7 @@ def _drop_privileges() -> None:
     # The environment of the start, which no .flaskenv has changed.
     given = Path("/proc/self/environ").read_text(errors="surrogateescape").split("\0")
     environ = dict(pair.split("=", 1) for pair in given if "=" in pair)
-    if not drop_privileges.stays_root(environ):
+    if not drop_privileges.stays_root(environ.get("RUN_AS_ROOT", "")):
         command = [*paths.EXECUTE, "running", sys.executable, *sys.orig_argv[1:]]
         os.execve(command[0], command, environ)  # noqa: S606 (no shell on purpose)
 
@@ -83,7 +83,7 @@ def _take_variables() -> None:
     if not folder or process.first_ancestor(os.getpid()) == 1:  # it has them, if it may
         return
     try:
-        answer = control.ask(Path(folder), "environment", PRESTART_SECONDS)
+        answer = control.ask(folder, "environment", PRESTART_SECONDS)
     except TimeoutError:
         log("prestart.sh is still running; this command continues without its variables")
         return

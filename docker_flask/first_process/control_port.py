@@ -10,10 +10,7 @@ from pathlib import Path
 from docker_flask.first_process.clients import Clients
 from docker_flask.first_process.loop import Loop
 from docker_flask.first_process.sockets import listen_unix
-from docker_flask.paths import CONTROL_SOCKET
-
-# Clients that wait for a response: a reload takes its time.
-MAX_WAITING = 64
+from docker_flask.paths import CONTROL_SOCKET, OK
 
 
 class ControlPort:
@@ -25,13 +22,11 @@ class ControlPort:
         loop: Loop,
         commands: Mapping[str, Callable[[Callable[[str], None]], None]],
     ) -> None:
-        self._commands = commands
-        self._waiting: set[socket.socket] = set()
+        self._commands = {"health": lambda answer: answer(OK), **commands}
         Clients(loop, [listen_unix(str(folder / CONTROL_SOCKET))], b"\n", self._on_word)
 
     def _on_word(self, client: socket.socket, request: bytes) -> None:
         def answer(line: str) -> None:
-            self._waiting.discard(client)
             with contextlib.suppress(OSError):  # the client may have gone
                 client.sendall(line.encode() + b"\n")
             client.close()
@@ -40,12 +35,9 @@ class ControlPort:
         command = self._commands.get(word)
         if not command:
             answer(f"unknown command: {word[:64]!r}")
-        elif len(self._waiting) >= MAX_WAITING:
-            answer("too many commands are waiting for a response")
-        else:
-            self._waiting.add(client)
-            try:
-                command(answer)
-            except Exception:
-                answer("internal error; the log has a traceback")
-                raise
+            return
+        try:
+            command(answer)
+        except Exception:
+            answer("internal error; the log has a traceback")
+            raise

@@ -18,10 +18,11 @@ USUAL_FOLDER = Path("/app")
 OF_SHELL = {"_", "SHLVL", "PWD", "OLDPWD"}
 # Lines of files from Windows end with a carriage return. After the script, also if it ends by
 # `exit`, the shell writes its exported variables to a descriptor that the script does not use. This
-# needs no folder, so the container may be read-only.
+# needs no folder, so the container may be read-only. stdout is that of a command: its output may be
+# a file.
 SHELL = r"""set -e
 : < "$0"
-exec {docker_flask}>&3 3>&-
+exec {docker_flask}>&3 3>&- >&2
 trap 'env -0 >&$docker_flask' EXIT
 . <(tr -d '\r' < "$0")
 env -0 >&$docker_flask # the script may have replaced the trap
@@ -42,6 +43,7 @@ class Prestart:
     def __init__(self) -> None:
         self.pid = 0
         self._status = 0
+        self._exports = -1
         self._changes: str | None = None
         self._wait_for_changes: list[Callable[[str], None]] = []
 
@@ -56,7 +58,10 @@ class Prestart:
         stopped: if this returns True, `run` returns before the script ends. The caller reaps child
         processes, and calls `ended` for the shell.
         """
-        after = self._run(loop, environment, stopped)
+        self.start(environment)
+        while not loop.wait(lambda: not self.pid or stopped(), 60):
+            log("prestart.sh is still running")
+        after = dict(environment) if self.pid else self.result(environment)
         self._changes = json.dumps(changes(environment, after))
         for answer in self._wait_for_changes:
             answer(self._changes)
@@ -69,34 +74,31 @@ class Prestart:
         else:
             answer(self._changes)
 
-    def _run(
-        self, loop: Loop, environment: Mapping[str, str], stopped: Callable[[], bool]
-    ) -> dict[str, str]:
+    def start(self, environment: Mapping[str, str], own_group: bool = True) -> None:
+        """Start the script, if there is one."""
         places = (os.path.join(folder, "prestart.sh") for folder in (Path.cwd(), USUAL_FOLDER))
-        script = next(filter(os.path.isfile, places), None)
-        if not script:
-            return dict(environment)
-        with open(os.memfd_create("exports"), "rb") as exports:
+        if script := next(filter(os.path.isfile, places), None):
+            self._exports = os.memfd_create("exports")
             command = ["/bin/bash", "-c", SHELL, script]
-            self.pid = process.spawn(command, environment, [exports.fileno()])
-            while not loop.wait(lambda: not self.pid or stopped(), 60):
-                log("prestart.sh is still running")
-            if self.pid:
-                return dict(environment)
-            if self._status:
-                code = os.waitstatus_to_exitcode(self._status)
-                words = f"prestart.sh {process.describe(self._status)}"
-                raise PrestartFailed(
-                    f"{words}; the application does not start", code if code > 0 else EXIT_KILLED
-                )
-            exports.seek(0)
-            lines = os.fsdecode(exports.read()).split("\0")
-        pairs = (line.partition("=") for line in lines if line)
-        return {name: value for name, _, value in pairs}
+            self.pid = process.spawn(command, environment, [self._exports], own_group)
 
     def ended(self, status: int) -> None:
         """Note that the shell ended."""
         self.pid, self._status = 0, status
+
+    def result(self, environment: Mapping[str, str]) -> dict[str, str]:
+        """The environment after the script; raises PrestartFailed."""
+        if self._status:
+            code = os.waitstatus_to_exitcode(self._status)
+            words = f"prestart.sh {process.describe(self._status)}; the application does not start"
+            raise PrestartFailed(words, code if code > 0 else EXIT_KILLED)
+        if self._exports < 0:
+            return dict(environment)
+        with open(self._exports, "rb") as exports:
+            exports.seek(0)
+            lines = os.fsdecode(exports.read()).split("\0")
+        pairs = (line.partition("=") for line in lines if line)
+        return {name: value for name, _, value in pairs}
 
 
 def changes(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, str | None]:

@@ -204,7 +204,7 @@ def test_the_health_check_tells_at_once_and_then_rarely(engine: Engine, command:
     assert time.monotonic() - begun <= 3
     # The next check waits, and neither the stop nor anything else waits for it.
     wait_for(
-        lambda: any(line == "sleep 29" for _, line in container.processes()), 10, "the next check"
+        lambda: any(line == "sleep 29" for _, line in container.processes()), 20, "the next check"
     )
     assert container.stop()[1] < 2
 

@@ -20,7 +20,7 @@ IDS = (12345, 12346)
 @pytest.mark.parametrize("word", ["1", "on", "true", "yes", "YES", "0", "off", "", "perhaps", " 1"])
 def test_who_stays_root(word: str) -> None:
     """No word keeps root that the settings refuse."""
-    stays = drop_privileges.stays_root({"RUN_AS_ROOT": word})
+    stays = drop_privileges.stays_root(word)
     assert stays == (word.lower() in ("1", "on", "true", "yes"))
     if stays:
         assert settings.read({"RUN_AS_ROOT": word})["run_as_root"].value is True
@@ -35,7 +35,8 @@ def status(*names):
         rows = dict(line.split(":", 1) for line in file)
     return [" ".join(rows[name].split()) for name in names]
 
-drop_privileges.drop(lambda: (12345, 12346), keep_ports=True)
+drop_privileges.USERS["other"] = lambda: (12345, 12346)
+drop_privileges.drop("other", keep_ports=True)
 ports = status("CapPrm", "CapEff", "CapInh", "CapAmb")
 drop_privileges.give_up_ports()
 rest = status("Uid", "Gid", "CapPrm", "CapEff", "CapBnd", "NoNewPrivs")
@@ -58,61 +59,28 @@ def test_root_is_left_for_good(monkeypatch: pytest.MonkeyPatch, stays: str) -> N
     ]
 
 
-class Kernel:
-    """Without prctl and capset, or with fewer capabilities than asked for."""
-
-    def __init__(self, effective: int = 0, no_new_privs: int = 1) -> None:
-        self.effective, self.no_new_privs = effective, no_new_privs
-
-    def prctl(self, option: int, argument: int = 0) -> int:
-        return self.no_new_privs if option == drop_privileges._PR_GET_NO_NEW_PRIVS else -1
-
-    def capabilities(self) -> tuple[int, int, int]:
-        return self.effective, self.effective, 0
-
-    def keep_only(self, bits: int) -> None:
-        pass
-
-
 @pytest.mark.parametrize(
-    ("kernel", "words"),
-    [
-        (Kernel(no_new_privs=-1), "can't set no_new_privs"),
-        (Kernel(1 << 6), "no capability SETUID; add --cap-add SETUID, or .* --user 12345:12346"),
-        (Kernel(1 << 7), "no capability SETGID; add --cap-add SETGID, or"),
-        (Kernel(1 << 8), "SETUID and no capability SETGID; add --cap-add SETUID --cap-add SETGID"),
-    ],
-    ids=["no prctl", "SETUID", "SETGID", "both"],
+    ("fails", "words"), [("prctl", "can't set no_new_privs"), ("capset", "can't give up capab")]
 )
-def test_what_keeps_root(monkeypatch: pytest.MonkeyPatch, kernel: Kernel, words: str) -> None:
-    monkeypatch.setattr(drop_privileges, "_Kernel", lambda: kernel)
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.delenv("RUN_AS_ROOT", raising=False)
+def test_a_kernel_that_refuses(monkeypatch: pytest.MonkeyPatch, fails: str, words: str) -> None:
+    monkeypatch.setattr(drop_privileges, "_call", lambda name, *_: name != fails)
+    monkeypatch.setenv("RUN_AS_ROOT", "1")
     with pytest.raises(NotPermitted, match=words):
-        drop_privileges.drop(lambda: IDS)
+        drop_privileges.drop("service")
 
 
 @pytest.mark.parametrize("call", ["setgroups", "setresgid", "setresuid"])
-def test_calls_that_fail_or_do_nothing(monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+def test_calls_that_fail(monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     for name in ("setgroups", "setresgid", "setresuid"):
         monkeypatch.setattr(os, name, lambda *_: None)
-    with pytest.raises(NotPermitted, match="still root after leaving root"):
-        drop_privileges._become(IDS)
 
     def fail(*_: Any) -> None:
         raise PermissionError(1, "not permitted")
 
     monkeypatch.setattr(os, call, fail)
-    with pytest.raises(NotPermitted, match="can't become uid 12345, gid 12346: not permitted"):
+    words = "can't leave root: not permitted; add --cap-add SETUID .* --user 12345:12346"
+    with pytest.raises(NotPermitted, match=words):
         drop_privileges._become(IDS)
-
-
-def test_capabilities_that_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drop_privileges._Kernel, "capabilities", lambda _: (1, 1, 0))
-    kernel = drop_privileges._Kernel()
-    monkeypatch.setattr(kernel, "_libc", type("Libc", (), {"capset": lambda *_: -1})())
-    with pytest.raises(NotPermitted, match="can't give up capabilities"):
-        kernel.keep_only(0)
 
 
 @needs_root

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import io
-import math
 import os
 import socket
 import struct
@@ -102,24 +101,16 @@ def test_processes_in_an_emulator(proc: dict[str, str]) -> None:
     assert process.ran(pid) == 200 / os.sysconf("SC_CLK_TCK"), "as long as it ran"
 
 
-def test_the_age_of_a_container(proc: dict[str, str]) -> None:
-    assert health.age() == math.inf
-    proc["/proc/uptime"] = "100.5 1"
-    assert health.age() == math.inf
-    proc["/proc/1/stat"] = f"1 (a) b) S {'0 ' * 18} {90 * os.sysconf('SC_CLK_TCK')}"
-    assert health.age() == pytest.approx(10.5)
-
-
 def test_a_command_of_the_image(proc: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "listdir", lambda _: ["1", "20", "self"])
-    assert not health.runs_command()
+    assert not health.find_command()
     proc["/proc/1/cmdline"] = "/sbin/docker-init\0--\0sleep\0"
     proc["/proc/20/cmdline"] = f"{paths.TINI}\0--\0sleep\0"
-    assert health.runs_command(), "also without cgroups"
+    assert health.find_command(), "also without cgroups"
     proc["/proc/self/cgroup"] = proc["/proc/20/cgroup"] = "0::/a\n"
-    assert health.runs_command()
+    assert health.find_command()
     proc["/proc/20/cgroup"] = "0::/../b\n"
-    assert not health.runs_command(), "of another container"
+    assert not health.find_command(), "of another container"
 
 
 @pytest.mark.usefixtures("proc")

@@ -45,15 +45,15 @@ def test_containers_in_one_place_have_folders_of_their_own(
     be_container(monkeypatch, "1")
     with runtime_folder.open_folder() as first, listen(first):
         be_container(monkeypatch, "2")
-        assert runtime_folder.running_server() is None
+        assert not paths.running()
         with runtime_folder.open_folder() as second:
             assert first.parent == second.parent == places[0]
             assert first != second
             assert (first / paths.CONTROL_SOCKET).exists()
             with listen(second):
-                assert runtime_folder.running_server() == second
+                assert paths.running() == str(second)
         be_container(monkeypatch, "1")
-        assert runtime_folder.running_server() == first
+        assert paths.running() == str(first)
     assert not list(places[0].iterdir()), "nothing is left in a place that others use"
 
 
@@ -72,7 +72,7 @@ def test_a_folder_of_another_user_is_not_used(
     trap.mkdir(mode=0o777)
     monkeypatch.setattr(os, "geteuid", lambda: trap.stat().st_uid + 1)
     with listen(trap):
-        assert runtime_folder.running_server() is None
+        assert not paths.running()
     with pytest.raises(NotPermitted, match="belongs to another user"), runtime_folder.open_folder():
         pass
 
