@@ -18,11 +18,9 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple, Self
 
 import httpx
@@ -70,8 +68,8 @@ class Peer(socketserver.BaseRequestHandler):
     def setup(self) -> None:
         self.sock: socket.socket = self.request
         self.sock.settimeout(PATIENCE)
+        self.stream = self.sock.makefile("rb")
         self.ident, self.received, self.wants_close = "", 0, False
-        self._buffer = b""
 
     def handle(self) -> None:
         with contextlib.suppress(ConnectionError):  # a client that has its verdict hangs up
@@ -79,16 +77,13 @@ class Peer(socketserver.BaseRequestHandler):
 
     def read_request(self) -> bool:
         """Read one whole request; False if the client has closed."""
-        while b"\r\n\r\n" not in self._buffer:
-            if not (data := self.sock.recv(65536)):
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            if not (data := self.stream.readline()):
                 return False
-            self._buffer += data
-        head, _, rest = self._buffer.partition(b"\r\n\r\n")
+            head += data
         length = re.search(rb"\r\nContent-Length: (\d+)", head)
-        self.received = int(length[1]) if length else 0
-        while len(rest) < self.received:
-            rest += self.sock.recv(65536)
-        self._buffer = rest[self.received :]
+        self.received = len(self.stream.read(int(length[1]) if length else 0))
         found = re.match(rb"(?:GET|POST) /\?id=(\S+) HTTP/1.1\r\n", head)
         assert found, head
         self.ident = found[1].decode()
@@ -101,13 +96,11 @@ class Peer(socketserver.BaseRequestHandler):
         size = self.received if received is None else received
         return f"id={ident or self.ident}\nreceived={size}".encode() + TRAILER
 
-    def send(
-        self, status: str, body: bytes, *headers: str, length: int | None = None, flags: int = 0
-    ) -> None:
+    def send(self, status: str, body: bytes, *headers: str, length: int | None = None) -> None:
         """One response; `length` is what it claims, if that is not the truth."""
         size = len(body) if length is None else length
         lines = [f"HTTP/1.1 {status}", f"Content-Length: {size}", *headers]
-        self.sock.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + body, flags)
+        self.sock.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
 
     def reset(self) -> None:
         """Close with a RST."""
@@ -129,15 +122,8 @@ class Server(socketserver.ThreadingTCPServer):
         self.behaviour = behaviour
         self.connections = 0
         self.requests: list[str] = []  # the ids of all that were read whole
-        self.closing = threading.Event()
         self._errors: list[BaseException | None] = []
         self._thread = threading.Thread(target=self.serve_forever, args=[0.01])
-
-    def server_bind(self) -> None:
-        """Before it listens, or it would not be passed on to connections."""
-        # Small, so that a large request does not fit and its client has to wait.
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-        super().server_bind()
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Count a connection, and start its thread."""
@@ -153,7 +139,6 @@ class Server(socketserver.ThreadingTCPServer):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.closing.set()
         self.shutdown()
         self._thread.join(PATIENCE)
         self.server_close()  # after all threads
@@ -186,7 +171,6 @@ def status(line: str, *headers: str) -> Behaviour:
 
 
 def body(make: Callable[[Peer], bytes], length: int | None = None) -> Behaviour:
-    """A 200 with that body, which may be shorter than the length that it claims."""
     return once(lambda peer: peer.send("200 OK", make(peer), "Connection: close", length=length))
 
 
@@ -207,34 +191,11 @@ def reset_unread(peer: Peer) -> None:
     peer.reset()
 
 
-def reset_partly_read(peer: Peer) -> None:
-    peer.sock.recv(100)
-    peer.reset()
-
-
-def reset_within_body(peer: Peer) -> None:
-    peer.send("200 OK", peer.body()[:10], length=500)
-    peer.reset()
-
-
 def answer_before_reading_all(peer: Peer) -> None:
     peer.sock.recv(1, socket.MSG_PEEK)
     peer.send("413 Content Too Large", b"sorry\n")
     while peer.sock.recv(65536):
         pass
-
-
-def never_read(peer: Peer) -> None:
-    peer.server.closing.wait(PATIENCE)
-
-
-def silent(peer: Peer) -> None:
-    peer.sock.recv(1)  # returns when the client gives up
-
-
-def silent_within_body(peer: Peer) -> None:
-    peer.send("200 OK", peer.body()[:-1], length=len(peer.body()))
-    peer.sock.recv(1)
 
 
 def announce_close(peer: Peer) -> None:
@@ -244,17 +205,8 @@ def announce_close(peer: Peer) -> None:
     assert peer.sock.recv(1) == b""
 
 
-def close_unannounced(peer: Peer) -> None:
-    """Answers and closes in one segment, so that no client can send before it might know."""
-    if peer.read_request():
-        peer.send("200 OK", peer.body(), flags=socket.MSG_MORE)
-        peer.sock.shutdown(socket.SHUT_WR)
-        assert peer.sock.recv(1) == b""
-
-
 # -- one verdict each ----------------------------------------------------------------------------
 
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 UNSTATED = b"HTTP/1.1 200 OK\r\n\r\n"
 SURPLUS = "bytes after the end of the response"
 SLOW_CLIENT = {"send_delay": PATIENCE}  # whatever happens, happens before it sends
@@ -277,27 +229,21 @@ class Case(NamedTuple):
 CASES = [
     Case("honest", honest, "ok", 200),
     Case("honest to POST", honest, "ok", 200, "", POST),
-    Case("honest to a slow client", honest, "ok", 200, "", {"send_delay": 0.01}),
     Case("honest without a length", raw(lambda p: UNSTATED + p.body()), "ok", 200),
     Case("any answer will do", body(lambda p: b"hello"), "ok", 200, "", {"no_echo": True}),
     Case("reset at once", Peer.reset, "reset_unsent", None, "ECONNRESET", SLOW_CLIENT),
     Case("closed at once", lambda p: None, "reset_unsent", None, "EOF", SLOW_CLIENT),
     Case("reset, unread", reset_unread, "reset_sent", None, "ECONNRESET"),
-    Case("reset, partly read", reset_partly_read, "reset_sent", None, "ECONNRESET", BIG_POST),
     Case("closed without an answer", once(lambda p: None), "reset_sent", None, "EOF"),
     Case("503", status("503 Service Unavailable"), "5xx", 503),
     Case("503 and when", status("503 Wait", "Retry-After: 1"), "503_retry_after", 503),
     Case("404", status("404 Not Found"), "4xx", 404),
     Case("413, unread", answer_before_reading_all, "4xx", 413, "", BIG_POST),
     Case("short of its length", body(Peer.body, length=500), "cut_short", 200, "EOF"),
-    Case("short by a reset", once(reset_within_body), "cut_short", 200, "ECONNRESET"),
     Case("short, framed as whole", body(lambda p: p.body()[:-5]), "cut_short", 200),
-    Case("empty, framed as whole", body(lambda p: b""), "cut_short", 200),
     Case("another's answer", body(lambda p: p.body(ident="0-0")), "wrong_body", 200),
     Case("half of a POST", body(lambda p: p.body(received=9)), "wrong_body", 200, "", POST),
-    Case("no answer", once(silent), "timeout", None, "head", IMPATIENT),
-    Case("no end", once(silent_within_body), "timeout", 200, "body", IMPATIENT),
-    Case("big POST not read", never_read, "timeout", None, "send", BIG_POST | IMPATIENT),
+    Case("no answer", once(lambda p: p.sock.recv(1)), "timeout", None, "head", IMPATIENT),
     Case("not HTTP", raw(lambda p: b"SSH-2\r\n\r\n"), "unexpected", None, "status line b'SSH-2'"),
     Case("redirect", status("302 Found", "Location: /"), "unexpected", 302),
     Case("more than its length", body(Peer.body, length=5), "unexpected", 200, SURPLUS),
@@ -343,32 +289,27 @@ def test_limits_of_the_client_are_not_blamed_on_the_server(
     assert {r.detail for r in result.records} == {"EADDRNOTAVAIL"}
 
 
-@pytest.mark.parametrize("pace", [{"connections": 1}, {"rate": 200}], ids=["closed", "steady"])
-@pytest.mark.parametrize("behaviour", [announce_close, close_unannounced])
-def test_a_kept_connection_that_ended_is_no_loss(
-    behaviour: Behaviour, pace: dict[str, Any]
-) -> None:
-    with Server(behaviour) as server:
-        result = load(server.url, mode="keepalive", **pace)
+def test_a_kept_connection_that_ended_is_no_loss() -> None:
+    with Server(announce_close) as server:
+        result = load(server.url, mode="keepalive", connections=1)
     assert result.counts == only("ok", TRIES)
     assert server.connections == TRIES
     assert not any(r.reused for r in result.records)
 
 
-@pytest.mark.parametrize(("unasked", "usable"), [(b"", True), (b"HTTP/1.1 200 OK", False)])
-def test_unasked_bytes_are_never_the_next_response(unasked: bytes, usable: bool) -> None:
-    idle, server = socket.socketpair()
-    idle.setblocking(False)
+def test_unasked_bytes_are_never_the_next_response() -> None:
     client = Load(settings_of("http://127.0.0.1/"))
-    client.idle.append(idle)
-    with idle, server:
-        server.sendall(unasked)
-        assert (client.kept_connection() is idle) == usable
+    for unasked, usable in ((b"", True), (b"HTTP/1.1 200 OK", False)):
+        idle, server = socket.socketpair()
+        idle.setblocking(False)
+        client.idle.append(idle)
+        with idle, server:
+            server.sendall(unasked)
+            assert (client.kept_connection() is idle) == usable
 
 
-@pytest.mark.parametrize("mode", ["new", "keepalive"])
-def test_a_steady_rate_does_not_wait_for_responses(mode: str) -> None:
-    """The server responds after the last request has come; latency counts the wait."""
+def test_a_steady_rate_does_not_wait_for_responses() -> None:
+    """The server responds after the last request has come; the load waits for all responses."""
     all_there = threading.Barrier(TRIES, timeout=PATIENCE)
 
     def stalled(peer: Peer) -> None:
@@ -377,47 +318,15 @@ def test_a_steady_rate_does_not_wait_for_responses(mode: str) -> None:
             peer.send("200 OK", peer.body(), "Connection: close")
 
     with Server(stalled) as server:
-        result = load(server.url, mode=mode, rate=100)
+        result = load(server.url, rate=100)
     assert result.counts == only("ok", TRIES)
     first = min(result.records, key=lambda r: r.start)
     assert first.latency_ms >= (TRIES - 1) / 100 * 1000
-    assert result.longest_gap() >= (TRIES - 1) / 100
-
-
-def test_latency_counts_from_the_due_time_if_the_client_is_late() -> None:
-    async def held_up(url: str) -> Result:
-        asyncio.get_running_loop().call_later(0.05, time.sleep, 0.2)
-        return await Load(settings_of(url, rate=100, requests=30)).run()
-
-    with Server(honest) as server:
-        result = asyncio.run(held_up(server.url))
-    assert result.counts == only("ok", 30)
     starts = sorted(r.start for r in result.records)
     assert all(b - a == pytest.approx(0.01, abs=1e-4) for a, b in itertools.pairwise(starts))
-    latest = max(result.records, key=lambda r: r.late_ms)
-    assert latest.late_ms > 100
-    assert latest.latency_ms > latest.late_ms
 
 
-def test_requests_in_flight_are_waited_for() -> None:
-    release = threading.Event()
-
-    def held(peer: Peer) -> None:
-        if peer.read_request():
-            release.wait(PATIENCE)
-            peer.send("200 OK", peer.body(), "Connection: close")
-
-    async def released_late(url: str) -> Result:
-        asyncio.get_running_loop().call_later(0.4, release.set)
-        return await Load(settings_of(url, connections=3, requests=None, seconds=0.2)).run()
-
-    with Server(held) as server:
-        result = asyncio.run(released_late(server.url))
-    assert result.counts == only("ok", 3)
-    assert 0.3 < result.ended - result.began < PATIENCE
-
-
-@pytest.mark.parametrize("stop", [None, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("stop", [None, signal.SIGTERM])
 def test_the_command_writes_its_result(stop: signal.Signals | None, tmp_path: Path) -> None:
     """At its end, or when a signal stops it in the middle of a long load."""
     changes: dict[str, Any] = {"mode": "keepalive", "rate": 100, "seconds": 60}
@@ -443,8 +352,6 @@ def test_the_command_writes_its_result(stop: signal.Signals | None, tmp_path: Pa
 WHOLE = {
     "length": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
     "chunks": chunked(b"he", b"llo") + b"0\r\n\r\n",
-    "chunks, extension, trailer": chunked(b"hello") + b"0 ;a=b\r\nA: b\r\n\r\n",
-    "informational first": CONTINUE + b"HTTP/1.1 200 OK\r\nContent-Length:5\r\n\r\nhello",
 }
 
 
@@ -484,7 +391,7 @@ def test_a_malformed_response_is_refused(data: bytes) -> None:
 def test_a_connection_is_kept_as_the_response_says() -> None:
     for head, kept in (
         ("HTTP/1.1 204 No Content", True),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: TE, Close", False),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: Close", False),
         ("HTTP/1.0 200 OK\r\nContent-Length: 0", False),
     ):
         response = Response()
@@ -506,34 +413,19 @@ def a_result(*records: Record, began: float = 0.0, ended: float = 10.0) -> Resul
     return Result(began, ended, list(records))
 
 
-def test_percentiles_are_those_of_good_responses() -> None:
+def test_figures_of_results(tmp_path: Path) -> None:
     records = [a_record(latency_ms=float(n)) for n in range(1, 101)]
     result = a_result(*records, a_record(verdict="timeout", latency_ms=9999.0))
     assert [result.percentile(p) for p in (0, 50, 99, 100)] == [1.0, 50.0, 99.0, 100.0]
-    assert a_result().percentile(50) is None
-
-
-def test_longest_gap_includes_both_ends() -> None:
-    answered = [a_record(start=2.0, latency_ms=1000), a_record(start=4.0, latency_ms=500)]
-    failed = a_record(verdict="5xx", start=6.0)
-    assert a_result(*answered, failed).longest_gap() == pytest.approx(5.5)
-    assert a_result(*answered, ended=5.0).longest_gap() == pytest.approx(3.0)
-    assert a_result().longest_gap() == 10.0
-
-
-def test_merge_between_and_file(tmp_path: Path) -> None:
-    first = a_result(a_record("a", start=1.0), a_record("b", "refused", start=2.0))
-    merged = first.merge(a_result(a_record("c", start=3.0), began=1.0, ended=20.0))
-    assert (merged.began, merged.ended) == (0.0, 20.0)
-    assert [r.id for r in merged.between(2.0, 3.0).records] == ["b"]
+    assert (a_result().percentile(50), a_result().longest_gap()) == (None, 10.0)
+    answered = [a_record("a", start=2.0, latency_ms=1000), a_record("b", start=4.0)]
+    result = a_result(*answered, a_record(verdict="5xx", start=6.0), began=1.0)
+    assert result.longest_gap() == pytest.approx(10.0 - 4.001)
+    merged = result.merge(a_result(a_record("c", start=13.0), began=11.0, ended=20.0))
+    assert (merged.began, merged.ended) == (1.0, 20.0)
+    assert [r.id for r in merged.between(4.0, 6.0).records] == ["b"]
     merged.dump(tmp_path / "result.json")
     assert Result.load(tmp_path / "result.json") == merged
-
-
-def an_app_record(*notes: str) -> AppRecord:
-    """From notes like "S a"."""
-    words = [note.split() for note in notes]
-    return AppRecord(*(Counter(i for kind, i in words if kind == one) for one in "SE"))
 
 
 RESET = {"status": None, "detail": "ECONNRESET"}
@@ -543,28 +435,24 @@ LISTS = ("begun_lost", "sent_lost", "turned_away", "never_accepted", "unsent")
 @pytest.mark.parametrize(
     ("verdict", "values", "begun", "accepted", "expected"),
     [
-        pytest.param("reset_sent", RESET, True, set(), "begun_lost", id="begun, not in the log"),
-        pytest.param("503_retry_after", {}, True, None, "begun_lost", id="begun, 503"),
-        pytest.param("cut_short", {}, True, None, "begun_lost", id="begun, cut short"),
-        pytest.param("5xx", {"status": 502}, False, None, "sent_lost", id="502"),
-        pytest.param("reset_sent", RESET, False, None, "sent_lost", id="reset"),
-        pytest.param("reset_sent", RESET, False, {"x"}, "sent_lost", id="reset, in the log"),
-        pytest.param("reset_sent", RESET, False, {"b"}, "never_accepted", id="not in the log"),
-        pytest.param(
-            *("reset_sent", RESET | {"reused": True}, False, set(), "sent_lost"),
-            id="reset, accepted before",
-        ),
-        pytest.param("reset_sent", {"detail": "EOF"}, False, set(), "sent_lost", id="closed"),
-        pytest.param("503_retry_after", {}, False, None, "turned_away", id="turned away"),
-        pytest.param("refused", {"sent": False}, False, None, "unsent", id="refused"),
-        pytest.param("timeout", {"sent": False}, False, None, "unsent", id="never connected"),
+        ("reset_sent", RESET, True, set(), "begun_lost"),
+        ("503_retry_after", {}, True, None, "begun_lost"),
+        ("5xx", {"status": 502}, False, None, "sent_lost"),
+        ("reset_sent", RESET, False, None, "sent_lost"),
+        ("reset_sent", RESET, False, {"x"}, "sent_lost"),
+        ("reset_sent", RESET, False, {"b"}, "never_accepted"),
+        # An earlier response came on the connection; a program closed it.
+        ("reset_sent", RESET | {"reused": True}, False, set(), "sent_lost"),
+        ("reset_sent", {"detail": "EOF"}, False, set(), "sent_lost"),
+        ("503_retry_after", {}, False, None, "turned_away"),
+        ("refused", {"sent": False}, False, None, "unsent"),
     ],
 )
 def test_each_failure_is_in_one_list(
     verdict: str, values: dict[str, Any], begun: bool, accepted: set[str] | None, expected: str
 ) -> None:
     one = a_record("x", verdict, **values)
-    verdicts = check(a_result(one), an_app_record(*(["S x"] if begun else [])), accepted)
+    verdicts = check(a_result(one), AppRecord(Counter(["x"] if begun else [])), accepted)
     found = {kind: getattr(verdicts, kind) for kind in LISTS}
     assert found == {kind: [one] if kind == expected else [] for kind in LISTS}
     assert bool(verdicts.lost()) == expected.endswith("_lost")
@@ -572,17 +460,14 @@ def test_each_failure_is_in_one_list(
 
 def test_runs_and_holes_of_the_record_are_counted() -> None:
     result = a_result(a_record("a"), a_record("b", "reset_sent"), a_record("c"), a_record("d"))
-    record = an_app_record("S a", "E a", "S b", "E b", "S d", "S d", "S d", "E d", "S z", "S z")
-    verdicts = check(result, record)
+    verdicts = check(result, AppRecord(Counter("abdddzz")))
     assert (verdicts.run_twice, verdicts.most_runs) == (["d"], 3)
     assert (verdicts.unrecorded, verdicts.unknown) == (1, ["z"])  # c is not in it
     rows = verdicts.rows()
     assert (rows["tries"], rows["ok"], rows["lost"], rows["begun_lost"]) == (4, 3, 1, 1)
 
 
-@pytest.mark.parametrize(
-    "damaged", ["S b 1 10000", "S b 1\n", "X b 1 10000\n", "S b 1 10000 S c\n", "\n"]
-)
+@pytest.mark.parametrize("damaged", ["S b 1 10000", "X b 1 10000\n", "S b 1 10000 S c\n"])
 def test_a_record_with_a_damaged_line_is_no_proof(damaged: str, tmp_path: Path) -> None:
     (tmp_path / "record.log").write_text("S a 1 1000000000\n" + damaged)
     with pytest.raises(ValueError, match="not a note"):
@@ -591,65 +476,40 @@ def test_a_record_with_a_damaged_line_is_no_proof(damaged: str, tmp_path: Path) 
         read_record(tmp_path / "elsewhere")
 
 
-@pytest.mark.parametrize(
-    ("failures", "tries", "bound"),
-    [
-        (0, 100_000, 2.99569e-5),
-        (1, 10, 0.394163),
-        (99, 100, 0.95 ** (1 / 100)),
-        (10, 10, 1.0),
-        (0, 0, 1.0),
-    ],
-)
-def test_upper_bound(failures: int, tries: int, bound: float) -> None:
-    assert upper_bound(failures, tries) == pytest.approx(bound, rel=1e-4)
+def test_upper_bound() -> None:
+    assert upper_bound(0, 100_000) == pytest.approx(2.99569e-5, rel=1e-4)
+    assert upper_bound(1, 10) == pytest.approx(0.394163, rel=1e-4)
+    assert upper_bound(10, 10) == 1.0
 
 
 # -- the application -----------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def recording_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ModuleType, Path]]:
-    """The application, imported as a server would, and the directory of its record."""
-    directory = tmp_path_factory.mktemp("record")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RECORD_DIR", str(directory))
-        yield importlib.import_module("tests.support.loss_checker.app"), directory
-    sys.modules.pop("tests.support.loss_checker.app")
-
-
-@pytest.fixture(scope="module")
-def app_url(recording_app: tuple[ModuleType, Path]) -> Iterator[str]:
-    """Where it is served, by the development server."""
+@pytest.fixture
+def app_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Where the development server serves the application, which keeps its record in tmp_path."""
+    monkeypatch.setenv("RECORD_DIR", str(tmp_path))
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = make_server("127.0.0.1", 0, recording_app[0].app, threaded=True)
+    module = importlib.import_module("tests.support.loss_checker.app")
+    server = make_server("127.0.0.1", 0, module.app, threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield f"http://127.0.0.1:{server.port}/"
     server.shutdown()
     thread.join(PATIENCE)
     server.server_close()
+    del sys.modules["tests.support.loss_checker.app"]
 
 
-@pytest.mark.parametrize("mode", ["new", "keepalive"])
-@pytest.mark.parametrize("changes", [{}, POST], ids=["GET", "POST"])
-def test_client_application_and_record_agree(
-    recording_app: tuple[ModuleType, Path], app_url: str, changes: dict[str, Any], mode: str
-) -> None:
-    result = load(app_url, mode=mode, **changes)
+def test_client_application_and_record_agree(app_url: str, tmp_path: Path) -> None:
+    # A look whether the container serves, to whose request nginx has added an id of its own.
+    assert httpx.get(app_url, headers={"X-Request-Id": "5" * 32}).status_code == 200
+    result = load(app_url, mode="keepalive", **POST)
     ids = {r.id for r in result.records}
     # A response arrives before its end is noted.
-    wait_for(lambda: not ids - read_record(recording_app[1]).ends.keys(), PATIENCE, "the ends")
-    verdicts = check(result, read_record(recording_app[1]))
+    wait_for(lambda: not ids - read_record(tmp_path).ends.keys(), PATIENCE, "the ends")
+    verdicts = check(result, read_record(tmp_path))
     assert result.counts == only("ok", TRIES)
     assert (verdicts.lost(), verdicts.run_twice, verdicts.unrecorded) == ([], [], 0)
+    assert verdicts.unknown == []
     assert ids_in_log("".join(f'- "GET /?x=1&id={one} HTTP/1.1"\n' for one in ids)) == ids
-
-
-def test_what_has_no_number_of_the_client_is_not_noted(
-    recording_app: tuple[ModuleType, Path], app_url: str
-) -> None:
-    """A look whether the container serves, to whose request nginx has added an id of its own."""
-    before = read_record(recording_app[1])
-    assert httpx.get(app_url, headers={"X-Request-Id": "5" * 32}).status_code == 200
-    assert read_record(recording_app[1]) == before
