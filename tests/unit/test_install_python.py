@@ -81,13 +81,24 @@ def script(tmp_path: Path) -> Script:
     return Script(tmp_path)
 
 
-def test_requirements(script: Script) -> None:
-    script.write(requirements_txt="six\n")
-    assert script.install() == (
-        "six\n",
-        f"docker-flask: installing the packages of {script.app}/requirements.txt\n",
-    )
-    assert script.export() == "six\n"
+@pytest.mark.parametrize(
+    ("text", "exported"),
+    [
+        ("six\n", "six\n"),
+        # uWSGI is the image's own.
+        ("flask\nuwsgi==2.0.20\nsix\n", "flask\nsix\n"),
+        ("uwsgi>=2 \\\n    --hash=sha256:00 \\\n    --hash=sha256:11\nsix\n", "six\n"),
+        ("uwsgi-tools\nuwsgitop\nuwsgi_x\n", "uwsgi-tools\nuwsgitop\nuwsgi_x\n"),
+        # Included files are found.
+        (
+            "-r base.txt\n-c /etc/c.txt\n-r https://x/y\n./package\n",
+            "-r {app}/base.txt\n-c /etc/c.txt\n-r https://x/y\n./package\n",
+        ),
+    ],
+)
+def test_requirements(script: Script, text: str, exported: str) -> None:
+    script.write(requirements_txt=text)
+    assert script.export() == exported.format(app=script.app)
 
 
 @pytest.mark.parametrize("text", ["", "-----BEGIN CERTIFICATE-----"])
@@ -110,51 +121,34 @@ def test_nothing_to_install(script: Script) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "left"),
+    ("requirements", "installed", "said"),
     [
-        ("flask\nuwsgi==2.0.20\nsix\n", "flask\nsix\n"),
-        ("uwsgi>=2 \\\n    --hash=sha256:00 \\\n    --hash=sha256:11\nsix\n", "six\n"),
-        ("uwsgi-tools\nuwsgitop\nuwsgi_x\n", "uwsgi-tools\nuwsgitop\nuwsgi_x\n"),
+        ("flask\n", "requirements.lock", "installing the packages of {app}/requirements.lock"),
+        ("flask\nsix\n", "requirements.txt", '"make lock": requirements.lock is ignored'),
     ],
 )
-def test_uwsgi_is_the_images_own(script: Script, text: str, left: str) -> None:
-    script.write(requirements_txt=text)
-    assert script.export() == left
-
-
-def test_included_files_are_found(script: Script) -> None:
-    script.write(requirements_txt="-r base.txt\n-c /etc/c.txt\n-r https://x/y\n./package\n")
-    assert (
-        script.export() == f"-r {script.app}/base.txt\n-c /etc/c.txt\n-r https://x/y\n./package\n"
-    )
-
-
-def test_the_lock_of_these_requirements(script: Script) -> None:
+def test_a_lock_of_requirements(
+    script: Script, requirements: str, installed: str, said: str
+) -> None:
     lock = LOCK.format(sha256(b"flask\n").hexdigest())
-    script.write(requirements_txt="flask\n", requirements_lock=lock)
-    installed, said = script.install()
-    assert installed == lock
-    assert said == f"docker-flask: installing the packages of {script.app}/requirements.lock\n"
+    script.write(requirements_txt=requirements, requirements_lock=lock)
+    found, log = script.install()
+    assert found == (script.app / installed).read_text()
+    assert said.format(app=script.app) in log
 
 
-def test_a_lock_of_other_requirements(script: Script) -> None:
-    lock = LOCK.format(sha256(b"flask\n").hexdigest())
-    script.write(requirements_txt="flask\nsix\n", requirements_lock=lock)
-    installed, said = script.install()
-    assert installed == "flask\nsix\n"
-    assert 'has changed since the last "make lock": requirements.lock is ignored' in said
-
-
-EXPORTS = {
-    "uv_lock": ("uv==", "uv export --frozen --no-dev"),
-    "poetry_lock": ("poetry-plugin-export==", "poetry export"),
-    "Pipfile_lock": ("pipenv==", "pipenv requirements --hash"),
-}
-
-
-@pytest.mark.parametrize("name", EXPORTS)
-def test_the_lock_file_of_a_tool(script: Script, name: str) -> None:
-    package, export = EXPORTS[name]
+@pytest.mark.parametrize(
+    ("name", "package", "export", "with_index", "without"),
+    [
+        ("uv_lock", "uv==", "uv export --frozen --no-dev", "--emit-index-url", ""),
+        ("poetry_lock", "poetry-plugin-export==", "poetry export", "", "--without-urls"),
+        ("Pipfile_lock", "pipenv==", "pipenv requirements --hash", "", "--exclude-index"),
+    ],
+)
+def test_the_lock_file_of_a_tool(
+    script: Script, name: str, package: str, export: str, with_index: str, without: str
+) -> None:
+    """An index of the build replaces that of the lock file."""
     script.write(**{"requirements_txt": "flask\n", name: "locked"})
     installed, said = script.install()
     assert installed == "six==1.16.0 --hash=sha256:00\n"
@@ -163,35 +157,20 @@ def test_the_lock_file_of_a_tool(script: Script, name: str) -> None:
         f"docker-flask: requirements.txt is ignored, because {file} names the packages",
         f"docker-flask: installing the packages of {script.app}/{file}",
     ]
-    tool, python, path, _ = script.calls.read_text().splitlines()
+    tool, by_lock, path, _ = script.calls.read_text().splitlines()
     assert f" {package}" in tool
-    folder = tool.partition(" --target ")[2].split()[0]
-    assert path == f"PYTHONPATH {folder}"
-    assert f"-m {export}" in python
-
-
-@pytest.mark.parametrize(
-    ("name", "with_index", "without"),
-    [
-        ("uv_lock", "--emit-index-url", ""),
-        ("poetry_lock", "", "--without-urls"),
-        ("Pipfile_lock", "", "--exclude-index"),
-    ],
-)
-def test_an_index_of_the_build_replaces_that_of_a_lock(
-    script: Script, name: str, with_index: str, without: str
-) -> None:
-    script.write(**{name: "locked"})
-    for index, (wanted, unwanted) in {
-        "": (with_index, without),
-        "https://index.example/simple": (without, with_index),
-    }.items():
-        script.environment["PIP_INDEX_URL"] = index
-        script.export()
-        command = script.calls.read_text().splitlines()[1]
+    assert path == f"PYTHONPATH {tool.partition(' --target ')[2].split()[0]}"
+    script.calls.unlink()
+    script.environment["PIP_INDEX_URL"] = "https://index.example/simple"
+    script.export()
+    by_build = script.calls.read_text().splitlines()[1]
+    for command, wanted, unwanted in (
+        (by_lock, with_index, without),
+        (by_build, without, with_index),
+    ):
+        assert f"-m {export}" in command
         assert wanted in command
         assert not unwanted or unwanted not in command
-        script.calls.unlink()
 
 
 def test_lock_files_of_two_tools(script: Script) -> None:

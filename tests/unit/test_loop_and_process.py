@@ -6,10 +6,10 @@ What is about signals runs in a process of its own, so that pytest keeps its han
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
-import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,30 +36,23 @@ def test_a_wait_ends_when_it_is_done_or_its_time_is_up(loop: Loop) -> None:
     assert 0.3 <= time.monotonic() - begun < 0.5
 
 
-def test_watch_and_forget(loop: Loop) -> None:
+def test_callbacks_of_descriptors(loop: Loop) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         heard: list[bytes] = []
         loop.watch(ours, lambda: heard.append(ours.recv(10)))
         theirs.send(b"one")
         begun = time.monotonic()
-        assert loop.wait(lambda: bool(heard), 5)
-        assert heard == [b"one"]
+        assert loop.wait(lambda: heard == [b"one"], 5)
         assert time.monotonic() - begun < 0.5
         loop.forget(ours)
         theirs.send(b"two")
         assert not loop.wait(lambda: len(heard) > 1, 0.1)
 
-
-def test_a_callback_may_end_the_wait(loop: Loop) -> None:
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-
         def leave() -> None:
             raise Interrupt("told to leave")
 
         loop.watch(ours, leave)
-        theirs.send(b"x")
         with pytest.raises(Interrupt, match="told to leave"):
             loop.wait(lambda: False, 5)
 
@@ -110,53 +103,39 @@ def child(*command: str, **options: Any) -> Iterator[int]:
         os.waitpid(pid, 0)
 
 
-# Which descriptors above 2 a child has, by the first bytes that it reads from each.
-READ_DESCRIPTORS = """
-    import json, os, sys
-    own = os.listdir("/proc/self/fd")
-    read = {}
-    for fd in sorted(map(int, own)):
-        if fd > 2:
-            try:
-                read[fd] = os.pread(fd, 20, 0).decode()
-            except OSError:
-                continue
-    open(sys.argv[1], "w").write(json.dumps(read))
-"""
-
-
-@pytest.mark.parametrize("offsets", [[], [0], [1, 0], [2, 0, 1], [0, 0]])
+@pytest.mark.parametrize("offsets", [[], [0], [2, 0, 1], [0, 0]])
 def test_descriptors_arrive_in_order(tmp_path: Path, offsets: list[int]) -> None:
     """Also where the parent has them under each other's numbers: 3 as 4 and 4 as 3."""
-    result = run(
-        f"""
-        import fcntl, json, os, sys, textwrap
+    in_child, in_parent = run(
+        """
+        import json, os, sys
         from docker_flask import process
 
-        offsets = {offsets}
         # Exactly at 3, 4, 5, whatever Python has open there.
         for number in range(3):
-            path = f"{{sys.argv[1]}}/{{number}}"
-            open(path, "w").write(f"file {{number}}")
+            path = f"{sys.argv[1]}/{number}"
+            open(path, "w").write(f"file {number}")
             fd = os.open(path, os.O_RDONLY)
             if fd != 3 + number:
                 os.dup2(fd, 3 + number, inheritable=False)
                 os.close(fd)
-        out = sys.argv[1] + "/out"
+        script = "for fd in 3 4 5; do [ ! -e /dev/fd/$fd ] || readlink /proc/self/fd/$fd; done"
+        offsets = json.loads(sys.argv[2])
         pid = process.spawn(
-            [sys.executable, "-c", {textwrap.dedent(READ_DESCRIPTORS)!r}, out],
+            ["/bin/bash", "-c", f"exec > {sys.argv[1]}/out; {script}"],
             dict(os.environ),
             [3 + offset for offset in offsets],
         )
         os.waitpid(pid, 0)
-        mine = {{n: os.pread(3 + n, 20, 0).decode() for n in range(3)}}
-        print(json.dumps([json.load(open(out)), mine]))
+        in_child = open(f"{sys.argv[1]}/out").read().split()
+        in_parent = [os.readlink(f"/proc/self/fd/{3 + number}") for number in range(3)]
+        print(json.dumps([in_child, in_parent]))
         """,
         str(tmp_path),
+        json.dumps(offsets),
     )
-    in_child, in_parent = result
-    assert in_child == {str(3 + i): f"file {offset}" for i, offset in enumerate(offsets)}
-    assert in_parent == {str(n): f"file {n}" for n in range(3)}, "the parent keeps its own"
+    assert in_child == [f"{tmp_path}/{offset}" for offset in offsets]
+    assert in_parent == [f"{tmp_path}/{n}" for n in range(3)], "the parent keeps its own"
 
 
 @pytest.fixture
@@ -189,16 +168,12 @@ def test_the_child_starts_with_clean_signals(tmp_path: Path) -> None:
     assert int(found["SigIgn"], 16) & STANDARD_SIGNALS == 0
 
 
-@pytest.mark.parametrize("own_group", [True, False])
-def test_group(own_group: bool) -> None:
-    with child("/bin/sleep", "60", own_group=own_group) as pid:
-        assert os.getpgid(pid) == (pid if own_group else os.getpgid(0))
-
-
-def test_environment_is_the_one_given(tmp_path: Path) -> None:
+def test_group_and_environment(tmp_path: Path) -> None:
+    for own_group in (True, False):
+        with child("/bin/sleep", "60", own_group=own_group) as pid:
+            assert os.getpgid(pid) == (pid if own_group else os.getpgid(0))
     out = tmp_path / "out"
-    pid = process.spawn(["/bin/sh", "-c", f"env > {out}"], {"ONLY": "this one"})
-    os.waitpid(pid, 0)
+    os.waitpid(process.spawn(["/bin/sh", "-c", f"env > {out}"], {"ONLY": "this one"}), 0)
     assert "ONLY=this one" in out.read_text().splitlines()
     assert "HOME=" not in out.read_text()
 
@@ -217,7 +192,6 @@ def test_the_parent_keeps_no_copies() -> None:
     [
         ("exit 7", "exited with code 7"),
         ("kill -KILL $$", "was killed by SIGKILL"),
-        ("kill -RTMIN $$", "was killed by SIGRTMIN"),
         ("kill -40 $$", "was killed by signal 40"),  # a real-time signal that has no name
     ],
 )

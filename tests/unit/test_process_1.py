@@ -93,12 +93,9 @@ def generation(tmp_path: Path, loop: Loop) -> Iterator[Generation]:
     made.kill()
 
 
-@pytest.mark.parametrize("letters", [25_000, 300_000])
-@pytest.mark.parametrize("letter", ["x", "é", "\N{HOT BEVERAGE}", "\0", "\udc80"])
-def test_a_long_message_of_a_worker(
-    loop: Loop, generation: Generation, letter: str, letters: int
-) -> None:
-    text = letter * letters + "the end"
+@pytest.mark.parametrize("letter", ["x", "\N{HOT BEVERAGE}", "\0", "\udc80"])
+def test_a_long_message_of_a_worker(loop: Loop, generation: Generation, letter: str) -> None:
+    text = letter * 300_000 + "the end"
     assert notify.send(generation._workers_end.fileno(), "failed", text)
     turn(loop)
     assert generation.failure
@@ -108,12 +105,9 @@ def test_a_long_message_of_a_worker(
 
 GARBAGE = [
     b"{",
-    b"[]",
-    b"\xff" * 1000,
     b"x" * 150_000,
     b"[" * 99_000,
     b'{"state": "ready", "text": "x", "pid": 10000000000000000000000}',
-    b'{"state": "ready", "text": "x", "pid": -1}',
     b'{"state": "ready", "text": ["x"], "pid": 5}',
     b'{"state": "ready", "text": "x", "pid": 5}',
     b'{"state": "web sockets", "text": "", "pid": 5, "count": Infinity}',

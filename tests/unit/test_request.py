@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import os
 import tempfile
@@ -109,14 +108,7 @@ def test_a_range_is_left_to_nginx(path: Path) -> None:
     assert not server.values("Content-Range")
 
 
-def test_a_link_is_followed(path: Path, tmp_path: Path) -> None:
-    link = tmp_path / "link"
-    link.symlink_to(path)
-    assert Server(sending(link)).file.endswith(".txt")
-
-
-def test_a_file_by_another_location_or_none(path: Path) -> None:
-    assert Server(sending(path), location="/other").file.startswith("/other/")
+def test_without_a_location_the_application_sends_the_file(path: Path) -> None:
     server = Server(sending(path), location="")
     assert (server.file, server.body) == (None, TEXT)
 
@@ -128,21 +120,11 @@ def pipe() -> Any:
     return open(reader, "rb")
 
 
-def compressed(path: Path) -> Any:
-    with gzip.open(path, "wb") as file:
-        file.write(TEXT)
-    return gzip.open(path)
-
-
 def temporary(path: Path) -> Any:
     file = tempfile.NamedTemporaryFile(dir=path.parent)  # noqa: SIM115 - closing removes it
     file.write(TEXT)
     file.seek(0)
     return file
-
-
-def opened(name: str) -> Any:
-    return open(name, "rb")
 
 
 def removed(path: Path) -> Any:
@@ -158,9 +140,9 @@ def replaced(path: Path) -> Any:
     return file
 
 
-def begun(path: Path) -> Any:
-    file = path.open("rb")
-    file.seek(1)
+def begun_at(path: Path | str, offset: int) -> Any:
+    file = open(path, "rb")
+    file.seek(offset)
     return file
 
 
@@ -170,17 +152,12 @@ def begun(path: Path) -> Any:
         (lambda _: io.BytesIO(TEXT), TEXT),
         (lambda _: pipe(), TEXT),
         (temporary, TEXT),
-        (compressed, TEXT),
         (removed, TEXT),
         (replaced, TEXT),
-        (begun, TEXT[1:]),
-        (lambda _: opened("/proc/sys/kernel/ostype"), b"Linux\n"),
-        (lambda _: opened("/dev/null"), b""),
+        (lambda path: begun_at(path, 1), TEXT[1:]),
+        (lambda _: begun_at("/proc/sys/kernel/ostype", 0), b"Linux\n"),
     ],
-    ids=[
-        *("bytesio", "pipe", "temporary", "compressed", "removed", "replaced"),
-        *("begun", "proc", "device"),
-    ],
+    ids=["bytesio", "pipe", "temporary", "removed", "replaced", "begun", "proc"],
 )
 def test_what_nginx_would_read_otherwise_is_sent_as_it_is(
     path: Path, make: Callable[[Path], Any], body: bytes
@@ -194,38 +171,25 @@ def add(name: str, value: str) -> Callable[[Response], Any]:
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "named"),
     [
-        add("X-Own", "1"),
-        add("Content-Type", "text/html"),
-        lambda response: setattr(response, "status_code", 206),
-        lambda response: response.headers.extend({"Vary": ["Cookie", "Accept"]}),
+        (add("X-Own", "1"), False),
+        (add("Content-Type", "text/html"), False),
+        (lambda response: setattr(response, "status_code", 206), False),
+        (lambda response: response.headers.extend({"Vary": ["Cookie", "Accept"]}), False),
+        # What nginx passes on, or is told to add.
+        (add("Vary", "Cookie"), True),
+        (add("X-Frame-Options", "DENY"), True),
+        (add("Content-Encoding", "gzip"), True),
+        (lambda response: [response.set_cookie(name, "1") for name in ("one", "two")], True),
     ],
-    ids=["own", "twice", "own range", "two lines"],
 )
-def test_an_answer_that_nginx_would_change_is_sent_as_it_is(
-    path: Path, change: Callable[[Response], Any]
+def test_headers_of_the_application_arrive(
+    path: Path, change: Callable[[Response], Any], named: bool
 ) -> None:
     server = Server(sending(path, change))
-    assert (server.file, server.body) == (None, TEXT)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [add("Vary", "Cookie"), add("X-Frame-Options", "DENY"), add("Content-Encoding", "gzip")],
-)
-def test_headers_that_are_put_back(path: Path, change: Callable[[Response], Any]) -> None:
-    assert Server(sending(path, change)).file
-
-
-def test_several_cookies(path: Path) -> None:
-    def change(response: Response) -> None:
-        response.set_cookie("one", "1")
-        response.set_cookie("two", "2")
-
-    server = Server(sending(path, change))
-    assert server.file
-    assert len(server.values("Set-Cookie")) == 2
+    assert (server.file is not None, server.body) == (named, b"" if named else TEXT)
+    assert len(server.values("Set-Cookie")) in (0, 2)
 
 
 @pytest.mark.parametrize(
@@ -234,20 +198,17 @@ def test_several_cookies(path: Path) -> None:
         ({"method": "POST"}, TEXT),
         ({"method": "HEAD"}, b""),
         ({"headers": {"If-None-Match": "*"}}, b""),
+        ({"headers": {"If-Match": "ETAG"}}, TEXT),
     ],
-    ids=["post", "head", "unchanged"],
+    ids=["post", "head", "unchanged", "matching"],
 )
 def test_requests_that_nginx_would_answer_otherwise(
     path: Path, options: dict[str, Any], body: bytes
 ) -> None:
+    if options.get("headers") == {"If-Match": "ETAG"}:
+        options = {"headers": {"If-Match": Server(sending(path)).values("ETag")[0]}}
     server = Server(sending(path), **options)
     assert (server.file, server.body) == (None, body)
-
-
-def test_a_condition_that_nginx_would_hold_against_an_etag_of_its_own(path: Path) -> None:
-    (etag,) = Server(sending(path)).values("ETag")
-    server = Server(sending(path), headers={"If-Match": etag})
-    assert (server.file, server.status, server.body) == (None, "200 OK", TEXT)
 
 
 def test_a_wrapper_that_the_application_iterates_itself(path: Path) -> None:
@@ -288,16 +249,17 @@ def saying(headers: list[tuple[str, str]], body: Iterable[bytes] = (b"text",)) -
 
 
 @pytest.mark.parametrize(
-    "value",
-    ["/secret/etc/passwd", "/%73ecret/etc/passwd", "/x/secret/y"],
+    ("value", "named"),
+    [
+        ("/secret/etc/passwd", None),
+        ("/%73ecret/etc/passwd", None),
+        ("/x/secret/y", None),
+        ("/mine/file", "/mine/file"),
+    ],
 )
-def test_a_file_that_the_application_was_told_is_not_named(value: str) -> None:
+def test_only_locations_of_the_users_own_are_named(value: str, named: str | None) -> None:
     server = Server(saying([("X-accel-Redirect", value), ("X-Own", "1")]))
-    assert (server.file, server.values("X-Own")) == (None, ["1"])
-
-
-def test_a_location_of_the_users_own_is() -> None:
-    assert Server(saying([("X-Accel-Redirect", "/mine/file")])).file == "/mine/file"
+    assert (server.file, server.values("X-Own")) == (named, ["1"])
 
 
 # --- bit by bit --------------------------------------------------------------------------------
@@ -327,16 +289,6 @@ def test_what_is_made_bit_by_bit_is_not_kept_back(
     assert headers == given, "the application's own list"
 
 
-def test_an_application_that_is_a_generator() -> None:
-    def application(environ: dict[str, Any], start: Callable[..., Any]) -> Iterator[bytes]:
-        start("200 OK", [])
-        yield b"text"
-
-    server = Server(application)
-    assert (server.status, server.body) == ("200 OK", b"text")
-    assert server.values("X-Accel-Buffering") == ["no"]
-
-
 def test_an_application_that_changes_its_mind() -> None:
     def application(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         start("200 OK", [])
@@ -359,37 +311,20 @@ def test_an_application_that_fails_within_its_body(error: Any) -> None:
         Server(application)
 
 
-def test_headers_do_not_change_after_the_check() -> None:
-    headers = [("X-Own", "1")]
-
-    def application(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-        start("200 OK", headers)
-        headers.append(("X-Own", "2\r\nX: 3"))
-        return [b"text"]
-
-    assert Server(application).values("X-Own") == ["1"]
-
-
-def test_text_is_no_body_for_the_old_way_to_write() -> None:
-    def application(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-        start("200 OK", [])("text")
-        return []
-
-    server = Server(application)
-    assert (server.status, server.counted) == ("500 Internal Server Error", True)
-
-
 @pytest.mark.parametrize("make", [list, tuple, iter])
 def test_a_body_that_is_not_of_bytes(make: Callable[[list[Any]], Iterable[Any]]) -> None:
     assert Server(saying([], make(["text"]))).status == "500 Internal Server Error"
 
 
-def test_the_old_way_to_write() -> None:
+@pytest.mark.parametrize(
+    ("piece", "status", "body"),
+    [(b"one", "200 OK", b"onethree"), ("text", "500 Internal Server Error", b"")],
+)
+def test_the_old_way_to_write(piece: Any, status: str, body: bytes) -> None:
     def application(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-        write = start("200 OK", [])
-        write(b"one")
-        write(b"two")
+        start("200 OK", [])(piece)
         return [b"three"]
 
     server = Server(application)
-    assert (server.body, len(server.started)) == (b"onetwothree", 1)
+    assert (server.status, server.counted) == (status, True)
+    assert server.body == body or status != "200 OK"
