@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 OVERLAYS = ["one-replica", "many-replicas", "with-jobs"]
 # The newest three.
 VERSIONS = list(dict.fromkeys(kubernetes.all_versions()))[-3:]
+read_once = functools.cache(kubernetes.schema_contents)
 # Seconds that the kernel and the kubelet get to end a container.
 MARGIN = 5
 
@@ -36,30 +37,13 @@ def the(resources: list[Resource], kind: str, name: str = "flaskapp") -> Resourc
     return found
 
 
-def web_pod(name: str) -> Resource:
-    return the(overlay(name), "Deployment")["spec"]["template"]["spec"]
-
-
 # --- they can be applied ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", OVERLAYS)
-def test_kustomize_and_kubectl_make_the_same(name: str) -> None:
-    assert overlay(name) == rendered(KUBERNETES / "overlays" / name, "kubectl")
-
-
-@pytest.fixture(scope="module")
-def _schemas_are_read_once() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        read = functools.cache(kubernetes.schema_contents)
-        patch.setattr(kubernetes, "schema_contents", read)
-        yield
-
-
-@pytest.mark.usefixtures("_schemas_are_read_once")
 @pytest.mark.parametrize("version", VERSIONS)
-def test_kubernetes_knows_every_field(version: str) -> None:
+def test_kubernetes_knows_every_field(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against the published schemas, which allow no other fields."""
+    monkeypatch.setattr(kubernetes, "schema_contents", read_once)
     resources: list[Resource] = []
     for name in OVERLAYS:
         resources += [resource for resource in overlay(name) if resource not in resources]
@@ -149,13 +133,8 @@ def test_nothing_is_killed_while_it_stops(name: str) -> None:
         assert pod["terminationGracePeriodSeconds"] == sleep["seconds"] + grace + MARGIN
 
 
-def test_a_stop_waits_for_the_longest_request() -> None:
-    plan = settings(overlay("many-replicas"), web_pod("many-replicas"))
-    assert plan.graceful_timeout >= plan.drain_delay + plan.request_timeout
-
-
-def test_probes_ask_the_status_port_and_leave_time_to_start() -> None:
-    pod = web_pod("many-replicas")
+def test_probes_leave_time_to_start_and_a_stop_waits_for_requests() -> None:
+    pod = the(overlay("many-replicas"), "Deployment")["spec"]["template"]["spec"]
     container = pod["containers"][0]
     chosen = settings(overlay("many-replicas"), pod)
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
@@ -169,6 +148,7 @@ def test_probes_ask_the_status_port_and_leave_time_to_start() -> None:
     seconds = startup["periodSeconds"] * startup["failureThreshold"]
     progress = the(overlay("many-replicas"), "Deployment")["spec"]["progressDeadlineSeconds"]
     assert chosen.start_timeout < seconds < progress
+    assert chosen.graceful_timeout >= chosen.drain_delay + chosen.request_timeout
 
 
 # --- Pod Security "restricted" ---------------------------------------------------------------

@@ -62,10 +62,8 @@ def webp(kind: bytes, width: int, height: int) -> bytes:
 
 def pictures(width: int, height: int) -> list[bytes]:
     kinds = (b"VP8 ", b"VP8L", b"VP8X")
-    return [
-        *(make(width, height) for make in (png, gif, jpg)),
-        *(webp(kind, width, height) for kind in kinds),
-    ]
+    found = [make(width, height) for make in (png, gif, jpg)]
+    return found + [webp(kind, width, height) for kind in kinds]
 
 
 def upload(client: Any, data: bytes, name: str = "picture.png") -> Any:
@@ -87,12 +85,7 @@ def test_pictures_of_each_kind_and_their_bombs(client: Any, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "data",
     [
-        *(
-            SCRIPT,
-            b"RIFF0000WEBP",
-            png(0, 5),
-            b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>",
-        ),
+        *(SCRIPT, b"RIFF0000WEBP", png(0, 5), b"<svg onload='alert(1)'/>"),
         *(b"\xff\xd8\xff\xe0\0\0" * 1000, b"\xff\xd8" + b"\xff\xe0\0\2" * 100_000, jpg(5, 5)[:-9]),
         *(b"PK\x03\x04" + png(5, 5), b"\xff\xd8\xff\xc0", b"RIFF0000WEBPVP8 "),
     ],
@@ -134,12 +127,12 @@ def test_names_mean_nothing(client: Any, tmp_path: Path, name: str) -> None:
         assert "<script" not in text
 
 
-@pytest.mark.parametrize("path", ["/", "/gallery", "/nothing", "/images/x.svg", "/static/logo.svg"])
-def test_pages_are_protected(client: Any, path: str) -> None:
-    headers = client.get(path, buffered=True).headers
-    assert headers["X-Content-Type-Options"] == "nosniff"
-    assert "default-src 'none'" in headers["Content-Security-Policy"]
-    assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+def test_pages_are_protected(client: Any) -> None:
+    for path in ("/", "/gallery", "/nothing", "/images/x.svg", "/static/logo.svg"):
+        headers = client.get(path, buffered=True).headers
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+        assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
 
 
 def test_no_versions_in_production(client: Any, sample: ModuleType) -> None:

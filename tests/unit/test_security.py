@@ -43,14 +43,11 @@ def test_each_claim_has_a_test() -> None:
 
 
 @pytest.mark.parametrize(
-    ("heading", "items"),
-    [
-        ("section 4: images", [f"4.{number}" for number in range(1, 13)]),
-        ("section 5: containers", [f"5.{number}" for number in range(1, 33)]),
-    ],
+    ("heading", "count"), [("section 4: images", 12), ("section 5: containers", 32)]
 )
-def test_each_item_of_the_benchmark_has_a_row(heading: str, items: list[str]) -> None:
+def test_each_item_of_the_benchmark_has_a_row(heading: str, count: int) -> None:
     found = rows(section(f"### CIS Docker Benchmark, {heading}"))
+    items = [f"{heading.split()[1][0]}.{number}" for number in range(1, count + 1)]
     numbers = [number for row in found for number in re.findall(r"\b[45]\.\d+", row[0])]
     assert sorted(numbers, key=items.index) == items
     for item, who, what in found:
@@ -67,6 +64,4 @@ def test_packages_are_updated_and_installed_in_one_step() -> None:
     """The Dockerfile installs packages with this script only."""
     assert "apt-get" not in (ROOT / "Dockerfile").read_text()
     script = (ROOT / "docker_flask/install-os.sh").read_text()
-    assert re.search(r"^  apt update\n  apt install .*\n.*\n? *rm -rf", script, re.MULTILINE), (
-        script
-    )
+    assert re.search(r"^  apt update\n  apt install .*\n.*\n? *rm -rf", script, re.MULTILINE)

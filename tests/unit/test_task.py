@@ -11,16 +11,6 @@ from docker_flask.first_process.loop import Loop
 from docker_flask.first_process.task import Steps, Task, Until, finish, pause
 
 
-class Waiting(Loop):
-    """A loop that only waits."""
-
-    def __init__(self) -> None:
-        """Opens no sockets."""
-
-    def turn(self, seconds: float) -> None:
-        time.sleep(seconds)
-
-
 def steps(
     log: list[str], done: Callable[[], bool] = lambda: False, seconds: float = 60.0
 ) -> Steps[None]:
@@ -37,22 +27,6 @@ def test_a_task_waits_until_its_condition_is_true() -> None:
     assert task.advance()
     assert log == ["begun", "go", "done"]
     assert task.advance(), "a task that has ended stays so"
-
-
-def test_a_task_waits_no_longer_than_its_time() -> None:
-    log: list[str] = []
-    task = Task(steps(log, seconds=0.05))
-    begun = time.monotonic()
-    while not task.advance():
-        time.sleep(0.001)
-    assert log == ["begun", "timed out"]
-    assert 0.05 <= time.monotonic() - begun < 1
-
-
-def test_a_task_that_waits_for_nothing_ends_at_once() -> None:
-    log: list[str] = []
-    assert Task(steps(log, lambda: True)).advance()
-    assert log == ["begun", "done"]
 
 
 def test_what_a_task_raises_reaches_its_caller_and_ends_it() -> None:
@@ -82,9 +56,9 @@ def test_a_cancelled_task_cleans_up_and_takes_no_more_steps() -> None:
     assert log == ["cleaned up"]
 
 
-def test_tasks_are_finished_beside_each_other() -> None:
+def test_tasks_are_finished_beside_each_other(loop: Loop) -> None:
     log: list[str] = []
     begun = time.monotonic()
-    finish(Waiting(), steps(log, seconds=0.3), steps(log, seconds=0.3))
+    finish(loop, steps(log, seconds=0.3), steps(log, seconds=0.3))
     assert log == ["begun", "begun", "timed out", "timed out"]
     assert time.monotonic() - begun < 0.55
