@@ -62,7 +62,7 @@ def _bind(port: int) -> list[socket.socket]:
     """Bind the addresses of the user's nginx.conf, or the port on all addresses."""
     from docker_flask.configuration import nginx_files
 
-    addresses = nginx_files.NginxFiles.read().addresses()
+    addresses = nginx_files.addresses()
     name = f"LISTEN_PORT={port}" if addresses is None else f"a port of {nginx_files.WHOLE}"
     try:
         return sockets.bind(sockets.everywhere(port) if addresses is None else addresses)

@@ -1,6 +1,5 @@
-"""nginx's configuration language: enough of it to find the directives of a file.
+"""nginx's configuration language: enough of it to find the directives of a valid file.
 
-nginx itself decides if a file is valid. This module has to be right about valid files only.
 https://nginx.org/en/docs/beginners_guide.html#conf_structure
 """
 
@@ -25,8 +24,7 @@ class Directive:
     """One directive, or the head of a block.
 
     blocks: the names of the blocks around it, the outermost first. begin, end: its position in the
-    text, including its semicolon or opening brace. block: where the head of its block begins, -1
-    outside of all blocks.
+    text, including its semicolon or opening brace.
     """
 
     name: str
@@ -35,13 +33,12 @@ class Directive:
     is_block: bool
     begin: int
     end: int
-    block: int = -1
 
 
 def directives(text: str) -> Iterator[Directive]:
     """Every directive, in the order of the text."""
     words: list[str] = []
-    blocks: list[tuple[str, int]] = []
+    blocks: list[str] = []
     begin = 0
     for token in _TOKEN.finditer(text):
         mark = token["mark"]
@@ -51,29 +48,12 @@ def directives(text: str) -> Iterator[Directive]:
         elif mark and mark != "}" and words:
             name, *arguments = words
             is_block = mark == "{"
-            names, block = tuple(name for name, _ in blocks), blocks[-1][1] if blocks else -1
-            yield Directive(name, tuple(arguments), names, is_block, begin, token.end(), block)
+            yield Directive(name, tuple(arguments), tuple(blocks), is_block, begin, token.end())
             words = []
             if is_block:
-                blocks.append((name, begin))
+                blocks.append(name)
         elif mark == "}" and blocks:
             blocks.pop()
-
-
-def is_complete(text: str) -> bool:
-    """True if the text can stand in the middle of another one: each directive, block and quote that
-    begins in the text ends there."""
-    depth, is_ended = 0, True
-    for token in _TOKEN.finditer(text):
-        if token["mark"]:
-            depth += {"{": 1, "}": -1, ";": 0}[token["mark"]]
-            is_ended = True
-        elif token["quoted"] or token["word"]:
-            is_ended = False
-        # A word that begins with a quote is a quote without an end.
-        if depth < 0 or (token["word"] or "").startswith(('"', "'")):
-            return False
-    return not depth and is_ended and not text.endswith("\\")
 
 
 def replace(text: str, found: list[tuple[Directive, str]]) -> str:

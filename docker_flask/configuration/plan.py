@@ -13,6 +13,7 @@ from pathlib import Path
 
 from docker_flask.configuration import (
     gunicorn_conf,
+    nginx_files,
     packages,
     settings,
     sizing,
@@ -92,7 +93,7 @@ def make(
     app_server = given["app_server"].value if "app_server" in given else settings.DEFAULT_APP_SERVER
     worker_class = given["worker_class"].value if "worker_class" in given else None
     packages.check_server(app_server, worker_class)
-    nginx_files = NginxFiles.read()
+    user_files = nginx_files.read()
     of_files = dict[str, FileValue]()
     options, ignored = "", list[str]()
     if app_server == "uwsgi":
@@ -115,7 +116,7 @@ def make(
         limits=limits,
         sizing=sizing.compute(chosen, limits),
         timeouts=timeouts.compute(chosen),
-        nginx_files=nginx_files,
+        nginx_files=user_files,
         server_options=options,
         ignored_options=tuple(ignored),
     )

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import signal
 import socket
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, NamedTuple
 
 from docker_flask import connections, paths, process
 from docker_flask.configuration import nginx_files
 from docker_flask.configuration.plan import Plan
+from docker_flask.configuration.validators import SettingError
 from docker_flask.first_process import sockets
 from docker_flask.first_process.loop import Loop
 from docker_flask.first_process.task import TICK, Steps, Until
 from docker_flask.log import log
-from docker_flask.nginx import runtime_links
-from docker_flask.nginx.invocation import command, environment
+from docker_flask.runtime_folder import replace_symlink
 from docker_flask.static_files import DEFAULT_URL, NOWHERE, StaticFiles
-
-# The module that renders the configuration is imported where it is used: Jinja takes longer to
-# load than everything else here, and the application server loads the application meanwhile.
-if TYPE_CHECKING:
-    from docker_flask.nginx.rendering import Configuration
 
 # Seconds that nginx may take to end its old workers after a reload.
 TAKEOVER = 2.0
@@ -31,6 +28,11 @@ TAKEOVER = 2.0
 QUIT = 2.0
 # Cached pages may take the free disk divided by this.
 CACHE_SHARE = 4
+# The settings that have no effect with a whole configuration of the user's.
+_IGNORED = (
+    "ACCESS_LOG, HEALTH_PATH, LISTEN_PORT, MAX_UPLOAD, NGINX_WORKER_CONNECTIONS, "
+    "NGINX_WORKER_OPEN_FILES, NGINX_WORKER_PROCESSES, RESPONSE_CACHE, SENDFILE, STATIC_*"
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,18 @@ class Frontend:
     cache_size: int = 0
 
 
+class Configuration(NamedTuple):
+    """A configuration that nginx has tested.
+
+    text: of the file. read: the text with all files that it includes. notes: what the user should
+    know about it.
+    """
+
+    text: str
+    read: str
+    notes: list[str]
+
+
 class Nginx:
     """The nginx of one container; pid: of its first process, 0 while there is none."""
 
@@ -56,6 +70,7 @@ class Nginx:
         self._secret = os.urandom(16).hex()
         self._loop = loop
         self._runtime = runtime
+        self._file, self._next = runtime / "nginx.conf", runtime / "nginx.next.conf"
         self._listeners = listeners
         # nginx would let everybody write to a unix socket that it binds itself.
         self._health = sockets.listen_unix(str(runtime / paths.NGINX_SOCKET))
@@ -80,38 +95,90 @@ class Nginx:
         return StaticFiles(settings.static_url or DEFAULT_URL, NOWHERE, settings.static_max_age)
 
     def link_static(self, static: StaticFiles | None, number: int) -> None:
-        """Serve the static files of a generation from now on, and those of no other.
+        """Serve the static files of a generation from now on, and no others.
 
-        number: of the generation.
+        nginx finds the files below `static`, by the path of their URL. number: of the generation.
+        All links change in one step.
         """
+        current = self._runtime / "static"
+        before = current.resolve() if current.is_symlink() else None
+        folder = self._runtime / f"static{number}"
         try:
-            runtime_links.link_static(self._runtime, static, number)
+            folder.mkdir()
+            if static:
+                link = folder / static.url.lstrip("/")
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(static.folder)
+            replace_symlink(current, folder.name)
+            if before:
+                import shutil  # slow to import, and a start has nothing to remove
+
+                shutil.rmtree(before)
         except OSError as error:
             log(f"nginx can't serve the static files, so the application serves them: {error}")
 
     def prepare(
         self, plan: Plan, static: StaticFiles | None, tested: Configuration | None = None
     ) -> Configuration:
-        """Render the configuration for a plan and let nginx test it; raises SettingError.
+        """Make the configuration for a plan and let nginx test it; raises SettingError.
 
         static: of the application, or None; a location for files that are not there does no harm.
         tested: an earlier configuration for the same plan, which needs no second test if nothing
         has changed.
         """
-        from docker_flask.nginx.rendering import Site, configure
+        from docker_flask.nginx.rendering import PARAMETERS
 
-        nginx_files.link_folder(self._runtime)
         self._static = static or self._static
-        frontend = self.frontend(plan)
-        site = Site(
-            runtime=self._runtime,
-            listen=sockets.addresses(self._listeners),
-            static=self._static,
-            sendfile_location=frontend.sendfile_location,
-            cache_size=frontend.cache_size,
-            disk=self._disk,
+        files, named = plan.nginx_files, self._file
+        if files.whole is not None:
+            named = nginx_files.WHOLE
+            text = nginx_files.adopt(files.whole, self._runtime)
+            notes = [f"using {nginx_files.WHOLE}; these settings are ignored: {_IGNORED}"]
+        else:
+            parameters = self._runtime / "uwsgi_params"
+            parameters.unlink(missing_ok=True)
+            parameters.write_text(self._render(plan, name=PARAMETERS))
+            text, notes = nginx_files.without(self._render(plan), files.overrides)
+            notes += _reduced(plan)
+        if tested and tested.text == text:
+            return tested
+        nginx_files.link_folder(self._runtime)
+        self._next.write_bytes(text.encode(errors="surrogateescape"))
+        read, warnings = self._test(named)
+        if str(nginx_files.USUAL_SOCKET) in read:
+            nginx_files.link_socket(self._runtime / "app.sock")
+        return Configuration(text, read, notes + warnings)
+
+    def _render(self, plan: Plan, **more: Any) -> str:
+        from docker_flask.nginx.rendering import render
+
+        listen, frontend = sockets.addresses(self._listeners), self.frontend(plan)
+        return render(plan, self._runtime, listen, self._disk, frontend, self._static, **more)
+
+    def _test(self, named: Path) -> tuple[str, list[str]]:
+        """Let nginx test the next configuration; returns all text that it read, and its warnings.
+
+        named: the file in nginx's messages. Raises SettingError.
+        """
+        import subprocess  # slow to import, and the application server loads meanwhile
+
+        listeners = self._descriptors()
+        result = subprocess.run(
+            [*_command(self._next), "-T", "-q"],
+            env=_environment(listeners),
+            pass_fds=listeners,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
         )
-        return configure(plan, site, self._descriptors(), tested)
+        output = result.stderr.replace(str(self._next), str(named))
+        if result.returncode:
+            reason = re.search(r"\[emerg\] (?:\d+#\d+: )?(.*)", output)
+            words = reason[1] if reason else " ".join(output.split())
+            raise SettingError(f"nginx rejects its configuration: {words}")
+        warnings = re.findall(r"\[warn\] (?:\d+#\d+: )?(.*)", output)
+        return result.stdout, [f"nginx warning: {warning}" for warning in warnings]
 
     # --- its life -----------------------------------------------------------------------------
 
@@ -123,19 +190,16 @@ class Nginx:
         self._environment = dict(plan.environment)
         self._spawn()
 
-    def answer_503(self, plan: Plan, configuration: Configuration) -> None:
+    def answer_503(self, plan: Plan) -> None:
         """Answer 503 until the application is loaded.
 
         An nginx with the user's own configuration can't, so clients wait in the kernel's queue.
         """
-        from docker_flask.nginx.rendering import Site, render
-
-        if configuration.is_whole:
+        if plan.nginx_files.whole is not None:
             log("the application is still loading; clients wait until it is ready")
             return
         log("the application is still loading; clients get 503 until it is ready")
-        site = Site(self._runtime, sockets.addresses(self._listeners), disk=self._disk)
-        (self._runtime / "nginx.conf").write_text(render(plan, site, starting=True))
+        self._file.write_text(self._render(plan, starting=True))
         self._environment = dict(plan.environment)
         self._spawn()
 
@@ -190,20 +254,27 @@ class Nginx:
         (self._runtime / paths.SHARING).touch()
 
     def forget_pages(self) -> None:
-        """Serve none of the cached pages any more."""
-        runtime_links.forget_pages(self._runtime)
+        """Serve none of the cached pages any more.
+
+        This overwrites the first bytes of each file, where nginx keeps the version of its format:
+        nginx replaces a file with an unknown version. For a file that is removed, it would log an
+        error.
+        """
+        for page in (self._runtime / "cache").glob("*"):
+            with contextlib.suppress(OSError), page.open("r+b") as file:
+                file.write(bytes(8))
 
     def _take_up(self, configuration: Configuration) -> None:
         """Let nginx start or reload with this configuration from now on."""
         self._configuration = configuration
-        os.replace(configuration.file, self._runtime / "nginx.conf")
+        os.replace(self._next, self._file)
 
     def _spawn(self) -> None:
         first, descriptors = process.FIRST_DESCRIPTOR, self._descriptors()
         inherited = list(range(first, first + len(descriptors)))
         self.pid = process.spawn(
-            command(self._runtime / "nginx.conf"),
-            {**self._environment, **environment(inherited)},
+            _command(self._file),
+            {**self._environment, **_environment(inherited)},
             descriptors,
         )
 
@@ -219,3 +290,33 @@ class Nginx:
 
     def _descriptors(self) -> list[int]:
         return [listener.fileno() for listener in (*self._listeners, self._health)]
+
+
+def _command(configuration: Path) -> list[str]:
+    """The command line that runs nginx in the foreground."""
+    folder = str(configuration.parent)
+    return ["/usr/sbin/nginx", "-e", "stderr", "-p", folder, "-c", str(configuration)]
+
+
+def _environment(descriptors: list[int]) -> dict[str, str]:
+    """The variable with which nginx uses the supervisor's listening sockets.
+
+    NGINX is nginx's own, for an upgrade of its program:
+    https://nginx.org/en/docs/control.html#upgrade.
+    """
+    return {"NGINX": "".join(f"{descriptor};" for descriptor in descriptors)}
+
+
+def _reduced(plan: Plan) -> list[str]:
+    """In words, the settings of which nginx gets less than the user wants."""
+    settings, sizing = plan.settings, plan.sizing
+    files, connections = settings.nginx_worker_open_files, settings.nginx_worker_connections or 0
+    values = [
+        ("NGINX_WORKER_OPEN_FILES", files, sizing.nginx_descriptors),
+        ("NGINX_WORKER_CONNECTIONS", connections, sizing.nginx_connections),
+    ]
+    return [
+        f"{name}={wanted} exceeds this container's limit of open files (ulimit -n); using {given}"
+        for name, wanted, given in values
+        if wanted > given
+    ]

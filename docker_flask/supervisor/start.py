@@ -28,7 +28,7 @@ def start(service: Service, log_filter: LogFilter) -> None:
     seconds = min(WAIT_BEFORE_503, plan.settings.start_timeout)
     if not service.loop.wait(first.settled, seconds, tick=0.1):
         if not plan.settings.bind_when_ready:
-            nginx.answer_503(plan, configuration)
+            nginx.answer_503(plan)
         service.loop.wait(first.settled, plan.settings.start_timeout - seconds, tick=0.1)
     if not first.ready():
         raise Failure(first.why_not_ready())

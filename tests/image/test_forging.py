@@ -113,16 +113,22 @@ def echo(
 
 
 def snippets(folder: Path) -> dict[str, dict[str, str]]:
-    """Snippets of every level, with locations that pass to the application in their own ways."""
+    """Snippets of every level, with locations that pass to the application in their own ways.
+
+    As in any nginx, `uwsgi_param` at one level hides those of the levels above.
+    """
+    image = "include uwsgi_params;"
     own, pass_to = "uwsgi_param HTTP_X_MINE yes;", "uwsgi_pass application;"
     texts = {
         "mine.inc": own,
         "conf.d/mine.conf": own,
         "location.d/mine.conf": "include /etc/nginx/mine.inc;",
         "server.d/mine.conf": (
-            f"{own} underscores_in_headers on;\nlocation /echo/own {{ {own} {pass_to} }}\n"
-            f"location /echo/included {{ include mine.inc; {pass_to} }}\n"
+            "underscores_in_headers on;\n"
+            f"location /echo/own {{ {own} {image} {pass_to} }}\n"
+            f"location /echo/included {{ {image} include mine.inc; {pass_to} }}\n"
             f"location /echo/inherited {{ {pass_to} }}\n"
+            f"location /echo/without {{ {own} {pass_to} }}\n"
         ),
     }
     volumes = {}
@@ -214,6 +220,13 @@ def test_a_snippet_takes_no_protection_away(echo: Echo, where: str) -> None:
     assert found["environ"]["HTTP_X_MINE"] == "yes"
     wrong = differences(echo, answer, found)
     assert wrong.keys() <= {"PATH_INFO", "REQUEST_URI", "RAW_URI"}
+
+
+def test_a_location_without_the_images_parameters_fails(echo: Echo) -> None:
+    """It must not serve with what a client has forged."""
+    if not echo.setup.snippets:
+        pytest.skip(f"{NOT_APPLICABLE}a container without snippets")
+    assert echo.ask([(name, "forged") for name in NAMES], "/echo/without")[0].status >= 500
 
 
 @pytest.mark.parametrize("line", ["X : 1", "no header", *at_night(": 1", " X: 1", "From x")])

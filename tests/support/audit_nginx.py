@@ -12,23 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from docker_flask.nginx import rendering
-from docker_flask.nginx.rendering import Site
+from docker_flask.nginx.nginx import Frontend
 from docker_flask.static_files import StaticFiles
 from tests.support import plans
 
-ROOT = Path(__file__).parents[2]
 GIXY = Path(sys.executable).with_name("gixy")
 MEGABYTE = 1 << 20
 STATIC = StaticFiles("/static", "/app/static")
-# Each with the environment of the container, and with fields of Site.
+# Each with the environment of the container, and with what else the rendering gets.
 RENDERED: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
-    "as it is": ({}, {"static": STATIC, "cache_size": MEGABYTE, "sendfile_location": "/random"}),
+    "as it is": ({}, {"static": STATIC, "frontend": Frontend("/random", MEGABYTE)}),
     "bare": ({"ACCESS_LOG": "0"}, {}),
     "behind a proxy": (
         {"TRUSTED_PROXIES": "10.0.0.0/8", "STATIC_INDEX": "1", "ACCESS_LOG": "json"},
-        {"static": STATIC, "cache_size": MEGABYTE},
+        {"static": STATIC, "frontend": Frontend(cache_size=MEGABYTE)},
     ),
-    "starting": ({}, {}),
+    "starting": ({}, {"starting": True}),
 }
 
 
@@ -36,6 +35,7 @@ RENDERED: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
 SKIPPED = {
     "add_header_redefinition": "the locations that set a header repeat what they need",
     "filesystem_root_exposure": "`alias /` is in an internal location with a random name",
+    "hash_without_default": "nginx's default is the empty text, which these maps mean",
     "if_is_evil": "each `if` has one directive, and `return` follows it",
     "try_files_is_evil_too": "costs little; nginx may not remember files that can change",
 }
@@ -44,17 +44,18 @@ SKIPPED = {
 def main() -> int:
     """Print gixy's findings; returns its exit code."""
     with tempfile.TemporaryDirectory() as folder:
-        for name, (environ, site) in RENDERED.items():
-            Path(folder, name).write_text(render(name == "starting", environ, site))
+        for name, (environ, more) in RENDERED.items():
+            Path(folder, name).write_text(render(environ, more))
         files = [Path(folder, name) for name in RENDERED]
         options = ["--disable-includes", "--skips", ",".join(SKIPPED)]
         return subprocess.run([GIXY, *options, *files], check=False).returncode
 
 
-def render(starting: bool, environ: dict[str, str], site: dict[str, Any]) -> str:
+def render(environ: dict[str, str], more: dict[str, Any]) -> str:
     """One of RENDERED. gixy can't read possessive quantifiers, which change no result."""
-    where = Site(Path("/run/docker-flask"), ["0.0.0.0:80", "[::]:80"], **site)
-    text = rendering.render(plans.make(plans.LIMITS, **environ), where, starting, ROOT)
+    parameters = {"frontend": Frontend(), "static": None, **more}
+    plan, listen = plans.make(plans.LIMITS, **environ), ["0.0.0.0:80", "[::]:80"]
+    text = rendering.render(plan, Path("/run/docker-flask"), listen, MEGABYTE, **parameters)
     return text.replace("*+", "*")
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from docker_flask.configuration import nginx_files
-from docker_flask.configuration.nginx_files import File, NginxFiles, Overrides
-from docker_flask.configuration.nginx_syntax import directives, is_complete
+from docker_flask.configuration.nginx_syntax import directives
 from docker_flask.configuration.validators import SettingError
 
 RUNTIME = Path("/run/somewhere")
@@ -66,72 +65,27 @@ def test_a_snippet_takes_the_place_of_a_line(folder: Path) -> None:
         "    server {\n        client_max_body_size 1m;\n    }\n}\n"
     )
     file = folder / "conf.d/a.conf"
-    found = NginxFiles.read().overrides()
-    assert found == [Overrides(file, ["client_max_body_size", "gzip"])]
+    found = nginx_files.read().overrides
+    assert found == {"client_max_body_size": file, "gzip": file}
     assert nginx_files.without(text, found) == (
         text.replace("gzip\n      on;", f"# gzip: {file}\n").replace(
             "client_max_body_size 0;", f"# client_max_body_size: {file}"
         ),
-        found,
+        [f"{file} overrides the image's {name}" for name in ("client_max_body_size", "gzip")],
     )
 
 
 def test_a_file_that_includes_itself_is_read_once(folder: Path) -> None:
     (folder / "conf.d/a.conf").write_text("gzip on;\ninclude conf.d/*.conf;\n")
-    assert NginxFiles.read().overrides()[0].names == ["gzip"]
+    assert list(nginx_files.read().overrides) == ["gzip"]
 
 
-def test_snippets_are_inlined_and_their_lines_are_known(folder: Path) -> None:
-    (folder / "conf.d/.hidden.conf").write_text("hidden on;")
-    (folder / "conf.d/a.conf").write_text("gzip on;\n\n")
-    (folder / "conf.d/b.conf").write_bytes(b"add_header A 'caf\xe9';\r\n")
-    (folder / "conf.d/half.conf").write_text("server {")
-    (folder / "conf.d/missing.conf").symlink_to("nowhere")
-    (folder / "location.d/c.conf").write_text("deny all; # nobody")
-    locations = f"location / {{ include {folder}/location.d/*.conf; }}\n"
-    text = f"http {{\n  include {folder}/conf.d/*.conf;\n  include mime.types;\n{locations * 2}}}\n"
-    inlined, parts = NginxFiles.read().inline(text)
-    assert nginx_files.encode(inlined).decode("latin-1") == (
-        f"http {{\n  # {folder}/conf.d/a.conf\ngzip on;\n\n\n"
-        f"# {folder}/conf.d/b.conf\nadd_header A 'caf\xe9';\r\n\n"
-        f'include "{folder}/conf.d/half.conf";\ninclude "{folder}/conf.d/missing.conf";\n\n'
-        "  include mime.types;\n"
-        + f"location / {{ # {folder}/location.d/c.conf\ndeny all; # nobody\n }}\n" * 2
-        + "}\n"
-    )
-    lines = inlined.splitlines()
-    assert [(part.file.name, lines[part.first - 1]) for part in parts] == [
-        ("a.conf", "gzip on;"),
-        ("b.conf", "add_header A 'caf\udce9';"),
-        ("c.conf", "deny all; # nobody"),
-        ("c.conf", "deny all; # nobody"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("text", "complete"),
-    [
-        ("# a comment", True),
-        ("gzip on; # a comment", True),
-        ("set $a ${b}; add_header A '}';", True),
-        ("gzip on", False),
-        ("server {", False),
-        ("} http {", False),
-        ("add_header A 'b;", False),
-        ("gzip on;\\", False),
-    ],
-)
-def test_what_may_stand_inside_another_text(text: str, complete: bool) -> None:
-    assert is_complete(text) is complete
-
-
-def test_a_whole_configuration_is_adopted_line_by_line(folder: Path) -> None:
+def test_a_whole_configuration_is_adopted_line_by_line() -> None:
     text = (
         "user nginx;\ndaemon on; # a comment\npid\n  /var/run/nginx.pid;\nevents { }\n"
         "http\n{\n    proxy_temp_path /somewhere;\n    server { listen 80; }\n}\n"
     )
-    nginx_files.WHOLE.write_text(text)
-    adopted = NginxFiles.read().adopt(RUNTIME)
+    adopted = nginx_files.adopt(text, RUNTIME)
     assert adopted.count("\n") == text.count("\n")
     lines = adopted.splitlines()
     assert lines[0] == f"daemon off; pid {RUNTIME}/nginx.pid; "
@@ -142,19 +96,10 @@ def test_a_whole_configuration_is_adopted_line_by_line(folder: Path) -> None:
     assert lines[7:] == text.splitlines()[7:]
 
 
-def test_a_whole_configuration_that_can_not_be_read() -> None:
-    with pytest.raises(SettingError, match=r"whole\.conf can't be read: No such file"):
-        NginxFiles(File.read(nginx_files.WHOLE)).adopt(RUNTIME)
-
-
-def test_an_edit_changes_only_what_is_read_later(folder: Path) -> None:
-    file = folder / "conf.d/a.conf"
-    file.write_text("include more.inc;")
-    (folder / "more.inc").write_text("gzip on;")
-    before, again = NginxFiles.read(), NginxFiles.read()
-    (folder / "more.inc").write_text("tcp_nopush on;")
-    assert before == again != NginxFiles.read()
-    assert before.overrides()[0].names == ["gzip"]
+def test_a_whole_configuration_that_can_not_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nginx_files, "WHOLE", Path("/proc/self/mem"))
+    with pytest.raises(SettingError, match="/proc/self/mem can't be read: Input/output error"):
+        nginx_files.read()
 
 
 @pytest.mark.parametrize(
@@ -174,15 +119,15 @@ def test_an_edit_changes_only_what_is_read_later(folder: Path) -> None:
 )
 def test_where_a_whole_configuration_listens(listen: str, found: list[tuple[str, int]]) -> None:
     nginx_files.WHOLE.write_text(f"http {{ server {{ listen {listen}; }} }}")
-    assert NginxFiles.read().addresses() == found
+    assert nginx_files.addresses() == found
 
 
 def test_where_included_files_listen(folder: Path) -> None:
-    assert NginxFiles.read().addresses() is None
+    assert nginx_files.addresses() is None
     nginx_files.WHOLE.write_text("http { include conf.d/*.conf; }")
     (folder / "conf.d/a.conf").write_text("server { listen 80; listen [::]:80; }\n")
     (folder / "conf.d/b.conf").write_text("server { listen 80; listen 8080; }\n")
-    assert NginxFiles.read().addresses() == [("0.0.0.0", 80), ("::", 80), ("0.0.0.0", 8080)]
+    assert nginx_files.addresses() == [("0.0.0.0", 80), ("::", 80), ("0.0.0.0", 8080)]
 
 
 @pytest.mark.parametrize(
@@ -196,59 +141,24 @@ def test_where_included_files_listen(folder: Path) -> None:
 )
 def test_a_cache_of_the_users(folder: Path, name: str, text: str, own: bool) -> None:
     (folder / name / "x.conf").write_text(text)
-    assert NginxFiles.read().has_own_cache is own
-
-
-def test_how_files_are_sent_is_the_users_to_say(folder: Path) -> None:
-    assert not NginxFiles.read().opens_files
-    (folder / "location.d/x.conf").write_text("sendfile on;")
-    assert NginxFiles.read().opens_files
-
-
-OURS = "uwsgi_param HTTP_X_FORWARDED_PROTO $scheme;"
-TEMPLATE = """http {{
-  uwsgi_param HTTP_HOST $http_host;
-  {ours}
-  include {folder}/conf.d/*.conf;
-  server {{
-    location / {{ include {folder}/location.d/*.conf; uwsgi_pass application; }}
-    include {folder}/server.d/*.conf;
-  }}
-}}
-"""
+    assert nginx_files.read().has_own_cache is own
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "count"),
+    ("name", "text", "fact"),
     [
-        ("location.d", "uwsgi_param A b;", 2),
-        ("server.d", "uwsgi_param A b;", 2),
-        ("server.d", "include more.inc;", 2),
-        ("server.d", "location /a { uwsgi_param A b; uwsgi_pass application; }", 2),
-        ("server.d", "location /a { uwsgi_param A b; location /a/b { uwsgi_pass $to; } }", 2),
-        ("conf.d", "server { uwsgi_param A b; location / { uwsgi_pass application; } }", 2),
-        # These hide nothing from the application.
-        ("conf.d", "uwsgi_param A b;", 1),
-        ("server.d", "location /a { uwsgi_param A b; uwsgi_pass other:3031; }", 1),
+        ("conf.d", "server { location / { uwsgi_pass application; } }", "passes_requests"),
+        ("conf.d", "include more.inc;", "passes_requests"),
+        ("server.d", "location /a { uwsgi_pass application; }", ""),
+        ("server.d", "add_header A b;", "adds_headers"),
+        ("server.d", "location /a { add_header A b; }", ""),
+        ("location.d", "add_header A b;", ""),
     ],
 )
-def test_the_images_parameters_are_repeated_where_snippets_hide_them(
-    folder: Path, name: str, text: str, count: int
-) -> None:
-    (folder / "more.inc").write_text("uwsgi_param A b; # a comment")
-    (folder / name / "a.conf").write_text(f"# first\n{text}\n")
-    inlined, parts = NginxFiles.read().inline(TEMPLATE.format(ours=OURS, folder=folder))
-    assert inlined.count(OURS) == count
-    assert is_complete(inlined)
-    for part in parts:
-        line = inlined.splitlines()[part.first - 1].replace(f"{OURS} ", "")
-        line = line.replace("uwsgi_param HTTP_HOST $http_host; ", "")
-        assert line in part.file.read_text().splitlines()[part.begin - 1]
-
-
-def test_a_parameter_that_a_snippet_sets_is_the_users(folder: Path) -> None:
-    (folder / "conf.d/a.conf").write_text("uwsgi_param HTTP_HOST example.com;")
-    (folder / "location.d/a.conf").write_text("uwsgi_param HTTP_X_FORWARDED_PROTO https;")
-    inlined, _ = NginxFiles.read().inline(TEMPLATE.format(ours=OURS, folder=folder))
-    assert inlined.count("uwsgi_param HTTP_HOST") == inlined.count("example.com") == 1
-    assert inlined.count(OURS) == 1
+def test_what_snippets_decide(folder: Path, name: str, text: str, fact: str) -> None:
+    (folder / "more.inc").write_text("server { uwsgi_pass unix:///tmp/uwsgi.sock; }")
+    (folder / name / "x.conf").write_text(text)
+    (folder / name / "missing.conf").symlink_to("nowhere")
+    found = nginx_files.read()
+    facts = ("passes_requests", "adds_headers", "has_own_cache")
+    assert [each for each in facts if getattr(found, each)] == [fact] * bool(fact)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jinja2
 import pytest
 
+from docker_flask.configuration import nginx_files
 from docker_flask.configuration.limits import Limits
-from docker_flask.configuration.nginx_files import File, NginxFiles, Part
-from docker_flask.configuration.nginx_syntax import directives as parsed
-from docker_flask.nginx import rendering, runtime_links
-from docker_flask.nginx.rendering import Site
+from docker_flask.configuration.nginx_files import NginxFiles
+from docker_flask.first_process.loop import Loop
+from docker_flask.nginx import rendering
+from docker_flask.nginx.nginx import Frontend, Nginx
 from docker_flask.sendfile_headers import PUT_BACK
 from docker_flask.static_files import StaticFiles
 from tests.support import plans
@@ -37,17 +39,18 @@ NO_FILES = NginxFiles()
 
 def render(
     limits: Limits = LIMITS,
-    templates: Path = TEMPLATES,
-    starting: bool = False,
     nginx_files: NginxFiles = NO_FILES,
     static: StaticFiles | None = STATIC,
+    cache_size: int = 0,
+    sendfile_location: str = "",
     **more: Any,
 ) -> str:
-    """The configuration with these settings (upper case) and fields of Site (lower case)."""
+    """The configuration with these settings (upper case) and parameters of it (lower case)."""
     environ = {name: value for name, value in more.items() if name.isupper()}
-    site = {name: value for name, value in more.items() if name.islower()}
+    others = {name: value for name, value in more.items() if name.islower()}
     plan = replace(plans.make(limits, **environ), nginx_files=nginx_files)
-    return rendering.render(plan, Site(RUNTIME, BOTH, static, **site), starting, templates)
+    frontend = Frontend(sendfile_location, cache_size)
+    return rendering.render(plan, RUNTIME, BOTH, 0, frontend, static, **others)
 
 
 def directives(text: str) -> list[str]:
@@ -71,7 +74,7 @@ def test_nothing_of_the_template_is_left(
 
 def test_no_part_is_forgotten_and_no_include_of_one_is_left() -> None:
     folder = TEMPLATES / "docker_flask/nginx"
-    including = [TEMPLATES / "nginx.conf", folder / "starting.conf", *folder.glob("parts/*.conf")]
+    including = [TEMPLATES / "nginx.conf", *folder.glob("parts/*.conf")]
     found = re.findall(r"nginx/parts/(\w+\.conf);", "".join(map(Path.read_text, including)))
     assert set(found) == {file.name for file in folder.glob("parts/*.conf")}
     assert "nginx/parts" not in "\n".join(directives(render()))
@@ -88,43 +91,46 @@ def test_no_regular_expression_captures() -> None:
     assert [pattern for pattern in patterns if re.search(r"\((?!\?:)", pattern)] == []
 
 
-def test_nginx_tests_a_configuration_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def nginx(tmp_path: Path) -> Iterator[Nginx]:
+    found = Nginx(cast(Loop, None), tmp_path, [])
+    yield found
+    found._health.close()
+
+
+def test_nginx_tests_a_configuration_once(
+    nginx: Nginx, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tested = []
 
-    def test(file: Path, listeners: list[int], parts: list[Part]) -> tuple[str, list[str]]:
-        tested.append(file.read_text())
+    def test(_: Path) -> tuple[str, list[str]]:
+        tested.append((tmp_path / "nginx.next.conf").read_text())
         return tested[-1], []
 
-    monkeypatch.setattr(rendering, "_test", test)
-    monkeypatch.setattr(rendering, "TEMPLATES", TEMPLATES)
-    plan, site = plans.make(LIMITS), Site(tmp_path, BOTH, STATIC)
-    first = rendering.configure(plan, site, [])
-    moved = replace(site, static=replace(STATIC, folder="/elsewhere"))
-    assert rendering.configure(plan, moved, [], first) is first
-    renamed = replace(site, static=StaticFiles("/files", "/app/static"))
-    second = rendering.configure(plan, renamed, [], first)
+    monkeypatch.setattr(nginx, "_test", test)
+    monkeypatch.setattr(nginx_files, "FOLDER", tmp_path / "nothing")
+    (tmp_path / "nothing").mkdir()
+    plan = plans.make(LIMITS)
+    first = nginx.prepare(plan, STATIC)
+    assert "uwsgi_param HTTP_X_FORWARDED_PROTO $scheme;" in (tmp_path / "uwsgi_params").read_text()
+    assert nginx.prepare(plan, replace(STATIC, folder="/elsewhere"), first) is first
+    second = nginx.prepare(plan, StaticFiles("/files", "/app/static"), first)
     assert [first.text, second.text] == tested
     # An edit of an included file changes no text, but a new plan is tested in any case.
-    rendering.configure(plan, site, [])
+    nginx.prepare(plan, None)
     assert len(tested) == 3
 
 
-def test_messages_of_nginx_name_the_users_files() -> None:
-    file = RUNTIME / "nginx.next.conf"
-    parts = [Part(10, 5, Path("/etc/nginx/conf.d/a.conf"))]
-    assert rendering._with_places(f"x in {file}:9", file, parts) == f"x in {RUNTIME}/nginx.conf:9"
-    named = "x in /etc/nginx/conf.d/a.conf:{}"
-    assert rendering._with_places(f"x in {file}:10", file, parts) == named.format(1)
-    assert rendering._with_places(f"x in {file}:14", file, parts) == named.format(5)
-
-
-def test_a_misspelt_name_in_the_template_is_an_error(tmp_path: Path) -> None:
+def test_a_misspelt_name_in_the_template_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "docker_flask/nginx/parts").mkdir(parents=True)
     (tmp_path / "nginx.conf").write_text("include docker_flask/nginx/parts/process.conf;\n")
     part = tmp_path / "docker_flask/nginx/parts/process.conf"
     part.write_text("worker_processes {{ nginx_wokers }};")
+    monkeypatch.setattr(rendering, "TEMPLATES", tmp_path)
     with pytest.raises(jinja2.UndefinedError, match="nginx_wokers"):
-        render(templates=tmp_path)
+        render()
 
 
 @pytest.mark.parametrize(
@@ -203,13 +209,13 @@ def test_the_cache_key_has_the_headers_of_proxies() -> None:
     assert "10.0.0.0/8 1;" in directives(text)
 
 
-def test_nginx_can_not_read_forgotten_pages(tmp_path: Path) -> None:
+def test_nginx_can_not_read_forgotten_pages(nginx: Nginx, tmp_path: Path) -> None:
+    nginx.forget_pages()
     (tmp_path / "cache").mkdir()
     page = tmp_path / "cache/page"
     page.write_bytes(b"versions" + b"page")
-    runtime_links.forget_pages(tmp_path)
+    nginx.forget_pages()
     assert page.read_bytes() == bytes(8) + b"page"
-    runtime_links.forget_pages(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("starting", [True, False])
@@ -217,7 +223,7 @@ def test_nginx_own_503_has_retry_after(starting: bool) -> None:
     lines = directives(render(starting=starting))
     at = lines.index("map $status $error_retry {")
     assert "503 2;" in lines[at : lines.index("}", at)]
-    assert lines.count("add_header Retry-After $error_retry always;") == 2
+    assert lines.count("add_header Retry-After $error_retry always;") == 1
 
 
 @pytest.mark.parametrize("starting", [True, False])
@@ -262,13 +268,11 @@ def test_headers_are_at_the_level_of_the_users_headers() -> None:
     assert at_http.index("add_header Cache-Control $static_cache_control;") < at_http.index(
         "server {"
     )
-    snippet = "add_header A b;"
-    file = File(Path("/a.conf"), snippet, tuple(parsed(snippet)))
-    at_both = directives(render(nginx_files=NginxFiles(server=(file,))))
+    at_both = directives(render(nginx_files=NginxFiles(adds_headers=True)))
     assert at_both.count("add_header Cache-Control $static_cache_control;") == 2
 
 
-def test_links_to_static_files(tmp_path: Path) -> None:
+def test_links_to_static_files(nginx: Nginx, tmp_path: Path) -> None:
     def seen() -> list[str]:
         return sorted(
             str(Path(folder, name).relative_to(tmp_path / "static"))
@@ -292,7 +296,7 @@ def test_links_to_static_files(tmp_path: Path) -> None:
             (StaticFiles("/static", second), ["static/two.css"]),
         ]
     ):
-        runtime_links.link_static(tmp_path, static, number)
+        nginx.link_static(static, number)
         assert seen() == expected
     assert len(list(tmp_path.glob("static*"))) == 2, "the link, and what it leads to"
     assert (folders[0] / "one.css").exists()

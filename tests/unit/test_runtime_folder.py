@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 
 from docker_flask import paths, runtime_folder
-from docker_flask.configuration import nginx_files
-from docker_flask.configuration.validators import SettingError
 from docker_flask.drop_privileges import NotPermitted
 
 
@@ -120,27 +118,6 @@ def test_what_a_killed_container_left_goes(
     with runtime_folder.open_folder():
         assert other.exists() == (state != "killed")
     server.close()
-
-
-@pytest.mark.parametrize("lives", [True, False])
-def test_the_usual_socket_of_another_container(
-    places: list[Path], monkeypatch: pytest.MonkeyPatch, lives: bool
-) -> None:
-    """Its name is in the users' configurations, so a shared /tmp has only one."""
-    usual = places[0] / "uwsgi.sock"
-    monkeypatch.setattr(nginx_files, "USUAL_SOCKET", usual)
-    for name in ("one", "two"):
-        (places[0] / name).mkdir()
-    server = listen(places[0] / "one")
-    nginx_files.link_socket(places[0] / "one" / "app.sock")
-    nginx_files.link_socket(places[0] / "one" / "app.sock")  # as a reload does
-    if lives:
-        with server, pytest.raises(SettingError, match="of another container that shares /tmp"):
-            nginx_files.link_socket(places[0] / "two" / "app.sock")
-    else:
-        server.close()
-        nginx_files.link_socket(places[0] / "two" / "app.sock")
-    assert usual.readlink().parent.name == ("one" if lives else "two")
 
 
 def test_no_place_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
