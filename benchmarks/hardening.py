@@ -18,8 +18,7 @@ from docker.errors import APIError
 
 from benchmarks import common
 from benchmarks.common import Subject
-from tests.support.harness import APPS, IMAGE, ROOT, Container
-from tests.support.loss_checker.netns import command_in_netns
+from tests.support.harness import APPS, IMAGE, ROOT, Container, command_in_netns
 
 PEERS = {
     "tutorial": "nginx and uWSGI of a tutorial",

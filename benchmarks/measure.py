@@ -21,9 +21,8 @@ import httpx
 
 from benchmarks import common
 from benchmarks.contestants import Contestant
-from tests.support.harness import NO_TLS, Container, wait_for
+from tests.support.harness import NO_TLS, Container, command_in_netns, wait_for
 from tests.support.loss import Load
-from tests.support.loss_checker.netns import command_in_netns
 from tests.support.loss_checker.result import Result, Verdict, percentile
 
 HERE = Path(__file__).parent

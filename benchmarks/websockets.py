@@ -15,8 +15,7 @@ from pathlib import Path
 
 from benchmarks import common
 from benchmarks.measure import Cgroup
-from tests.support.harness import Container, Engine, wait_for
-from tests.support.loss_checker.netns import command_in_netns
+from tests.support.harness import Container, Engine, command_in_netns, wait_for
 from tests.support.servers import SERVERS
 from tests.support.web_sockets import Talk, write_app
 

@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.harness import ROOT, Container, Engine
+from tests.support.harness import ROOT, Container, Engine, command_in_netns
 from tests.support.loss import written_memory
-from tests.support.loss_checker.netns import command_in_netns
 from tests.support.marks import at_night
 
 MB = 1 << 20

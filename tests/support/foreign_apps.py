@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import functools
 import html
-import os
 import re
 import secrets
 import shutil
 import subprocess
 import sys
-import tarfile
-import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -44,7 +41,6 @@ MODES = ("production", "debug")
 PASSWORD = f"Aa1-{secrets.token_hex(8)}"
 BUILD_SECONDS = 400
 STOP_SECONDS = 5  # at most, without load
-DEVELOPER = 1000  # who owns the source on a developer's machine
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,16 +49,14 @@ class Application:
 
     name: its folder here, with a Dockerfile and requirements.txt, whose first line is the package
     that the application is or comes with; source: the folder of this package's sdist that becomes
-    `app/`, or a page of its documentation, whose examples that begin with the lines `examples`
-    become `app/app.py`; edited: a file below /app whose edit debug
-    mode has to notice, may be a new one; page: answers 200 once the application serves;
-    volumes: folders of the container; env: variables of `docker run`.
+    `app/`; edited: a file below /app whose edit debug mode has to notice, may be a new one; page:
+    answers 200 once the application serves; volumes: folders of the container; env: variables of
+    `docker run`.
     """
 
     name: str
     edited: str = "/app/edited.py"
     source: str = ""
-    examples: tuple[str, ...] = ()
     page: str = "/"
     volumes: tuple[str, ...] = ("/data",)
     env: dict[str, str] = field(default_factory=dict)
@@ -72,11 +66,6 @@ class Application:
     def pin(self) -> str:
         """The package and its version, as `flask==3.1.3`."""
         return (FOLDER / self.name / "requirements.txt").read_text().split()[0]
-
-    @property
-    def dockerfile(self) -> str:
-        """Its Dockerfile, as a user would have it."""
-        return (FOLDER / self.name / "Dockerfile").read_text()
 
 
 class Served:
@@ -88,6 +77,7 @@ class Served:
         self.engine = engine
         self.application = application
         self.mode = mode
+        self.port = DEBUG_PORT if mode == "debug" else PRODUCTION_PORT
         self.steps: list[tuple[str, float]] = []
         self.client = httpx.Client(verify=NO_TLS, timeout=30, follow_redirects=True)
         self._image = image
@@ -122,11 +112,6 @@ class Served:
         page, seconds = self.application.page, self.application.start_seconds
         return self.container.wait_until_serving(page, self.port, seconds)
 
-    @property
-    def port(self) -> int:
-        """The port inside of the container."""
-        return DEBUG_PORT if self.mode == "debug" else PRODUCTION_PORT
-
     def get(self, path: str, status: int = 200, **options: Any) -> httpx.Response:
         """GET a path, which has to answer with this status."""
         return checked(self.client.get(path, **options), status)
@@ -145,9 +130,9 @@ class Served:
         """`docker exec CONTAINER flask COMMAND`; returns the output."""
         return self.execute("flask", *command)
 
-    def execute(self, *command: str) -> str:
+    def execute(self, *command: str, **options: Any) -> str:
         """`docker exec CONTAINER COMMAND`, which has to succeed; returns the output."""
-        code, output = self.container.execute(*command)
+        code, output = self.container.execute(*command, **options)
         assert code == 0, output
         return output
 
@@ -158,8 +143,7 @@ class Served:
         else:
             words = f"{self.application.edited} has changed; reloading"
             before = self.container.logs().count(words)
-            code, output = self.container.execute("touch", self.application.edited, user="root")
-            assert code == 0, output
+            self.execute("touch", self.application.edited, user="root")
             wait_for(lambda: self.container.logs().count(words) > before, 10, words)
         self.container.wait_until_serving(self.application.page, self.port)
 
@@ -205,7 +189,6 @@ def checked(response: httpx.Response, status: int) -> httpx.Response:
     return response
 
 
-@functools.cache
 def sdist_of(pin: str, folder: Path) -> Path:
     """The unpacked sdist of a package, below this folder."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
@@ -214,16 +197,8 @@ def sdist_of(pin: str, folder: Path) -> Path:
     if result.returncode:
         pytest.skip(f"pip can't download the sdist of {pin}: {result.stderr[-500:].strip()}")
     (archive,) = folder.glob("*.tar.gz")
-    with tarfile.open(archive) as packed:
-        packed.extractall(folder, filter="data")
+    shutil.unpack_archive(archive, folder, filter="data")
     return folder / archive.name.removesuffix(".tar.gz")
-
-
-def example(page: Path, line: str) -> str:
-    """The code of a page of reStructuredText that begins with this line."""
-    blocks = re.findall(r"::\n\n((?: {4}.*\n|\n)+)", page.read_text())
-    found = (text for text in map(textwrap.dedent, blocks) if text.startswith(f"{line}\n"))
-    return next(found)
 
 
 @functools.cache
@@ -232,14 +207,9 @@ def build(application: Application, folder: Path) -> str:
     shutil.copytree(FOLDER / application.name, folder, dirs_exist_ok=True)
     if application.source:
         source = sdist_of(application.pin, folder / "sdist") / application.source
-        if application.examples:
-            (folder / "app").mkdir()
-            code = "\n".join(example(source, line) for line in application.examples)
-            (folder / "app" / "app.py").write_text(code)
-        else:
-            shutil.move(source, folder / "app")
+        shutil.move(source, folder / "app")
         shutil.rmtree(folder / "sdist")
-    text = re.sub(r"^FROM docker-flask\b", f"FROM {IMAGE}", application.dockerfile, flags=re.M)
+    text = (folder / "Dockerfile").read_text().replace("FROM docker-flask", f"FROM {IMAGE}")
     if CA_BUNDLE.is_file():  # downloads trust what this machine does
         trust = "RUN --mount=type=secret,id=ca export PIP_CERT=/run/secrets/ca; "
         text = text.replace("RUN ", trust)
@@ -249,13 +219,6 @@ def build(application: Application, folder: Path) -> str:
     result = docker_client("build", *options, str(folder), seconds=BUILD_SECONDS)
     assert result.returncode == 0, result.stderr[-3000:]
     return tag
-
-
-def own(folder: Path, user: int = DEVELOPER) -> None:
-    """Give a folder to the user of a developer's machine, if this process may do so."""
-    if os.geteuid() == 0:
-        for path in (folder, *folder.rglob("*")):
-            os.chown(path, user, user)
 
 
 def step_names(steps: ModuleType) -> list[str]:

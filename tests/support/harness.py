@@ -400,6 +400,16 @@ def docker_client(*arguments: str, seconds: float = 60) -> subprocess.CompletedP
     )
 
 
+def command_in_netns(pid: int, argv: list[str]) -> list[str]:
+    """The command line that runs `argv` in the network of process `pid`, as the host numbers it.
+
+    A published port may be answered by a proxy of the engine, which accepts a connection before the
+    container does. Needs root. The command keeps the network, so it may outlive the container.
+    """
+    assert pid > 0, "the container has stopped"
+    return ["nsenter", "--target", str(pid), "--net", "--", *argv]
+
+
 def run_python(code: str, *arguments: str, env: Mapping[str, str] | None = None) -> Any:
     """Run Python code in a fresh process; returns what it printed last, as JSON.
 

@@ -9,13 +9,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from docker.errors import APIError
 
-from tests.support.harness import ROOT, Container, Engine, wait_for
-from tests.support.loss_checker.netns import command_in_netns
+from tests.support.harness import ROOT, Container, Engine, command_in_netns, wait_for
 from tests.support.loss_checker.record import Verdicts, check, ids_in_log, read_record
 from tests.support.loss_checker.result import Result
 from tests.support.servers import CHOSEN, Server
@@ -51,12 +49,7 @@ class Load:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()

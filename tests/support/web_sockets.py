@@ -17,14 +17,12 @@ import sys
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
-from tests.support.harness import APPS, ROOT, Container
-from tests.support.loss_checker.netns import command_in_netns
+from tests.support.harness import APPS, ROOT, Container, command_in_netns
 
 # Seconds until an echo is lost, and clients that connect in a second.
 LATE, RATE = 10.0, 200
@@ -63,13 +61,8 @@ class Talk:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        out, _ = self._process.communicate(timeout=60)
+    def __exit__(self, *_: object) -> None:
+        out = self._process.communicate(timeout=60)[0]
         self.counts = json.loads(out.splitlines()[-1])
 
     def look(self) -> dict[str, Any]:

@@ -26,7 +26,6 @@ def log_in(served: Served) -> None:
 
 def write(served: Served) -> None:
     served.submit("/roles/add", {"name": "Tea taster"})
-    assert "Tea taster" in served.get("/roles/list/").text
 
 
 def check(served: Served) -> None:

@@ -17,12 +17,10 @@ def log_in(served: Served) -> None:
 def write(served: Served) -> None:
     served.post("/query/", data={"sql": "create table tea (name text)"})
     served.post("/query/", data={"sql": "insert into tea values ('Oolong')"})
-    assert "Oolong" in served.get("/tea/content/").text
 
 
 def upload(served: Served) -> None:
     served.post("/tea/import/", files={"file": ("teas.csv", ROWS.encode())})
-    assert "5001 teas" in served.post("/query/", data={"sql": COUNT}).text
 
 
 def check(served: Served) -> None:

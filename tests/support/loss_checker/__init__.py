@@ -5,5 +5,4 @@ response.py  reads an HTTP/1.1 response and knows whether all of it arrived
 result.py    verdicts, and the list of them that one load leaves behind
 app.py       the application under load: notes each id at its start and at its end
 record.py    joins the two: what was begun, what was lost, what ran twice
-netns.py     runs the client inside a container's network
 """
