@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 
-import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.visit import Site
-from tests.support.marks import at_night
 from tests.support.pictures import png
 
 SCRIPT = "<script>alert(1)</script>"
@@ -58,16 +56,6 @@ def test_keeps_a_picture(site: Site, page: Page) -> None:
     assert size(pictures) == [48, 32]
     expect(page.locator("#no-pictures")).to_have_count(0)
     site.container.execute("sh", "-c", "rm -r /data/*")  # for the next visitor
-
-
-@pytest.mark.parametrize("name", ["picture.png", *at_night("notes.txt")])
-def test_refuses_a_text_file(site: Site, page: Page, name: str) -> None:
-    page.goto(f"{site.address}/gallery")
-    upload(page, name, b"no picture, whatever the name says")
-    error = page.get_by_role("alert")
-    expect(error).to_have_text("This file is not a PNG, JPEG, GIF or WebP picture.")
-    expect(error).to_have_id("upload-error")
-    expect(page.locator("#no-pictures")).to_be_visible()
 
 
 def test_page_that_is_not_there(site: Site, page: Page) -> None:

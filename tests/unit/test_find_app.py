@@ -10,7 +10,7 @@ import pytest
 
 from docker_flask import uwsgi_ini
 from tests.support.forked_python import run_python
-from tests.support.harness import run_python as run_fresh_python
+from tests.support.harness import write_files
 
 FLASK = "from flask import Flask\n"
 APP = FLASK + "app = Flask(__name__)\n"
@@ -32,7 +32,7 @@ try:
     application = found.application
     says = getattr(application, "import_name", None)
     if says is None:
-        says = b"".join(application({}, print)).decode()
+        says = b''.join(application({}, print)).decode()
     answer = {"name": found.name, "says": says, "reason": found.reason}
 except BaseException as error:
     answer = {"error": type(error).__name__, "message": str(error)}
@@ -55,14 +55,11 @@ def locate(
 
     options: of the supervisor; environ: variables beside APP_MODULE.
     """
-    for name, text in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+    folder.mkdir(exist_ok=True)
+    write_files(folder, files)
     unset = dict.fromkeys(("FLASK_APP", "UWSGI_INI", "FLASK_SKIP_DOTENV"), "")
     env = {**unset, "APP_MODULE": app_module or "", **environ}
-    run = run_fresh_python if "PYTHONPATH" in env else run_python
-    return run(PROGRAM, str(folder), json.dumps(options or {}), env=env)
+    return run_python(PROGRAM, str(folder), json.dumps(options or {}), env=env)
 
 
 # What a file holds, by the word behind its name.
@@ -220,6 +217,7 @@ SEVERAL = ["several", "`one`, `two`", "APP_MODULE="]
         ("shop.py:x", "shop", ["APP_MODULE='shop'"]),
         ("shop.py:x", "shop:1 x", ["'1 x' is neither a name nor a call"]),
         ("shop.py:arguments", "shop:create_app", ["environ"]),
+        ("shop.py:arguments", "shop:create_app(open('/tmp/x', 'w'))", ["not all literals"]),
         ("", "no_such_module:app", ["no module named 'no_such_module'", "APP_MODULE="]),
     ],
 )
@@ -248,15 +246,6 @@ def test_errors_of_the_application_pass_through(
     answer = locate(tmp_path, files, app_module)
     assert answer.get("error") == error, answer
     assert message in answer["message"]
-
-
-def test_factory_arguments_are_literals_only(tmp_path: Path) -> None:
-    files = {"shop.py": "def make(name):\n    return lambda e, s: [name.encode()]\n"}
-    trace = tmp_path / "trace"
-    answer = locate(tmp_path, files, f"shop:make(open({str(trace)!r}, 'w'))")
-    assert answer["error"] == "NotFound"
-    assert "not all literals" in answer["message"]
-    assert not trace.exists()
 
 
 # --- FLASK_APP, .flaskenv and .env -----------------------------------------------------------
@@ -421,26 +410,11 @@ def test_uwsgi_ini(tmp_path: Path, ini: str, name: str, option: str) -> None:
 
 
 def test_uwsgi_ini_of_another_name(tmp_path: Path) -> None:
-    files = {
-        "uwsgi.ini": "[uwsgi]\nmodule = wrong\n",
-        "deploy/site.ini": "[uwsgi]\nmodule = hello\n",
-        "hello.py": wsgi("app"),
-    }
+    files = {"deploy/site.ini": "[uwsgi]\nmodule = hello\n", "hello.py": wsgi("app")}
     for path in ("deploy/site.ini", f"{tmp_path}/deploy/site.ini"):
         from_supervisor = locate(tmp_path, files, options={"ini": path})
         for found in (locate(tmp_path, files, UWSGI_INI=path), from_supervisor):
             assert found.get("reason") == f"module in {tmp_path}/deploy/site.ini", found
-
-
-def test_the_supervisor_names_the_application(tmp_path: Path) -> None:
-    """As gunicorn.conf.py does; it overrides .flaskenv."""
-    files = {
-        "one.py": wsgi("app", "one"),
-        "two.py": wsgi("app", "two"),
-        ".flaskenv": "APP_MODULE=two",
-    }
-    found = locate(tmp_path, files, options={"app_module": "one:app"})
-    assert (found["says"], found["reason"]) == ("one", "APP_MODULE")
 
 
 def test_uwsgi_ini_changes_the_folder(tmp_path: Path) -> None:
@@ -486,20 +460,7 @@ def test_uwsgi_ini_is_read_as_uwsgi_does(tmp_path: Path, monkeypatch: pytest.Mon
     ]
 
 
-def test_python_path_is_searched(tmp_path: Path) -> None:
-    files = {"lib/words.py": "HERE = b'lib'\n", "app/app.py": "import words\n" + wsgi("app")}
-    locate(tmp_path, files)
-    found = locate(tmp_path / "app", {}, PYTHONPATH=f"{tmp_path}/lib")
-    assert found.get("name") == "app:app", found
-
-
 # --- an empty folder -------------------------------------------------------------------------
-
-# Serves the sample that lies in the folder sys.argv[1].
-WITH_SAMPLE = PROGRAM.replace(
-    "os.chdir(sys.argv[1])",
-    "find_app.SAMPLE = Path(sys.argv[1]) / 'sample'\nos.chdir(Path(sys.argv[1]) / 'app')",
-)
 
 
 @pytest.mark.parametrize(
@@ -507,9 +468,8 @@ WITH_SAMPLE = PROGRAM.replace(
     [
         ({}, "", "app:app"),
         # What is there is served, or nothing is.
-        ({"wsgi.py": wsgi("app")}, "", "wsgi:app"),
-        ({"words.txt": ""}, "", None),
-        ({".hidden": ""}, "", None),
+        ({"app/wsgi.py": wsgi("app")}, "", "wsgi:app"),
+        ({"app/.hidden": ""}, "", None),
         # A setting that names a package of /opt/venv.
         ({}, "wsgiref.simple_server:demo_app", "wsgiref.simple_server:demo_app"),
         ({}, "shop:app", None),
@@ -518,12 +478,12 @@ WITH_SAMPLE = PROGRAM.replace(
 def test_an_empty_folder_serves_the_sample(
     tmp_path: Path, files: dict[str, str], app_module: str, name: str | None
 ) -> None:
-    for folder, content in (("sample", {"app.py": wsgi("app")}), ("app", files)):
-        (tmp_path / folder).mkdir()
-        for file, text in content.items():
-            (tmp_path / folder / file).write_text(text)
-    program = WITH_SAMPLE.replace('b"".join(application({}, print)).decode()', "''")
-    found = run_python(program, str(tmp_path), "{}", env={"APP_MODULE": app_module})
+    (tmp_path / "app").mkdir()
+    write_files(tmp_path, {"sample/app.py": wsgi("app"), **files})
+    sample = f"find_app.SAMPLE = Path('{tmp_path}/sample')"
+    program = PROGRAM.replace("os.chdir(", f"{sample}\nos.chdir(")
+    program = program.replace("b''.join(application({}, print)).decode()", "''")
+    found = run_python(program, f"{tmp_path}/app", "{}", env={"APP_MODULE": app_module})
     assert found.get("name") == name, found
     said = f"the image's sample, because {tmp_path}/app is empty"
     assert (found.get("reason") == said) == (not files and not app_module)
