@@ -46,7 +46,7 @@ def simply(
 
 def unread_bodies(subject: Subject) -> str:
     with subject.running(SECONDS) as container:
-        answers = [ask(container, "/denied", "POST", content=b"x" * 3_000_000) for _ in range(20)]
+        answers = [ask(container, "/unread", "POST", content=b"x" * 3_000_000) for _ in range(20)]
         return f"{answers.count('401')} of 20 answered with 401"
 
 
@@ -62,7 +62,9 @@ def slow_download(subject: Subject) -> str:
     with (
         subject.running(SECONDS) as container,
         suppress(httpx.TransportError),
-        httpx.stream("GET", container.url(f"/download?mb={megabytes}"), timeout=30) as answer,
+        httpx.stream(
+            "GET", container.url(f"/generated?length&mb={megabytes}"), timeout=30
+        ) as answer,
     ):
         for block in answer.iter_raw(1 << 20):
             if not received:
@@ -141,25 +143,25 @@ def workers(subject: Subject) -> str:
 def background(subject: Subject) -> str:
     with subject.running(SECONDS) as container:
         time.sleep(2)
-        ticks = int(ask(container, "/ticks").removeprefix("200").strip() or 0)
+        ticks = int(ask(container, "/process?ticks").removeprefix("200").strip() or 0)
         return "runs" if ticks > 5 else "stands still"
 
 
 def forged_scheme(subject: Subject) -> str:
     with subject.running(SECONDS) as container:
-        return ask(container, "/scheme", headers={"X-Forwarded-Proto": "javascript"})
+        return ask(container, "/process?scheme", headers={"X-Forwarded-Proto": "javascript"})
 
 
 def client_address(subject: Subject) -> str:
     with subject.running(SECONDS, env={"TRUSTED_PROXIES": "private"}) as container:
-        return ask(container, "/address", headers={"X-Forwarded-For": "203.0.113.7"})
+        return ask(container, "/process?address", headers={"X-Forwarded-For": "203.0.113.7"})
 
 
 def aborts(subject: Subject) -> str:
     with subject.running(SECONDS) as container:
         for _ in range(5):
             with socket.create_connection(("127.0.0.1", container.port())) as client:
-                client.sendall(b"GET /download?mb=200 HTTP/1.0\r\n\r\n")
+                client.sendall(b"GET /generated?length&mb=200 HTTP/1.0\r\n\r\n")
                 client.recv(1000)
         time.sleep(2)
         log = container.logs()
@@ -180,9 +182,9 @@ PROBLEMS: dict[int, tuple[str, Probe]] = {
     2: ("20 bodies of 3 MB that the application does not read", unread_bodies),
     3: ("chunked upload of 3 MB", chunked),
     4: ("1.2 GB to a client that pauses 6 s", slow_download),
-    5: ("16 KB in a response header", simply("/header?n=16000")),
+    5: ("16 KB in a response header", simply("/one-response-header?bytes=16000")),
     6: ("request over its time (ours: REQUEST_TIMEOUT=2)", too_long),
-    7: ("`send_file(BytesIO)`", simply("/memory-file")),
+    7: ("`send_file(BytesIO)`", simply("/bytesio")),
     8: ("upload of 2 MB", simply("/length", "POST", content=b"x" * 2_000_000)),
     9: ("server-sent events, one each half second", events),
     10: ("`docker stop` with a request in flight", stopping),
@@ -190,7 +192,7 @@ PROBLEMS: dict[int, tuple[str, Probe]] = {
     12: ("nginx is killed", killed_nginx),
     17: ("memory per possible file descriptor", idle_memory),
     18: ("workers for the host's CPUs", workers),
-    19: ("connections opened at import: application is loaded", simply("/loaded")),
+    19: ("connections opened at import: application is loaded", simply("/process?loaded")),
     20: ("background thread of the application", background),
     21: ("somaxconn of 16", simply(run={"sysctls": {"net.core.somaxconn": "16"}})),
     25: ("`--user 12345 --read-only`", simply(run={"user": "12345", "read_only": True})),
@@ -210,7 +212,7 @@ def main() -> None:
     with common.engine("known-problems") as engine:
         print(common.about(engine))
         images = (common.build_peer(PEER), IMAGE)
-        subjects = [Subject(engine, image, APPS / "known_problems") for image in images]
+        subjects = [Subject(engine, image, APPS / "http") for image in images]
         common.print_head("#", "problem", "the tutorials' image", "this one")
         for number in chosen:
             symptom, probe = PROBLEMS[number]

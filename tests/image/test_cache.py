@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -14,11 +12,9 @@ from urllib.parse import urlencode
 import httpx
 import pytest
 
-from tests.support.harness import APPS, Container, Engine, assert_within, wait_for
+from tests.support.harness import APPS, Container, Engine, wait_for
 
 PUBLIC = "Cache-Control:public, max-age=600"
-# Expires before a test is over, but not before its next request, were that to take a second.
-BRIEF = "Cache-Control:public, max-age=2"
 STATUS = "X-Cache-Status"
 
 
@@ -45,8 +41,7 @@ class Service:
         return log.splitlines().count(path)
 
     def run(self, command: str) -> None:
-        code, output = self.container.execute("bash", "-c", command)
-        assert code == 0, output
+        self.container.shell(command)
 
 
 Start = Callable[..., Service]
@@ -96,35 +91,22 @@ def test_nginx_looks_for_pages_once_there_are_any(engine: Engine) -> None:
 # --- what is kept --------------------------------------------------------------------------------
 
 
-def test_the_date_of_a_kept_page_is_when_it_was_made(service: Service) -> None:
-    path = page(PUBLIC)
-    made = service.get(path).headers["Date"]
-    wait_for(lambda: service.get("/").headers["Date"] != made, 3, "the next second")
-    kept = service.get(path)
-    assert (kept.headers[STATUS], kept.headers["Date"]) == ("HIT", made)
-
-
 @pytest.mark.parametrize(
-    "line",
-    [
-        PUBLIC,
-        "Cache-Control:s-maxage=600",
-        "cache-control:max-age=0, s-maxage=600",
-    ],
+    ("line", "status"),
+    [(PUBLIC, 200), ("cache-control:max-age=0, s-maxage=600", 200), (PUBLIC, 404)],
 )
-def test_a_page_that_everybody_may_share_is_kept(service: Service, line: str) -> None:
-    path = page(line)
-    first, second = service.get(path), service.get(path)
-    assert (first.headers[STATUS], second.headers[STATUS]) == ("MISS", "HIT")
+def test_a_page_that_everybody_may_share_is_kept(service: Service, line: str, status: int) -> None:
+    """Compressed for those who accept that."""
+    path = page(line, status=str(status), size="5000")
+    first = service.get(path, Accept_Encoding="identity")
+    second = service.get(path, Accept_Encoding="gzip")
+    assert [answer.status_code for answer in (first, second)] == [status] * 2
+    assert [answer.headers[STATUS] for answer in (first, second)] == ["MISS", "HIT"]
+    assert "Content-Encoding" not in first.headers
+    assert second.headers["Content-Encoding"] == "gzip"
     assert first.content == second.content
     assert "X-Accel-Expires" not in first.headers
     assert first.headers["X-Request-ID"] != second.headers["X-Request-ID"]
-
-
-@pytest.mark.parametrize("status", ["404", "301", "410"])
-def test_other_answers_are_kept(service: Service, status: str) -> None:
-    path = page(PUBLIC, status=status)
-    assert [service.get(path).headers[STATUS] for _ in range(2)] == ["MISS", "HIT"]
 
 
 def test_head_is_answered_from_the_cache_but_fills_none(service: Service) -> None:
@@ -138,41 +120,17 @@ def test_head_is_answered_from_the_cache_but_fills_none(service: Service) -> Non
 
 
 def test_conditions_and_ranges(service: Service) -> None:
+    """The application answers these itself, and they are not taken for the page."""
     path = page(PUBLIC, etag="tag", size="1000")
-    # The application answers these itself, and they are not taken for the page.
     assert service.get(path, If_None_Match='"tag"').status_code == 304
     assert service.get(path, Range="bytes=0-9").status_code == 206
     assert service.calls(path) == 2
     whole = service.get(path, Accept_Encoding="identity")
     assert (whole.status_code, whole.headers[STATUS]) == (200, "MISS")
     assert service.get(path, If_None_Match='"tag"').status_code == 304
-    assert service.get(path, If_None_Match='"other"').status_code == 200
     part = service.get(path, Range="bytes=0-9", Accept_Encoding="identity")
     assert (part.status_code, part.content) == (206, whole.content[:10])
     assert service.calls(path) == 3
-
-
-def test_an_old_page_is_renewed_also_by_a_condition(service: Service) -> None:
-    path = page(BRIEF, etag="tag")
-    service.get(path)
-
-    def renewed() -> bool:
-        answer = service.get(path, If_None_Match='"tag"')
-        assert answer.status_code == 304
-        return answer.headers[STATUS] == "EXPIRED"
-
-    wait_for(renewed, 10, "the page to be too old")
-    wait_for(lambda: service.get(path).headers[STATUS] == "HIT", 10, "the page to be kept")
-
-
-def test_compressed_for_those_who_accept_it(service: Service) -> None:
-    path = page(PUBLIC, size="5000")
-    plain = service.get(path, Accept_Encoding="identity")
-    packed = service.get(path, Accept_Encoding="gzip")
-    assert "Content-Encoding" not in plain.headers
-    assert packed.headers["Content-Encoding"] == "gzip"
-    assert packed.headers[STATUS] == "HIT"
-    assert plain.content == packed.content
 
 
 # --- what never is -------------------------------------------------------------------------------
@@ -183,12 +141,9 @@ def test_compressed_for_those_who_accept_it(service: Service) -> None:
     [
         [],
         ["Cache-Control:max-age=600"],
-        ["Cache-Control:private, max-age=600"],
         ["X-Accel-Expires:600", "Cache-Control:private"],
         [PUBLIC, "Set-Cookie:user=ann"],
         [PUBLIC, "Cache-Control:private"],
-        [PUBLIC, "Cache-Control:No-Store"],
-        [PUBLIC, "Cache-Control:no-cache"],
         [PUBLIC, "Vary:*"],
     ],
 )
@@ -199,24 +154,12 @@ def test_a_page_for_one_user_is_shown_to_no_other(service: Service, lines: list[
     assert not any(STATUS in answer.headers for answer in answers)
 
 
-@pytest.mark.parametrize("status", ["500", "503", "206", "302&h=Set-Cookie:a=b"])
-def test_other_answers_are_not_kept(service: Service, status: str) -> None:
-    path = f"{page(PUBLIC)}&status={status}"
-    service.get(path)
-    assert STATUS not in service.get(path).headers
-
-
-ME, OTHER = {"X_User": "ann", "Cookie": "user=ann"}, {"X_User": "bob", "Cookie": "user=bob"}
-
-
 @pytest.mark.parametrize(
     "headers",
     [
         {"Authorization": "Basic YW5uOnB3"},
-        {"Authorization": "0"},
-        {"Content_Length": "0", "Authorization": "Bearer x"},
+        {"Content_Length": "0", "Authorization": "0"},
         {"X_HTTP_Method_Override": "DELETE"},
-        {"X_Method_Override": "DELETE"},
     ],
 )
 def test_who_says_who_he_is_goes_past_it(service: Service, headers: dict[str, str]) -> None:
@@ -258,6 +201,17 @@ def test_vary(
     assert service.call(path, **mine) == first
 
 
+@pytest.mark.parametrize("path", ["/stream", "/cut"])
+def test_what_may_be_cut_short_is_not_kept(service: Service, path: str) -> None:
+    """A stream that ends too early looks like one that has ended."""
+    calls = 0
+    for _ in range(2):
+        with suppress(httpx.RemoteProtocolError):
+            assert STATUS not in service.get(path).headers
+        assert service.calls(f"{path}?") > calls
+        calls = service.calls(f"{path}?")
+
+
 def test_a_session_is_its_users(service: Service) -> None:
     with (
         httpx.Client(base_url=service.client.base_url) as ann,
@@ -270,14 +224,11 @@ def test_a_session_is_its_users(service: Service) -> None:
             assert ann.get("/session").text.split()[0] == "ann"
             assert bob.get("/session").text.split()[0] == "bob"
             assert len(nobody.get("/session").text.split()) == 1
-        # Nor is a cookie handed out twice.
-        assert "Set-Cookie" in httpx.get(f"{service.client.base_url}/enter/bob").headers
 
 
 @pytest.mark.parametrize(
     "headers",
     [
-        {"Host": "evil.example"},
         {"Host": "evil.example:80"},
         {"X_Forwarded_Host": "evil.example"},
         {"X_Forwarded_Proto": "https"},
@@ -292,39 +243,6 @@ def test_nobody_poisons_a_page(service: Service, headers: dict[str, str]) -> Non
     host = {"Host": "shop.example"}
     service.get(path, **{**host, **headers})
     assert service.get(path, **host).json()["url"] == "http://shop.example/page"
-
-
-def test_old_clients_without_a_host(service: Service) -> None:
-    path = page(PUBLIC)
-
-    def url(*lines: str) -> str:
-        with socket.create_connection(("127.0.0.1", service.port), timeout=10) as client:
-            client.sendall("\r\n".join([f"GET {path} HTTP/1.0", *lines, "", ""]).encode())
-            answer = b"".join(iter(lambda: client.recv(65536), b""))
-        return answer.decode().partition('"url":')[2].split('"')[1]
-
-    assert url("Host: a.example") == "http://a.example/page"
-    assert "a.example" not in url()
-
-
-def test_streams_and_what_is_cut_short(service: Service) -> None:
-    # One that ends too early looks like one that has ended.
-    assert [STATUS in service.get("/stream").headers for _ in range(2)] == [False, False]
-    calls = 0
-    for _ in range(2):
-        with suppress(httpx.RemoteProtocolError):  # or the server has sent nothing of it yet
-            assert service.get("/cut").status_code >= 500
-        assert service.calls("/cut?") > calls
-        calls = service.calls("/cut?")
-
-
-def test_a_client_that_leaves_early(service: Service) -> None:
-    path = page(PUBLIC, size="300000", sleep="0.5")
-    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as client:
-        client.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{service.port}\r\n\r\n".encode())
-        wait_for(lambda: service.calls(path), 10, "the call")
-    for _ in range(2):
-        assert len(service.get(path).json()["filler"]) == 300000
 
 
 # --- behind proxies ------------------------------------------------------------------------------
@@ -369,20 +287,15 @@ def test_who_is_no_proxy_fills_no_page_of_theirs(proxied: Service) -> None:
 # --- too old, or broken --------------------------------------------------------------------------
 
 
-@pytest.fixture
-def breakable(service: Service) -> Iterator[Service]:
-    """The service, whose pages are well again after the test."""
-    yield service
-    service.run("rm -f /tmp/broken")
-
-
-def test_nothing_is_served_for_longer_than_it_may(breakable: Service) -> None:
+def test_nothing_is_served_for_longer_than_it_may(service: Service) -> None:
     path = page("Cache-Control:public, max-age=1")
-    first = breakable.call(path)
-    breakable.run("touch /tmp/broken")
-    wait_for(lambda: breakable.get(path).status_code == 500, 10, "the page to be too old")
-    breakable.run("rm /tmp/broken")
-    assert breakable.call(path) != first
+    first = service.call(path)
+    service.run("touch /tmp/broken")
+    try:
+        wait_for(lambda: service.get(path).status_code == 500, 10, "the page to be too old")
+    finally:
+        service.run("rm /tmp/broken")
+    assert service.call(path) != first
 
 
 def test_an_old_page_is_better_than_no_answer(start: Start) -> None:
@@ -397,9 +310,6 @@ def test_an_old_page_is_better_than_no_answer(start: Start) -> None:
         return answer.headers[STATUS] == "STALE"
 
     wait_for(stale, 15, "the page to be too old")
-    service.run("echo 0 > /tmp/broken")
-    service.container.wait_for_log("replacing worker")
-    wait_for(lambda: service.get(path).status_code == 500, 10, "an error of the application")
 
 
 def test_an_old_page_is_served_while_another_is_made(service: Service) -> None:
@@ -413,58 +323,24 @@ def test_an_old_page_is_served_while_another_is_made(service: Service) -> None:
     assert service.calls(path) == 2
 
 
-def test_a_page_survives_a_crash(start: Start) -> None:
+def test_a_page_survives_a_crash_and_no_reload(start: Start) -> None:
     service = start({"WEB_CONCURRENCY": "3"})
     kept, old = page(PUBLIC), page("Cache-Control:public, max-age=1, stale-while-revalidate=600")
     first, second = service.call(kept), service.call(old)
     service.run("kill -9 $(grep -liE '[u]wsgi|[g]unicorn' /proc/*/cmdline | cut -d/ -f3)")
     assert service.call(kept) == first
-    assert service.get(old).json()["call"] == second
+    assert service.call(old) == second
     service.container.wait_for_log("; restarting ")
     service.container.wait_until_serving()
     wait_for(lambda: service.call(old) != second, 15, "another page")
     assert service.call(kept) == first
-
-
-def test_a_reload_empties_it(start: Start) -> None:
-    service = start({"WEB_CONCURRENCY": "3"})
-    path = page(PUBLIC)
-    first = service.call(path)
-    assert service.call(path) == first
     service.run("docker-flask reload")
-    second = service.call(path)
-    assert second != first
+    assert service.call(kept) != first
     # Once more, when the old generation is gone; then they stay.
-    wait_for(lambda: service.get(path).headers[STATUS] == "HIT", 10, "the page to be kept")
-    assert "version mismatch" not in service.container.logs()
-
-
-# --- at the same time ----------------------------------------------------------------------------
-
-
-def test_pages_that_nobody_shares_wait_for_nobody(start: Start) -> None:
-    service = start({"WEB_CONCURRENCY": "4"})
-    path = page("Cache-Control:private", sleep="2")
-    begun = time.monotonic()
-    with ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(lambda _: service.container.get(path, timeout=30), range(4)))
-    assert len({answer.json()["call"] for answer in answers}) == 4
-    assert_within(7, time.monotonic() - begun)  # one after the other, it is 8
+    wait_for(lambda: service.get(kept).headers[STATUS] == "HIT", 10, "the page to be kept")
 
 
 # --- bounds --------------------------------------------------------------------------------------
-
-
-def test_it_can_be_off(start: Start) -> None:
-    service = start({"RESPONSE_CACHE": "off"})
-    path = page(PUBLIC)
-    answers = [service.get(path) for _ in range(2)]
-    assert answers[0].json()["call"] != answers[1].json()["call"]
-    assert not any(STATUS in answer.headers for answer in answers)
-
-
-def kilobytes(service: Service, folder: str = "/run/docker-flask/cache") -> int:
-    return int(service.container.execute("du", "-sk", folder)[1].split()[0])
 
 
 @pytest.mark.nightly
@@ -472,17 +348,15 @@ def test_it_has_a_size(start: Start) -> None:
     service = start({"RESPONSE_CACHE": "1m"})
     for _ in range(60):
         assert service.get(page(PUBLIC, size="60000")).headers[STATUS] == "MISS"
-    wait_for(lambda: kilobytes(service) <= 1100, 40, "the cache to shrink", every=0.5)
-    assert kilobytes(service) > 300
+
+    def kilobytes() -> int:
+        return int(service.container.shell("du -sk /run/docker-flask/cache").split()[0])
+
+    wait_for(lambda: kilobytes() <= 1100, 40, "the cache to shrink", every=0.5)
+    assert kilobytes() > 300
     # One page does not take its whole room.
     path = page(PUBLIC, size="200000")
     assert [STATUS in service.get(path).headers for _ in range(2)] == [False, False]
-
-
-def test_wherever_the_container_may_write(start: Start) -> None:
-    service = start(read_only=True, tmpfs={"/tmp": ""}, user="4321", cap_drop=["ALL"])
-    path = page(PUBLIC)
-    assert service.call(path) == service.call(path)
 
 
 def test_a_full_disk_costs_no_answer(start: Start) -> None:
@@ -492,9 +366,8 @@ def test_a_full_disk_costs_no_answer(start: Start) -> None:
     service.run("cat /dev/zero > /run/docker-flask/full 2>/dev/null || true")
     for _ in range(3):
         answer = service.get(page(PUBLIC, size="100000"))
-        assert answer.status_code == 200
+        assert (answer.status_code, STATUS in answer.headers) == (200, False)
         assert len(answer.json()["filler"]) == 100000
-        assert STATUS not in answer.headers
     assert service.call(path) == service.call(path)
 
 

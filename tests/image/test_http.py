@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,6 @@ def write_files(folder: Path) -> None:
     (folder / "packed.txt.gz").write_bytes(gzip.compress(NUMBERS))
     (folder / "empty.txt").touch()
     (folder / "a %41?#é.txt").write_bytes(b"odd")
-    (folder / "link.txt").symlink_to("text.txt")
     with (folder / "big.bin").open("wb") as big:
         big.truncate(BIG)
 
@@ -142,45 +142,34 @@ def lines_of(count: int, size: int) -> list[str]:
     [
         ("/headers", [f"Cookie: {'x' * 60_000}"], {"cookie": 60_000}),
         ("/headers", lines_of(60, 1000), {"mine": 60 * 1000}),
-        ("/headers", lines_of(400, 100), {"mine": 400 * 100}),
         (f"/headers?{'q' * 30_000}", [], {"query": 30_000}),
     ],
-    ids=["one of 60 KB", "60 of 1 KB", "400 of 100 bytes", "a query of 30 KB"],
+    ids=["one of 60 KB", "60 of 1 KB", "a query of 30 KB"],
 )
 def test_request_headers_of_up_to_64_kb(
-    production: Service, path: str, lines: list[str], seen: dict[str, int]
+    service: Service, path: str, lines: list[str], seen: dict[str, int]
 ) -> None:
-    answer = production.exchange(message(path, *lines))
+    answer = service.exchange(message(path, *lines))
     assert status(answer) == 200, answer[:200]
     found = json.loads(body(answer))
     assert {name: found[name] for name in seen} == seen
 
 
-def test_request_headers_of_16_kb_in_debug_mode(start: Start) -> None:
-    """Python's server takes lines of 64 KB, and a hundred of them."""
-    debug = start("debug")
-    for lines in ([f"Cookie: {'x' * 60_000}"], lines_of(90, 1000)):
-        assert status(debug.exchange(message("/headers", *lines))) == 200
-
-
 @pytest.mark.parametrize(
     ("path", "lines"),
     [
-        ("/headers", [f"Cookie: {'x' * 66_000}"]),
         ("/headers", [f"Cookie: {'x' * 500_000}"]),
-        ("/headers", lines_of(70, 1000)),
         ("/headers", lines_of(600, 100)),
         ("/headers", [f"{number:x}:" for number in range(8000)]),
         (f"/headers?{'q' * 40_000}", []),  # which WSGI passes on twice
         (f"/headers?{'q' * 70_000}", []),
     ],
-    ids=["66 KB", "500 KB", "70 of 1 KB", "600 of 100 bytes", "8000 short", "40 KB", "URL"],
+    ids=["500 KB", "600 of 100 bytes", "8000 short", "a query of 40 KB", "a query of 70 KB"],
 )
-@pytest.mark.parametrize("method", ["GET", "POST"])
 def test_larger_request_headers_are_refused_by_nginx(
-    production: Service, path: str, lines: list[str], method: str
+    production: Service, path: str, lines: list[str]
 ) -> None:
-    head = message(path, *lines, "Content-Length: 4", method=method)
+    head = message(path, *lines, "Content-Length: 4", method="POST")
     with production.connect() as client:
         # Not more than nginx takes, or the kernel would tell of the rest before of the answer.
         client.sendall((head + b"body")[:120_000])
@@ -191,17 +180,12 @@ def test_larger_request_headers_are_refused_by_nginx(
 
 def test_no_size_of_request_headers_is_a_fault_of_the_server(production: Service) -> None:
     """Around the limit, in steps smaller than what the servers add."""
-    shapes: list[Callable[[int], list[str]]] = [
-        lambda size: [f"Cookie: {'x' * size}"],
-        lambda size: lines_of(size // 200, 187),
+    seen = [
+        status(production.exchange(message("/headers", *lines_of(size // 200, 187))))
+        for size in range(60_000, 66_000, 200)
     ]
-    for shape in shapes:
-        seen = [
-            status(production.exchange(message("/headers", *shape(size))))
-            for size in range(60_000, 66_000, 200)
-        ]
-        assert set(seen) == {200, 400}
-        assert seen == sorted(seen), "refused from a certain size on"
+    assert set(seen) == {200, 400}
+    assert seen == sorted(seen), "refused from a certain size on"
 
 
 def test_a_request_with_nothing_in_it(service: Service) -> None:
@@ -211,20 +195,9 @@ def test_a_request_with_nothing_in_it(service: Service) -> None:
     assert re.fullmatch(r"http://[\w.]+(:5000)?/bare", found["url"])
 
 
-def test_many_requests_that_do_not_wait_for_answers(production: Service) -> None:
-    request = message("/headers", f"Cookie: {'x' * 1200}").replace(b"Connection: close\r\n", b"")
-    last = message("/headers")
-    answer = production.exchange(request * 150 + last)
-    assert answer.count(b"HTTP/1.1 200 OK") == 151
-
-
-@pytest.mark.parametrize(
-    "path", ["/response-headers?kb=32", "/one-response-header?bytes=32768"], ids=["32", "1"]
-)
-def test_response_headers_of_32_kb(service: Service, path: str) -> None:
-    answer = service.exchange(message(path))
-    assert status(answer) == 200, answer[:200]
-    assert body(answer) == b"ok"
+def test_response_headers_of_32_kb(service: Service) -> None:
+    answer = service.exchange(message("/response-headers?kb=32"))
+    assert (status(answer), body(answer)) == (200, b"ok"), answer[:200]
     assert answer.count(b"x") >= 32 * 1011
 
 
@@ -279,69 +252,46 @@ def test_a_body_that_nobody_reads(service: Service) -> None:
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["", "chunked"])
 def test_an_upload_arrives_whole(service: Service, chunked: bool) -> None:
-    """Of twice what nginx takes by itself."""
     parts = (b"x" * 100_000 for _ in range(30))
     answer = service.post("/length", parts if chunked else b"".join(parts))
-    assert ("Transfer-Encoding" in answer.request.headers) == chunked
     assert answer.json() == {"length": 3_000_000}
 
 
-def test_expect_100_continue(service: Service) -> None:
-    with service.connect() as client:
-        client.sendall(
-            message("/length", "Content-Length: 5", "Expect: 100-continue", method="POST")
-        )
-        assert client.recv(64 * KB).startswith(b"HTTP/1.1 100 Continue\r\n\r\n")
-        client.sendall(b"hello")
-        answer = b"".join(iter(lambda: client.recv(64 * KB), b""))
-    # Behind as many 100s as the server likes: Werkzeug's sends two.
-    assert json.loads(answer.rpartition(b"\r\n\r\n")[2]) == {"length": 5}
-
-
-@pytest.fixture(scope="module")
-def limited(start: Start) -> Service:
-    return start(MAX_UPLOAD="2m")
-
-
 @pytest.mark.parametrize("expect", [[], ["Expect: 100-continue"]], ids=["", "expect"])
-def test_too_large_an_upload_is_refused_before_it_is_taken(
-    limited: Service, expect: list[str]
-) -> None:
-    with limited.connect() as client:
+def test_too_large_an_upload_is_refused_before_it_is_taken(start: Start, expect: list[str]) -> None:
+    with start(MAX_UPLOAD="2m").connect() as client:
         client.settimeout(SOON)
         client.sendall(message("/length", f"Content-Length: {2 * MB + 1}", *expect, method="POST"))
         assert status(client.recv(64 * KB)) == 413
 
 
-def test_max_upload_counts_what_is_chunked(limited: Service) -> None:
-    def post(size: int) -> int:
-        chunks = (b"x" * KB for _ in range(size // KB))
-        return limited.post("/length", chunks).status_code
-
-    assert post(2 * MB) == 200
-    assert post(2 * MB + KB) == 413
+@pytest.mark.parametrize(("size", "expected"), [(2 * MB, 200), (2 * MB + KB, 413)])
+def test_max_upload_counts_what_is_chunked(start: Start, size: int, expected: int) -> None:
+    chunks = (b"x" * KB for _ in range(size // KB))
+    assert start(MAX_UPLOAD="2m").post("/length", chunks).status_code == expected
 
 
 # --- responses ---------------------------------------------------------------------------------
 
 
-def check_arrivals(service: Service, path: str, encoding: str) -> None:
+@pytest.mark.parametrize(
+    ("mode", "path", "encoding"),
+    [
+        ("production", "/events", "identity"),
+        ("production", "/events", "gzip"),
+        ("production", "/page", "gzip"),
+        ("debug", "/events", "identity"),
+    ],
+)
+def test_what_is_made_bit_by_bit_arrives_so(
+    start: Start, mode: str, path: str, encoding: str
+) -> None:
     """Four pieces, half a second apart, come one after the other."""
-    with service.client.stream("GET", path, headers={"Accept-Encoding": encoding}) as answer:
+    headers = {"Accept-Encoding": encoding}
+    with start(mode).client.stream("GET", path, headers=headers) as answer:
         times = [time.monotonic() for _ in answer.iter_raw()]
     assert times[-1] - times[0] > 1
-    packed = path == "/page" and encoding == "gzip"
-    assert (answer.headers.get("Content-Encoding") == "gzip") == packed
-
-
-@pytest.mark.parametrize("encoding", ["identity", "gzip"])
-@pytest.mark.parametrize("path", ["/events", "/page"])
-def test_what_is_made_bit_by_bit_arrives_so(production: Service, path: str, encoding: str) -> None:
-    check_arrivals(production, path, encoding)
-
-
-def test_events_arrive_as_they_are_made_in_debug_mode(start: Start) -> None:
-    check_arrivals(start("debug"), "/events", "identity")
+    assert (answer.headers.get("Content-Encoding") == "gzip") == (path == "/page")
 
 
 def download(service: Service, path: str, pause: float, after: int = 0) -> int:
@@ -361,17 +311,10 @@ def download(service: Service, path: str, pause: float, after: int = 0) -> int:
     return received
 
 
-@pytest.mark.parametrize(
-    ("path", "pause"),
-    [("/generated?length&", 6), ("/generated?", 0)],
-)
 @pytest.mark.nightly
-def test_a_generated_download_of_2_gb_is_not_cut(
-    production: Service, path: str, pause: float
-) -> None:
-    begun = time.monotonic()
-    assert download(production, f"{path}mb=2048", pause, after=1500 * MB) == 2048 * MB
-    print(f"2 GB in {time.monotonic() - begun - pause:.1f} s")
+def test_a_generated_download_of_2_gb_is_not_cut(production: Service) -> None:
+    size = download(production, "/generated?length&mb=2048", pause=6, after=1500 * MB)
+    assert size == 2048 * MB
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
@@ -383,26 +326,19 @@ def test_what_makes_an_answer_is_closed(service: Service, method: str) -> None:
     assert service.container.wait_for_log(f"closed {name}").count(f"closed {name}") == 1
 
 
-@pytest.mark.parametrize(("path", "expected"), [("/nothing", 204), ("/empty", 200)])
-def test_an_empty_answer(service: Service, path: str, expected: int) -> None:
-    answer = service.exchange(message(path))
-    assert (status(answer), body(answer)) == (expected, b"")
-    assert (b"\r\nContent-Length: 0\r\n" in answer) == (expected == 200)
-
-
 @pytest.mark.parametrize(
     "path", ["/endless/{}", "/download?mb=40", "/files/big.bin", "/sleep?s=1", "/length"]
 )
 def test_a_client_that_leaves_is_no_error(production: Service, path: str) -> None:
     name = path.strip("/").partition("/")[0] + str(time.monotonic_ns())
     before = len(production.container.logs())
-    upload = path == "/length"
     with production.connect() as client:
-        lines = [f"Content-Length: {MB}"] if upload else []
-        client.sendall(message(path.format(name), *lines, method="POST" if upload else "GET"))
-        if upload:
-            client.sendall(b"x" * 1000)
-        elif "sleep" not in path:
+        if path == "/length":
+            head = message(path, f"Content-Length: {MB}", method="POST")
+            client.sendall(head + b"x" * 1000)
+        else:
+            client.sendall(message(path.format(name)))
+        if "sleep" not in path and path != "/length":
             client.recv(KB)
     if "endless" in path:
         production.container.wait_for_log(f"closed {name}")
@@ -415,9 +351,8 @@ def test_a_client_that_leaves_is_no_error(production: Service, path: str) -> Non
 @pytest.mark.parametrize(
     ("path", "packed"),
     [
-        *((f"/typed?type={kind}", True) for kind in ("text/html", "text/css", "application/json")),
-        *((f"/typed?type={kind}", True) for kind in ("text/javascript", "image/svg%2Bxml")),
-        *((f"/typed?type={kind}", False) for kind in ("image/png", "application/zip", "video/mp4")),
+        *((f"/typed?type={kind}", True) for kind in ("text/html", "application/json")),
+        ("/typed?type=image/png", False),
         ("/typed?type=text/html&identity", False),
         ("/json", False),  # as small as it is
         ("/files/text.txt", True),
@@ -436,40 +371,24 @@ def test_text_is_compressed(production: Service, path: str, packed: bool) -> Non
         assert answer.content == NUMBERS, "compressed once"
 
 
-def test_a_part_of_a_text_is_a_part_of_what_is_compressed_otherwise(production: Service) -> None:
-    answer = production.get("/files/text.txt", headers={"Range": "bytes=5-14"})
-    assert (answer.status_code, answer.content) == (206, TEXT[5:15])
-
-
 # --- files -------------------------------------------------------------------------------------
 
 # A validator that the server has sent stands here for its name.
 REQUESTS: dict[str, tuple[str, dict[str, str]]] = {
     "whole": ("/files/text.txt", {}),
     "odd name": ("/files/a%20%2541%3F%23%C3%A9.txt", {}),
-    "link": ("/files/link.txt", {}),
     "empty": ("/files/empty.txt", {}),
-    "packed": ("/files/packed.txt.gz", {}),
     "attachment": ("/attachment/text.txt", {}),
     "own validators": ("/cached/text.txt", {}),
     "missing": ("/files/missing.txt", {}),
     "known etag": ("/files/text.txt", {"If-None-Match": "ETag"}),
-    "known own etag": ("/cached/text.txt", {"If-None-Match": "ETag"}),
-    "any etag": ("/files/text.txt", {"If-None-Match": "*"}),
     "known date": ("/files/text.txt", {"If-Modified-Since": "Last-Modified"}),
     "not compared": ("/unconditional/text.txt", {"If-Modified-Since": "Last-Modified"}),
     "required other": ("/files/text.txt", {"If-Match": '"other"'}),
     "middle": ("/files/text.txt", {"Range": "bytes=4995-5004"}),
-    "from there on": ("/files/text.txt", {"Range": "bytes=9990-"}),
     "beyond the end": ("/files/text.txt", {"Range": "bytes=10000-"}),
     "range of own": ("/cached/text.txt", {"Range": "bytes=1-2", "If-Range": "ETag"}),
-    "range of known date": (
-        "/files/text.txt",
-        {"Range": "bytes=1-2", "If-Range": "Last-Modified"},
-    ),
     "range of packed": ("/files/packed.txt.gz", {"Range": "bytes=1-2"}),
-    "bytesio": ("/bytesio", {}),
-    "range of bytesio": ("/bytesio", {"Range": "bytes=1-2"}),
 }
 # What servers do as they like: the time, themselves, and how the length is told.
 SERVERS_OWN = {
@@ -509,7 +428,7 @@ def test_files_are_the_same_whoever_sends_them(start: Start, name: str, method: 
 @pytest.mark.parametrize(
     "path",
     ["/opened/text.txt", "/opened/text.txt?from=9990", "/pipe", "/bytesio"]
-    + [f"/removed/{how}" for how in ("with", "object", "after", "replaced")],
+    + [f"/removed/{how}" for how in ("with", "replaced")],
 )
 def test_what_has_no_path_is_sent_by_a_worker(service: Service, path: str) -> None:
     whole = TEXT if path == "/opened/text.txt" else b"0123456789"
@@ -518,58 +437,41 @@ def test_what_has_no_path_is_sent_by_a_worker(service: Service, path: str) -> No
         assert (answer.status_code, answer.content) == (200, whole)
 
 
-@pytest.mark.parametrize("env", [{}, {"USE_X_SENDFILE": "1"}], ids=["", "x-sendfile"])
 @pytest.mark.parametrize(
-    ("path", "lines"),
+    ("env", "path", "lines"),
     [
-        ("/files/big.bin", []),
-        ("/attachment/big.bin", []),
-        ("/cached/big.bin", []),
-        ("/opened/big.bin", []),
-        ("/files/big.bin", ["Range: bytes=1-"]),
-        ("/files/big.bin", ["Range: bytes=1-", 'If-Range: "other"']),
+        ({}, "/cached/big.bin", []),
+        ({}, "/opened/big.bin", []),
+        ({}, "/files/big.bin", ["Range: bytes=1-"]),
+        ({"USE_X_SENDFILE": "1"}, "/files/big.bin", []),
+        ({"SENDFILE": "0"}, "/files/big.bin", []),
     ],
-    ids=["", "attachment", "cached", "opened", "range", "if-range"],
+    ids=["cached", "opened", "range", "x-sendfile", "turned off"],
 )
 def test_a_file_does_not_hold_its_worker(
     start: Start, env: dict[str, str], path: str, lines: list[str]
 ) -> None:
-    assert not holds_its_worker(start(WEB_CONCURRENCY="1", **env), message(path, *lines))
-
-
-def test_sendfile_can_be_turned_off(start: Start) -> None:
-    if CHOSEN.has_greenlets:
+    """Others are served while a client does not read on, unless that is turned off."""
+    if "SENDFILE" in env and CHOSEN.has_greenlets:
         CHOSEN.skip("a greenlet does not hold its worker")
-    assert holds_its_worker(start(WEB_CONCURRENCY="1", SENDFILE="0"), message("/files/big.bin"))
-
-
-def holds_its_worker(single: Service, request: bytes) -> bool:
-    """True if others wait while a client does not read on."""
+    single = start(WEB_CONCURRENCY="1", **env)
     with single.connect() as client:
-        client.sendall(request)
-        answer = client.recv(64 * KB)
-        assert status(answer) in (200, 206), answer
-        try:
-            return single.get(timeout=SOON).status_code != 200
-        except httpx.TimeoutException:
-            return True
+        client.sendall(message(path, *lines))
+        assert status(client.recv(64 * KB)) in (200, 206)
+        with pytest.raises(httpx.TimeoutException) if "SENDFILE" in env else nullcontext():
+            assert single.get(timeout=SOON).status_code == 200
 
 
 def test_only_the_application_can_name_a_file(production: Service) -> None:
+    """Neither a client that knows the name, nor an application that passes on what it was told."""
     _, text = production.container.execute("cat", "/run/docker-flask/nginx.conf")
     (location,) = re.findall(r"location \^~ (/[0-9a-f]{32})/ {", text)
     names = production.get("/environment").json()["names"]
     assert not [name for name in names if name.startswith("DOCKER_FLASK")]
-    # Neither a client that knows the name, nor an application that passes on what it was told.
     answer = production.get(f"{location}/etc/passwd")
-    assert answer.status_code == 404
-    assert "root:" not in answer.text
+    assert (answer.status_code, "root:" in answer.text) == (404, False)
     encoded = f"/%{ord(location[1]):x}{location[2:]}"
-    for target in (
-        f"{location}/etc/passwd",
-        f"{encoded}/etc/passwd?x",
-        f"{location}/as-is/etc/passwd",
-    ):
+    for target in (f"{location}/etc/passwd", f"{encoded}/etc/passwd?x"):
         answer = production.get("/forged", params={"to": target})
         assert (answer.status_code, answer.text) == (200, "harmless\n")
 

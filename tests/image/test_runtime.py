@@ -6,7 +6,6 @@ import json
 import re
 import secrets
 import signal
-import statistics
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -19,35 +18,15 @@ import pytest
 from tests.support import raw_http
 from tests.support.harness import (
     APPS,
-    HELLO,
     Container,
     Engine,
-    image_with,
     wait_for,
 )
-from tests.support.loss import Service, written_memory
+from tests.support.loss import Service
 from tests.support.marks import at_night
 
 APP = APPS / "runtime"
 WORKERS, THREADS = 3, 3
-BALLAST = 60  # MiB that the application takes when it is imported
-
-
-NUMPY = """
-import os, threading, time
-import numpy
-from flask import Flask, request
-
-app = Flask(__name__)
-
-@app.get("/")
-def trace():
-    size = request.args.get("size", 30, type=int)
-    matrix = numpy.random.default_rng(1).random((size, size)) + 2 * numpy.eye(size)
-    product = numpy.linalg.inv(matrix) @ matrix
-    time.sleep(0.1)  # the requests of a test run at the same time
-    return [round(numpy.trace(product) / size, 6), os.getpid(), threading.get_ident()]
-"""
 
 
 @pytest.fixture(scope="module")
@@ -70,19 +49,17 @@ def threaded(module_engine: Engine) -> Container:
 
 def start(engine: Engine, **env: str) -> Container:
     """Run the application of these tests until it serves."""
-    env = {"WEB_CONCURRENCY": str(WORKERS), "BALLAST_MB": str(BALLAST), **env}
+    env = {"WEB_CONCURRENCY": str(WORKERS), **env}
     container = engine.run(app=APP, env=env)
     container.wait_until_serving("/worker")
     return container
 
 
-def every_worker(container: Container, path: str = "/worker") -> list[dict[str, Any]]:
+def every_worker(container: Container) -> list[dict[str, Any]]:
     """What each worker answers, by its pid."""
 
     def ask(_: int) -> dict[str, Any]:
-        response = container.get(path, params={"s": 0.2})
-        assert response.status_code == 200, response.text
-        return dict(response.json())
+        return dict(container.get("/worker?s=0.2").json())
 
     def look() -> dict[int, dict[str, Any]]:
         with ThreadPoolExecutor(WORKERS) as pool:
@@ -108,21 +85,10 @@ def test_connections_opened_at_import(how: str, request: pytest.FixtureRequest) 
     assert container.logs().count(said) == (0 if own else 1)
 
 
-@pytest.mark.nightly
-def test_preloaded_workers_share_memory(container: Container, preloaded: Container) -> None:
-    used = []
-    for each in (container, preloaded):
-        every_worker(each)
-        used.append(written_memory(each))
-    print("MiB of memory, loaded in each worker and once:", [size >> 20 for size in used])
-    assert used[1] < used[0] - (WORKERS - 1) * (BALLAST << 20) * 0.9
-
-
 def test_a_background_thread_runs(container: Container) -> None:
     before = every_worker(container)
     time.sleep(0.5)  # in which no request comes
-    after = every_worker(container)
-    for then, now in zip(before, after, strict=True):
+    for then, now in zip(before, every_worker(container), strict=True):
         assert now["ticks"] - then["ticks"] > 20
 
 
@@ -146,33 +112,14 @@ def test_workers_are_replaced_without_a_loss(engine: Engine, tmp_path: Path, thr
     print(f"{verdicts.tries} requests:", verdicts.rows())
     assert verdicts.counts["ok"] == verdicts.tries == 2000
     assert verdicts.run_twice == []
-    per_worker = requests_by_worker(service)
+    lines = [line.split() for line in (service.record / "record.log").read_text().splitlines()]
+    per_worker = list(Counter(pid for kind, _, pid, _ in lines if kind == "S").values())
     print("requests of each worker:", per_worker)
     # What other threads answer while one says that it is enough comes on top.
     assert max(per_worker) <= (most if threads == 1 else 2 * most)
     ended = [count for count in per_worker if count >= most // 2]
     (_, same), *_ = Counter(ended).most_common()
     assert same < len(ended) / 2, "all after as many requests"
-
-
-def requests_by_worker(service: Service) -> list[int]:
-    """How many requests each worker has begun, as the application noted."""
-    lines = [line.split() for line in (service.record / "record.log").read_text().splitlines()]
-    return list(Counter(pid for kind, _, pid, _ in lines if kind == "S").values())
-
-
-@pytest.mark.timed
-def test_a_worker_that_ends_is_replaced_at_once(container: Container) -> None:
-    times = []
-    for _ in range(5):
-        time.sleep(0.37)  # to meet the master at any point of what it does once a second
-        before = container.pids("uWSGI worker")
-        container.kill("KILL", before[0])
-        begun = time.monotonic()
-        wait_for(lambda b=before: set(container.pids("uWSGI worker")) - set(b), 5, "a worker")
-        times.append(time.monotonic() - begun)
-    print("a worker is back after", times)
-    assert statistics.median(times) < 0.3
 
 
 def test_a_leaking_worker_is_replaced_before_the_kernel_kills_it(
@@ -186,19 +133,6 @@ def test_a_leaking_worker_is_replaced_before_the_kernel_kills_it(
     log = service.container.logs()
     assert "more than MAX_WORKER_MEMORY=80m; replacing the worker" in log
     assert "signal 9" not in log
-
-
-@pytest.mark.nightly
-def test_a_thread_of_the_application_does_not_keep_a_worker(
-    engine: Engine, app_folder: Path
-) -> None:
-    """Python waits for such a thread before it ends."""
-    thread = "import threading\nthreading.Thread(target=time.sleep, args=[1000]).start()\n"
-    (app_folder / "app.py").write_text(HELLO + thread)
-    env = {"WEB_CONCURRENCY": "1", "MAX_REQUESTS": "1"}
-    container = engine.serve(app=app_folder, env=env)
-    first = container.pids("uWSGI worker")
-    wait_for(lambda: container.get() and container.pids("uWSGI worker") != first, 5, "another")
 
 
 # --- child processes ---------------------------------------------------------------------------
@@ -236,10 +170,10 @@ def test_time_zone(how: str, request: pytest.FixtureRequest) -> None:
     answer = container.get("/time?unique").json()
     here = answer["Berlin"] if how == "threaded" else "+0000"
     assert answer["Berlin"] in ("+0100", "+0200")
-    assert set(answer.values()) == {here, answer["Berlin"]}
     assert answer["localtime"] == answer["datetime"] == answer["logging"] == here
-    log = container.wait_for_log("/time?unique")
-    line = next(line for line in log.splitlines() if "/time?unique" in line)
+    line = next(
+        line for line in container.wait_for_log("/time?unique").splitlines() if "unique" in line
+    )
     assert f" {here}] " in line
 
 
@@ -283,14 +217,10 @@ NASTY = [
     http(b"/text", "User-Agent: grüße 名字 😀".encode()),
     http(b"/text", b"User-Agent: \xff\xfe \xc3( \xed\xa0\x80 \xc0\x80"),
     http(b"/text", b"User-Agent: " + "é".encode() * 6000),
-    http(b"/text", b"User-Agent: " + b"\\" * 12000),
     http(b'/text?"\\\xff', b"Referer: \xff"),
-    http("/text?grüße%0A%FF".encode(), b'Referer: "}'),
     http(b"/text", b"Authorization: Basic IgpcIjr/Og=="),  # "\n\":\xff:
-    http(b"/text?" + b"x" * 15000),
     http(b"/text?" + b"x" * 70000),
     b"GET /text HTTP/1.0\r\n\r\n",
-    b"GET /text\r\n",
     b"GARBAGE \xff\r\n\r\n",
     http().replace(b"HTTP/1.1", b"HTTP/7.1"),
     http(b"/text", b"X: \0"),
@@ -317,8 +247,7 @@ def test_access_log_in_json_is_json_whatever_is_asked(preloaded: Container) -> N
     assert "\ufffd" not in "".join(lines)
     agents = [entry["http_user_agent"] for entry in entries[:5]]
     assert agents == ['a"b\\c', "\x01\t\x1f \x7f", "grüße 名字 😀", "not UTF-8", "é" * 6000]
-    assert [entry["http_referer"] for entry in entries[:7]] == [*[""] * 6, "not UTF-8"]
-    assert entries[7]["request_uri"] == "/text?grüße%0A%FF"
+    assert [entry["http_referer"] for entry in entries[:6]] == [*[""] * 5, "not UTF-8"]
     assert {entry["status"] for entry in entries} == {200, 400, 414, 505}
 
 
@@ -333,47 +262,9 @@ def test_access_log_escapes_what_a_client_says(container: Container) -> None:
     assert [line for line in lines if not form.fullmatch(line)] == []
 
 
-@pytest.mark.nightly
-def test_health_checks_leave_no_line(container: Container) -> None:
-    between(container)  # what is still to be written before
-    before = len(container.logs().splitlines())
-    for _ in range(5):
-        assert container.execute("docker-flask", "health") == (0, "")
-    assert between(container) == []
-    assert len(container.logs().splitlines()) == before + 2, "besides the marks"
-
-
 def test_what_the_application_writes_is_there_once_and_in_order(container: Container) -> None:
     many = 500
     assert container.get(f"/say?n={many}").text == "said"
     log = container.wait_for_log(f"logged {many - 1}")
     said = re.findall(r"^.*(printed|logged) ([0-9]+)$", log, re.MULTILINE)
     assert said == [(how, str(n)) for n in range(many) for how in ("printed", "logged")]
-
-
-# --- C extensions ------------------------------------------------------------
-
-
-@pytest.mark.nightly
-@pytest.mark.timeout(200)  # with the download
-@pytest.mark.parametrize("preload", ["0", "1"])
-def test_numpy_in_workers_and_threads_and_after_a_reload(
-    engine: Engine, app_folder: Path, preload: str
-) -> None:
-    (app_folder / "app.py").write_text(NUMPY)
-    env = {"WEB_CONCURRENCY": "2", "THREADS": str(THREADS), "PRELOAD": preload}
-    container = engine.serve(app=app_folder, env=env, image=image_with("numpy"))
-
-    def ask(_: int) -> list[Any]:
-        return list(container.get().json())
-
-    with ThreadPoolExecutor(6) as pool:
-        before = list(pool.map(ask, range(12)))
-        assert container.execute("docker-flask", "reload")[0] == 0
-        after = list(pool.map(ask, range(12)))
-    assert {trace for trace, _, _ in before + after} == {1.0}
-    # Large enough for numpy to start threads of its own.
-    assert container.get("/?size=300").json()[0] == 1.0
-    # Several processes and threads of each, none of them the same after the reload.
-    assert len({(pid, thread) for _, pid, thread in before}) > 2
-    assert not {pid for _, pid, _ in before} & {pid for _, pid, _ in after}

@@ -36,9 +36,6 @@ def page(name=""):
         "call": uuid.uuid4().hex,
         "method": request.method,
         "url": url_for("page", _external=True),
-        "user": request.headers.get("X-User", ""),
-        "cookie": request.cookies.get("user", ""),
-        "language": request.headers.get("Accept-Language", ""),
         "filler": "x" * int(request.args.get("size", 0)),
     }
     response = app.json.response(words)

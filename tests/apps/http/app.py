@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import tempfile
+import threading
 import time
 
 from flask import (
@@ -21,6 +22,21 @@ FILES = os.environ.get("FILES", "/app/files")
 
 app = Flask(__name__)
 app.config["USE_X_SENDFILE"] = "USE_X_SENDFILE" in os.environ
+
+
+LOADED_IN = os.getpid()
+ticks = 0
+
+
+def tick():
+    """Count, in the background, for as long as the process lives."""
+    global ticks
+    while True:
+        time.sleep(0.1)
+        ticks += 1
+
+
+threading.Thread(target=tick, daemon=True).start()
 
 
 class Noted:
@@ -149,16 +165,6 @@ def not_latin():
     return "ok", {"Content-Disposition": "attachment; filename=10\N{EURO SIGN}.pdf"}
 
 
-@app.get("/nothing")
-def nothing():
-    return "", 204
-
-
-@app.get("/empty")
-def empty():
-    return Response(b"", content_type="application/json")
-
-
 @app.get("/json")
 def small_json():
     return {"rows": []}
@@ -236,11 +242,6 @@ def removed(how):
             file.write(b"0123456789")
             file.flush()
             return send_file(file.name, mimetype="text/plain")
-    if how == "object":
-        file = tempfile.NamedTemporaryFile()
-        file.write(b"0123456789")
-        file.seek(0)
-        return send_file(file, mimetype="text/plain")
     handle, path = tempfile.mkstemp()
     os.write(handle, b"0123456789")
     os.close(handle)
@@ -248,9 +249,8 @@ def removed(how):
     @after_this_request
     def remove(response):
         os.remove(path)
-        if how == "replaced":
-            with open(path, "wb") as other:
-                other.write(b"another file")
+        with open(path, "wb") as other:
+            other.write(b"another file")
         return response
 
     return send_file(path, mimetype="text/plain")
@@ -265,3 +265,15 @@ def forged():
 @app.get("/environment")
 def environment():
     return {"names": sorted(os.environ)}
+
+
+@app.get("/process")
+def process():
+    """One of these words, for benchmarks/known_problems.py."""
+    words = {
+        "ticks": ticks,
+        "loaded": "by each worker" if os.getpid() == LOADED_IN else "before the fork",
+        "scheme": request.scheme,
+        "address": request.remote_addr,
+    }
+    return str(words[request.query_string.decode()])

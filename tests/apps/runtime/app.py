@@ -20,7 +20,6 @@ app = Flask(__name__)
 # Stands for a connection to a database that is opened at import.
 connection, _other_end = socket.socketpair()
 imported_by = os.getpid()
-ballast = b"x" * (int(os.environ.get("BALLAST_MB", "0")) << 20)
 ticks = 0
 
 
