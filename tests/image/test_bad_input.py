@@ -8,12 +8,11 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
-from tests.support.harness import APPS, HELLO, Container, Engine, wait_for, write_files
-from tests.support.servers import SERVERS
+from tests.support.harness import APPS, DEBUG, HELLO, Container, Engine, wait_for, write_files
 
 NOT_SERVING, NOT_PERMITTED, BAD_SETTING = 70, 77, 78
 NOTICED = 1.0  # seconds that a start may take until the trouble shows
@@ -39,19 +38,11 @@ CASES = {
         ["RuntimeError: broken here", 'File "/app/app.py", line 3, in <module>'],
         app="\n\nraise RuntimeError('broken here')\n",
     ),
-    "no module": Case(
-        ["ModuleNotFoundError: No module named 'no_such_package'", "Traceback"],
-        app="import no_such_package\n",
-    ),
     "wrong syntax": Case(
         ["SyntaxError: invalid syntax", 'File "/app/app.py", line 1'], app="def f(:\n"
     ),
     "exits": Case(
         ["SystemExit: no database", "Traceback"], app="import sys\nsys.exit('no database')\n"
-    ),
-    "a factory fails": Case(
-        ["KeyError: 'DATABASE_URL'", "in create_app"],
-        app="def create_app():\n    raise KeyError('DATABASE_URL')\n",
     ),
     # Here it is the worker that ends, before it can say anything.
     "the worker ends": Case(["load", "worker"], app="import os\nos._exit(3)\n"),
@@ -60,21 +51,20 @@ CASES = {
         ["no WSGI callable by APP_MODULE='shop:app': no module named 'shop'"],
         env={"APP_MODULE": "shop:app"},
     ),
-    "APP_MODULE, no name": Case(["no 'shop' in app"], env={"APP_MODULE": "app:shop"}),
-    "THREADS": Case(["THREADS='0'", "from 1 to 256"], BAD_SETTING, env={"THREADS": "0"}),
-    "prestart fails": Case(
+}
+# The same in both modes.
+PRESTART = {
+    "fails": Case(
         ["prestart.sh exited with code 1", "migrating"],
         1,
         prestart="echo migrating >&2\nfalse\necho not reached\n",
     ),
-    "prestart finds no command": Case(
-        ["prestart.sh exited with code 127", "no-such-command: command not found"],
-        127,
-        prestart="no-such-command\n",
+    "exits": Case(
+        ["prestart.sh exited with code 7; the application does not"], 7, prestart="exit 7"
     ),
-    "prestart's syntax": Case(["prestart.sh", "syntax error"], None, prestart="if then\n"),
-    "prestart is killed": Case(["prestart.sh was killed by SIGKILL"], prestart="kill -KILL $$\n"),
-    "prestart exports": Case(
+    "has no syntax": Case(["prestart.sh", "syntax error"], None, prestart="if then\n"),
+    "is killed": Case(["prestart.sh was killed by SIGKILL"], prestart="kill -KILL $$\n"),
+    "exports": Case(
         ["THREADS='many'", "from 1 to 256"], BAD_SETTING, prestart="export THREADS=many\n"
     ),
 }
@@ -93,12 +83,25 @@ def ended(container: Container, code: int | None, *reasons: str, seconds: float 
     return last
 
 
+def check(engine: Engine, folder: Path, case: Case, mode: list[str]) -> None:
+    files = {"app.py": case.app, "prestart.sh": case.prestart}
+    write_files(folder, {name: text for name, text in files.items() if text})
+    container = engine.run(mode, app=folder, env=case.env)
+    ended(container, case.code, *case.reasons)
+    assert "not reached" not in container.logs()
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_ends_with_the_reason(engine: Engine, app_folder: Path, name: str) -> None:
-    case = CASES[name]
-    files = {"app.py": case.app, "prestart.sh": case.prestart}
-    write_files(app_folder, {name: text for name, text in files.items() if text})
-    ended(engine.run(app=app_folder, env=case.env), case.code, *case.reasons)
+    check(engine, app_folder, CASES[name], [])
+
+
+@pytest.mark.parametrize("mode", [[], DEBUG], ids=["production", "debug"])
+@pytest.mark.parametrize("what", PRESTART)
+def test_prestart_ends_the_start(
+    engine: Engine, app_folder: Path, what: str, mode: list[str]
+) -> None:
+    check(engine, app_folder, PRESTART[what], mode)
 
 
 def test_a_hanging_import_ends_at_start_timeout(engine: Engine) -> None:
@@ -111,79 +114,29 @@ def test_a_hanging_import_ends_at_start_timeout(engine: Engine) -> None:
 def test_a_failure_after_clients_were_told_to_wait(engine: Engine, app_folder: Path) -> None:
     app = "import time\ntime.sleep(4)\nraise RuntimeError('after all')\n"
     write_files(app_folder, {"app.py": app})
-    last = ended(engine.run(app=app_folder), NOT_SERVING, "RuntimeError: after all", seconds=4)
-    assert last == "RuntimeError: after all"
-
-
-# --- hostile settings; see also tests/unit -----------------------------------------------------
-
-
-def end_of(engine: Engine, folder: Path, **options: Any) -> list[str]:
-    """The lines on stderr of a container that refuses its settings; the folder has a pipe."""
-    os.mkfifo(folder / "pipe")
-    volumes = {str(folder): {"bind": "/pipes", "mode": "ro"}}
-    code, out, err = engine.run(volumes=volumes, mem_limit="256m", **options).finish()
-    assert (code, out) == (BAD_SETTING, "")
-    return err.splitlines()
-
-
-def test_a_hostile_setting_is_refused(engine: Engine, tmp_path: Path) -> None:
-    (line,) = end_of(engine, tmp_path, env={"TZ": "/pipes/pipe"})
-    assert line.startswith("docker-flask: TZ=")
-    assert line.isprintable()
-    assert len(line) < 1_500
-
-
-@pytest.mark.nightly
-@pytest.mark.parametrize("file", ["/dev/zero", "/pipes/pipe"])
-def test_a_configuration_of_gunicorn_that_has_no_end(
-    engine: Engine, tmp_path: Path, file: str
-) -> None:
-    env = {"GUNICORN_CMD_ARGS": f"-c {file}"}
-    lines = end_of(engine, tmp_path, server=SERVERS["gunicorn-sync"], env=env)
-    assert f"'{file}' is not a file" in lines[-1]
+    ended(engine.run(app=app_folder), NOT_SERVING, "RuntimeError: after all", seconds=4)
 
 
 # --- files that can't be read, ports that can't be bound -----------------------------------------
 
 
-@pytest.fixture
-def closed(app_folder: Path) -> Path:
-    """A folder that only its owner can read, who is not the service user."""
+@pytest.mark.parametrize("owner", [12345, 0])
+def test_an_unreadable_mount(engine: Engine, app_folder: Path, owner: int) -> None:
+    """The advice helps. `--user 0` is no advice: root is left for the service user."""
+    if os.getuid() != 0:
+        pytest.skip("needs root to make a folder of another user")
     write_files(app_folder, {"app.py": HELLO}).chmod(0o700)
-    return app_folder
-
-
-def advice(engine: Engine, folder: Path) -> str:
-    """The last line of a container that can't read its folder."""
-    last = ended(engine.run(app=folder), NOT_SERVING, "can't read /app")
-    assert f"belongs to uid {folder.stat().st_uid} with mode 700" in last
+    for path in (app_folder, app_folder / "app.py"):
+        os.chown(path, owner, owner)
+    last = ended(engine.run(app=app_folder), NOT_SERVING, "can't read /app")
+    assert f"belongs to uid {owner} with mode 700" in last
     assert "chmod -R o+rX" in last
-    return last
-
-
-def test_an_unreadable_mount(engine: Engine, closed: Path) -> None:
-    """Both pieces of advice help."""
-    if os.getuid() == 0:
-        for path in (closed, closed / "app.py"):
-            os.chown(path, 12345, 12345)
-    user = str(closed.stat().st_uid)
-    assert f"--user {user}" in advice(engine, closed)
-    assert engine.serve(app=closed, user=user).get().text == "hello"
-    subprocess.run(["chmod", "-R", "o+rX", str(closed)], check=True)
-    assert engine.serve(app=closed).get().text == "hello"
-
-
-@pytest.mark.skipif(os.getuid() != 0, reason="needs root to make a folder of root's")
-def test_an_unreadable_mount_of_root(engine: Engine, closed: Path) -> None:
-    """`--user 0` is no advice: root is left for the service user."""
-    assert "--user" not in advice(engine, closed)
-
-
-def test_an_unreadable_file(engine: Engine, closed: Path) -> None:
-    closed.chmod(0o755)
-    (closed / "app.py").chmod(0o600)
-    assert "/app/app.py" in ended(engine.run(app=closed), NOT_SERVING, "PermissionError")
+    assert ("--user" in last) == (owner > 0)
+    if owner:
+        assert f"--user {owner}" in last
+        assert engine.serve(app=app_folder, user=str(owner)).get().text == "hello"
+    subprocess.run(["chmod", "-R", "o+rX", str(app_folder)], check=True)
+    assert engine.serve(app=app_folder).get().text == "hello"
 
 
 def test_a_taken_port(engine: Engine) -> None:
@@ -203,36 +156,18 @@ def test_a_forbidden_port(engine: Engine) -> None:
 # --- what helps ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["unix", "windows"])
-def test_what_prestart_exports_reaches_the_application(
-    engine: Engine, app_folder: Path, end: str
-) -> None:
-    lines = [
-        "#!/usr/bin/env bash",
-        "if true; then",
-        '  export GREETING="good day"',
-        "fi",
-        "export REQUEST_TIMEOUT=7",
-    ]
-    write_files(app_folder, {"prestart.sh": end.join(lines) + end, "app.py": HELLO})
-    container = engine.serve(app=app_folder)
-    assert container.get().text == "good day"
-    assert "uwsgi_read_timeout 7s;" in container.shell("cat /run/docker-flask/nginx.conf")
-
-
 def test_settings_count_as_prestart_leaves_them(engine: Engine, app_folder: Path) -> None:
-    """Everywhere, apart from the ports, which are bound before."""
-    lines = ["export MAX_UPLOAD=5m LISTEN_PORT=8080", "export STATUS_PORT=many"]
-    lines += ["mkdir /tmp/pages", "echo made > /tmp/pages/a.txt"]
-    write_files(app_folder, {"prestart.sh": "\n".join(lines), "app.py": HELLO})
+    """Everywhere, apart from the ports, which are bound before; with line ends of Windows, too."""
+    lines = ["#!/usr/bin/env bash", "if true; then", '  export GREETING="good day"', "fi"]
+    lines += ["export MAX_UPLOAD=5m LISTEN_PORT=8080", "export STATUS_PORT=many"]
+    lines += ["mkdir /tmp/pages", "echo made > /tmp/pages/a.txt", ""]
+    write_files(app_folder, {"prestart.sh": "\r\n".join(lines), "app.py": HELLO})
     container = engine.serve(app=app_folder, env={"STATIC_PATH": "/tmp/pages"})
+    assert container.get().text == "good day"
     assert container.get("/static/a.txt").text == "made\n"
-    rows = dict(
-        line.split(maxsplit=1)
-        for line in container.execute("docker-flask", "settings")[1].splitlines()
-    )
-    assert rows["MAX_UPLOAD"].split() == ["5m", "MAX_UPLOAD"]
-    assert rows["LISTEN_PORT"].split() == ["80", "default"]
+    found = container.settings()
+    assert found["MAX_UPLOAD"] == ["5m", "MAX_UPLOAD"]
+    assert found["LISTEN_PORT"] == ["80", "default"]
     assert "client_max_body_size 5m;" in container.shell("cat /run/docker-flask/nginx.conf")
     log = container.logs()
     assert "LISTEN_PORT='8080' in prestart.sh is ignored" in log

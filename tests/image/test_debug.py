@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import html
 import os
 import re
-import sqlite3
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +16,15 @@ from typing import Any
 import httpx
 import pytest
 
-from benchmarks.measure import Cgroup
-from tests.support.harness import DEBUG, DEBUG_PORT, NO_TLS, Container, Engine, Keyboard, wait_for
+from tests.support.harness import (
+    DEBUG,
+    DEBUG_PORT,
+    Container,
+    Engine,
+    Keyboard,
+    wait_for,
+    write_files,
+)
 from tests.support.marks import at_night
 
 SERVED, STOP = 2.0, 2.0  # seconds, as promised
@@ -62,16 +67,19 @@ if __name__ == "__main__":
     app.run(debug=True)
 """
 
+PAGE = """
+from flask import Flask, render_template
+app = Flask(__name__)
+
+@app.get("/")
+def page():
+    return {}
+
+"""
+
 
 def write(folder: Path, text: str = "hello") -> None:
     (folder / "app.py").write_text(APP.format(text=text))
-
-
-def give(folder: Path, owner: int) -> None:
-    """Let a folder and all in it belong to somebody; nothing changes for who is not root."""
-    if os.getuid() == 0:
-        for path in (folder, *folder.rglob("*")):
-            os.chown(path, owner, owner)
 
 
 def get(container: Container, path: str = "/", **options: Any) -> httpx.Response:
@@ -123,8 +131,22 @@ class Shared:
 
 @pytest.fixture(scope="module")
 def one_for_all(module_engine: Engine, module_folder: Path) -> tuple[Container, Path]:
+    """Started with settings of production, which do no harm here, and with a library."""
     write(module_folder)
-    return module_engine.serve(DEBUG, app=module_folder), module_folder
+    library = module_folder.parent / "lib"
+    library.mkdir()
+    container = module_engine.serve(
+        DEBUG,
+        app=module_folder,
+        env={
+            "LISTEN_PORT": "81",
+            "WEB_CONCURRENCY": "9",
+            "REQUEST_TIMEOUT": "1",
+            "PYTHONPATH": LIBRARY,
+        },
+        volumes={str(library): {"bind": LIBRARY, "mode": "ro"}},
+    )
+    return container, module_folder
 
 
 @pytest.fixture
@@ -152,45 +174,20 @@ def test_serves_and_says_loudly_what_it_is(start: Callable[..., Container]) -> N
 @pytest.mark.parametrize(
     "call",
     [
-        "app.run(host='0.0.0.0', port=8000, use_reloader=True)",
-        *at_night("", "app.run()", "app.run(debug=True)", "app.run(host='127.0.0.1')"),
+        "app.run(host='127.0.0.1', port=8000, use_reloader=True)",
+        "if __name__ == '__main__':\n    app.run(host='127.0.0.1', port=8000, use_reloader=True)",
     ],
 )
-@pytest.mark.parametrize("guard", ["", "if __name__ == '__main__':\n    "], ids=["bare", "guarded"])
-def test_all_interfaces_and_port_5000_whatever_app_run_says(
-    shared: Shared, call: str, guard: str
-) -> None:
-    text = f"{guard}{call}\n" if call else ""
-    (shared.folder / "app.py").write_text(
-        "from flask import Flask\n\napp = Flask(__name__)\n\n"
-        f"@app.get('/')\ndef page():\n    return 'edited'\n\n{text}"
-    )
+def test_all_interfaces_and_port_5000_whatever_app_run_says(shared: Shared, call: str) -> None:
+    (shared.folder / "app.py").write_text(PAGE.format("'edited'") + call)
     wait_until_served(shared.container, "edited")
     assert get(shared.container).status_code == 200
-
-
-def test_restart_keeps_the_mode(start: Callable[..., Container], app_folder: Path) -> None:
-    container = start()
-    container.docker.restart()
-    assert container.wait_until_serving(inside=DEBUG_PORT).headers["Server"].startswith("Werkzeug")
-    container.stop()
-    write(app_folder, "after the stop")
-    container.docker.start()
-    wait_until_served(container, "after the stop")
 
 
 def test_commands_of_production(shared: Shared) -> None:
     assert shared.container.execute("docker-flask", "health") == (0, "")
     code, out = shared.container.execute("docker-flask", "reload")
     assert (code, "debug mode reloads by itself" in out) == (1, True), out
-
-
-def test_settings_of_production_do_no_harm(start: Callable[..., Container]) -> None:
-    ports = {"LISTEN_PORT": "81", "FLASK_RUN_PORT": "81"}
-    numbers = {"WEB_CONCURRENCY": "9", "THREADS": "4", "REQUEST_TIMEOUT": "1", "MAX_UPLOAD": "1k"}
-    container = start(env={**ports, **numbers, "ACCESS_LOG": "0", "FLASK_DEBUG": "0"})
-    assert get(container).text == "hello"
-    assert get(container, "/fail").status_code == 500
 
 
 # --- edits -----------------------------------------------------------------------------------
@@ -206,146 +203,52 @@ def test_an_edit_is_served(start: Callable[..., Container], app_folder: Path, br
         if broken:
             (app_folder / "app.py").write_text("def f(:\n")
             wait_until_served(container, "SyntaxError")
-        write(app_folder, f"edit {number}.")
-        times.append(wait_until_served(container, f"edit {number}."))
+        write(app_folder, text := f"edit {number}.")
+        begun = time.monotonic()
+        # Meanwhile, no client is refused.
+        wait_for(lambda t=text: t in get(container).text, 10, text, every=0.02)
+        times.append(time.monotonic() - begun)
     print("edit to served:", " ".join(f"{took:.2f}" for took in sorted(times)), "s")
     assert statistics.median(times) <= SERVED
 
 
-PAGE = "from flask import Flask, render_template\napp = Flask(__name__)\n"
-PAGE += "@app.get('/')\ndef page():\n    return {}\n"
-# Shows a word of a module, or why there is none.
-SHOWS_WORD = {
-    "app.py": "try:\n    from words import WORD\nexcept ImportError as error:\n"
-    "    WORD = str(error)\n" + PAGE.format("WORD")
+# A template of a blueprint, what it extends and what it includes.
+TEMPLATES = {
+    "shop/pages/page.html": "{{% extends 'base.html' %}}{{% block content %}}{} "
+    "{{% include 'part.html' %}}{{% endblock %}}",
+    "templates/base.html": "{} {{% block content %}}{{% endblock %}}",
+    "templates/part.html": "{}",
 }
-BASE = "{} {{% block content %}}{{% endblock %}}"
-EXTENDS = (
-    "{{% extends 'base.html' %}}{{% block content %}}{{% include 'part.html' %}} "
-    "{{% include ['new.html', 'part.html'] %}} {}{{% endblock %}}"
+BLUEPRINT = (
+    "from flask import Blueprint\nshop = Blueprint('shop', __name__, template_folder='pages')\n"
 )
-BLUEPRINT = "from flask import Blueprint\nblueprint = Blueprint('shop', __name__, "
-# For each kind of edits: files and their new texts, None for a file that goes, and then the page.
-# Files below lib/ are beside the application, on PYTHONPATH.
-EDITS: dict[str, list[tuple[Mapping[str, str | None], str]]] = {
-    "templates": [
-        (
-            {
-                "app.py": "from shop import blueprint\n"
-                + PAGE.format("render_template('page.html')")
-                + "app.register_blueprint(blueprint)\n",
-                "shop/__init__.py": f"{BLUEPRINT}template_folder='pages')\n",
-                "shop/pages/page.html": EXTENDS.format("page."),
-                "templates/base.html": BASE.format("base."),
-                "templates/part.html": "part.",
-            },
-            "base. part. part. page.",
-        ),
-        (
-            {
-                "shop/pages/page.html": EXTENDS.format("PAGE."),
-                "templates/base.html": BASE.format("BASE."),
-                "templates/part.html": "PART.",
-                "templates/new.html": "NEW.",
-            },
-            "BASE. PART. NEW. PAGE.",
-        ),
-    ],
-    "a library": [
-        ({**SHOWS_WORD, "lib/words.py": "def f(:\n"}, "SyntaxError"),
-        ({"lib/words.py": "WORD = 'mended'\n"}, "mended"),
-        ({"lib/words.py": "def f(:\n"}, "SyntaxError"),
-        ({"lib/words.py": None}, "No module named"),
-        ({"lib/words/__init__.py": "WORD = 'a package'\n"}, "a package"),
-    ],
-    # A file that takes the place of another, which has the same time.
-    "equally old": [
-        ({"app.py": PAGE.format("'old'")}, "old"),
-        ({"app.py": PAGE.format("'of the same age'")}, "of the same age"),
-    ],
-    # Python tells compiled files by whole seconds and size; what it caches must not be served.
-    "the same length within a second": [
-        ({**SHOWS_WORD, "words.py": "WORD = '000'\n"}, "000"),
-        *(({"words.py": f"WORD = '{n:03}'\n"}, f"{n:03}") for n in range(1, 6)),
-    ],
-}
 
 
-def edit(folder: Path, library: Path, files: Mapping[str, str | None], old: bool) -> None:
-    """Put new files in the place of others, as editors do, or remove them."""
-    for name, text in files.items():
-        path = library / name[4:] if name.startswith("lib/") else folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if text is None:
-            path.unlink()
-        else:
-            fresh = path.with_name(f"{path.name}.new")
-            fresh.write_text(text)
-            if old:
-                os.utime(fresh, (10**9, 10**9))
-            fresh.rename(path)
+def test_an_edit_of_templates_needs_no_new_start(shared: Shared) -> None:
+    page = PAGE.format("render_template('page.html')") + "app.register_blueprint(shop)\n"
+    files = {"shop/__init__.py": BLUEPRINT, "app.py": f"from shop import shop\n{page}"}
+    for text in ("one", "two", "three"):
+        files |= {name: template.format(text) for name, template in TEMPLATES.items()}
+        write_files(shared.folder, files)
+        wait_until_served(shared.container, f"{text} {text} {text}")
+        files.clear()
+    assert shared.log().count("reloading") == 1
 
 
-@pytest.mark.parametrize("kind", [*list(EDITS)[:3], *at_night(*list(EDITS)[3:])])
-def test_edits(engine: Engine, app_folder: Path, tmp_path: Path, kind: str) -> None:
-    library = tmp_path / "lib"
-    # Whose events do not cross the file sharing of Docker Desktop: it must not be in use.
-    (library / "watchdog").mkdir(parents=True)
-    (library / "watchdog/__init__.py").write_text("raise RuntimeError('watchdog was imported')\n")
-    (files, text), *others = EDITS[kind]
-    old = kind == "equally old"
-    edit(app_folder, library, files, old)
-    mounts = {str(library): {"bind": LIBRARY, "mode": "ro"}}
-    container = engine.run(DEBUG, app=app_folder, env={"PYTHONPATH": LIBRARY}, volumes=mounts)
-    wait_until_served(container, text)
-    for files, text in others:
-        edit(app_folder, library, files, old)
-        wait_until_served(container, text)
-    assert ("reloading" in container.logs()) == (kind != "templates"), "which take no new start"
-
-
-@pytest.mark.nightly
-def test_an_idle_reloader_costs_little(start: Callable[..., Container], app_folder: Path) -> None:
-    """2,000 source files in nested folders, and 20,000 in those that nobody edits."""
-    for number in range(200):
-        folder = app_folder / f"shop{number % 10}" / f"part{number % 50}" / f"detail{number}"
-        fill(folder, 10)
-    for name in ("node_modules", ".venv", ".git"):
-        for number in range(70):
-            fill(app_folder / name / str(number), 100)
-    write(app_folder)
-    (app_folder / "loop").symlink_to(".", target_is_directory=True)
-    container = start()
-
-    cgroup = Cgroup(container.pid)
-    before, begun = cgroup.cpu(), time.monotonic()
-    time.sleep(10)
-    share = (cgroup.cpu() - before) / (time.monotonic() - begun)
-    print(f"idle with 2,000 source files: {100 * share:.2f} % of a core")
-    assert share <= 0.05
-    (app_folder / "shop9" / "part9" / "detail9" / "new.py").touch()
-    container.wait_for_log("detail9/new.py has changed; reloading")
-
-
-def fill(folder: Path, count: int) -> None:
-    """Put small modules, and as many other files, into a new folder."""
-    folder.mkdir(parents=True)
-    for number in range(count):
-        (folder / f"module{number}.py").touch()
-        (folder / f"page{number}.html").touch()
-
-
-def test_a_client_is_not_refused_while_it_reloads(
-    start: Callable[..., Container], app_folder: Path
-) -> None:
-    container = start()
-    url = container.url(inside=DEBUG_PORT)
-    for number in range(3):
-        write(app_folder, f"edit {number}")
-        deadline = time.monotonic() + 10
-        while (text := httpx.get(url, timeout=10, verify=NO_TLS).text) != f"edit {number}":
-            assert text.startswith(("edit", "hello"))
-            assert time.monotonic() < deadline
+def test_edits_of_a_library_beside_the_application(shared: Shared) -> None:
+    """Also two of the same length within a second, by which Python tells compiled files."""
+    library = shared.folder.parent / "lib"
+    (library / "words.py").write_text("def f(:\n")
+    words = (
+        "try:\n    from words import WORD\nexcept ImportError as error:\n    WORD = str(error)\n"
+    )
+    (shared.folder / "app.py").write_text(words + PAGE.format("WORD"))
+    wait_until_served(shared.container, "SyntaxError")
+    for word in ("mended", "edited", "change"):
+        (library / "words.py").write_text(f"WORD = {word!r}\n")
+        wait_until_served(shared.container, word)
+    (library / "words.py").unlink()
+    wait_until_served(shared.container, "No module named")
 
 
 # --- what breaks and is mended ---------------------------------------------------------------
@@ -363,10 +266,7 @@ TRACEBACK = "Traceback (most recent call last)"
         *at_night(
             ("import os\nos._exit(3)\n", "exited with code 3", "with code 3"),
             ("raise RuntimeError('broken here')\n", "broken here", TRACEBACK),
-            ("import no_such_package\n", "no_such_package", TRACEBACK),
             ("import sys\nsys.exit(3)\n", "SystemExit", TRACEBACK),
-            ("x = 1\n", "no WSGI callable", TRACEBACK),
-            ("raise KeyboardInterrupt\n", "KeyboardInterrupt", TRACEBACK),
         ),
     ],
 )
@@ -436,35 +336,7 @@ def test_crashed_in_a_view_and_back(shared: Shared, path: str, words: str) -> No
         assert "in segfault" in shared.log(), "the log shows where it was"
 
 
-@pytest.mark.nightly
-def test_crashed_in_the_background_and_edited(
-    start: Callable[..., Container], app_folder: Path
-) -> None:
-    """What ends by itself soon after it has loaded is not started again in a loop."""
-    (app_folder / "app.py").write_text(
-        APP.format(text="short") + "import threading\nthreading.Timer(0.5, os._exit, [7]).start()\n"
-    )
-    container = start()
-    container.wait_for_log("exited with code 7")
-    time.sleep(2)
-    assert container.logs().count("docker-flask: serving") == 1
-    write(app_folder, "mended")
-    wait_until_served(container, "mended")
-
-
 # --- the debugger ----------------------------------------------------------------------------
-
-
-def test_the_debugger(shared: Shared) -> None:
-    container = shared.container
-    answer = get(container, "/fail")
-    assert answer.status_code == 500
-    for words in ("ZeroDivisionError", "Traceback", "/app/app.py", "__debugger__"):
-        assert words in answer.text
-    wait_for(lambda: "ZeroDivisionError" in shared.log(), 10, "the error in the log")
-    assert shared.log().count("ZeroDivisionError") == 1
-    style = get(container, "/?__debugger__=yes&cmd=resource&f=style.css")
-    assert style.status_code == 200
 
 
 def pins(container: Container) -> list[str]:
@@ -495,9 +367,9 @@ def test_its_pin_is_printed_once_and_stays_until_a_new_start(
 ) -> None:
     container = start()
     (pin,) = pins(container)
-    assert re.fullmatch(r"\d{3}-\d{3}-\d{3}", pin)
     assert calculate(container, "localhost", "000-000-000") is None
     assert calculate(container, "localhost", pin) == "42"
+    assert container.logs().count("ZeroDivisionError") == 2, "once for each of these errors"
     write(app_folder, "edited")
     wait_until_served(container, "edited")
     assert calculate(container, "localhost:5000", pin) == "42"
@@ -511,7 +383,8 @@ def test_its_pin_is_printed_once_and_stays_until_a_new_start(
 
 @pytest.mark.parametrize("pin", ["271-828-182", "off"])
 def test_its_pin_may_be_set(start: Callable[..., Container], pin: str) -> None:
-    container = start(env={"WERKZEUG_DEBUG_PIN": pin})
+    """By a user without a name, too."""
+    container = start(env={"WERKZEUG_DEBUG_PIN": pin}, user="12345")
     assert [shown.split(",")[0] for shown in pins(container)] == [pin]
     assert calculate(container, "localhost", pin if pin != "off" else None) == "42"
 
@@ -525,217 +398,127 @@ def test_hosts_that_may_use_it(start: Callable[..., Container]) -> None:
     for host in ("example", "dev.example.com", "10.0.0.1", "plan"):
         assert calculate(container, host, pin) is None, host
     assert container.logs().count("DEBUG_HOSTS") == 1
-    assert "'example'" in container.logs()
-    # Every process, the application too, sees the setting as the user wrote it.
-    _, seen = container.execute("bash", "-c", "cat /proc/[0-9]*/environ | tr '\\0' '\\n'")
-    hosts = {line for line in seen.splitlines() if line.startswith("DEBUG_HOSTS=")}
-    assert hosts == {"DEBUG_HOSTS=dev.example, .lan"}
 
 
-# --- stop ------------------------------------------------------------------------------------
+# --- stop, and the terminal ------------------------------------------------------------------
+
+Ask = Callable[[Container, str], Future[httpx.Response]]
 
 
 @pytest.fixture
-def ask() -> Iterator[Callable[..., Future[httpx.Response]]]:
+def ask() -> Iterator[Ask]:
     """Send a request in the background."""
     with ThreadPoolExecutor() as pool:
-
-        def run(container: Container, path: str) -> Future[httpx.Response]:
-            return pool.submit(get, container, path, timeout=30)
-
-        yield run
-
-
-HANGING_IMPORT = "import time\nprint('importing')\ntime.sleep(60)\n"
+        yield lambda container, path: pool.submit(get, container, path, timeout=30)
 
 
 @pytest.mark.timed
-@pytest.mark.parametrize("ending", ["stop", "edit"])
-@pytest.mark.parametrize("state", ["idle", "importing", "hanging"])
+@pytest.mark.parametrize("ending", ["stop", "Ctrl-C", "edit"])
+@pytest.mark.parametrize("state", ["importing", "hanging"])
 def test_it_ends_and_reloads_at_once(
-    start: Callable[..., Container],
-    app_folder: Path,
-    ask: Callable[..., Future[httpx.Response]],
-    state: str,
-    ending: str,
+    start: Callable[..., Container], app_folder: Path, ask: Ask, state: str, ending: str
 ) -> None:
-    container = start()
+    container = start(tty=ending == "Ctrl-C", stdin_open=True)
     if state == "importing":
-        (app_folder / "app.py").write_text(HANGING_IMPORT)
-        container.wait_for_log("importing")
-    hanging = ask(container, "/hang") if state == "hanging" else None
-    log_before = container.wait_for_log("hanging") if hanging else container.logs()
+        (app_folder / "app.py").write_text("import time\nprint('importing')\ntime.sleep(60)\n")
+    else:
+        ask(container, "/hang")
+    log_before = container.wait_for_log(state)
     if ending == "stop":
         code, took = container.stop()
         assert code == 0
         assert took <= STOP
+    elif ending == "Ctrl-C":
+        with Keyboard(container) as keyboard:
+            interrupt(container, keyboard)
     else:
         write(app_folder, "edited")
         wait_until_served(container, "edited")
         assert "killed" not in container.logs(), "who edits need not be told"
-    if hanging:
-        assert isinstance(hanging.exception(), httpx.TransportError)
     assert "Traceback" not in container.logs().removeprefix(log_before), "that is no error"
 
 
-# --- the terminal ----------------------------------------------------------------------------
-
-
 def interrupt(container: Container, keyboard: Keyboard) -> None:
-    """Ctrl-C, which must end it, in time and without noise."""
-    log_before = container.logs()
+    """Ctrl-C, which must end it in time."""
     keyboard.type("\x03")
     begun = time.monotonic()
     assert container.wait_for_exit(5) == 130
     assert time.monotonic() - begun <= STOP
-    assert "Traceback" not in container.logs().removeprefix(log_before)
-
-
-@pytest.fixture
-def terminal(start: Callable[..., Container]) -> Iterator[tuple[Container, Keyboard]]:
-    """A container as `docker run -it` starts it."""
-    container = start(tty=True, stdin_open=True)
-    with Keyboard(container) as keyboard:
-        yield container, keyboard
-
-
-@pytest.mark.timed
-@pytest.mark.parametrize("state", ["idle", "importing", "hanging"])
-def test_ctrl_c_on_a_terminal(
-    terminal: tuple[Container, Keyboard],
-    app_folder: Path,
-    ask: Callable[..., Future[httpx.Response]],
-    state: str,
-) -> None:
-    container, keyboard = terminal
-    assert get(container).text == "hello"
-    if state == "importing":
-        (app_folder / "app.py").write_text(HANGING_IMPORT)
-        container.wait_for_log("importing")
-    elif state == "hanging":
-        ask(container, "/hang")
-        container.wait_for_log("hanging")
-    interrupt(container, keyboard)
 
 
 # What pdb writes where it stops. The line of source after it differs before Python 3.13.
 PLACE = ")prompt()"
 
 
-def test_breakpoint(
-    terminal: tuple[Container, Keyboard],
-    app_folder: Path,
-    ask: Callable[..., Future[httpx.Response]],
-) -> None:
-    container, keyboard = terminal
-    asked = ask(container, "/pdb")
-    container.wait_for_log(PLACE)
-    assert [get(container).text for _ in range(2)] == ["hello", "hello"], "others are served"
-    keyboard.type("word = 'changed'\nc\n")
-    assert asked.result(5).text == "changed"
-    # An edit takes the prompt away, but the terminal is as it was.
-    ask(container, "/pdb")
-    wait_for(lambda: container.logs().count(PLACE) == 2, 5, "the second prompt")
-    write(app_folder, "edited")
-    wait_until_served(container, "edited")
-    assert " echo " in container.execute("stty", "-a", "-F", "/dev/console")[1]
-    # Once more, and Ctrl-C at the prompt.
-    ask(container, "/pdb")
-    wait_for(lambda: container.logs().count(PLACE) == 3, 5, "the third prompt")
-    interrupt(container, keyboard)
+def test_breakpoint(start: Callable[..., Container], app_folder: Path, ask: Ask) -> None:
+    container = start(tty=True, stdin_open=True)
+    with Keyboard(container) as keyboard:
+        asked = ask(container, "/pdb")
+        container.wait_for_log(PLACE)
+        assert get(container).text == "hello", "others are served"
+        keyboard.type("word = 'changed'\nc\n")
+        assert asked.result(5).text == "changed"
+        # An edit takes the prompt away, but the terminal is as it was.
+        ask(container, "/pdb")
+        wait_for(lambda: container.logs().count(PLACE) == 2, 5, "the second prompt")
+        write(app_folder, "edited")
+        wait_until_served(container, "edited")
+        assert " echo " in container.execute("stty", "-a", "-F", "/dev/console")[1]
+        ask(container, "/pdb")
+        wait_for(lambda: container.logs().count(PLACE) == 3, 5, "the third prompt")
+        interrupt(container, keyboard)
 
 
-@pytest.mark.timed
-def test_breakpoint_without_a_terminal(start: Callable[..., Container]) -> None:
-    container = start()
-    begun = time.monotonic()
-    answer = get(container, "/pdb")
-    assert time.monotonic() - begun <= SERVED
-    assert answer.status_code == 500
-    assert "BdbQuit" in answer.text
-    assert get(container).text == "hello"
+def test_breakpoint_without_a_terminal(shared: Shared) -> None:
+    answer = get(shared.container, "/pdb")
+    assert (answer.status_code, "BdbQuit" in answer.text) == (500, True)
 
 
 # --- whose files these are -------------------------------------------------------------------
 
-WRITER = """
-import sqlite3, words
-from pathlib import Path
-from flask import Flask
-app = Flask(__name__, instance_path="/app/instance")
-
-@app.get("/")
-def write():
-    Path("uploads").mkdir(exist_ok=True)
-    Path("uploads/picture").write_text("x")
-    with sqlite3.connect("shop.db") as database:
-        database.execute("create table if not exists item (name text)")
-        database.execute("insert into item values ('x')")
-    return "written"
-
+WRITES = """
 @app.cli.command("init")
 def init():
-    Path("made").touch()
+    open("made", "w").close()
+
+@app.get("/write")
+def upload():
+    os.mkdir("uploads")
+    with open("uploads/picture", "w") as file:
+        return str(file.write("x"))
 """
 
 
-@pytest.fixture
-def writer(app_folder: Path) -> Path:
-    """An application that writes into its own folder, which is closed to all but its owner."""
-    (app_folder / "app.py").write_text(WRITER)
-    (app_folder / "words.py").touch()
-    (app_folder / "package").mkdir()
-    (app_folder / "package" / "__init__.py").touch()
-    give(app_folder, OWNER)
-    app_folder.chmod(0o700)
-    return app_folder
-
-
-def written(folder: Path) -> set[str]:
-    """What is in a folder beside the source; all of it must be its owner's."""
-    paths = [path for path in folder.rglob("*") if path.suffix != ".py"]
-    assert {path.stat().st_uid for path in paths} == {OWNER}
-    return {path.relative_to(folder).as_posix() for path in paths} - {"package"}
-
-
 def test_what_it_writes_belongs_to_the_owner_of_the_folder(
-    start: Callable[..., Container], writer: Path
+    start: Callable[..., Container], app_folder: Path
 ) -> None:
-    """A whole session, whatever root does meanwhile: nothing in the folder is root's after it."""
+    """The folder is closed to all others; nothing in it is root's, whatever root does meanwhile."""
+    (app_folder / "app.py").write_text(APP.format(text="hello") + WRITES)
+    if os.getuid() == 0:
+        for path in (app_folder, app_folder / "app.py"):
+            os.chown(path, OWNER, OWNER)
+    app_folder.chmod(0o700)
     container = start()
     assert container.users() == {str(OWNER)}
-    code, out = container.execute("flask", "routes")
-    assert code == 0
-    assert "static" in out
     assert container.execute("flask", "init") == (0, "")
-    assert container.execute("python3", "-c", "import app, package")[0] == 0
-    assert get(container).text == "written"
+    assert container.execute("python3", "-c", "import app")[0] == 0
+    assert get(container, "/write").text == "1"
     container.stop()
-    assert written(writer) == {"uploads", "uploads/picture", "shop.db", "made"}
-    with contextlib.closing(sqlite3.connect(writer / "shop.db")) as database:
-        assert database.execute("select count(*) from item").fetchone()[0] >= 1
-
-
-def test_a_user_without_a_name(start: Callable[..., Container], app_folder: Path) -> None:
-    container = start(user="12345")
-    assert calculate(container, "localhost", pins(container)[0]) == "42"
-    write(app_folder, "edited")
-    wait_until_served(container, "edited")
+    written = {path.relative_to(app_folder).as_posix() for path in app_folder.rglob("*")}
+    assert written == {"app.py", "uploads", "uploads/picture", "made"}
+    assert {path.stat().st_uid for path in app_folder.rglob("*")} == {OWNER}
 
 
 def test_everything_read_only(start: Callable[..., Container], app_folder: Path) -> None:
     """The mount and the image; what is uploaded needs a place meanwhile all the same."""
     (app_folder / "app.py").write_text(
         APP.format(text="hello")
-        + "\n@app.post('/')\ndef upload():\n    from flask import request\n"
-        "    return str(len(request.files['file'].read()))\n"
+        + "\n@app.post('/')\ndef upload():\n    return str(len(request.files['file'].read()))\n"
     )
-    give(app_folder, OWNER)
     mount = {str(app_folder): {"bind": "/app", "mode": "ro"}}
     container = start(app=None, volumes=mount, read_only=True)
     files = {"file": b"x" * 2_000_000}
     answer = httpx.post(container.url(inside=DEBUG_PORT), files=files, timeout=10)
     assert answer.text == "2000000"
-    assert calculate(container, "localhost", pins(container)[0]) == "42"
     write(app_folder, "edited")
     wait_until_served(container, "edited")

@@ -52,10 +52,11 @@ def smoke(container: Container) -> None:
 def test_smoke_restart_smoke(engine: Engine) -> None:
     container = engine.run()
     smoke(container)
+    container.reload()
     container.docker.restart()
     smoke(container)
     log = container.logs()
-    assert log.count("serving ") == 2, log
+    assert log.count("docker-flask: serving ") == 3, log
 
 
 def test_who_runs_it(serving: Container) -> None:
@@ -66,12 +67,10 @@ def test_who_runs_it(serving: Container) -> None:
     for title in ("nginx: master", "nginx: worker", "uWSGI master", "uWSGI worker"):
         assert serving.pids(title), found
     assert serving.listening() == {80, 9180}
-
-
-def test_port(engine: Engine) -> None:
-    ports = {"8080/tcp": ("127.0.0.1", None)}
-    container = engine.run(app=HELLO, env={"PORT": "8080"}, ports=ports)
-    assert container.wait_until_serving(inside=8080).text == "hello"
+    python = serving.shell("realpath /usr/bin/python3")
+    for pid in serving.pids("uWSGI master"):
+        found_program = serving.execute("readlink", f"/proc/{pid}/exe", user="www-data")
+        assert found_program == (0, python), "uWSGI runs in the interpreter of python3"
 
 
 @pytest.mark.parametrize("disabled", ["1", *at_night("0")])
@@ -97,23 +96,19 @@ def test_health(engine: Engine) -> None:
 
 
 @pytest.mark.smoke
-def test_access_log(serving: Container) -> None:
-    answer = serving.get("/?one=1", headers={"User-Agent": "a test"})
-    log = serving.wait_for_log("/?one=1")
-    line = next(line for line in log.splitlines() if "/?one=1" in line)
-    assert '"GET /?one=1 HTTP/1.1" 200 5 ' in line
-    assert '"a test"' in line
-    assert answer.headers["X-Request-ID"] in line
-
-
 @pytest.mark.parametrize("access_log", ["1", "0"])
 def test_the_log_of_a_quiet_life_has_no_complaint(engine: Engine, access_log: str) -> None:
     container = engine.serve(app=HELLO, env={"ACCESS_LOG": access_log})
+    answer = container.get("/?one=1", headers={"User-Agent": "a test"})
     container.stop()
     log = container.logs()
     odd = re.compile(r"warn|error|\[emerg\]|!!!|traceback|\*\*\*.*WARN", re.IGNORECASE)
     assert [line for line in log.splitlines() if odd.search(line)] == []
-    assert ("GET" in log) == (access_log == "1")
+    lines = [line for line in log.splitlines() if '"GET /?one=1 HTTP/1.1" 200 5 ' in line]
+    assert len(lines) == int(access_log)
+    for line in lines:
+        assert '"a test"' in line
+        assert answer.headers["X-Request-ID"] in line
 
 
 # --- start -----------------------------------------------------------------------------------
@@ -139,26 +134,20 @@ def test_start_to_first_answer(engine: Engine) -> None:
 
 
 @pytest.mark.timed
-@pytest.mark.parametrize(
-    ("seconds", "expected"),
-    [("1", {200}), ("6", {503, 200})],
-    ids=["a short start", "a long start"],
-)
+@pytest.mark.parametrize(("seconds", "expected"), [("1", {200}), ("6", {503, 200})])
 def test_early_clients_wait_or_are_told_to_wait(
     engine: Engine, seconds: str, expected: set[int]
 ) -> None:
     """None is refused once process 1 listens: before, the kernel refuses."""
     container = engine.run(app=HELLO, env={"LOAD_SECONDS": seconds})
     wait_for(lambda: 80 in container.listening(), 2, "the port to be bound", every=0.01)
-    begun, seen = time.monotonic(), []
+    seen = []
     while 200 not in seen:
-        assert time.monotonic() - begun < 15, container.logs()
-        answer = container.get()
+        answer = container.get(timeout=8)
         seen.append(answer.status_code)
-        if len(seen) == 1:
-            assert time.monotonic() - begun < 5, "a client is told after a few seconds"
         if answer.status_code == 503:
             assert int(answer.headers["Retry-After"]) > 0
+        assert len(seen) < 1000
         time.sleep(0.02)
     assert set(seen) == expected
     # Nobody is sent back to the answer of the start.
@@ -209,12 +198,11 @@ def test_idle_stop_and_start(serving: Container) -> None:
 
 
 @pytest.mark.timed
-@pytest.mark.parametrize("milliseconds", [0, 5, 20, 50, 120, 300])
+@pytest.mark.parametrize("milliseconds", [0, 20, 120, 300])
 def test_term_soon_after_the_start(engine: Engine, milliseconds: int) -> None:
     """The kernel drops what is sent to a process 1 that has no handler yet; a second TERM helps."""
     container = engine.run(app=HELLO)
     time.sleep(milliseconds / 1000)
-    begun = time.monotonic()
 
     def gone() -> bool:
         with suppress(APIError):  # it has ended meanwhile
@@ -223,24 +211,26 @@ def test_term_soon_after_the_start(engine: Engine, milliseconds: int) -> None:
         return not container.running()
 
     wait_for(gone, 3 * GONE, "the container to end", every=0.2)
-    print(f"gone after {time.monotonic() - begun:.2f} s")
     # 75: a second TERM came before the container had noted the first one.
     assert container.wait_for_exit() in (0, 75, 143), "ended by TERM, not by force"
 
 
 @pytest.mark.timed
-@pytest.mark.parametrize("during", ["import", "prestart"])
-def test_stop_during_a_start(engine: Engine, app_folder: Path, during: str) -> None:
-    if during == "import":
-        container = engine.run(app=HELLO, env={"LOAD_SECONDS": "60"})
-        container.wait_for_log("importing")
-    else:
-        (app_folder / "prestart.sh").write_text("echo preparing\nsleep 60\n")
-        container = engine.run(app=app_folder)
-        container.wait_for_log("preparing")
+@pytest.mark.parametrize("command", [[], DEBUG], ids=["production", "debug"])
+@pytest.mark.parametrize("during", ["app.py", "prestart.sh"])
+def test_stop_during_a_start(
+    engine: Engine, app_folder: Path, during: str, command: list[str]
+) -> None:
+    texts = {
+        "app.py": "import time\nprint('begun', flush=True)\ntime.sleep(60)\n",
+        "prestart.sh": "echo begun\nsleep 60\n",
+    }
+    (app_folder / during).write_text(texts[during])
+    container = engine.run(command, app=app_folder)
+    container.wait_for_log("begun")
     code, took = container.stop()
     assert code == 0
-    assert took <= GONE
+    assert took <= (2 * GONE if command else GONE)
 
 
 # --- a child died ----------------------------------------------------------------------------
