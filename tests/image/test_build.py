@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -47,8 +47,8 @@ def locked(folder: str) -> set[str]:
 
 
 OWN = locked("docker_flask")
-UNLOCKED = r'\d docker-flask: requirements.txt has changed since the last "make lock"'
 COPIED = "\nCOPY --from=requirements /requirements.txt /\n"  # in the Dockerfile, before pip
+WINDOWS = ["one", "two", "libpq5:amd64", "g++", "libx-1.0=1.2~3+b1"]
 # Makes a step one that no earlier run of the tests has left in the build cache.
 FRESH = secrets.token_hex(8)
 
@@ -130,77 +130,6 @@ def test_has_no(output: Callable[..., str], what: str) -> None:
     assert output("find", *HAS_NO[what].split()) == ""
 
 
-CHECK_COMPILED = """
-import importlib.util, struct, sys
-from pathlib import Path
-found, bad = 0, []
-for path in (path for top in sys.argv[1:] for path in Path(top).rglob("*.pyc")):
-    found += 1
-    head = path.read_bytes()[:16]
-    magic, flags, mtime, size = struct.unpack("<4sIII", head)
-    source = Path(importlib.util.source_from_cache(path))
-    if not source.exists() or magic != importlib.util.MAGIC_NUMBER:
-        bad.append(path)
-    elif flags and importlib.util.source_hash(source.read_bytes()) != head[8:]:
-        bad.append(path)
-    elif not flags and (mtime, size) != (int(source.stat().st_mtime), source.stat().st_size):
-        bad.append(path)
-print(found, "compiled,", len(bad), "bad", *bad)
-"""
-
-
-def test_compiled_files_are_those_of_their_sources(output: Callable[..., str]) -> None:
-    """A start would compile the others again, each time, and in a place it can't write to."""
-    out = output("/usr/bin/python3", "-I", "-c", CHECK_COMPILED, "/opt", "/usr/lib/python3")
-    assert re.fullmatch(r"\d{3,} compiled, 0 bad\n", out), out
-
-
-LIST_UNKNOWN = """
-import glob, os, sys
-known = set()
-for name in glob.glob("/var/lib/dpkg/info/*.list"):
-    with open(name) as paths:
-        known |= {os.path.realpath(path.rstrip("\\n")) for path in paths}
-for name in glob.glob("/opt/**/lib/python*/site-packages/*.dist-info/RECORD", recursive=True):
-    folder = os.path.dirname(os.path.dirname(name))
-    with open(name) as rows:
-        known |= {os.path.realpath(os.path.join(folder, row.rsplit(",", 2)[0])) for row in rows}
-found = 0
-for folder, _, names in (step for top in ("/usr", "/opt", "/app") for step in os.walk(top)):
-    for path in (os.path.join(folder, name) for name in names):
-        if os.path.isfile(path) and not os.path.islink(path):
-            with open(path, "rb") as file:
-                if file.read(4) == b"\\x7fELF":
-                    found += 1
-                    if path not in known:
-                        print(path)
-print(found > 100)
-"""
-
-
-@pytest.mark.nightly
-def test_scanners_find_what_is_installed(output: Callable[..., str]) -> None:
-    """A package of Debian's or of Python's, with its version, for each program and library."""
-    out = output("python3", "-c", LIST_UNKNOWN)
-    names = ("threads_plugin.so",)
-    own = [f"/opt/docker-flask/{name}" for name in names]
-    assert sorted(out.splitlines()) == [*own, "True"]
-    assert re.search(r"^nginx\t\S*\d", output("dpkg-query", "-W"), re.MULTILINE)
-    installed = output("pip", "freeze", "--exclude", "docker-flask")
-    assert sorted(installed.lower().splitlines()) == sorted(OWN | locked("."))
-
-
-def test_uwsgi_is_built_for_the_python_that_runs_it(output: Callable[..., str]) -> None:
-    built_for = output("/opt/docker-flask/packages/bin/uwsgi", "--python-version").split()[0]
-    runs = output("python3", "-c", "import platform; print(platform.python_version())").strip()
-    assert built_for == runs
-    linked = output("ldd", "/opt/docker-flask/packages/bin/uwsgi.so")
-    assert "libpcre2" in linked
-    assert "not found" not in linked
-    # That of python3 is faster (docker_flask/launch/uwsgi_program.py).
-    assert "libpython" not in linked
-
-
 def test_uwsgi_has_internal_routing(engine: Engine) -> None:
     route = ["--route", r"^/from/(\d+)$ redirect:/to/$1"]
     container = engine.run(["uwsgi", "--http-socket", ":80", "--master", *route])
@@ -212,28 +141,26 @@ def test_uwsgi_has_internal_routing(engine: Engine) -> None:
 # --- the image's own list of its packages: its SBOM --------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def sbom(output: Callable[..., str]) -> dict[str, Any]:
-    return json.loads(output("cat", "/opt/docker-flask/sbom.json"))
-
-
-def listed(sbom: dict[str, Any], kind: str) -> list[str]:
-    """Names and versions of one kind of packages, sorted."""
-    packages = [part for part in sbom["components"] if part["purl"].startswith(f"pkg:{kind}/")]
-    return sorted(f"{part['name']}=={part['version']}" for part in packages)
-
-
-def test_the_sbom_lists_all_packages(sbom: dict[str, Any], output: Callable[..., str]) -> None:
+def test_the_sbom_lists_all_packages(output: Callable[..., str]) -> None:
     """But for that of the image itself, which no index has."""
+    sbom = json.loads(output("cat", "/opt/docker-flask/sbom.json"))
     assert (sbom["bomFormat"], sbom["specVersion"]) == ("CycloneDX", "1.6")
     described = sbom["metadata"]["component"]
     version = (ROOT / "VERSION").read_text().strip()
     assert (described["name"], described["version"]) == ("docker-flask", version)
-    found = listed(sbom, "deb")
-    assert found == sorted(output("dpkg-query", "-W", "-f", "${Package}==${Version}\n").split())
-    assert len(found) > 50
+    found = {
+        kind: sorted(
+            f"{part['name']}=={part['version']}"
+            for part in sbom["components"]
+            if part["purl"].startswith(f"pkg:{kind}/")
+        )
+        for kind in ("deb", "pypi")
+    }
+    installed = output("dpkg-query", "-W", "-f", "${Package}==${Version}\n")
+    assert found["deb"] == sorted(installed.split())
+    assert len(found["deb"]) > 50
     installed = output("pip", "list", "--format=freeze", "--exclude=docker-flask")
-    assert listed(sbom, "pypi") == sorted(installed.lower().split())
+    assert found["pypi"] == sorted(installed.lower().split())
     (flask,) = [part for part in sbom["components"] if part["name"] == "flask"]
     assert flask["licenses"] == [{"license": {"id": "BSD-3-Clause"}}]
 
@@ -244,52 +171,27 @@ def test_the_sbom_lists_all_packages(sbom: dict[str, Any], output: Callable[...,
 @pytest.mark.parametrize(
     ("text", "packages"),
     [
-        ("one two\nthree\n", ["one", "two", "three"]),
-        ("# nothing\none # the first, not two\n#three\n", ["one"]),
-        ("# for Windows\r\none two\r\nthree # more\r\n", ["one", "two", "three"]),
-        ("libpq5:amd64 g++ libx-1.0=1.2~3+b1\n", ["libpq5:amd64", "g++", "libx-1.0=1.2~3+b1"]),
+        ("# nothing\none two# not three\n#four\n", ["one", "two"]),
+        ("# for Windows\r\none two\r\nlibpq5:amd64 g++ libx-1.0=1.2~3+b1\r\n", WINDOWS),
         ("# only a comment\n\n", None),
     ],
 )
 def test_format_of_requirements_os(tmp_path: Path, text: str, packages: list[str] | None) -> None:
-    calls = run_install_os(tmp_path, text)
+    """Shown by the calls of apt-get; nothing of this machine is touched."""
+    calls = tmp_path / "calls"
+    calls.touch()
+    for name, line in {"apt-get": f'printf "%s\\n" "$*" >> {calls}', "rm": ""}.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "requirements_os.txt").write_bytes(text.encode())
+    script = [ROOT / "docker_flask/install-os.sh", tmp_path / "requirements_os.txt"]
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "CA_BUNDLE": "/none"}
+    subprocess.run(script, env=env, timeout=20, check=True)
     if packages is None:
-        assert calls == []
-        return
-    update, install = calls
-    assert update[-1] == "update"
-    at = install.index("install")
-    assert install[at + 1 :] == ["-y", "--no-install-recommends", *packages]
-
-
-def test_install_os_takes_names_beside_files_and_fails_as_apt_does(tmp_path: Path) -> None:
-    *_, install = run_install_os(tmp_path, "one\n", "two", "^three[0-9]+$")
-    assert install[-3:] == ["one", "two", "^three[0-9]+$"]
-    with pytest.raises(AssertionError, match="exit 100"):
-        run_install_os(tmp_path, "one\n", fail=True)
-
-
-def run_install_os(folder: Path, text: str, *more: str, fail: bool = False) -> list[list[str]]:
-    """The calls of apt-get that install-os.sh makes; nothing of this machine is touched."""
-    programs, calls = folder / "bin", folder / "calls"
-    programs.mkdir(exist_ok=True)
-    calls.write_text("")
-    fake = f'#!/bin/bash\nprintf "%s\\0" "$@" >> {calls}\nprintf "\\n" >> {calls}\n'
-    (programs / "apt-get").write_text(fake + ("exit 100\n" if fail else ""))
-    (programs / "rm").write_text("#!/bin/bash\n")
-    for program in programs.iterdir():
-        program.chmod(0o755)
-    (folder / "requirements_os.txt").write_bytes(text.encode())
-    result = subprocess.run(
-        [ROOT / "docker_flask/install-os.sh", folder / "requirements_os.txt", *more],
-        env={"PATH": f"{programs}:/usr/bin:/bin", "CA_BUNDLE": str(folder / "none")},
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-    )
-    assert result.returncode == 0, f"exit {result.returncode}: {result.stderr}"
-    return [line.split("\0")[:-1] for line in calls.read_text().splitlines()]
+        assert calls.read_text() == ""
+    else:
+        wanted = " ".join(["install", "-y", "--no-install-recommends", *packages])
+        assert calls.read_text().endswith(f"{wanted}\n")
 
 
 # --- how it is built -------------------------------------------------------------------------
@@ -339,13 +241,6 @@ def frozen(container: Container) -> set[str]:
     return set(container.shell("pip freeze --exclude docker-flask").lower().splitlines())
 
 
-def steps(log: str) -> dict[str, bool]:
-    """The Dockerfile's instructions in a build's log -> whether they came from the cache."""
-    names = dict(re.findall(r"^#(\d+) (\[.+)$", log, re.MULTILINE))
-    cached = set(re.findall(r"^#(\d+) CACHED$", log, re.MULTILINE))
-    return {name: number in cached for number, name in names.items()}
-
-
 @pytest.mark.timeout(300)
 @pytest.mark.timed
 def test_a_change_in_the_application_rebuilds_quickly(
@@ -362,28 +257,6 @@ def test_a_change_in_the_application_rebuilds_quickly(
     assert sorted(times)[1] <= REBUILT
     container = engine.run(image=builder.tag)
     assert container.wait_until_serving("/added-2").text == FRESH
-
-
-@pytest.mark.nightly
-@pytest.mark.timeout(300)
-def test_a_change_in_requirements_installs_no_packages_of_the_system_again(
-    builder: Builder, context: Path, engine: Engine
-) -> None:
-    before, _ = builder.build(context)
-    assert not re.search(UNLOCKED, before)
-    with (context / "requirements.txt").open("a") as file:
-        file.write(f"six==1.17.0  # {FRESH}\n")
-    log, _ = builder.build(context)
-    found = steps(log)
-    installs = {name: cached for name, cached in found.items() if "install-os.sh" in name}
-    runs = {name: cached for name, cached in installs.items() if "RUN" in name}
-    assert len(runs) >= 4, found
-    assert all(runs.values()), runs
-    pip = {name: cached for name, cached in found.items() if "install-python.sh /" in name}
-    again = [name.split("install-python.sh ")[1] for name, cached in pip.items() if not cached]
-    assert (len(pip), again) == (3, ["/requirements.txt"]), "the image's own packages stay"
-    assert re.search(UNLOCKED, log)
-    assert {*OWN, "flask==3.1.3", "six==1.17.0"} <= frozen(engine.serve(image=builder.tag))
 
 
 @pytest.mark.timeout(300)
@@ -417,10 +290,7 @@ HASHED = "six==1.16.0 --hash=sha256:{}\n".format(
 
 @pytest.mark.timeout(300)
 def test_own_requirements_files(builder: Builder, context: Path, engine: Engine) -> None:
-    """In place of the image's: neither a server nor Flask is in them, but checksums are.
-
-    The system's packages are also where Python packages are built.
-    """
+    """In place of the image's: neither a server nor Flask is in them, but checksums are."""
     (context / "requirements_os.txt").write_text("hello ca-certificates # two\r\n")
     (context / "requirements.txt").write_text(HASHED)
     (context / "requirements.lock").unlink()
@@ -451,7 +321,7 @@ OF_TOOLS = "-path /app -prune -o ( -iname *pipenv* -o -iname *poetry* -o -name u
 def test_a_lock_file_in_place_of_requirements(
     builder: Builder, context: Path, engine: Engine, tool: str
 ) -> None:
-    """Its packages and no others are installed; an edit of the application installs nothing."""
+    """Its packages and no others are installed, and only with its checksums."""
     shutil.copytree(APPS / "locked" / tool, context, dirs_exist_ok=True)
     (context / "app" / "app.py").write_text(f"{PLAIN}# {FRESH}\n")
     log, _ = builder.build(context)
@@ -460,12 +330,6 @@ def test_a_lock_file_in_place_of_requirements(
     assert container.get().text == "1.16.0"
     assert frozen(container) == {*OWN, "six==1.16.0"}
     assert container.execute("find", "/", "-xdev", *OF_TOOLS.split()) == (0, "")
-
-    (context / "app" / "app.py").write_text(f"{PLAIN}# edited {FRESH}\n")
-    log, _ = builder.build(context)
-    installs = [cached for name, cached in steps(log).items() if "install-" in name]
-    assert len(installs) > 5
-    assert all(installs)
 
     lock = context / TOOLS[tool]
     lock.write_text(lock.read_text().replace("8abb2f1d", "00000000").replace("1e61c374", "0" * 8))
@@ -518,10 +382,8 @@ def test_only_the_application_is_in_app(builder: Builder, context: Path, engine:
     shutil.rmtree(context / "app")
     kept = {"hello.py", ".flaskenv", "towns.csv", "shop/logs/__init__.py", "shop/environment.py"}
     written = {
-        *("app.db", "app.db-journal", "shop/shop.sqlite", "shop.sqlite3", "shop.sqlite3-wal"),
-        *("instance/shop.sqlite", "shop/instance/config.py", "logs/shop.log", "logs/shop.log.1"),
-        *(".env", "shop/.env", ".git/config", ".venv/pyvenv.cfg", "venv/pyvenv.cfg"),
-        *("__pycache__/hello.pyc", "shop/old.pyc", ".pytest_cache/README", ".mypy_cache/x"),
+        *("app.db-journal", "shop/shop.sqlite", "shop.sqlite3-wal", "instance/shop.sqlite"),
+        *("logs/shop.log.1", "shop/.env", ".git/config", "venv/pyvenv.cfg", "shop/old.pyc"),
     }
     for name in kept | written:
         (context / "app" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -535,8 +397,6 @@ def test_only_the_application_is_in_app(builder: Builder, context: Path, engine:
     assert engine.run(image=builder.tag).wait_until_serving().text == "hello"
 
 
-# Files that may differ between two builds, each with its reason.
-DIFFERS: dict[str, str] = {}
 FROM_NOTHING_SECONDS = 900
 
 
@@ -560,7 +420,7 @@ def test_two_builds_have_the_same_files(
     print(f"{len(one)} files, folders and links")
     assert len(one) > 3000
     assert sorted(set(one) ^ set(two)) == []
-    assert sorted(path for path in one if one[path] != two[path] and path not in DIFFERS) == []
+    assert sorted(path for path in one if one[path] != two[path]) == []
 
 
 def files_of(engine: Engine, tag: str, folder: Path) -> dict[str, tuple[Any, ...]]:
@@ -581,24 +441,6 @@ def files_of(engine: Engine, tag: str, folder: Path) -> dict[str, tuple[Any, ...
 
 
 # --- what must not stay in it ----------------------------------------------------------------
-
-
-def with_password(url: str, password: str) -> str:
-    """The same address with a user and a password, which servers that ask for none ignore."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=f"{password}:{password}@{parts.netloc.split('@')[-1]}"))
-
-
-def mirrors(engine: Engine) -> tuple[str, str]:
-    """Where the base image gets its packages from, and its security updates."""
-    show = "cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null; true"
-    container = engine.run(["-c", show], image=BASE_IMAGE, entrypoint="/bin/sh")
-    _, out, _ = container.finish()
-    lines = [line for line in out.splitlines() if not line.lstrip().startswith("#")]
-    urls = re.findall(r"https?://[^\s\]]+", "\n".join(lines))
-    if not urls:
-        pytest.skip(f"{BASE_IMAGE} gets its packages from no address of its own")
-    return urls[0], next((url for url in urls if "security" in url), urls[0])
 
 
 def image_bytes(engine: Engine, tag: str, folder: Path) -> Iterator[tuple[str, bytes]]:
@@ -623,19 +465,28 @@ def test_nothing_of_the_build_stays_in_the_image(
 ) -> None:
     """Passwords in mirrors and proxies, and the certificate authorities, each with a marker."""
     marks = {name: f"mark{secrets.token_hex(12)}" for name in ("apt", "sec", "pip", "proxy", "ca")}
-    packages, security = mirrors(engine)
+
+    def with_password(url: str, name: str) -> str:
+        """The address with a user and a password, which servers that ask for none ignore."""
+        rest = urlsplit(url).netloc.split("@")[-1]
+        return urlsplit(url)._replace(netloc=f"{marks[name]}:{marks[name]}@{rest}").geturl()
+
+    show = "cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | grep -v '^ *#'"
+    sources = engine.run(["-c", show], image=BASE_IMAGE, entrypoint="/bin/sh").finish()[1]
+    mirrors = re.findall(r"https?://[^\s\]]+", sources)
+    security = next((url for url in mirrors if "security" in url), mirrors[0])
     public = "https://pypi.org/simple"
     index = os.environ.get("PIP_INDEX_URL") or public
     # Set for every step and used by none, as a proxy with a password would be.
-    direct = {urlsplit(url).hostname or "" for url in (packages, security, index, public)}
-    direct |= {"files.pythonhosted.org"}
+    direct = {urlsplit(url).hostname or "" for url in (mirrors[0], security, index, public)}
+    proxy = with_password("http://127.0.0.1:9", "proxy")
     arguments = {
-        "APT_MIRROR": with_password(packages, marks["apt"]),
-        "APT_SECURITY_MIRROR": with_password(security, marks["sec"]),
-        "PIP_INDEX_URL": with_password(index, marks["pip"]),
-        "http_proxy": with_password("http://127.0.0.1:9", marks["proxy"]),
-        "https_proxy": with_password("http://127.0.0.1:9", marks["proxy"]),
-        "no_proxy": ",".join(sorted(direct)),
+        "APT_MIRROR": with_password(mirrors[0], "apt"),
+        "APT_SECURITY_MIRROR": with_password(security, "sec"),
+        "PIP_INDEX_URL": with_password(index, "pip"),
+        "http_proxy": proxy,
+        "https_proxy": proxy,
+        "no_proxy": ",".join(sorted({*direct, "files.pythonhosted.org"})),
     }
     bundle = CA_BUNDLE.read_text() if CA_BUNDLE.is_file() else ""
     builder.ca = tmp_path / "ca.crt"
@@ -651,8 +502,7 @@ def test_nothing_of_the_build_stays_in_the_image(
     assert COPIED in text
     dockerfile.write_text(text.replace(COPIED, f"\n{check}{COPIED}"))
     options = [word for pair in arguments.items() for word in ("--build-arg", "=".join(pair))]
-    log, took = builder.build(context, *options)
-    print(f"built from nothing but pip's cache: {took:.0f} s")
+    log, _ = builder.build(context, *options)
     assert [name for name in marks if not re.search(rf"\d SEEN-{name}$", log, re.M)] == []
 
     wanted = [mark.encode() for mark in marks.values()]
@@ -665,5 +515,3 @@ def test_nothing_of_the_build_stays_in_the_image(
         found += [(name, mark) for mark in wanted if mark in content]
     assert size > 50_000_000, "the whole image was looked through"
     assert found == []
-    # And it is the same image as ever: it serves.
-    assert engine.run(image=builder.tag).wait_until_serving().status_code == 200

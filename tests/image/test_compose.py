@@ -1,4 +1,4 @@
-"""compose.yaml: production, development and the watching of edits; and the file of a tutorial."""
+"""compose.yaml: production, development and the watching of edits."""
 
 from __future__ import annotations
 
@@ -18,12 +18,9 @@ from tests.support.compose import Project
 from tests.support.harness import (
     BASE_IMAGE,
     CA_BUNDLE,
-    DEBUG_PORT,
     IMAGE,
     NO_TLS,
     ROOT,
-    Container,
-    Engine,
     docker_client,
     wait_for,
 )
@@ -59,9 +56,6 @@ def page(port: int, words: str = "") -> Callable[[], httpx.Response | None]:
         return response if response.status_code == 200 and words in response.text else None
 
     return look
-
-
-# --- compose.yaml ----------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -120,47 +114,3 @@ def test_watch_builds_and_starts_again_after_an_edit(tmp_path: Path) -> None:
     finally:
         project.remove()
         docker_client("rmi", "--force", image)
-
-
-# --- a tutorial's own docker-compose.yml -----------------------------------------------------
-
-TUTORIAL = """version: "3.8"
-
-services:
-  web:
-    {source}
-    container_name: {name}
-    restart: always
-    ports:
-      - "127.0.0.1:0:5000"
-    volumes:
-      - .:/app
-    command: -d debug
-"""
-DOCKERFILE = f"""FROM {IMAGE}
-WORKDIR /app
-COPY requirements.txt .
-RUN pip install -r requirements.txt
-COPY . .
-EXPOSE 5000
-CMD ["python", "app.py"]
-"""
-
-
-@pytest.mark.parametrize("source", [f"image: {IMAGE}", "build: ."])
-def test_the_file_of_a_tutorial(session_engine: Engine, app_folder: Path, source: str) -> None:
-    """It names the image, or its Dockerfile does; the folder of the project is mounted."""
-    name = f"docker-flask-test-{secrets.token_hex(4)}"
-    (app_folder / "Dockerfile").write_text(DOCKERFILE)
-    (app_folder / "requirements.txt").write_text("Flask\n")
-    (app_folder / "app.py").write_text(APP.format(1))
-    (app_folder / "docker-compose.yml").write_text(TUTORIAL.format(source=source, name=name))
-    project = Project(app_folder, {})
-    try:
-        project.run("up", "-d")
-        container = Container(session_engine.client.containers.get(name))
-        wait_for(page(container.port(DEBUG_PORT), "version 1"), 20, "the page")
-        (app_folder / "app.py").write_text(APP.format(2))
-        wait_for(page(container.port(DEBUG_PORT), "version 2"), 20, "the edit")
-    finally:
-        project.remove()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 
 from docker_flask.configuration.packages import DEBUGPY_PIN
 from tests.support.dap import Editor
-from tests.support.harness import DEBUG, DEBUG_PORT, Container, Engine, image_with
+from tests.support.harness import DEBUG, DEBUG_PORT, Engine, image_with
 
 PORT = 5678
 BAD_SETTING = 78
@@ -31,47 +30,33 @@ def write(folder: Path, word: str) -> None:
     (folder / "app.py").write_text(APP.format(word=word))
 
 
-@pytest.fixture
-def debugged(engine: Engine, app_folder: Path) -> Container:
-    """Debug mode with debugpy, and with its port published."""
+@pytest.mark.timeout(300)
+@pytest.mark.nightly
+@pytest.mark.parametrize("continues", [True, False], ids=["after", "during"])
+def test_a_breakpoint_and_an_edit(engine: Engine, app_folder: Path, continues: bool) -> None:
+    """An edit after the breakpoint, or while it holds, ends the session; the editor comes back."""
     write(app_folder, "first")
-    container = engine.run(
+    container = engine.serve(
         DEBUG,
         image=image_with(DEBUGPY_PIN),
         app=app_folder,
         env={"DEBUGPY": str(PORT)},
         ports={f"{port}/tcp": ("127.0.0.1", None) for port in (DEBUG_PORT, PORT)},
     )
-    container.wait_until_serving(inside=DEBUG_PORT)
-    return container
-
-
-@pytest.fixture
-def browser() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor() as pool:
-        yield pool
-
-
-@pytest.mark.timeout(300)
-@pytest.mark.nightly
-@pytest.mark.parametrize("continues", [True, False], ids=["after", "during"])
-def test_a_breakpoint_and_an_edit(
-    debugged: Container, app_folder: Path, browser: ThreadPoolExecutor, continues: bool
-) -> None:
-    """An edit after the breakpoint, or while it holds, ends the session; the editor comes back."""
-    for word, edited in (("first", "second"), ("second", "third")):
-        editor = Editor(debugged.port(PORT))
-        editor.attach("/app/app.py", LINE)
-        answer = browser.submit(debugged.get, "/", DEBUG_PORT)
-        stopped = editor.wait_for("stopped")
-        assert stopped["reason"] == "breakpoint"
-        assert editor.variables(stopped)["word"] == f"'{word}'"
-        if continues:
-            editor.ask("continue", threadId=stopped["threadId"])
-            assert answer.result().text == word
-        write(app_folder, edited)
-        editor.wait_for_end()
-        assert debugged.wait_until_serving(inside=DEBUG_PORT).text == edited
+    with ThreadPoolExecutor() as browser:
+        for word, edited in (("first", "second"), ("second", "third")):
+            editor = Editor(container.port(PORT))
+            editor.attach("/app/app.py", LINE)
+            answer = browser.submit(container.get, "/", DEBUG_PORT)
+            stopped = editor.wait_for("stopped")
+            assert stopped["reason"] == "breakpoint"
+            assert editor.variables(stopped)["word"] == f"'{word}'"
+            if continues:
+                editor.ask("continue", threadId=stopped["threadId"])
+                assert answer.result().text == word
+            write(app_folder, edited)
+            editor.wait_for_end()
+            assert container.wait_until_serving(inside=DEBUG_PORT).text == edited
 
 
 def test_without_the_package(engine: Engine) -> None:
@@ -81,13 +66,7 @@ def test_without_the_package(engine: Engine) -> None:
     assert f"docker-flask: {wanted} {DEBUGPY_PIN} to requirements.txt" in err.splitlines()[-1]
 
 
-@pytest.mark.nightly
-@pytest.mark.timeout(300)
-def test_never_in_production(engine: Engine, app_folder: Path) -> None:
-    write(app_folder, "production")
-    env = {"DEBUGPY": str(PORT)}
-    container = engine.run(image=image_with(DEBUGPY_PIN), app=app_folder, env=env)
-    assert container.wait_until_serving().text == "production"
+def test_never_in_production(engine: Engine) -> None:
+    container = engine.serve(env={"DEBUGPY": str(PORT)})
     assert "DEBUGPY='5678' is ignored in production: use -d debug" in container.logs()
-    ports = container.execute("cat", "/proc/net/tcp")[1]
-    assert f":{PORT:04X} " not in ports
+    assert PORT not in container.listening()

@@ -6,12 +6,11 @@ import io
 import json
 import tarfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import yaml
+from docker.types import Mount
 
 from tests.support.harness import BASE_IMAGE, IMAGE, Engine, wait_for
 from tests.support.kustomize import Resource, overlay
@@ -32,9 +31,8 @@ OPTIONS: dict[str, Any] = {
     "cap_add": ["ALL"],
     "cap_drop": ["SYS_RESOURCE"],
     "security_opt": ["seccomp=unconfined", "apparmor=unconfined"],
-    "volumes": {
-        "/sys/fs/cgroup": {"bind": "/sys/fs/cgroup", "mode": "rw"},
-    },
+    "volumes": {"/sys/fs/cgroup": {"bind": "/sys/fs/cgroup", "mode": "rw"}},
+    "mounts": [Mount("/var/lib/containers", None)],
     "ports": {},
     "init": True,
 }
@@ -49,18 +47,13 @@ SECRET = {
 class Podman:
     """Podman in a container, with an image of the engine under the name that the files have."""
 
-    def __init__(self, engine: Engine, image: str, store: str, of_engine: str = IMAGE) -> None:
-        volumes = {**OPTIONS["volumes"], store: {"bind": "/var/lib/containers", "mode": "rw"}}
-        self._box = engine.run(
-            ["sleep", "300"],
-            image=BASE_IMAGE,
-            env={"PODMAN_IGNORE_CGROUPSV1_WARNING": "1"},
-            **{**OPTIONS, "volumes": volumes},
-        )
+    def __init__(self, engine: Engine, image: str) -> None:
+        env = {"PODMAN_IGNORE_CGROUPSV1_WARNING": "1"}
+        self._box = engine.run(["sleep", "300"], image=BASE_IMAGE, env=env, **OPTIONS)
         code, output = self._box.execute("bash", "-ec", INSTALL)
         if code:
             pytest.skip(f"podman can't be installed on {BASE_IMAGE}: {output[-500:]}")
-        self._put("image.tar", b"".join(engine.client.images.get(of_engine).save(named=True)))
+        self._put("image.tar", b"".join(engine.client.images.get(IMAGE).save(named=True)))
         loaded = self.run("load", "--quiet", "--input", "/image.tar")
         self.run("tag", loaded.split()[-1], image)
 
@@ -79,10 +72,6 @@ class Podman:
         """The application's container."""
         (found,) = json.loads(self.run("container", "inspect", NAME))
         return dict(found)
-
-    def is_healthy(self) -> bool:
-        """Run the probe once."""
-        return self._box.execute("podman", "healthcheck", "run", NAME)[0] == 0
 
     def status(self, path: str, port: int) -> int:
         """The status of a page of the pod, 0 if nothing listens."""
@@ -109,50 +98,30 @@ except OSError:
 def test_a_pod_of_one_replica(engine: Engine) -> None:
     """As rendered, unchanged: limits, Secret, volumes, what the probes ask, and the stop."""
     resources = overlay("one-replica")
-    container = web(resources)
-    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
-    with volume(engine) as store:
-        podman = Podman(engine, container["image"], store)
-        podman.play(SECRET)
-        podman.play(*resources)
-        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-            asked = container[probe]["httpGet"]
-            port = ports[asked["port"]]
-            wait_for(lambda a=asked, p=port: podman.status(a["path"], p) == 200, 20, probe)
-        assert podman.status("/", ports["http"]) == 200
-        assert not podman.is_healthy(), "podman's probes need curl"
-
-        found = podman.inspect()
-        assert found["HostConfig"]["ReadonlyRootfs"]
-        assert found["HostConfig"]["Memory"] == 512 << 20
-        assert not found["EffectiveCaps"]
-        assert podman.run("exec", NAME, "id", "-u").strip() == "33"
-        assert "GREETING=of the Secret" in found["Config"]["Env"]
-        podman.run("exec", NAME, "sh", "-c", "echo kept > /data/file")
-
-        begun = time.monotonic()
-        podman.run("pod", "stop", "flaskapp-pod")
-        assert time.monotonic() - begun < 10
-        assert podman.inspect()["State"]["ExitCode"] == 0
-        podman.run("pod", "rm", "flaskapp-pod")
-        podman.play(*resources)
-        assert podman.run("exec", NAME, "cat", "/data/file").strip() == "kept"
-
-
-def web(resources: list[Resource]) -> Resource:
-    """The container that serves."""
     (deployment,) = (one for one in resources if one["kind"] == "Deployment")
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
-    return dict(container)
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    podman = Podman(engine, container["image"])
+    podman.play(SECRET)
+    podman.play(*resources)
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        asked = container[probe]["httpGet"]
+        port = ports[asked["port"]]
+        wait_for(lambda a=asked, p=port: podman.status(a["path"], p) == 200, 20, probe)
+    assert podman.status("/", ports["http"]) == 200
 
+    found = podman.inspect()
+    assert found["HostConfig"]["ReadonlyRootfs"]
+    assert found["HostConfig"]["Memory"] == 512 << 20
+    assert not found["EffectiveCaps"]
+    assert podman.run("exec", NAME, "id", "-u").strip() == "33"
+    assert "GREETING=of the Secret" in found["Config"]["Env"]
+    podman.run("exec", NAME, "sh", "-c", "echo kept > /data/file")
 
-@contextmanager
-def volume(engine: Engine) -> Iterator[str]:
-    """A volume for podman's images, by its name."""
-    store = engine.client.volumes.create()
-    engine.volumes.add(store.name)
-    try:
-        yield store.name
-    finally:
-        engine.remove_containers()
-        store.remove(force=True)
+    begun = time.monotonic()
+    podman.run("pod", "stop", "flaskapp-pod")
+    assert time.monotonic() - begun < 10
+    assert podman.inspect()["State"]["ExitCode"] == 0
+    podman.run("pod", "rm", "flaskapp-pod")
+    podman.play(*resources)
+    assert podman.run("exec", NAME, "cat", "/data/file").strip() == "kept"
