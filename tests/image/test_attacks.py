@@ -111,7 +111,11 @@ def test_the_log_says_what_was_wrong(target: Target) -> None:
 
 
 def test_no_debugger(target: Target) -> None:
-    """Neither the one that the application brings nor a traceback reaches a client."""
+    """Neither the one that the application brings nor a traceback reaches a client.
+
+    Nor does anything listen that `app.run(debug=True)` or the application server would open.
+    """
+    assert target.container.listening() == {80, 9180}
     for path in (
         *("/console", "/?__debugger__=yes&cmd=resource&f=debugger.js", "/fail", "/key"),
         "/fail?__debugger__=yes&cmd=printpin&s=1",
@@ -127,11 +131,6 @@ def test_no_debugger(target: Target) -> None:
         "FLASK_DEBUG='1' is ignored in production",
     ):
         assert log.count(line) == 1, log
-
-
-def test_only_the_published_port_listens(target: Target) -> None:
-    """And that for orchestrators: not that of `app.run(debug=True)`, nor the application server."""
-    assert target.container.listening() == {80, 9180}
 
 
 # --- malformed requests ------------------------------------------------------------------------

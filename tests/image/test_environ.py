@@ -35,28 +35,16 @@ TARGETS = {
     "letters": "/%C3%A4/%C3%B6%3F",
     "letters not encoded": "/\xc3\xa4/o",
     "no letter": "/%E4",
-    "dots": "/..x/../y",
     "encoded dots": "/a/%2e%2e/b//c",
-    "two slashes": "/a//b",
-    "a semicolon": "/;x",
-    "signs": "/a+b:@c|d\"<>'~%3F%23%252F",
-    "a small encoded slash": "/a%2fb",
+    "signs": "/;x+b:@c|d\"<>'~%3F%23%252F",
     "a query of signs": "/a?b?c=//d/../e&x=%26&y=+",
     "an empty query": "/a?",
     "a fragment": "/a?x#y",
     "an absolute address": "http://me.example/a?x=1",
     "only a host": "http://me.example",
 }
-REFUSED = [
-    *("/../b", "/%00", "/%zz", "*", "http://other.example/"),
-    *("//\\evil.example", "/%2Fa", "/x/..//a"),
-]
-REDIRECTED = {
-    "//a//b?c=//d": "/a//b?c=//d",
-    "///": "/",
-    "http://me.example//a": "/a",
-    "//a/../b": "/a/../b",
-}
+REFUSED = ["/../b", "/%00", "/%zz", "*", "http://other.example/", "//\\evil.example", "/%2Fa"]
+REDIRECTED = {"//a//b?c=//d": "/a//b?c=//d", "///": "/", "http://me.example//a": "/a"}
 REQUESTS = {
     **{
         name: b"GET %s HTTP/1.1\r\n%s\r\n" % (target.encode("latin-1"), HEADERS)
@@ -105,17 +93,11 @@ def look(module_engine: Engine) -> Look:
 
 def check_odd_targets(port: int) -> None:
     """What nginx refuses, and what it redirects."""
-    for target in REFUSED:
-        assert answer_to(port, target).status == 400, target
-    for target, location in REDIRECTED.items():
-        answer = answer_to(port, target)
-        assert (answer.status, answer.values("Location")) == (308, [location]), target
-
-
-def answer_to(port: int, target: str) -> raw_http.Answer:
-    request = b"GET %s HTTP/1.1\r\n%s\r\n" % (target.encode(), HEADERS)
-    (answer,) = raw_http.answers(raw_http.exchange(port, request, end=False))
-    return answer
+    for target, location in {**dict.fromkeys(REFUSED, ""), **REDIRECTED}.items():
+        request = b"GET %s HTTP/1.1\r\n%s\r\n" % (target.encode(), HEADERS)
+        (answer,) = raw_http.answers(raw_http.exchange(port, request, end=False))
+        found = answer.status, "".join(answer.values("Location"))
+        assert found == (308 if location else 400, location), target
 
 
 def asked(port: int, request: bytes) -> dict[str, Any]:
@@ -124,13 +106,14 @@ def asked(port: int, request: bytes) -> dict[str, Any]:
     return dict(answer.json)
 
 
-def differences() -> dict[tuple[str, str], dict[str, str]]:
+def rows_of_the_page() -> dict[tuple[str, str], dict[str, str]]:
     """The table: for a request ("" for all) and a key, the cell of each column."""
     (table,) = re.findall(r"<!-- environ -->\n(.*?)<!-- /environ -->", PAGE.read_text(), re.DOTALL)
     rows = {}
     for line in table.splitlines()[2:]:
         first, *cells = (cell.strip() for cell in line.strip("|").split("|"))
         key, _, case = first.partition(", of ")
+        assert len(set(cells)) > 1, "a row is a difference"
         rows[case, key.strip("`")] = dict(zip(COLUMNS, cells, strict=True))
     return rows
 
@@ -156,7 +139,7 @@ def agrees(cell: str, environ: dict[str, Any], key: str) -> bool:
 def test_the_environment_differs_only_as_the_page_says(
     look: Look, name: str, proxied: bool
 ) -> None:
-    wanted, seen, rows = look("uwsgi", proxied), look(name, proxied), differences()
+    wanted, seen, rows = look("uwsgi", proxied), look(name, proxied), rows_of_the_page()
     column = "debug mode" if name == "debug mode" else SERVERS[name].name
     wrong = []
     for case, environ in seen.items():
@@ -180,19 +163,11 @@ def test_the_environment_differs_only_as_the_page_says(
 
 def test_paths_of_the_default_server(look: Look) -> None:
     seen = {
-        case: tuple(look("uwsgi")[case][key] for key in ("RAW_URI", "REQUEST_URI", "PATH_INFO"))
-        for case in TARGETS
+        case: tuple(environ[key] for key in ("RAW_URI", "REQUEST_URI", "PATH_INFO"))
+        for case, environ in look("uwsgi").items()
     }
     assert seen["an encoded slash"] == ("/x%2Fy/../z",) * 2 + ("/x/z",)
     assert seen["letters"] == ("/%C3%A4/%C3%B6%3F",) * 2 + ("/\xc3\xa4/\xc3\xb6?",)
-    assert seen["letters not encoded"] == ("/\xc3\xa4/o",) * 2 + ("/\xc3\xa4/o",)
-    assert seen["dots"] == ("/..x/../y",) * 2 + ("/y",)
-    assert seen["two slashes"] == ("/a//b",) * 3
-    assert seen["an empty query"] == ("/a?",) * 2 + ("/a",)
+    assert seen["letters not encoded"] == ("/\xc3\xa4/o",) * 3
     assert seen["a fragment"] == ("/a?x#y",) * 2 + ("/a",)
     assert seen["an absolute address"] == ("/a?x=1",) * 2 + ("/a",)
-    assert look("uwsgi")["a path"]["SCRIPT_NAME"] == ""
-
-
-def test_each_row_of_the_table_is_a_difference() -> None:
-    assert [row for row, cells in differences().items() if len(set(cells.values())) == 1] == []

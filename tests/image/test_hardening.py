@@ -28,7 +28,6 @@ FLAGS: dict[str, dict[str, Any]] = {
 }
 OPENSHIFT = {"user": "1000680000:0", "cap_drop": ["ALL"], "env": {"HOME": ""}}
 UNUSUAL: dict[str, dict[str, Any]] = {
-    "OpenShift": OPENSHIFT,
     "OpenShift, noexec": {**OPENSHIFT, "tmpfs": {"/tmp": "noexec", "/run": "noexec"}},
     "/tmp and /run not writable": {**OPENSHIFT, "tmpfs": {"/tmp": "ro", "/run": "mode=755"}},
     "root, /tmp and /run not writable": {"tmpfs": {"/tmp": "ro", "/run": "mode=755"}},
@@ -149,7 +148,7 @@ def test_containers_that_share_answer_for_themselves(
         assert answers(url) == name
     for container, url, name in containers:
         container.reload()
-        assert [httpx.get(url, timeout=5).text for _ in range(5)] == [name] * 5
+        assert answers(url) == name
     last, *others = reversed(containers)
     assert last[0].stop()[0] == 0
     for container, url, name in others:
@@ -163,35 +162,20 @@ def test_containers_that_share_answer_for_themselves(
 # --- the target nonroot ----------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def nonroot(module_engine: Engine) -> Iterator[str]:
+@pytest.mark.timeout(360)
+def test_nonroot(engine: Engine) -> None:
     """An image of the target, which has no layers of its own."""
     tag = f"{IMAGE}:nonroot-{secrets.token_hex(4)}"
-    command = [str(ROOT / "tools/build"), tag, "--target", "nonroot", "--quiet"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert result.returncode == 0, result.stderr
-    yield tag
-    module_engine.remove_containers()
-    subprocess.run([DOCKER, "rmi", tag], capture_output=True, timeout=60, check=False)
-
-
-@pytest.mark.timeout(360)
-def test_nonroot(module_engine: Engine, nonroot: str) -> None:
-    config = module_engine.client.api.inspect_image(nonroot)["Config"]
-    usual = module_engine.client.api.inspect_image(IMAGE)["Config"]
-    assert config["User"] == "33:33"
-    assert config["Healthcheck"] == usual["Healthcheck"]
-    container = module_engine.serve(image=nonroot, cap_drop=["ALL"])
-    assert container.execute("id", "-u") == (0, "33\n")
-    assert container.users() == {"33"}
-    container.reload()
-    assert container.stop()[0] == 0
-
-
-@pytest.mark.timeout(360)
-def test_nonroot_where_port_80_may_not_be_bound(module_engine: Engine, nonroot: str) -> None:
-    sysctls = {"net.ipv4.ip_unprivileged_port_start": "1024"}
-    code, out, err = module_engine.run(image=nonroot, sysctls=sysctls).finish()
-    assert (code, out, err.count("\n")) == (NOT_PERMITTED, "", 1), err
-    assert "LISTEN_PORT=80" in err
-    assert "port above 1023" in err
+    build = [str(ROOT / "tools/build"), tag, "--target", "nonroot", "--quiet"]
+    subprocess.run(build, timeout=300, check=True)
+    try:
+        config, usual = (engine.client.api.inspect_image(name)["Config"] for name in (tag, IMAGE))
+        assert config["User"] == "33:33"
+        assert config["Healthcheck"] == usual["Healthcheck"]
+        container = engine.serve(image=tag, cap_drop=["ALL"])
+        assert container.users() == {"33"}
+        container.reload()
+        assert container.stop()[0] == 0
+    finally:
+        engine.remove_containers()
+        subprocess.run([DOCKER, "rmi", tag], timeout=60, check=False)

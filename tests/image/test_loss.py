@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -112,30 +111,29 @@ def test_stop_under_12000_connections_a_second_turns_away_few(
 
 
 @pytest.mark.timed
-def test_stop_waits_for_a_request_of_six_seconds(service: Service) -> None:
-    with service.load("/sleep?s=6", connections=1, requests=1) as running:
+@pytest.mark.parametrize(
+    ("path", "code", "least", "most"),
+    [("/sleep?s=6", 0, 5, 8), ("/hang", 75, 0, 9), *at_night(("/sse", 75, 0, 9))],
+)
+def test_stop_waits_for_requests_and_cuts_what_would_never_end(
+    service: Service, path: str, code: int, least: float, most: float
+) -> None:
+    with service.load(path, connections=2, requests=2) as running:
         time.sleep(0.5)
-        code, took = service.container.stop()
+        found, took = service.container.stop()
         result = running.finish()
     report(f"stop in {took:.1f} s:", result.counts)
-    assert result.counts["ok"] == 1
-    assert code == 0
-    assert took > 5
-    assert_within(8, took)
+    assert found == code
+    assert took > least
+    assert_within(most, took)
+    if code:
+        assert "2 requests were cut" in service.container.logs().splitlines()[-1]
+    else:
+        assert result.counts["ok"] == 2
 
 
 @pytest.mark.timed
-@pytest.mark.parametrize("path", ["/hang", *at_night("/sse")])
-def test_stop_cuts_what_would_never_end(service: Service, path: str) -> None:
-    with service.load(path, connections=2, requests=2):
-        time.sleep(0.5)
-        code, _ = service.container.stop()
-    assert code == 75  # Docker kills after 10 s, which gives 137
-    assert "2 requests were cut" in service.container.logs().splitlines()[-1]
-
-
-@pytest.mark.timed
-def test_told_twice_to_stop_it_stops_at_once(service: Service) -> None:
+def test_a_second_term_stops_at_once(service: Service) -> None:
     with service.load("/hang", connections=1, requests=1):
         time.sleep(0.5)
         service.container.docker.kill("TERM")
@@ -195,11 +193,17 @@ def test_ten_reloads_lose_nothing(service: Service, load: dict[str, Any]) -> Non
     wait_for(old_are_gone, 10, "the old generations to go")
 
 
-def check_a_reload(service: Service, reload: Callable[[], object]) -> None:
+@pytest.mark.timed
+@every_server
+@pytest.mark.parametrize("how", ["command", "signal"])
+def test_a_reload_loses_nothing(service: Service, how: str) -> None:
     with service.load(**STEADY) as running:
         time.sleep(SETTLE)
         service.set_version("2")
-        reload()
+        if how == "signal":
+            service.container.docker.kill("HUP")
+        else:
+            service.container.reload()
         wait_for(lambda: "version=2\n" in service.container.get("/").text, 20, "the new version")
         time.sleep(SETTLE)
         result = running.finish()
@@ -207,30 +211,19 @@ def check_a_reload(service: Service, reload: Callable[[], object]) -> None:
 
 
 @pytest.mark.timed
-@every_server
-def test_a_reload_loses_nothing(service: Service) -> None:
-    check_a_reload(service, service.container.reload)
-
-
-@pytest.mark.smoke
-def test_a_reload_by_signal_loses_nothing(service: Service) -> None:
-    check_a_reload(service, lambda: service.container.docker.kill("HUP"))
-
-
-BROKEN = {
-    "ends at import": ("import os\nos._exit(3)\n", "(while|before).*application"),
-    "fails to import": ("import nothing_of_that_name\n", "nothing_of_that_name"),
-    "hangs at import": ("import time\ntime.sleep(3600)\n", "START_TIMEOUT=3"),
-    "has no callable": ("answer = 42\n", "no WSGI callable"),
-}
-
-
-@pytest.mark.timed
 @every_server_at_night
 @pytest.mark.service(env={"START_TIMEOUT": "3"})
-@pytest.mark.parametrize("kind", BROKEN)
-def test_reload_to_broken_code_keeps_the_old(service: Service, kind: str) -> None:
-    code, reason = BROKEN[kind]
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("import os\nos._exit(3)\n", "(while|before).*application"),
+        ("import nothing_of_that_name\n", "nothing_of_that_name"),
+        ("import time\ntime.sleep(3600)\n", "START_TIMEOUT=3"),
+        ("answer = 42\n", "no WSGI callable"),
+    ],
+    ids=["ends", "fails to import", "hangs", "has no callable"],
+)
+def test_reload_to_broken_code_keeps_the_old(service: Service, code: str, reason: str) -> None:
     with service.load(mode="new", rate=200) as running:
         (service.app / "app.py").write_text(code)
         begun = time.monotonic()
@@ -248,11 +241,10 @@ def test_reload_to_broken_code_keeps_the_old(service: Service, kind: str) -> Non
 
 @pytest.mark.nightly
 def test_reload_while_reloading_is_queued(service: Service) -> None:
-    app = service.app / "app.py"
-    app.write_text(app.read_text() + "\ntime.sleep(1)\n")
+    with (service.app / "app.py").open("a") as file:
+        file.write("\ntime.sleep(1)\n")
     with ThreadPoolExecutor(3) as pool:
-        reloads = [pool.submit(service.container.reload) for _ in range(3)]
-        for each in reloads:
+        for each in [pool.submit(service.container.reload) for _ in range(3)]:
             each.result(20)
 
 
@@ -331,7 +323,7 @@ def test_a_server_that_cannot_come_back_ends_the_container(service: Service) -> 
     assert "nothing_of_that_name" in service.container.logs().splitlines()[-1]
 
 
-EXITS = [f"/exit?how={how}&code={code}" for how in ("os", "sys") for code in (0, 1, 15, 22, 31)]
+EXITS = [f"/exit?how={how}&code={code}" for how in ("os", "sys") for code in (0, 1, 22)]
 
 
 @pytest.mark.service(env={"WEB_CONCURRENCY": "4"})
@@ -384,35 +376,9 @@ def test_a_view_that_never_answers(
         assert "in loop" in service.container.logs()
 
 
-@pytest.mark.service(mem_limit="256m", env={"WEB_CONCURRENCY": "2"})
-@pytest.mark.nightly
-def test_a_leak_costs_its_worker_only(service: Service) -> None:
-    with (
-        service.load("/leak?mb=40", connections=1, requests=20) as leaking,
-        service.load(mode="new", rate=20) as healthy,
-    ):
-        leaks, others = leaking.wait(40), healthy.finish()
-    report("leaks:", leaks.counts)
-    assert re.search("signal 9|SIGKILL", service.container.logs()), "the kernel has killed none"
-    assert service.container.running()
-    assert service.container.docker.attrs["RestartCount"] == 0
-    assert others.counts["ok"] == sum(others.counts.values())
-    assert service.processes("app worker")
-
-
-@pytest.mark.alone
-def test_a_thousand_connections_at_once(service: Service) -> None:
-    with service.load(connections=1000, requests=3000, mode="new") as running:
-        result = running.wait(30)
-    assert result.counts["ok"] == 3000
-
-
 def test_orphaned_grandchildren_leave_no_zombies(service: Service) -> None:
-    def orphans() -> int:
-        """How many there are, zombies included."""
-        return int(service.container.shell("cat /proc/[0-9]*/stat | grep -c '(sleep)' || true"))
-
+    orphans = "cat /proc/[0-9]*/stat | grep -c '(sleep)' || true"
     for _ in range(5):
         service.container.get("/orphan?s=3")
-    assert orphans() == 5
-    wait_for(lambda: orphans() == 0, 10, "the orphans to be reaped")
+    assert int(service.container.shell(orphans)) == 5
+    wait_for(lambda: int(service.container.shell(orphans)) == 0, 10, "the orphans to be reaped")

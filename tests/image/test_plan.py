@@ -73,6 +73,8 @@ def test_a_reload_that_fails_changes_nothing(engine: Engine, app: Path) -> None:
     (app / "app.py").write_text(APP)
     crash(container, MASTER)
     wait_for(lambda: len(container.pids(WORKER)) == 2, 10, "two workers again")
+    container.reload()
+    wait_for(lambda: len(container.pids(WORKER)) == 5, 10, "five workers")
 
 
 @pytest.mark.parametrize("what", ["a crash", *at_night("more load")])

@@ -20,8 +20,6 @@ from tests.support.marks import at_night
 from tests.support.servers import SERVERS, Server
 
 APP = f"""{HELLO}
-import socket
-from flask import Response
 
 @app.get("/server")
 def server():
@@ -31,29 +29,13 @@ def server():
 def environment():
     return dict(os.environ)
 
-@app.get("/taken")
-def taken():
-    kept = request.environ.get("gunicorn.socket")
-    def body(first):
-        yield b"-" * first
-        if kept:
-            yield str(kept.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF))
-            return
-        import uwsgi
-        with socket.socket(fileno=os.dup(uwsgi.connection_fd())) as connection:
-            yield str(connection.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF))
-    return Response(body(request.args.get("first", type=int)))
-
 @app.get("/client")
 def client():
     seen = request.remote_addr, request.scheme, request.host, request.environ["REQUEST_URI"]
     return " ".join(seen)
 """
 # A snippet denies /denied. An application gets none of these as the same path.
-DENIED = [
-    *("/denied", "/%64enied", "/x/../denied", "/./denied/x"),
-    *("//denied", "///denied", "/%2Fdenied", "/x/..//denied", "http://me//denied"),
-]
+DENIED = ["/denied", "/%64enied", "/x/../denied", "//denied", "/%2Fdenied", "http://me//denied"]
 GEVENT = SERVERS["gunicorn-gevent"]
 # Settings in forms that the image understands, but would write in another way.
 AS_WRITTEN = {
@@ -106,7 +88,6 @@ def test_each_serves_as_the_others_do(engine: Engine, app: Path, tmp_path: Path,
     assert {name: seen.get(name) for name in AS_WRITTEN} == AS_WRITTEN
     assert not [name for name in seen if name.startswith("DOCKER_FLASK")]
     check_that_internal_locations_stay_internal(container)
-    check_that_a_large_answer_is_taken_at_once(container)
     check_that_an_abandoned_request_delays_no_other(container)
     code, took = container.stop()
     assert code == 0, container.logs()
@@ -142,13 +123,6 @@ def check_that_an_abandoned_request_delays_no_other(container: Container) -> Non
         container.get(f"/sleep?s={seconds}", timeout=0.2)
     times = [container.get("/").elapsed.total_seconds() for _ in range(30)]
     assert max(times) < seconds / 4
-
-
-def check_that_a_large_answer_is_taken_at_once(container: Container) -> None:
-    small, large = (
-        int(container.get(f"/taken?first={first}").text.lstrip("-")) for first in (1000, 100_000)
-    )
-    assert large > 1.5 * small, "of what the kernel holds between server and nginx"
 
 
 @pytest.mark.timed
@@ -188,7 +162,7 @@ def test_all_requests_change_over_at_once(engine: Engine, app: Path, name: str) 
 def check_that_internal_locations_stay_internal(container: Container) -> None:
     _, configuration = container.execute("cat", "/run/docker-flask/nginx.conf")
     (files,) = re.findall(r"location \^~ (/[0-9a-f]{32})/ {", configuration)
-    for path in ("/hidden/app.py", f"{files}/app/app.py", f"{files}/as-is/app/app.py"):
+    for path in ("/hidden/app.py", f"{files}/app/app.py"):
         answer = container.get(path)
         assert (answer.status_code, "flask" in answer.text) == (404, False), path
     for path in DENIED:
@@ -218,26 +192,13 @@ def test_gunicorn_conf_py_counts_where_nothing_is_set(engine: Engine, app: Path)
     wait_for(lambda: workers(container) == 1, 15, "one worker")
 
 
-def test_gunicorn_cmd_args_and_settings(engine: Engine, app: Path) -> None:
-    env = {"GUNICORN_CMD_ARGS": "--workers 3 --threads 2 --bind :9", "WEB_CONCURRENCY": "2"}
-    container = engine.serve(server=SERVERS["gunicorn-gthread"], app=app, env=env)
-    found = container.settings()
-    assert found["WEB_CONCURRENCY"] == ["2", "WEB_CONCURRENCY"]
-    assert found["THREADS"] == ["2", "threads in GUNICORN_CMD_ARGS"]
-    wait_for(lambda: workers(container) == 2, 10, "two workers")
-
-
-GUNICORN_WITH_GEVENT = "add the line gunicorn[gevent]==27.0.1 to requirements.txt"
-
-
 @pytest.mark.parametrize(
     ("server", "env", "complaint"),
     [
         ("uwsgi", {"APP_SERVER": "waitress"}, "use uwsgi or gunicorn"),
         ("uwsgi", {"APP_SERVER": "gunicorn"}, "add the line gunicorn==27.0.1"),
         ("uwsgi", {"WORKER_CLASS": "gevent"}, "add the line gevent==26.9.0"),
-        ("uwsgi", {"APP_SERVER": "gunicorn", "WORKER_CLASS": "gevent"}, GUNICORN_WITH_GEVENT),
-        ("gunicorn-sync", {"WORKER_CLASS": "gevent"}, GUNICORN_WITH_GEVENT),
+        ("gunicorn-sync", {"WORKER_CLASS": "gevent"}, "add the line gunicorn[gevent]==27.0.1"),
         ("gunicorn-sync", {"WORKER_CLASS": "tornado"}, "use sync, gthread or gevent"),
         ("gunicorn-gevent", {"THREADS": "4"}, "THREADS=4 is not allowed with WORKER_CLASS=gevent"),
     ],

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.harness import Container, Engine, wait_for
-from tests.support.loss import Load, Service
+from tests.support.loss import Service
 
 # Requests at once, more than there are workers at first.
 WAITING = {"mode": "keepalive", "connections": 24}
@@ -60,22 +60,6 @@ def test_more_workers_while_requests_wait_and_fewer_after(service: Service) -> N
     assert result.counts["ok"] == sum(result.counts.values()) > 100
 
 
-@pytest.mark.alone
-@pytest.mark.nightly
-@pytest.mark.timeout(120)
-def test_workers_with_many_threads_leave_at_once(engine: Engine, tmp_path: Path) -> None:
-    """uWSGI removes a worker without waking its threads, and kills it after REQUEST_TIMEOUT."""
-    service = Service(engine, tmp_path, nano_cpus=1_000_000_000)
-    with service.load("/sleep?s=3", mode="keepalive", connections=600) as waiting:
-        wait_for_workers(service.container, 4, 30)
-        slow = waiting.finish()
-    with service.load("/", mode="new", rate=50, seconds=40) as quick:
-        # Ten checks of one second, and the threads' last requests.
-        wait_for_workers(service.container, 2, 25)
-        result = quick.finish()
-    assert service.verdicts(slow, result).lost() == []
-
-
 def threads(container: Container) -> list[int]:
     """How many each worker has, busy or not."""
     pids = container.pids("uWSGI worker")
@@ -114,40 +98,3 @@ def test_more_threads_while_requests_wait(engine: Engine, tmp_path: Path) -> Non
     assert code == 0
     assert verdicts.lost() == []
     assert slow.counts["ok"] == sum(slow.counts.values())
-
-
-APP = """import os, time
-from flask import Flask, request
-ballast = bytearray(os.urandom(int(os.environ["BALLAST_MB"]) << 20))
-app = Flask(__name__)
-@app.route("/")
-def hello():
-    return "hello"
-@app.route("/greedy")
-def greedy():
-    taken = os.urandom(request.args.get("mb", type=int) << 20)
-    time.sleep(0.5)
-    return str(len(taken))
-"""
-
-
-@pytest.mark.timeout(200)
-@pytest.mark.nightly
-def test_never_past_the_memory(engine: Engine, app_folder: Path, tmp_path: Path) -> None:
-    (app_folder / "app.py").write_text(APP)
-    env = {"THREADS": "1", "BALLAST_MB": "12"}
-    container = engine.serve(app=app_folder, env=env, nano_cpus=1_000_000_000, mem_limit="256m")
-    _, most = limits(container)
-    log = container.logs()
-    reason = re.search(r"half of the cgroup limit of 256 MiB at (\d+) MiB a worker\)", log)
-    assert reason, log
-    assert most in (128 // int(reason[1]), 128 // (int(reason[1]) - 1))
-    file = tmp_path / "load.json"
-    with Load(container, file, "/greedy?mb=0", no_echo=True, **WAITING) as running:
-        # Or one fewer, if they take more by now than the first did.
-        wait_for(lambda: len(workers(container)) >= most - 1, 60, "more workers")
-        time.sleep(3)
-        assert len(workers(container)) <= most
-        result = running.finish()
-    assert result.counts["ok"] == sum(result.counts.values())
-    assert "killed by signal" not in container.logs()

@@ -75,12 +75,15 @@ def refusal(container: Container, path: str = "/echo") -> tuple[int, str]:
         ("uwsgi", ONE),
         ("gunicorn-gthread", ONE),
         ("gunicorn-gevent", GEVENT),
-        *at_night(("uwsgi-gevent", GEVENT), ("gunicorn-sync", GEVENT)),
+        *at_night(("uwsgi-gevent", GEVENT), ("gunicorn-sync", GEVENT), ("debug", {})),
     ],
 )
 def test_libraries_work_as_they_are(
     engine: Engine, folder: Path, name: str, env: dict[str, str]
 ) -> None:
+    if name == "debug":
+        check_libraries(engine.serve(DEBUG, app=folder), DEBUG_PORT)
+        return
     container = engine.serve(server=SERVERS[name], app=folder, env=env)
     check_libraries(container)
     assert container.logs().count("Traceback") == 1, "of the view that fails"
@@ -93,12 +96,6 @@ def test_libraries_work_as_they_are(
         assert end_of(idle) == 1001
     assert code == 0, container.logs()
     assert took < 4
-
-
-@pytest.mark.nightly
-def test_libraries_work_in_debug_mode(engine: Engine, folder: Path) -> None:
-    container = engine.serve(DEBUG, app=folder)
-    check_libraries(container, DEBUG_PORT)
 
 
 def check_libraries(container: Container, inside: int = 80) -> None:
@@ -177,10 +174,8 @@ KEY = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\
     [
         # Another protocol, another method, a body, an upgrade that no Connection names.
         ("GET /upgrade HTTP/1.1", UPGRADE.format("h2c") + "HTTP2-Settings: AAMAAABk\r\n", 200),
-        ("GET /upgrade HTTP/1.1", UPGRADE.format("websocket, h2c") + KEY, 200),
         ("GET /upgrade HTTP/1.1", "Upgrade: websocket\r\n" + KEY, 200),
         ("GET /upgrade HTTP/1.0", UPGRADE.format("websocket") + KEY, 200),
-        ("POST /echo HTTP/1.1", "Content-Length: 0\r\n" + UPGRADE.format("websocket") + KEY, 405),
         ("GET /echo HTTP/1.1", "Content-Length: 1\r\n" + UPGRADE.format("websocket") + KEY, 400),
         # Responses with 101 that are no WebSocket's.
         ("GET /switch HTTP/1.1", UPGRADE.format("h2c"), 500),
@@ -197,8 +192,7 @@ def test_only_a_websocket_gets_a_tunnel(
     assert first
     assert int(first[1]) == status, received
     assert b" 101 " not in received
-    if status == 200:
-        assert b"\r\nnone" in received or b"\r\n\r\nnone" in received, "the application sees none"
+    assert status != 200 or b"\r\nnone" in received, "the application sees none"
 
 
 @pytest.mark.timed
@@ -212,15 +206,13 @@ def test_sockets_stay_for_a_reload_and_leave_at_a_stop(engine: Engine, folder: P
             assert says(first, "to the old generation")
             assert end_of(first, 5) == 1001
         time.sleep(1)
-        code, _ = container.stop()
+        assert container.stop()[0] == 0, container.logs()
     counts = talk.counts
-    assert code == 0, container.logs()
     assert counts["opened"] >= 100, counts
     assert (counts["cut"], counts["lost"]) == (0, 0), counts
     assert set(counts["closed"]) == {"1001"}, counts
     # On their way while the close frame was sent.
     assert counts["unanswered"] <= 10, counts
-    assert "were cut" not in container.logs()
 
 
 def test_a_worker_that_is_replaced_closes_its_sockets(engine: Engine, folder: Path) -> None:
@@ -232,24 +224,3 @@ def test_a_worker_that_is_replaced_closes_its_sockets(engine: Engine, folder: Pa
         assert end_of(first) == 1001
     # The next one has a new worker, or the worker after that.
     wait_for(lambda: status_of_handshake(container) == 101, 5, "a WebSocket of a new worker")
-
-
-@pytest.mark.nightly
-def test_a_server_without_websockets_says_so(engine: Engine, folder: Path) -> None:
-    container = engine.serve(app=folder, env={"WEBSOCKETS": "0"})
-    status, text = refusal(container)
-    assert (status, "WebSockets are turned off" in text) == (501, True)
-
-
-@pytest.mark.nightly
-def test_only_one_old_generation_keeps_its_sockets(engine: Engine, folder: Path) -> None:
-    container = engine.serve(app=folder)
-    with open_socket(container) as first:
-        assert says(first, "hello")
-        container.reload()
-        with open_socket(container) as second:
-            assert says(first, "to the old generation")
-            assert says(second, "to the new generation")
-            container.reload()
-            assert end_of(first) == 1001
-            assert says(second, "to the old generation")

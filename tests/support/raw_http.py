@@ -6,6 +6,7 @@ import json
 import re
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,15 +44,14 @@ def exchange(port: int, *parts: bytes, seconds: float = 5, end: bool = True) -> 
     """
     received = b""
     with socket.create_connection(("127.0.0.1", port), timeout=seconds) as client:
-        try:
+        with suppress(ConnectionError, TimeoutError):  # the server may refuse what it has read
             for part in parts:
                 client.sendall(part)
             if end:
                 client.shutdown(socket.SHUT_WR)
+        with suppress(ConnectionError, TimeoutError):
             while block := client.recv(1 << 16):
                 received += block
-        except (ConnectionError, TimeoutError):
-            pass
     return received
 
 
