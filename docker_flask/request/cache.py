@@ -7,14 +7,14 @@ X-Accel-Expires, and only this module sets that header.
 from __future__ import annotations
 
 import contextlib
-import os
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 from docker_flask import paths
 from docker_flask.request import cache_policy
 from docker_flask.request.exchange import Exchange, Handler
-from docker_flask.request.wsgi_types import Environ
+from docker_flask.request.wsgi_types import Environ, Headers
 from docker_flask.worker_options import WorkerOptions
 
 # nginx's header for this module: what its cache has found, empty if the request does not use the
@@ -39,6 +39,8 @@ class Cache:
         self._folder = options.cache_folder
         self._max_size = options.max_cached_page
         self._is_proxied = bool(options.trusted_proxies)
+        # nginx looks for pages if this file exists.
+        self._sharing = Path(self._folder).parent / paths.SHARING
         self._has_told_nginx = False
 
     def handle(self, exchange: Exchange) -> Iterable[bytes]:
@@ -56,34 +58,27 @@ class Cache:
         """Let nginx store the response, or from the first such response on look for pages."""
         if "cache-control" not in names or (self._has_told_nginx and not exchange.may_cache):
             return
-        policy = cache_policy.read(exchange.status, exchange.headers)
-        if policy is None:
+        fresh = cache_policy.fresh_for(exchange.status, exchange.headers)
+        if not fresh:
             return
         if not exchange.may_cache:
-            self._tell_nginx()
-        elif self._has_room(policy.length):
-            exchange.headers = [*exchange.headers, ("X-Accel-Expires", str(policy.fresh))]
+            with contextlib.suppress(OSError), open(self._sharing, "a"):
+                self._has_told_nginx = True
+        elif self._has_room(exchange.headers):
+            exchange.headers = [*exchange.headers, ("X-Accel-Expires", str(fresh))]
             if "date" not in names:
                 from email.utils import formatdate  # slow to import
 
                 # From the date, other caches compute the page's age.
                 exchange.headers.append(("Date", formatdate(usegmt=True)))
 
-    def _tell_nginx(self) -> None:
-        with contextlib.suppress(OSError), open(Path(self._folder).parent / paths.SHARING, "a"):
-            self._has_told_nginx = True
-
-    def _has_room(self, size: int) -> bool:
-        """False if a page of this size might fill the disk: nginx would cut its response."""
-        if size > self._max_size:
-            return False
-        try:
-            disk = os.statvfs(self._folder)
-        except OSError:
-            return False
-        # Some file systems do not count their files.
-        has_files = disk.f_favail or not disk.f_files
-        return bool(has_files) and disk.f_bavail * disk.f_frsize > self._max_size + size
+    def _has_room(self, headers: Headers) -> bool:
+        """False if the page might fill the disk: nginx would cut its response."""
+        size = next(int(value) for name, value in headers if name.lower() == "content-length")
+        with contextlib.suppress(OSError):
+            free = shutil.disk_usage(self._folder).free
+            return size <= self._max_size and free > self._max_size + size
+        return False
 
 
 def _same_proxies(environ: Environ, forwarded: str) -> bool:

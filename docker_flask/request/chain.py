@@ -1,24 +1,22 @@
 """The order of the handlers between a worker's server and the application.
 
 A request passes the handlers from the last line to the first one. Each handler calls the next one
-with the Exchange; those next to the application are WSGI callables. A handler that the container
-does not need is left out.
+with the Exchange; TrustedProxies is a WSGI callable. A handler that the container does not need is
+left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from docker_flask.request.adjust import adjust
-from docker_flask.request.body import Bodies
+from docker_flask.request.body import bodies
 from docker_flask.request.cache import Cache
-from docker_flask.request.errors import Errors
 from docker_flask.request.exchange import Handler, WayOut
-from docker_flask.request.files import Files
-from docker_flask.request.parts import Call, Parts
+from docker_flask.request.files import drop_foreign, files
 from docker_flask.request.proxies import TrustedProxies
-from docker_flask.request.timing import Timing, Watch
-from docker_flask.request.web_socket import Handshakes, Take
+from docker_flask.request.responses import adjust, call, respond
+from docker_flask.request.timing import Watch, timed
+from docker_flask.request.web_socket import Take, handshakes
 from docker_flask.request.wsgi_types import Wsgi
 from docker_flask.worker_options import WorkerOptions
 
@@ -34,16 +32,14 @@ def chain(
     way_out: list[WayOut] = [adjust]
     if options.trusted_proxies:
         application = TrustedProxies(application, options.trusted_proxies)
+    handler: Handler = call(application)
     if take:
-        application = Handshakes(application, take)
-    handler: Handler = Call(application).handle
+        handler = handshakes(handler, take)
     if options.sendfile_location:
-        files = Files(handler, options.sendfile_location)
-        handler = files.handle
-        way_out.append(files.drop_foreign)
+        handler = files(handler, options.sendfile_location)
+        way_out.append(drop_foreign(options.sendfile_location))
     if options.cache_folder:
         cache = Cache(handler, options)
         handler = cache.handle
         way_out.append(cache.mark)
-    handler = Errors(Parts(Bodies(handler).handle).handle).handle
-    return Timing(handler, watch, count, tuple(way_out))
+    return timed(respond(bodies(handler)), watch, count, tuple(way_out))

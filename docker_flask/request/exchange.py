@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from docker_flask.request import headers as rules
+from docker_flask.request.headers import checked
 from docker_flask.request.wsgi_types import Environ, Headers, StartResponse
 
 # A response with these headers alone needs no adjustment.
@@ -23,8 +23,8 @@ class Exchange:
     environ, start_response: of the server. status, headers: from the application, empty before it
     calls `start`. result: what the application returned. request_body: what stands in for
     `wsgi.input`. may_cache: nginx may store the response. headers_sent: the server has status and
-    headers. way_out: is called with this object and the names of its headers, before the server
-    gets them.
+    headers. is_taken: a view has taken the connection, and there is no response. way_out: is called
+    with this object and the names of its headers, before the server gets them.
     """
 
     # These stand here, because each assignment in __init__ costs time in every request.
@@ -32,7 +32,7 @@ class Exchange:
     headers: Headers = []  # noqa: RUF012 (replaced, never changed)
     result: Iterable[bytes] = ()
     request_body: Any = None
-    may_cache = headers_sent = False
+    may_cache = headers_sent = is_taken = False
     _push: Callable[[bytes], Any] | None = None
 
     def __init__(
@@ -48,13 +48,13 @@ class Exchange:
             if exc_info and exc_info[0]:
                 raise exc_info[0][1]
             raise RuntimeError("the application called start_response after its first bytes")
-        self.headers = rules.checked(status, headers)
+        self.headers = checked(status, headers)
         self.status = status
         return self._write
 
     def send_headers(self) -> None:
         """Give the server status and headers, if they are not sent yet."""
-        if self.headers_sent:
+        if self.headers_sent or self.is_taken:
             return
         if not self.status:
             raise RuntimeError("the application has not called start_response")
@@ -65,30 +65,34 @@ class Exchange:
         self.send(self.status, self.headers)
 
     def send(self, status: str, headers: Headers) -> None:
-        """Give the server a status and headers; raises HeadersTooLarge."""
-        rules.check_size(self.environ, headers)
+        """Give the server a status and headers."""
+        if self.request_body:
+            self.request_body.drop()
         self._push = self.start_response(status, headers)
         self.headers_sent = True
 
-    def remove(self, name: str) -> None:
-        """Remove a header; name: in small letters."""
-        self.headers = [pair for pair in self.headers if pair[0].lower() != name]
-
     def end(self) -> None:
-        """Close what the application returned, and read the rest of the request."""
+        """Close what the application returned, and the body of the request."""
         try:
-            if close := getattr(self.result, "close", None):
+            close = getattr(self.result, "close", None)
+            if close and not self.is_taken:
                 close()
         finally:
             if self.request_body:
-                self.request_body.drop()
+                self.request_body.close()
 
     def _write(self, data: bytes) -> None:
         """What `start_response` returns: WSGI's old way to send a body."""
-        rules.check_bytes(data)
+        check_bytes(data)
         self.send_headers()
         if self._push is not None:
             self._push(data)
+
+
+def check_bytes(part: Any) -> None:
+    """Raise TypeError for a part of a body that uWSGI would drop, with status 200."""
+    if not isinstance(part, bytes):
+        raise TypeError(f"a body is made of bytes, not of {type(part).__name__}")
 
 
 Handler = Callable[[Exchange], Iterable[bytes]]

@@ -7,72 +7,101 @@ sends what has no path: BytesIO, pipes, and files that were removed after they w
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import io
+import os
+from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import quote, unquote
 
-from docker_flask.request.exchange import Exchange, Handler
-from docker_flask.request.file_wrapper import File
-from docker_flask.request.wsgi_types import Environ, Headers
+from docker_flask.request.exchange import Exchange, Handler, WayOut
 from docker_flask.sendfile_headers import PUT_BACK
 
+BLOCK = 1 << 16
 # Headers that nginx keeps, and headers that nginx sets itself.
 _KEPT = ("cache-control", "content-disposition", "content-type", "expires")
 _SET_BY_NGINX = ("accept-ranges", "content-length", "content-range", "date")
 _ALLOWED = {*_KEPT, *_SET_BY_NGINX, *(name.lower() for name in PUT_BACK)}
 
 
-class Files:
+class File:
+    """An iterator over a file, with the methods of the file: Werkzeug seeks to send a range."""
+
+    def __init__(self, file: Any, block_size: int = BLOCK) -> None:
+        self.file = file
+        self._block = max(block_size, BLOCK)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        if block := self.file.read(self._block):
+            return bytes(block)
+        raise StopIteration
+
+    def path(self) -> bytes | None:
+        """The absolute path of a file with the content of this iterator; None if there is none."""
+        # Other types decode the content, or remove the file when they are closed. A name that is no
+        # text is a descriptor.
+        file = self.file
+        if type(file) not in (io.BufferedReader, io.FileIO) or isinstance(file.name, int):
+            return None
+        try:
+            opened = os.fstat(file.fileno())
+            path = os.fsencode(os.path.realpath(file.name))
+            is_same = os.path.samestat(opened, os.stat(path)) and file.tell() == 0
+        except (OSError, ValueError):
+            return None
+        # Devices and files in /proc have size 0, and a content.
+        return path if is_same and opened.st_size > 0 else None
+
+
+def files(handler: Handler, location: str) -> Handler:
     """Hands files over to nginx; location: nginx's location for files."""
 
-    def __init__(self, handler: Handler, location: str) -> None:
-        self._handler = handler
-        self._location = location
-
-    def handle(self, exchange: Exchange) -> Iterable[bytes]:
+    def handle(exchange: Exchange) -> Iterable[bytes]:
         exchange.environ["wsgi.file_wrapper"] = File
-        body = self._handler(exchange)
-        kind = type(body)
-        is_file = kind is File or kind.__name__ == "_RangeWrapper"
-        if is_file and (found := self._redirect(exchange, body)):
-            exchange.send("200 OK", found)
-            return ()
-        return body
+        body: Any = handler(exchange)
+        # nginx sends the same range as this wrapper of Werkzeug's.
+        is_range = type(body).__name__ == "_RangeWrapper"
+        file = body.iterable if is_range else body
+        is_file = type(file) is File and _fits_nginx(exchange, "206" if is_range else "200")
+        path = file.path() if is_file else None
+        if path:
+            headers = [pair for pair in exchange.headers if pair[0].lower() not in _SET_BY_NGINX]
+            is_encoded = any(name.lower() == "content-encoding" for name, _ in headers)
+            as_is = "/as-is" if is_encoded or "HTTP_RANGE" in exchange.environ else ""
+            headers.append(("X-Accel-Redirect", f"{location}{as_is}{quote(path)}"))
+            exchange.send("200 OK", headers)
+        return () if path else body
 
-    def drop_foreign(self, exchange: Exchange, names: set[str]) -> None:
-        """Drop a header of another server, whose response the application passes on: nginx would
-        send the file that the header names."""
+    return handle
+
+
+def _fits_nginx(exchange: Exchange, code: str) -> bool:
+    """True if nginx can respond to the request with a file and these headers."""
+    environ = exchange.environ
+    # nginx would compare If-Match with its own ETag.
+    if environ["REQUEST_METHOD"] != "GET" or "HTTP_IF_MATCH" in environ:
+        return False
+    names = [name.lower() for name, _ in exchange.headers if name.lower() != "set-cookie"]
+    # No header that stands there twice, or that only the application knows.
+    is_known = len({*names}) == len(names) and _ALLOWED.issuperset(names)
+    return is_known and exchange.status.startswith(code)
+
+
+def drop_foreign(location: str) -> WayOut:
+    """Drops a header of another server, whose response the application passes on: nginx would send
+    the file that the header names."""
+
+    def step(exchange: Exchange, names: set[str]) -> None:
         if "x-accel-redirect" in names:
             exchange.headers = [
                 (name, value)
                 for name, value in exchange.headers
-                if name.lower() != "x-accel-redirect" or self._location not in unquote(value)
+                if name.lower() != "x-accel-redirect" or location not in unquote(value)
             ]
 
-    def _redirect(self, exchange: Exchange, body: Any) -> Headers | None:
-        """The headers with which nginx sends the body, a file; None if nginx can't send it."""
-        code = "200"
-        if type(body).__name__ == "_RangeWrapper":  # Werkzeug's; nginx sends the same range
-            body, code = body.iterable, "206"
-        if type(body) is not File or not exchange.status.startswith(code):
-            return None
-        environ, headers = exchange.environ, exchange.headers
-        path = body.path() if _fits_nginx(environ, headers) else None
-        if path is None:
-            return None
-        is_encoded = any(name.lower() == "content-encoding" for name, _ in headers)
-        as_is = "/as-is" if is_encoded or "HTTP_RANGE" in environ else ""
-        return [
-            *((name, value) for name, value in headers if name.lower() not in _SET_BY_NGINX),
-            ("X-Accel-Redirect", f"{self._location}{as_is}{quote(path)}"),
-        ]
-
-
-def _fits_nginx(environ: Environ, headers: Headers) -> bool:
-    """True if nginx can respond to the request with a file and these headers."""
-    if environ["REQUEST_METHOD"] != "GET" or "HTTP_IF_MATCH" in environ:
-        return False  # nginx would compare If-Match with its own ETag
-    names = [name for name, _ in headers if name.lower() != "set-cookie"]
-    once = {name.lower() for name in names}
-    # No header that stands there twice, or that only the application knows.
-    return len(once) == len(names) and once <= _ALLOWED
+    return step

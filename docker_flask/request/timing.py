@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from docker_flask.request.exchange import Exchange, Handler, WayOut
-from docker_flask.request.wsgi_types import Environ, StartResponse
+from docker_flask.request.wsgi_types import Environ, StartResponse, Wsgi
 
 
 class Watch(Protocol):
@@ -30,31 +30,22 @@ class Watch(Protocol):
         """The thread has served the request."""
 
 
-class Timing:
+def timed(
+    handler: Handler, watch: Watch, count: Callable[[], None], way_out: tuple[WayOut, ...]
+) -> Wsgi:
     """Measures the application's time, not the time in which the client receives data.
 
     count: is called at the end of each request.
     """
+    begin, forget, silent_since = watch.begin, watch.forget, watch.silent_since
+    now = time.monotonic
 
-    def __init__(
-        self,
-        handler: Handler,
-        watch: Watch,
-        count: Callable[[], None],
-        way_out: tuple[WayOut, ...] = (),
-    ) -> None:
-        self._handler = handler
-        self._begin, self._forget = watch.begin, watch.forget
-        self._silent_since = watch.silent_since
-        self._count = count
-        self._way_out = way_out
-
-    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
-        thread, silent_since, now = threading.get_ident(), self._silent_since, time.monotonic
-        self._begin(thread)
-        exchange = Exchange(environ, start_response, self._way_out)
+    def application(environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
+        thread = threading.get_ident()
+        begin(thread)
+        exchange = Exchange(environ, start_response, way_out)
         try:
-            for part in self._handler(exchange):
+            for part in handler(exchange):
                 silent_since[thread] = -now()
                 yield part
                 silent_since[thread] = now()
@@ -63,5 +54,7 @@ class Timing:
             try:
                 exchange.end()
             finally:
-                self._forget(thread)
-                self._count()
+                forget(thread)
+                count()
+
+    return application

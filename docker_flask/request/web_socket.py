@@ -4,45 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from docker_flask.request.wsgi_types import Environ, StartResponse, Wsgi
+from docker_flask.request.exchange import Exchange, Handler
 
-# Calls an application that may take the connection; returns the body of the response, or raises
-# Taken or Refused.
-Take = Callable[[Wsgi, Environ, StartResponse], Iterable[bytes]]
-
-
-class Taken(Exception):
-    """The view has taken the connection: there is no response."""
+# Calls the application, which may take the connection, by the handler; returns the body of the
+# response.
+Take = Callable[[Handler, Exchange], Iterable[bytes]]
 
 
-class Refused(Exception):
-    """A handshake that gets another response; status: of the response."""
+def handshakes(handler: Handler, take: Take) -> Handler:
+    """Gives handshakes to `take`, and other requests to the handler.
 
-    def __init__(self, status: str, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
+    nginx passes `Upgrade` with handshakes only (nginx/parts/websockets.conf), but the user's own
+    nginx.conf may pass it with any request.
+    """
 
+    def handle(exchange: Exchange) -> Iterable[bytes]:
+        if exchange.environ.get("HTTP_UPGRADE", "").lower() == "websocket":
+            return take(handler, exchange)
+        return handler(exchange)
 
-class Handshakes:
-    """Gives handshakes to `take`, and other requests to the application."""
-
-    def __init__(self, application: Wsgi, take: Take) -> None:
-        self._application = application
-        self._take = take
-
-    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        if "HTTP_UPGRADE" in environ and is_handshake(environ):
-            return self._take(self._application, environ, start_response)
-        return self._application(environ, start_response)
-
-
-def is_handshake(environ: Environ) -> bool:
-    """True for the first request of a WebSocket (RFC 6455, section 4.2.1)."""
-    tokens = environ.get("HTTP_CONNECTION", "").lower().split(",")
-    return (
-        environ["HTTP_UPGRADE"].lower() == "websocket"
-        and "upgrade" in [token.strip() for token in tokens]
-        and environ["REQUEST_METHOD"] == "GET"
-        and "HTTP_SEC_WEBSOCKET_KEY" in environ
-        and environ.get("CONTENT_LENGTH", "") in ("", "0")
-    )
+    return handle

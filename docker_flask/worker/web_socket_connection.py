@@ -14,9 +14,8 @@ from typing import Any
 from docker_flask.log import log
 from docker_flask.worker import frames
 
-# Seconds that a view gets to respond to what it has received, before its client gets a close frame;
-# that nginx gets to close its end; between two tries to send.
-RESPOND, LINGER, TICK = 0.5, 2.0, 0.01
+# Seconds that nginx gets to close its end; between two tries to send.
+LINGER, TICK = 2.0, 0.01
 BLOCK = 1 << 16
 
 
@@ -25,7 +24,7 @@ class Connection:
 
     A library sends whole frames: a close frame may follow each of its calls.
     on_use: is called once, when the connection is used; it calls `open`, or raises OSError.
-    left_at: when the client got a close frame, 0 before.
+    has_left: the client got a close frame.
     """
 
     def __init__(self, descriptor: int, largest: int) -> None:
@@ -35,11 +34,7 @@ class Connection:
         self._using, self._sending = threading.Lock(), threading.Lock()
         self._messages = frames.Messages(largest)
         self._largest = largest
-        self.left_at = 0.0
-        # When the view received something; 0 if it has sent something since.
-        self._owes_since = 0.0
-        # When it was first found that the client is gone.
-        self._broken_at = 0.0
+        self.has_left = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._used(), name)
@@ -62,26 +57,17 @@ class Connection:
         """Send all data; after the close frame, nothing."""
         connection = self._used()
         with self._sending:
-            if self.left_at:
+            if self.has_left:
                 return
             try:
                 connection.sendall(data)
             except OSError:
                 # As with TCP, data is lost in silence until the library has read the end.
-                now = time.monotonic()
-                self._broken_at = self._broken_at or now
-                if now - self._broken_at > LINGER:
-                    raise
                 time.sleep(TICK)
-            self._owes_since = 0.0
 
     def recv(self, size: int, *flags: int) -> bytes:
         """Receive data; the end of the connection if a message is too large."""
-        connection = self._used()
-        # At any moment, data waits in the kernel, or the view owes a response to it.
-        if connection.recv(1, socket.MSG_PEEK):
-            self._owes_since = self._owes_since or time.monotonic()
-        data: bytes = connection.recv(size, *flags)
+        data: bytes = self._used().recv(size, *flags)
         if self._messages.fit(data):
             return data
         log(
@@ -98,19 +84,14 @@ class Connection:
         with contextlib.suppress(OSError):
             self._used().shutdown(socket.SHUT_WR)
 
-    def may_respond(self, now: float) -> bool:
-        """True while the view may respond to what it has received, before its client leaves."""
-        return now - self._owes_since < RESPOND
-
-    def leave(self) -> None:
-        """Send a close frame."""
-        if not self.left_at and self._sending.acquire(
-            blocking=False
-        ):  # else the client does not read
+    def leave(self) -> bool:
+        """Send a close frame; returns False if the client does not read."""
+        if self._sending.acquire(blocking=False):
             try:
                 self._send_close(frames.GOING_AWAY)
             finally:
                 self._sending.release()
+        return self.has_left
 
     def cut(self) -> None:
         """End the connection for client and view."""
@@ -152,4 +133,4 @@ class Connection:
             return
         except OSError:
             pass
-        self.left_at = time.monotonic()
+        self.has_left = True

@@ -9,24 +9,27 @@ forgets the connection.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import select
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from docker_flask.request.parts import connection_of
-from docker_flask.request.web_socket import Refused
-from docker_flask.request.wsgi_types import Environ, StartResponse, Wsgi
+from docker_flask.request.exchange import Exchange, Handler
+from docker_flask.request.wsgi_types import Environ
 from docker_flask.worker.watchdog import Watchdog
 from docker_flask.worker.web_socket_connection import TICK, Connection
-from docker_flask.worker.web_socket_view import View
 from docker_flask.worker_options import WorkerOptions
 
-# Seconds from the order to leave until all clients have a close frame; that a client gets to close
-# as well; clients that leave at a time.
-LEAVE, REPLY, AT_ONCE = 3.0, 0.5, 16
+# Seconds from the order to leave until all clients have a close frame; that the last client gets to
+# close as well; the longest pause between two clients.
+LEAVE, REPLY, PAUSE = 3.0, 0.5, 0.002
+BUSY, TOO_LATE = "503 Service Unavailable", "504 Gateway Timeout"
 
 
 class WebSockets:
@@ -43,21 +46,18 @@ class WebSockets:
         self._open: set[Connection] = watchdog.web_sockets
         self._leaving = self._is_watched = False
 
-    def take(self, application: Wsgi, environ: Environ, start: StartResponse) -> Iterable[bytes]:
-        """Call an application that may take the connection.
-
-        Returns the body of the response; raises Taken or Refused.
-        """
+    def take(self, handler: Handler, exchange: Exchange) -> Iterable[bytes]:
+        """Call the application, which may take the connection; returns the body of the response."""
         if self._leaving:
-            raise Refused("503 Service Unavailable", "This worker stops. Try again.\n")
+            return _refuse(exchange, BUSY, b"This worker stops. Try again.\n")
         if len(self._open) >= self._maximum:
-            raise Refused("503 Service Unavailable", "Too many WebSockets are open.\n")
-        view = View(self, Connection(_descriptor(environ), self._largest), start)
+            return _refuse(exchange, BUSY, b"Too many WebSockets are open.\n")
+        view = View(self, Connection(_descriptor(exchange.environ), self._largest), exchange)
         try:
-            threading.Thread(target=view.run, args=(application, environ), name="WebSocket").start()
+            threading.Thread(target=view.run, args=(handler,), name="WebSocket").start()
         except RuntimeError:  # the kernel allows no more threads
             view.connection.discard()
-            raise Refused("503 Service Unavailable", "Too many WebSockets are open.\n") from None
+            return _refuse(exchange, BUSY, b"Too many WebSockets are open.\n")
         return view.response(self._timeout)
 
     def leave(self) -> None:
@@ -83,43 +83,107 @@ class WebSockets:
         poll.register(self._wake_fd, select.POLLIN)
         poll.poll()
         self._leaving = True
-        begun = time.monotonic()
-        while self._open and time.monotonic() - begun < LEAVE + REPLY:
-            self._let_some_leave(begun)
+        pause = min(PAUSE, LEAVE / max(1, len(self._open)))
+        end = time.monotonic() + REPLY
+        while self._open and time.monotonic() < end:
+            for connection in [each for each in list(self._open) if not each.has_left]:
+                if connection.leave():
+                    end = time.monotonic() + REPLY
+                # Threads that all wake up at once would only compete for the interpreter.
+                time.sleep(pause)
             time.sleep(TICK)
         for connection in list(self._open):
-            self._cut(connection)
+            connection.cut()
+            self._open.discard(connection)
 
-    def _let_some_leave(self, begun: float) -> None:
-        """Send close frames to a few clients at a time: threads that all wake up at once would only
-        compete for the interpreter."""
-        now, poll = time.monotonic(), select.poll()
-        leaving = 0
-        for connection in list(self._open):
-            if not connection.left_at:
-                poll.register(connection, select.POLLIN)
-            elif now - connection.left_at > REPLY:
-                self._cut(connection)
-            else:
-                leaving += 1
-        unread = {descriptor for descriptor, _ in poll.poll(0)}
-        for connection in list(self._open):
-            if now - begun < LEAVE and (
-                leaving >= AT_ONCE or connection.fileno() in unread or connection.may_respond(now)
-            ):
-                continue
-            if not connection.left_at:
-                connection.leave()
-                leaving += bool(connection.left_at)
 
-    def _cut(self, connection: Connection) -> None:
-        connection.cut()
-        self._open.discard(connection)
+class View:
+    """One call of the application, which may take the connection."""
+
+    def __init__(self, web_sockets: WebSockets, connection: Connection, exchange: Exchange) -> None:
+        self.connection = connection
+        connection.on_use = self._take
+        self._web_sockets = web_sockets
+        self._exchange = exchange
+        self._lock = threading.Lock()
+        # The view has responded, has taken the connection, or took too long.
+        self._settled = threading.Event()
+        self._is_open = True
+        self._result: Iterable[bytes] = ()
+        self._error: BaseException | None = None
+
+    def run(self, handler: Handler) -> None:
+        """Call the application; the thread of this view does."""
+        self._thread = threading.get_ident()
+        self._web_sockets.watchdog.begin(self._thread)
+        environ = self._exchange.environ
+        environ["werkzeug.socket"] = self.connection
+        environ["wsgi.input"] = io.BytesIO()
+        # A compressed message may take any memory, and each connection would need much of it.
+        environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
+        if "gunicorn.socket" in environ:
+            environ["gunicorn.socket"] = self.connection
+        try:
+            self._result = handler(self._exchange)
+        except BaseException as error:
+            self._error = error
+        finally:
+            self._web_sockets.watchdog.forget(self._thread)
+            with self._lock:
+                self._is_open = False
+            if not self._exchange.is_taken:
+                self.connection.discard()
+            self._settled.set()
+            if self._exchange.is_taken:
+                self._end()
+
+    def response(self, seconds: float) -> Iterable[bytes]:
+        """Wait for the view; the thread of the server does."""
+        self._settled.wait(seconds)
+        with self._lock:
+            is_late, self._is_open = self._is_open, False
+        if self._exchange.is_taken:
+            return ()
+        if is_late:
+            text = b"The application takes too long to respond.\n"
+            return _refuse(self._exchange, TOO_LATE, text)
+        if self._error:
+            raise self._error
+        return self._result
+
+    def _take(self) -> None:
+        """Keep the connection: the view uses it."""
+        with self._lock:
+            if not self._is_open:
+                raise ConnectionAbortedError("the connection belongs to the server")
+            self._exchange.is_taken = True
+        self.connection.open()
+        self._web_sockets.watchdog.forget(self._thread)
+        self._web_sockets.opened(self.connection)
+        self._settled.set()
+
+    def _end(self) -> None:
+        """After the view: what it returns belongs to no response."""
+        if close := getattr(self._result, "close", None):
+            with contextlib.suppress(Exception):
+                close()
+        # Libraries end a view with these, so that their server sends nothing.
+        if self._error and not isinstance(self._error, (OSError, StopIteration)):
+            traceback.print_exception(self._error)
+        try:
+            self.connection.end()
+        finally:
+            self._web_sockets.ended(self.connection)
+
+
+def _refuse(exchange: Exchange, status: str, text: bytes) -> list[bytes]:
+    """Respond in place of the view, which may still run."""
+    exchange.send(status, [("Retry-After", "2"), ("Content-Type", "text/plain")])
+    return [text]
 
 
 def _descriptor(environ: Environ) -> int:
     """A descriptor of the connection, which stays when the server closes its own."""
-    descriptor = connection_of(environ)
-    if descriptor is None:
-        raise RuntimeError("the server does not show the connection")
-    return os.dup(descriptor)
+    if connection := environ.get("gunicorn.socket"):
+        return os.dup(connection.fileno())
+    return os.dup(sys.modules["uwsgi"].connection_fd())

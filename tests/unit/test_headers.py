@@ -68,7 +68,7 @@ def test_no_value(text: str) -> None:
     ],
 )
 def test_no_headers(headers: Any) -> None:
-    with pytest.raises((TypeError, ValueError)):
+    with pytest.raises((TypeError, ValueError, AttributeError)):
         checked("200 OK", headers)
 
 
@@ -83,3 +83,9 @@ def test_no_length(lengths: list[str]) -> None:
     names = ["Content-Length", "content-length"]
     with pytest.raises(ValueError, match="Content-Length"):
         checked("200 OK", list(zip(names, lengths, strict=False)))
+
+
+def test_too_large() -> None:
+    assert checked("200 OK", [("X-Own", "x" * 65_000)])
+    with pytest.raises(ValueError, match=r"take 70,016 bytes, 'X-Large' alone 60,000; allowed"):
+        checked("200 OK", [("X", "x" * 10_000), ("X-Large", "x" * 60_000)])

@@ -1,0 +1,92 @@
+"""Calls the application, and gives its response to the server: also if the application fails."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterable, Iterator
+
+from docker_flask.discovery import permission_hints
+from docker_flask.request.exchange import Exchange, Handler, check_bytes
+from docker_flask.request.wsgi_types import Wsgi
+
+_FAILED = b"Internal Server Error\n"
+# In a response of another server, which the application passes on, these do not describe this
+# connection: nginx rejects the first beside a length, and by the second it would store a page that
+# cache.py has not checked.
+_FOREIGN = ("transfer-encoding", "x-accel-expires")
+
+
+def call(application: Wsgi) -> Handler:
+    """The last handler: calls the application."""
+
+    def handle(exchange: Exchange) -> Iterable[bytes]:
+        environ = exchange.environ
+        # The user's own nginx.conf may send no REQUEST_URI.
+        environ["RAW_URI"] = environ.setdefault("REQUEST_URI", "")
+        environ.setdefault("SCRIPT_NAME", "")
+        exchange.result = application(environ, exchange.start)
+        return exchange.result
+
+    return handle
+
+
+def respond(handler: Handler) -> Handler:
+    """Sends status and headers together with the first part of the body.
+
+    If the application fails before, the client gets a 500: no request ends its worker.
+    """
+
+    def handle(exchange: Exchange) -> Iterable[bytes]:
+        try:
+            parts = handler(exchange)
+            if type(parts) is not list:
+                return _sent(exchange, parts)
+            # A list is ready to be sent: nothing that follows needs to look at its parts.
+            for part in parts:
+                check_bytes(part)
+            exchange.send_headers()
+        except BaseException as error:  # also SystemExit
+            return _failed(exchange, error)
+        return parts
+
+    return handle
+
+
+def _sent(exchange: Exchange, parts: Iterable[bytes]) -> Iterator[bytes]:
+    try:
+        for part in parts:
+            check_bytes(part)
+            exchange.send_headers()
+            yield part
+        exchange.send_headers()
+    except GeneratorExit:  # the client has left
+        raise
+    except BaseException as error:
+        yield from _failed(exchange, error)
+
+
+def _failed(exchange: Exchange, error: BaseException) -> list[bytes]:
+    """The parts of the response in place of that of the application."""
+    if exchange.headers_sent:
+        # The server closes the connection in the middle of the response.
+        raise RuntimeError("the application failed within its response") from error
+    traceback.print_exception(error)
+    permission_hints.explain(error)
+    plain = [("Content-Type", "text/plain"), ("Content-Length", str(len(_FAILED)))]
+    # Replaces headers that the server has refused.
+    exchange.send("500 Internal Server Error", plain)
+    return [_FAILED]
+
+
+def adjust(exchange: Exchange, names: set[str]) -> None:
+    """Drop foreign headers; if the length is unknown, prepare a stream."""
+    for name in _FOREIGN:
+        if name in names:
+            exchange.headers = [pair for pair in exchange.headers if pair[0].lower() != name]
+    if "content-length" in names:
+        return
+    if exchange.request_body:
+        exchange.request_body.keep()
+    if "x-accel-buffering" not in names and not isinstance(exchange.result, (list, tuple)):
+        # The body comes in parts, as events do: nginx passes on each part immediately.
+        exchange.headers = [*exchange.headers, ("X-Accel-Buffering", "no")]
