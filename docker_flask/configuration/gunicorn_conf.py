@@ -33,12 +33,11 @@ class GunicornOptions:
     """The user's options for Gunicorn.
 
     settings: options that decide a setting, by the name of its field; ignored: options that the
-    image overrides; text: of the configuration file, empty without a file.
+    image overrides.
     """
 
     settings: dict[str, FileValue] = field(default_factory=dict)
     ignored: list[str] = field(default_factory=list)
-    text: str = ""
 
 
 def read(root: Path, environ: Mapping[str, str], python: str) -> GunicornOptions:
@@ -69,7 +68,6 @@ def read(root: Path, environ: Mapping[str, str], python: str) -> GunicornOptions
         _SETTINGS[name]: FileValue(name, str(value), where)
         for name, value in given["settings"].items()
         # 0 means no limit in Gunicorn; in this image, a request always has a limit.
-        if not (name == "timeout" and not value)
+        if name in _SETTINGS and (name != "timeout" or value)
     }
-    text = Path(given["file"]).read_text() or "\n" if given["file"] else ""
-    return GunicornOptions(settings, given["own"], text)
+    return GunicornOptions(settings, [name for name in given["decided"] if name not in _SETTINGS])

@@ -105,7 +105,7 @@ def make(
         of_files |= of_uwsgi.settings
     elif app_server == "gunicorn":
         of_gunicorn = gunicorn_conf.read(Path.cwd(), environ, PYTHON)
-        options, ignored = of_gunicorn.text, of_gunicorn.ignored
+        ignored = of_gunicorn.ignored
         of_files |= of_gunicorn.settings
     chosen, origins = settings.resolve(given, limits, of_files)
     packages.check_worker_class(chosen)

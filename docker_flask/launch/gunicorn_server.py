@@ -8,29 +8,24 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
-from types import ModuleType
 from typing import Any
 
 from gunicorn.app.base import Application
+from gunicorn.arbiter import Arbiter
 from gunicorn.http import wsgi
 from gunicorn.http.wsgi import Response
 from gunicorn.uwsgi import message
 from gunicorn.workers.base import Worker
 
-# If the user's settings have no value.
-DEFAULTS: dict[str, Any] = {"proc_name": "docker-flask"}
 # These always have Gunicorn's own default, whatever the user sets,
 ITS_DEFAULT = (
-    # because nginx is in front,
-    *("certfile", "keyfile", "http_protocols", "proxy_protocol"),
+    # because nginx is in front, and because the socket is inherited,
+    *("certfile", "keyfile", "reuse_port"),
     # because the supervisor watches the process and reloads the code,
     *("daemon", "pidfile", "reload"),
-    # because the process is no longer root,
-    *("user", "group", "initgroups", "umask"),
-    # and because of the socket.
-    *("backlog", "reuse_port"),
+    # and because the process is no longer root.
+    *("user", "group", "initgroups"),
 )
 # And these always have this value.
 DECIDED: dict[str, Any] = {
@@ -47,16 +42,6 @@ DECIDED: dict[str, Any] = {
 }
 # As max-vars in app.ini.
 MAX_VARIABLES = 3300
-# The image's settings use these (docker_flask/configuration/gunicorn_conf.py).
-USED_BY_IMAGE = (
-    "workers",
-    "threads",
-    "worker_class",
-    "timeout",
-    "max_requests",
-    "preload_app",
-    "wsgi_app",
-)
 
 
 class Server(Application):  # type: ignore[misc]
@@ -64,10 +49,8 @@ class Server(Application):  # type: ignore[misc]
 
     def __init__(self, options: dict[str, Any] | None) -> None:
         self._options = options
+        self._default_level = options.pop("loglevel") if options else "info"
         self._given: set[str] = set()
-        self._file = ""
-        self._snapshot = options.pop("config") if options else None
-        self._defaults = DEFAULTS | {"loglevel": options.pop("loglevel")} if options else {}
         super().__init__(prog="gunicorn")
 
     def init(self, parser: Any, opts: Any, args: Any) -> None:
@@ -80,44 +63,21 @@ class Server(Application):  # type: ignore[misc]
         return application
 
     def load_config(self) -> None:
-        """Load the defaults, then the user's settings, then those that the image decides."""
-        for name, value in self._defaults.items():
-            self.cfg.set(name, value)
+        """Load the user's settings, then those that the image decides."""
+        self.cfg.set("loglevel", self._default_level)
         super().load_config()
         if self._options is None:
             return
-        settings = self.cfg.settings
-        defaults = {name: settings[name].default for name in ITS_DEFAULT if name in settings}
+        defaults = {name: self.cfg.settings[name].default for name in ITS_DEFAULT}
         for name, value in {**defaults, **DECIDED, **self._options}.items():
-            if name in settings:  # some are newer than others
-                self.cfg.set(name, value)
-        self._hook("when_ready", lambda server: ignore_term())
-        self._hook("post_worker_init", outlive_master)
+            self.cfg.set(name, value)
+        users = self.cfg.post_worker_init
 
-    def _hook(self, name: str, ours: Any) -> None:
-        users = self.cfg.settings[name].get()
+        def post_worker_init(worker: Any) -> None:
+            users(worker)
+            outlive_master(worker)
 
-        def both(it: Any) -> None:
-            users(it)
-            ours(it)
-
-        self.cfg.set(name, both)
-
-    def get_config_from_filename(self, filename: str) -> Any:
-        """The variables of a configuration file: as it was when the supervisor made its plan."""
-        if self._options is None:
-            if not os.path.isfile(filename):  # a pipe or a device may have no end
-                raise RuntimeError(f"{filename!r} is not a file")
-            self._file = os.path.abspath(filename)
-            return super().get_config_from_filename(filename)
-        module = ModuleType("__config__")
-        module.__file__ = filename
-        sys.modules[module.__name__] = module
-        if self._snapshot:
-            with open(self._snapshot) as file:
-                # The user's gunicorn.conf.py is a program, as it is for Gunicorn itself.
-                exec(compile(file.read(), filename, "exec"), vars(module))  # noqa: S102
-        return vars(module)
+        self.cfg.set("post_worker_init", post_worker_init)
 
     def load_config_from_module_name_or_filename(self, location: str) -> Any:
         """Read the user's file, and note the names that it sets."""
@@ -126,22 +86,13 @@ class Server(Application):  # type: ignore[misc]
         return found
 
     def users_settings(self) -> dict[str, Any]:
-        """The user's values that the image's settings use, and the names that the image ignores."""
+        """The user's settings, and the names of those that have no effect on Gunicorn."""
         arguments = self.cfg.parser().parse_args(self.cfg.get_cmd_args_from_env())
         given = self._given | {name for name, value in vars(arguments).items() if value is not None}
-        own = {*ITS_DEFAULT, *DECIDED} - {*USED_BY_IMAGE}
         return {
-            "settings": {
-                name: self.cfg.settings[name].get() for name in USED_BY_IMAGE if name in given
-            },
-            "own": sorted(given & own),
-            "file": self._file,
+            "settings": {name: self.cfg.settings[name].get() for name in given - {"args"}},
+            "decided": sorted(given & {*ITS_DEFAULT, *DECIDED, "backlog"}),
         }
-
-
-def ignore_term() -> None:
-    """The supervisor ends the master: it sends INT when no request is active."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def outlive_master(worker: Any) -> None:
@@ -177,18 +128,12 @@ def create(
 class Answer(Response):  # type: ignore[misc]
     """A response as uWSGI sends it."""
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._head = b""
-        self.headers_sent: bool = False
-        self.force_close()
+    _head = b""
 
-    def start_response(self, status: str, headers: Any, exc_info: Any = None) -> Any:
-        """Take a status and headers; the last call counts, as in uWSGI."""
-        if not self.headers_sent:
-            self.status = None
-            self.headers.clear()
-        return super().start_response(status, headers, exc_info)
+    def start_response(self, status: str, headers: Any, _exc_info: Any = None) -> Any:
+        """Take a status and headers that request/headers.py has checked; the last call counts."""
+        self.status, self.headers = status, headers
+        return self.write
 
     def send_headers(self) -> None:
         """Send the headers together with the first bytes of the body.
@@ -200,7 +145,7 @@ class Answer(Response):  # type: ignore[misc]
         if not self.headers_sent:
             lines = (f"{name}: {value}\r\n" for name, value in self.headers)
             self._head = f"HTTP/1.1 {self.status}\r\n{''.join(lines)}\r\n".encode("latin-1")
-            self.headers_sent = True
+            self.headers_sent: bool = True
 
     def _emit_body(self, data: bytes) -> None:
         self.sock.sendall(self._head + data)
@@ -230,6 +175,8 @@ def main() -> None:
         return
     os.environ |= {"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())}
     wsgi.create = create
+    # The supervisor ends the master: it sends INT when no request is active.
+    Arbiter.handle_term = lambda _: None
     message.MAX_UWSGI_VARS = MAX_VARIABLES
     Server(json.loads(argument)).run()
 

@@ -7,7 +7,9 @@ their `python3` (profile-guided and link-time optimization): a request would cos
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import gc
 import itertools
 import os
 import sys
@@ -43,13 +45,18 @@ def main() -> None:
     # Python does not add this folder if PYTHONSAFEPATH is set.
     if sys.path[0] == str(PROGRAM.parent):
         del sys.path[0]
+    # The workers share the framework, and each loads the application itself. If a worker's garbage
+    # collector looked at the objects that exist now, the worker would copy their memory.
+    with contextlib.suppress(Exception):  # not every application uses Flask
+        import flask  # noqa: F401
+    gc.freeze()
     words = command_line()
     # With options such as auto-procname, uWSGI writes the name of each process over the first word
     # and as many bytes as the environment has. `ps` does not read this memory.
     variables = sum(len(name) + len(value) + 2 for name, value in os.environb.items())
     first = ctypes.create_string_buffer(b"uwsgi", len(b"uwsgi") + variables + 3)
-    arguments = (ctypes.c_char_p * (len(words) + 2))(b"", *words)
-    ctypes.c_void_p.from_buffer(arguments).value = ctypes.addressof(first)
+    name = ctypes.cast(first, ctypes.c_char_p)
+    arguments = (ctypes.c_char_p * (len(words) + 2))(name, *words)
     environ = ctypes.c_void_p.in_dll(ctypes.pythonapi, "environ")
     # GLOBAL: uWSGI's plugins need its symbols. PyDLL: uWSGI calls the interpreter, with its lock.
     uwsgi = ctypes.PyDLL(str(LIBRARY), ctypes.RTLD_GLOBAL)

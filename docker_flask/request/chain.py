@@ -8,6 +8,7 @@ left out.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from docker_flask.request.body import bodies
 from docker_flask.request.cache import Cache
@@ -37,7 +38,7 @@ def chain(
         handler = handshakes(handler, take)
     if options.sendfile_location:
         handler = files(handler, options.sendfile_location)
-        way_out.append(drop_foreign(options.sendfile_location))
+        way_out.append(partial(drop_foreign, options.sendfile_location))
     if options.cache_folder:
         cache = Cache(handler, options)
         handler = cache.handle

@@ -2,18 +2,19 @@
 
 Werkzeug's `send_file` wraps the open file with the server's `wsgi.file_wrapper`, and returns the
 wrapper as the body. If the body is still this wrapper, nginx gets the path of the file. A worker
-sends what has no path: BytesIO, pipes, and files that were removed after they were opened.
+sends what has no path: BytesIO, pipes, removed files.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import quote, unquote
 
-from docker_flask.request.exchange import Exchange, Handler, WayOut
+from docker_flask.request.exchange import Exchange, Handler
 from docker_flask.sendfile_headers import PUT_BACK
 
 BLOCK = 1 << 16
@@ -26,9 +27,8 @@ _ALLOWED = {*_KEPT, *_SET_BY_NGINX, *(name.lower() for name in PUT_BACK)}
 class File:
     """An iterator over a file, with the methods of the file: Werkzeug seeks to send a range."""
 
-    def __init__(self, file: Any, block_size: int = BLOCK) -> None:
+    def __init__(self, file: Any, _block_size: int = BLOCK) -> None:
         self.file = file
-        self._block = max(block_size, BLOCK)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.file, name)
@@ -37,25 +37,22 @@ class File:
         return self
 
     def __next__(self) -> bytes:
-        if block := self.file.read(self._block):
+        if block := self.file.read(BLOCK):
             return bytes(block)
         raise StopIteration
 
     def path(self) -> bytes | None:
         """The absolute path of a file with the content of this iterator; None if there is none."""
-        # Other types decode the content, or remove the file when they are closed. A name that is no
-        # text is a descriptor.
-        file = self.file
-        if type(file) not in (io.BufferedReader, io.FileIO) or isinstance(file.name, int):
+        # Other types decode the content, or remove the file when they are closed.
+        if type(self.file) not in (io.BufferedReader, io.FileIO):
             return None
-        try:
-            opened = os.fstat(file.fileno())
-            path = os.fsencode(os.path.realpath(file.name))
-            is_same = os.path.samestat(opened, os.stat(path)) and file.tell() == 0
-        except (OSError, ValueError):
-            return None
-        # Devices and files in /proc have size 0, and a content.
-        return path if is_same and opened.st_size > 0 else None
+        with contextlib.suppress(OSError, ValueError, TypeError):  # TypeError: no path but a number
+            opened = os.fstat(self.file.fileno())
+            path = os.fsencode(os.path.realpath(self.file.name))
+            # Devices and files in /proc have size 0, and a content.
+            is_whole = self.file.tell() == 0 and opened.st_size > 0
+            return path if is_whole and os.path.samestat(opened, os.stat(path)) else None
+        return None
 
 
 def files(handler: Handler, location: str) -> Handler:
@@ -92,16 +89,11 @@ def _fits_nginx(exchange: Exchange, code: str) -> bool:
     return is_known and exchange.status.startswith(code)
 
 
-def drop_foreign(location: str) -> WayOut:
-    """Drops a header of another server, whose response the application passes on: nginx would send
-    the file that the header names."""
-
-    def step(exchange: Exchange, names: set[str]) -> None:
-        if "x-accel-redirect" in names:
-            exchange.headers = [
-                (name, value)
-                for name, value in exchange.headers
-                if name.lower() != "x-accel-redirect" or location not in unquote(value)
-            ]
-
-    return step
+def drop_foreign(location: str, exchange: Exchange, names: set[str]) -> None:
+    """Drop the header of another server's response: nginx would send the file that it names."""
+    if "x-accel-redirect" in names:
+        exchange.headers = [
+            (name, value)
+            for name, value in exchange.headers
+            if name.lower() != "x-accel-redirect" or location not in unquote(value)
+        ]

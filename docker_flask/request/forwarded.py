@@ -25,18 +25,11 @@ def address(text: str) -> Address | None:
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
         text = text.partition(":")[0]
-    if "%" in text:  # any text may follow
-        return None
     try:
-        address = ipaddress.ip_address(text)
+        address = ipaddress.ip_address("" if "%" in text else text)  # any text may follow a %
     except ValueError:
         return None
     return getattr(address, "ipv4_mapped", None) or address
-
-
-def set_scheme(environ: Environ, scheme: str) -> None:
-    if scheme.lower() in DEFAULT_PORTS:
-        environ["wsgi.url_scheme"] = scheme.lower()
 
 
 def set_host(environ: Environ, sent_host: str, sent_port: str) -> None:
@@ -47,15 +40,13 @@ def set_host(environ: Environ, sent_host: str, sent_port: str) -> None:
         return
     name, own_port = match.groups()
     port = _port(sent_port) or _port(own_port or "")
+    host = f"{name}:{port}"
     # The default port of the other scheme belongs to a proxy behind the one that ends TLS.
     if not port or port in DEFAULT_PORTS.values():
-        port = DEFAULT_PORTS[environ["wsgi.url_scheme"]]
-        environ["HTTP_HOST"] = name
-    else:
-        environ["HTTP_HOST"] = f"{name}:{port}"
-    environ["SERVER_NAME"], environ["SERVER_PORT"] = name, port
+        port, host = DEFAULT_PORTS[environ["wsgi.url_scheme"]], name
+    environ.update(HTTP_HOST=host, SERVER_NAME=name, SERVER_PORT=port)
     if sent:
-        environ["HTTP_X_FORWARDED_HOST"] = environ["HTTP_HOST"]
+        environ["HTTP_X_FORWARDED_HOST"] = host
     if _port(sent_port):
         environ["HTTP_X_FORWARDED_PORT"] = port
 

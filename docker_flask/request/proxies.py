@@ -38,24 +38,23 @@ class TrustedProxies:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         __traceback_hide__ = True  # noqa: F841  # from Werkzeug's debugger: not the user's code
         environ = environ.copy()  # the callers keep the real peer and host
-        self._rewrite(environ)
-        return self._application(environ, start_response)
-
-    def _rewrite(self, environ: Environ) -> None:
         sent = {name: environ.pop(f"HTTP_X_FORWARDED_{name}", "") for name in NAMES}
         # The container itself speaks http only, but uWSGI copies this header from any client.
         environ["wsgi.url_scheme"] = "http"
         peer = forwarded.address(environ["REMOTE_ADDR"])
         if peer and self._trusts(peer):
             environ["REMOTE_ADDR"] = str(self._client(peer, sent["FOR"]))
-            forwarded.set_scheme(environ, forwarded.last(sent["PROTO"]))
-            forwarded.set_host(environ, forwarded.last(sent["HOST"]), forwarded.last(sent["PORT"]))
-            forwarded.set_prefix(environ, forwarded.last(sent["PREFIX"]))
+            values = {name: forwarded.last(value) for name, value in sent.items()}
+            if values["PROTO"].lower() in forwarded.DEFAULT_PORTS:
+                environ["wsgi.url_scheme"] = values["PROTO"].lower()
+            forwarded.set_host(environ, values["HOST"], values["PORT"])
+            forwarded.set_prefix(environ, values["PREFIX"])
         else:
             for key in OTHER_HEADERS:
                 environ.pop(key, None)
         environ["HTTP_X_FORWARDED_FOR"] = environ["REMOTE_ADDR"]
         environ["HTTP_X_FORWARDED_PROTO"] = environ["wsgi.url_scheme"]
+        return self._application(environ, start_response)
 
     def _client(self, peer: Address, hops: str) -> Address:
         """The client's address: follow X-Forwarded-For backwards, through trusted proxies only.
@@ -64,14 +63,11 @@ class TrustedProxies:
         same for its log, without this limit.
         """
         client = peer
-        entries = hops.replace(",", " ").rsplit(maxsplit=MAX_HOPS)[-MAX_HOPS:]
-        for entry in reversed(entries):
-            address = forwarded.address(entry)
+        for entry in reversed(hops.replace(",", " ").split()[-MAX_HOPS:]):
+            address = forwarded.address(entry) if self._trusts(client) else None
             if not address:
                 break
             client = address
-            if not self._trusts(address):
-                break
         return client
 
     def _trusts(self, address: Address) -> bool:

@@ -10,14 +10,13 @@ from docker_flask.configuration.sizing import GREENLETS
 from docker_flask.servers.app_server import AppServer, python_command
 
 
-def command(plan: Plan, options_file: Path | None, _orders: Path) -> list[str]:
+def command(plan: Plan, _options_file: Path | None, _orders: Path) -> list[str]:
     """Gunicorn's command line."""
     settings = plan.settings
     threads = settings.threads or 1
     return python_command(
         "gunicorn_server",
         plan.limits,
-        config=str(options_file) if options_file else None,
         loglevel="info" if settings.is_verbose else "warning",
         worker_class=settings.worker_class or ("gthread" if threads > 1 else "sync"),
         workers=settings.web_concurrency,
