@@ -40,8 +40,6 @@ DECIDED: dict[str, Any] = {
     # Write no file below the user's home.
     "control_socket_disable": True,
 }
-# As max-vars in app.ini.
-MAX_VARIABLES = 3300
 
 
 class Server(Application):  # type: ignore[misc]
@@ -177,7 +175,7 @@ def main() -> None:
     wsgi.create = create
     # The supervisor ends the master: it sends INT when no request is active.
     Arbiter.handle_term = lambda _: None
-    message.MAX_UWSGI_VARS = MAX_VARIABLES
+    message.MAX_UWSGI_VARS = 3300  # as max-vars in app.ini
     Server(json.loads(argument)).run()
 
 

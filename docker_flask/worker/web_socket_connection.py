@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import select
 import socket
 import threading
@@ -31,7 +30,7 @@ class Connection:
         self.on_use: Callable[[], None] = lambda: None
         self._descriptor = descriptor
         self._socket: Any = None
-        self._using, self._sending = threading.Lock(), threading.Lock()
+        self._sending = threading.Lock()
         self._messages = frames.Messages(largest)
         self._largest = largest
         self.has_left = False
@@ -111,14 +110,9 @@ class Connection:
         self.cut()
         self._socket.close()
 
-    def discard(self) -> None:
-        """Close the descriptor of a connection that no view has used."""
-        os.close(self._descriptor)
-
     def _used(self) -> Any:
-        with self._using:
-            if not self._socket:
-                self.on_use()
+        if not self._socket:
+            self.on_use()
         return self._socket
 
     @property

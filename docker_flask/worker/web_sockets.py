@@ -29,7 +29,6 @@ from docker_flask.worker_options import WorkerOptions
 # Seconds from the order to leave until all clients have a close frame; that the last client gets to
 # close as well; the longest pause between two clients.
 LEAVE, REPLY, PAUSE = 3.0, 0.5, 0.002
-BUSY, TOO_LATE = "503 Service Unavailable", "504 Gateway Timeout"
 
 
 class WebSockets:
@@ -49,15 +48,15 @@ class WebSockets:
     def take(self, handler: Handler, exchange: Exchange) -> Iterable[bytes]:
         """Call the application, which may take the connection; returns the body of the response."""
         if self._leaving:
-            return _refuse(exchange, BUSY, b"This worker stops. Try again.\n")
+            return _refuse(exchange, b"This worker stops. Try again.\n")
         if len(self._open) >= self._maximum:
-            return _refuse(exchange, BUSY, b"Too many WebSockets are open.\n")
+            return _refuse(exchange, b"Too many WebSockets are open.\n")
         view = View(self, Connection(_descriptor(exchange.environ), self._largest), exchange)
         try:
             threading.Thread(target=view.run, args=(handler,), name="WebSocket").start()
         except RuntimeError:  # the kernel allows no more threads
-            view.connection.discard()
-            return _refuse(exchange, BUSY, b"Too many WebSockets are open.\n")
+            os.close(view.connection.fileno())
+            return _refuse(exchange, b"Too many WebSockets are open.\n")
         return view.response(self._timeout)
 
     def leave(self) -> None:
@@ -132,7 +131,7 @@ class View:
             with self._lock:
                 self._is_open = False
             if not self._exchange.is_taken:
-                self.connection.discard()
+                os.close(self.connection.fileno())
             self._settled.set()
             if self._exchange.is_taken:
                 self._end()
@@ -146,7 +145,7 @@ class View:
             return ()
         if is_late:
             text = b"The application takes too long to respond.\n"
-            return _refuse(self._exchange, TOO_LATE, text)
+            return _refuse(self._exchange, text, "504 Gateway Timeout")
         if self._error:
             raise self._error
         return self._result
@@ -176,7 +175,9 @@ class View:
             self._web_sockets.ended(self.connection)
 
 
-def _refuse(exchange: Exchange, status: str, text: bytes) -> list[bytes]:
+def _refuse(
+    exchange: Exchange, text: bytes, status: str = "503 Service Unavailable"
+) -> list[bytes]:
     """Respond in place of the view, which may still run."""
     exchange.send(status, [("Retry-After", "2"), ("Content-Type", "text/plain")])
     return [text]
