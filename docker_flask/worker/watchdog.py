@@ -167,7 +167,7 @@ class Watchdog:
         self._overdue = overdue
         if not overdue:
             return
-        others = any(since > 0 and thread not in overdue for thread, since in requests)
+        others = any(thread not in overdue for thread, _ in requests)
         slow_client = any(since < 0 and now + since > TICK for _, since in requests)
         wait = slow_client or ((others or self.web_sockets) and self._worker.retired)
         if wait and now - self._overdue_since <= self._timeout:
