@@ -89,8 +89,7 @@ def _lines() -> dict[str, bytes]:
 |TRACE /echo?TOKEN HTTP/1.1|GET /echo?TOKEN\x00 HTTP/1.1|GET /ec\x00ho?TOKEN HTTP/1.1|
 |GET /echo\x01?TOKEN HTTP/1.1|GET /echo?TOKEN\x7f HTTP/1.1|GET /../echo?TOKEN HTTP/1.1|
 |GET /%zz?TOKEN HTTP/1.1|GET ?TOKEN HTTP/1.1|GET * HTTP/1.1|
-|\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00|PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n|SSH-2.0-x|
-|\x16\x03\x01\x02\x00\x01\x00|PROXY TCP4 1.2.3.4 5.6.7.8 1 80|
+|PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n|\x16\x03\x01\x02\x00\x01\x00|SSH-2.0-x|
 |\x00\x10\x00\x00\x0c\x00UWSGI_SCRIPT\x01\x00x|
 """)
     lines.append(b"GET /" + b"x" * 70_000 + b"?TOKEN HTTP/1.1")
@@ -136,14 +135,9 @@ def _headers() -> dict[str, bytes]:
 def _bodies() -> dict[str, bytes]:
     bodies = {
         "extension": b"4;a=b\r\ntext\r\n0\r\n\r\n",
-        "quoted extension": b'4;a="\r\n"\r\ntext\r\n0\r\n\r\n',
         "long extension": b"4;" + b"x" * 5000 + b"\r\ntext\r\n0\r\n\r\n",
-        "spaces": b"4 \r\ntext\r\n0\r\n\r\n",
         "line feeds": b"4\ntext\n0\n\n",
-        "line feed in an extension": b"4;\nxx\r\ntext\r\n0\r\n\r\n",
         "carriage returns": b"4\rtext\r0\r\r",
-        "zeros": b"00004\r\ntext\r\n000\r\n\r\n",
-        "capitals": b"A\r\n0123456789\r\n0\r\n\r\n",
         "trailer": b"4\r\ntext\r\n0\r\nX: 1\r\n\r\n",
         "length in a trailer": b"4\r\ntext\r\n0\r\nContent-Length: 9\r\n\r\n",
         "encoding in a trailer": b"4\r\ntext\r\n0\r\nTransfer-Encoding: x\r\n\r\n",
@@ -162,41 +156,30 @@ def _others() -> dict[str, bytes]:
     one = b" HTTP/1.0\r\nHost: a\r\n"
     return {
         "two requests at once": get + SMUGGLED,
-        "GET with a body": head(b"Content-Length: 4", method=b"GET") + b"text" + SMUGGLED,
         "GET with chunks": head(CHUNKED, method=b"GET") + CHUNKS + SMUGGLED,
         "HEAD with a body": head(b"Content-Length: 4", method=b"HEAD") + b"text",
         "POST without a length": head() + SMUGGLED,
         "length of zero": head(b"Content-Length: 0") + SMUGGLED,
-        "length with zeros": head(b"Content-Length: 0004") + b"text" + SMUGGLED,
         "too short": head(b"Content-Length: 400") + b"text",
         "1.0 with chunks": b"POST " + PATH + one + CHUNKED + b"\r\n\r\n" + CHUNKS + SMUGGLED,
         "1.0 kept": b"GET " + PATH + one + b"Connection: keep-alive\r\n\r\n" + SMUGGLED,
         "1.0": b"GET " + PATH + one + b"\r\n" + SMUGGLED,
         "0.9": b"GET " + PATH + b"\r\n",
         "1.2": b"GET " + PATH + b" HTTP/1.2\r\nHost: a\r\n\r\n",
-        "1.10": b"GET " + PATH + b" HTTP/1.10\r\nHost: a\r\n\r\n",
         "absolute": head(method=b"GET", target=b"http://a" + PATH),
         "absolute, another host": head(method=b"GET", target=b"http://b" + PATH),
-        "absolute, https": head(method=b"GET", target=b"https://a" + PATH),
         "absolute, a user": head(method=b"GET", target=b"http://u@a" + PATH),
         "fragment": head(method=b"GET", target=PATH + b"#x"),
         "space": head(method=b"GET", target=PATH + b" a"),
         "bytes": head(method=b"GET", target=PATH + b"\xff\x80"),
-        "slashes": head(method=b"GET", target=b"//echo?TOKEN"),
-        "backslash": head(method=b"GET", target=b"\\echo?TOKEN"),
         "unknown method": head(b"Content-Length: 4", method=b"FOO") + b"text" + SMUGGLED,
-        "long method": head(method=b"A" * 5000),
         "line feeds": get.replace(b"\r\n", b"\n") + SMUGGLED,
         "carriage returns": get.replace(b"\r\n", b"\r") + SMUGGLED,
         "empty lines before": b"\r\n\r\n" + get,
         "folded": head(b"X: a", b" b", method=b"GET"),
-        "folded with smuggling": head(b"X: a", b" " + SMUGGLED, method=b"GET"),
         "expect": head(b"Expect: 100-continue", b"Content-Length: 4") + b"text" + SMUGGLED,
-        "expect with chunks": head(b"Expect: 100-continue", CHUNKED) + CHUNKS + SMUGGLED,
         "empty host": get.replace(b"Host: a", b"Host:"),
-        "odd hosts": get.replace(b"Host: a", b"Host: a,b@c\\d#e"),
         "nothing": b"",
-        "no end": b"GET " + PATH + b" HTTP/1.1\r\nHost: a\r\n",
     }
 
 

@@ -184,34 +184,30 @@ def test_all_pods_are_restricted(name: str) -> None:
 # --- Compose, Swarm, Kamal -------------------------------------------------------------------
 
 
+def file_text(name: str) -> str:
+    return (ROOT / "deploy" / name).read_text()
+
+
 def file(name: str) -> Resource:
-    return yaml.safe_load((ROOT / "deploy" / name).read_text())
+    return yaml.safe_load(file_text(name))
 
 
-COMPOSE = ROOT / "deploy/compose"
-
-
-def test_every_container_of_compose_is_locked_down() -> None:
-    for name, service in file("compose/compose.yaml")["services"].items():
+def test_compose_is_locked_down_and_kills_nothing_while_it_stops() -> None:
+    found = file("compose/compose.yaml")
+    chosen = plans.make(**found["services"]["web"]["environment"]).settings
+    for name, service in found["services"].items():
         assert service["read_only"] is True
         assert service["cap_drop"] == ["ALL"]
         assert service.get("cap_add", []) == (["NET_BIND_SERVICE"] if name == "proxy" else [])
         assert service["security_opt"] == ["no-new-privileges:true"]
-        assert service["mem_limit"]
-        assert service["pids_limit"]
+        assert {"mem_limit", "pids_limit"} <= service.keys()
         assert service["logging"]["options"]["max-size"]
         assert service["restart"] == ("no" if name == "migration" else "unless-stopped")
         assert ("ports" in service) == (name == "proxy")
-    assert file("compose/compose.yaml")["networks"]["data"]["internal"] is True
-
-
-def test_compose_kills_nothing_while_it_stops() -> None:
-    found = file("compose/compose.yaml")["services"]
-    chosen = plans.make(**found["web"]["environment"]).settings
+        assert service["stop_grace_period"] == f"{chosen.graceful_timeout + MARGIN:g}s"
+    assert found["networks"]["data"]["internal"] is True
     assert chosen.graceful_timeout > chosen.drain_delay + chosen.request_timeout
-    assert f"grace_period {chosen.graceful_timeout:g}s" in (COMPOSE / "Caddyfile").read_text()
-    grace = f"{chosen.graceful_timeout + MARGIN:g}s"
-    assert {service["stop_grace_period"] for service in found.values()} == {grace}
+    assert f"grace_period {chosen.graceful_timeout:g}s" in file_text("compose/Caddyfile")
 
 
 def test_a_stack_replaces_tasks_without_a_gap() -> None:
@@ -227,7 +223,7 @@ def test_a_stack_replaces_tasks_without_a_gap() -> None:
 
 def test_haproxy_fits_the_stack() -> None:
     """It sees the 503 before the container refuses connections, and waits longer than nginx."""
-    text = (ROOT / "deploy/haproxy.cfg").read_text()
+    text = file_text("haproxy.cfg")
     web = file("swarm.yaml")["services"]["web"]
     chosen = plans.make(**web["environment"]).settings
     assert f"httpchk GET {chosen.health_path}\n" in text

@@ -13,18 +13,11 @@ from docker_flask.supervisor import listener_drain
 from docker_flask.supervisor.listener_drain import ListenerDrain
 
 NOWHERE = 9999  # an option that no kernel knows
-FAMILIES = {"IPv4": (socket.AF_INET, "127.0.0.1"), "IPv6": (socket.AF_INET6, "::1")}
 
 
-@pytest.fixture(params=FAMILIES)
-def listener(request: pytest.FixtureRequest) -> Iterator[socket.socket]:
-    family, host = FAMILIES[request.param]
-    with socket.socket(family) as sock:
-        try:
-            sock.bind((host, 0))
-        except OSError:
-            pytest.skip(f"this machine has no {request.param}")
-        sock.listen(64)
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as sock:
         sock.setblocking(False)
         yield sock
 

@@ -200,15 +200,6 @@ def test_describe(command: str, words: str) -> None:
     assert process.describe(os.waitpid(pid, 0)[1]) == words
 
 
-def test_signals_to_nobody() -> None:
-    with child("/bin/true") as gone:
-        os.waitid(os.P_PID, gone, os.WEXITED | os.WNOWAIT)
-    process.signal_process(gone, signal.SIGTERM)
-    process.signal_group(gone, signal.SIGTERM)
-    process.signal_process(0, signal.SIGKILL)
-    process.signal_group(0, signal.SIGKILL)
-
-
 def test_a_group_ends_as_a_whole() -> None:
     with child("/bin/sh", "-c", "sleep 60 & sleep 60 & wait") as leader:
         wait_for(lambda: len(process.states({leader})) == 3, 5, "three processes")

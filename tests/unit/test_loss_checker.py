@@ -4,39 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import importlib
 import itertools
-import json
-import logging
-import os
 import re
-import signal
 import socket
 import socketserver
 import struct
-import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 from unittest import mock
 
-import httpx
 import pytest
-from werkzeug.serving import make_server
 
-from tests.support.harness import ROOT, wait_for
 from tests.support.loss_checker.client import TRAILER, Load, Settings, run
 from tests.support.loss_checker.record import (
     AppRecord,
     check,
-    ids_in_log,
     read_record,
     upper_bound,
 )
-from tests.support.loss_checker.response import BadResponseError, Response
+from tests.support.loss_checker.response import Response
 from tests.support.loss_checker.result import Record, Result, Verdict
 
 PATIENCE = 10.0  # s; the bound of every wait here, reached only if something is broken
@@ -180,7 +170,7 @@ def raw(make: Callable[[Peer], bytes]) -> Behaviour:
 
 
 def chunked(*chunks: bytes) -> bytes:
-    """A head and these chunks, without the last, empty one."""
+    """A response in these chunks; the last one is empty."""
     sized = (b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
     head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
     return head + b"".join(sized)
@@ -231,6 +221,8 @@ CASES = [
     Case("honest to POST", honest, "ok", 200, "", POST),
     Case("honest without a length", raw(lambda p: UNSTATED + p.body()), "ok", 200),
     Case("any answer will do", body(lambda p: b"hello"), "ok", 200, "", {"no_echo": True}),
+    Case("honest, in chunks", raw(lambda p: chunked(p.body()[:5], p.body()[5:], b"")), "ok", 200),
+    Case("short of a chunk", raw(lambda p: chunked(p.body())), "cut_short", 200, "EOF"),
     Case("reset at once", Peer.reset, "reset_unsent", None, "ECONNRESET", SLOW_CLIENT),
     Case("closed at once", lambda p: None, "reset_unsent", None, "EOF", SLOW_CLIENT),
     Case("reset, unread", reset_unread, "reset_sent", None, "ECONNRESET"),
@@ -318,62 +310,18 @@ def test_a_steady_rate_does_not_wait_for_responses() -> None:
     assert all(b - a == pytest.approx(0.01, abs=1e-4) for a, b in itertools.pairwise(starts))
 
 
-@pytest.mark.parametrize("stop", [None, signal.SIGTERM])
-def test_the_command_writes_its_result(stop: signal.Signals | None, tmp_path: Path) -> None:
-    """At its end, or when a signal stops it in the middle of a long load."""
-    changes: dict[str, Any] = {"mode": "keepalive", "rate": 100, "seconds": 60}
-    if stop is None:
-        changes["requests"] = TRIES
-    out = tmp_path / "out.json"
-    with Server(honest) as server:
-        settings = json.dumps({"url": server.url, **changes})
-        command = [sys.executable, "-m", "tests.support.loss_checker.client", settings, str(out)]
-        with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}) as client:
-            wait_for(lambda: len(server.requests) >= TRIES, PATIENCE, "requests")
-            if stop is not None:
-                client.send_signal(stop)
-            assert client.wait(PATIENCE) == 0
-    result = Result.load(out)
-    assert result.counts == only("ok", len(server.requests))
-    assert sorted(r.id for r in result.records) == sorted(server.requests)
-    assert [path.name for path in tmp_path.iterdir()] == ["out.json"]
-
-
-# -- reading responses ---------------------------------------------------------------------------
-
-WHOLE = {
-    "length": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
-    "chunks": chunked(b"he", b"llo") + b"0\r\n\r\n",
-}
-
-
-@pytest.mark.parametrize("name", WHOLE)
-def test_a_response_is_complete_with_its_last_byte(name: str) -> None:
+def test_a_response_is_complete_with_its_last_byte() -> None:
     """However it is cut into pieces."""
-    data = WHOLE[name]
-    for cut in range(1, len(data)):
-        response = Response()
-        response.feed(data[:cut])
-        response.end()
-        assert not response.complete
-        response.feed(data[cut:])
-        assert response.complete
-        assert (response.status, bytes(response.body)) == (200, b"hello")
-
-
-def test_heads_of_responses() -> None:
-    for head, kept in (
-        ("HTTP/1.1 204 No Content", True),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: Close", False),
-        ("HTTP/1.0 200 OK\r\nContent-Length: 0", False),
-    ):
-        response = Response()
-        response.feed(head.encode() + b"\r\n\r\n")
-        assert (response.complete, response.keep_alive) == (True, kept)
-    length = b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n"
-    for data in (length, b"x" * 70000, chunked() + b"0x5\r\nhello\r\n", WHOLE["chunks"] + b"!"):
-        with pytest.raises(BadResponseError):
-            Response().feed(data)
+    plain = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+    for data in (plain, chunked(b"he", b"llo", b"")):
+        for cut in range(1, len(data)):
+            response = Response()
+            response.feed(data[:cut])
+            response.end()
+            assert not response.complete
+            response.feed(data[cut:])
+            assert response.complete
+            assert (response.status, bytes(response.body)) == (200, b"hello")
 
 
 # -- results, and the application's record -------------------------------------------------------
@@ -457,36 +405,3 @@ def test_upper_bound() -> None:
     assert upper_bound(0, 100_000) == pytest.approx(2.99569e-5, rel=1e-4)
     assert upper_bound(1, 10) == pytest.approx(0.394163, rel=1e-4)
     assert upper_bound(10, 10) == 1.0
-
-
-# -- the application -----------------------------------------------------------------------------
-
-
-@pytest.fixture
-def app_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Where the development server serves the application, which keeps its record in tmp_path."""
-    monkeypatch.setenv("RECORD_DIR", str(tmp_path))
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    module = importlib.import_module("tests.support.loss_checker.app")
-    server = make_server("127.0.0.1", 0, module.app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.port}/"
-    server.shutdown()
-    thread.join(PATIENCE)
-    server.server_close()
-    del sys.modules["tests.support.loss_checker.app"]
-
-
-def test_client_application_and_record_agree(app_url: str, tmp_path: Path) -> None:
-    # A look whether the container serves, to whose request nginx has added an id of its own.
-    assert httpx.get(app_url, headers={"X-Request-Id": "5" * 32}).status_code == 200
-    result = load(app_url, mode="keepalive", **POST)
-    ids = {r.id for r in result.records}
-    # A response arrives before its end is noted.
-    wait_for(lambda: not ids - read_record(tmp_path).ends.keys(), PATIENCE, "the ends")
-    verdicts = check(result, read_record(tmp_path))
-    assert result.counts == only("ok", TRIES)
-    assert (verdicts.lost(), verdicts.run_twice, verdicts.unrecorded) == ([], [], 0)
-    assert verdicts.unknown == []
-    assert ids_in_log("".join(f'- "GET /?x=1&id={one} HTTP/1.1"\n' for one in ids)) == ids

@@ -58,21 +58,11 @@ WRAP = """
 from werkzeug.debug import DebuggedApplication
 application = DebuggedApplication(application, evalex=True, pin_security=False)
 """
-INHERIT = """
-import werkzeug.debug
-class Own(werkzeug.debug.DebuggedApplication):
-    def __call__(self, environ, start_response):
-        return super().__call__(environ, start_response)
-application = Own(application, True)
-"""
-
-
 CASES = [
     ("", []),
     ("app.debug = True", [DEBUG]),
     ("app.config['DEBUG'] = True", [DEBUG]),
-    (WRAP, [DEBUGGER]),
-    (f"{INHERIT}{WRAP}app.debug = True", [DEBUGGER, DEBUG]),
+    (f"{WRAP}app.debug = True", [DEBUGGER, DEBUG]),
     (f"app.config |= {{'TESTING': True, 'PROPAGATE_EXCEPTIONS': True}}{WRAP}", [DEBUGGER]),
 ]
 

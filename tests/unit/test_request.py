@@ -212,17 +212,6 @@ def test_requests_that_nginx_would_answer_otherwise(
 
 
 def test_a_wrapper_that_the_application_iterates_itself(path: Path) -> None:
-    def application(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-        start("200 OK", [("Content-Length", str(len(TEXT)))])
-        with path.open("rb") as file:
-            return [b"".join(wrap_file(environ, file))]
-
-    server = Server(application)
-    assert (server.file, server.body) == (None, TEXT)
-
-
-def test_a_large_file_is_read_in_pieces(tmp_path: Path) -> None:
-    path = tmp_path / "one line"
     path.write_bytes(b"x" * (1 << 20))
     pieces = []
 
@@ -233,7 +222,8 @@ def test_a_large_file_is_read_in_pieces(tmp_path: Path) -> None:
                 pieces.append(len(piece))
                 yield piece
 
-    assert len(Server(application).body) == 1 << 20
+    server = Server(application)
+    assert (server.file, len(server.body)) == (None, 1 << 20)
     assert max(pieces) <= 1 << 16
 
 
@@ -295,8 +285,7 @@ def test_an_application_that_changes_its_mind() -> None:
         start("500 Oh", [], (ValueError, ValueError(), None))
         return [b"sorry"]
 
-    server = Server(application)
-    assert [call[0] for call in server.started] == ["500 Oh"]
+    assert [call[0] for call in Server(application).started] == ["500 Oh"]
 
 
 @pytest.mark.parametrize("error", [None, (KeyError, KeyError("own"), None)])
