@@ -3,48 +3,14 @@
 from __future__ import annotations
 
 import io
-import sys
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable
 
 from werkzeug.debug import DebuggedApplication
 
 from docker_flask.discovery import permission_hints
-from docker_flask.log import log
-from docker_flask.request import headers as header_rules
 from docker_flask.request import proxies
-from docker_flask.request.wsgi_types import Environ, Headers, StartResponse, Wsgi
+from docker_flask.request.wsgi_types import Environ, StartResponse, Wsgi
 from docker_flask.worker_options import DebugOptions
-
-# In a request's environ: the exception of the application; the exception that ended its WebSocket.
-_ERROR = "docker_flask.error"
-_CLOSED = "docker_flask.closed"
-
-
-def _keep_error(application: Wsgi) -> Wsgi:
-    """Note the exception of a request, which the debugger does not pass on.
-
-    The end of a WebSocket is no error: the debugger must not see it.
-    """
-
-    def noting(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        __traceback_hide__ = True  # noqa: F841 (the debugger looks for this name)
-        try:
-            return application(environ, start_response)
-        except Exception as error:
-            if _ends_web_socket(error, environ):
-                environ[_CLOSED] = error
-                return []
-            environ[_ERROR] = error
-            raise
-
-    return noting
-
-
-def _ends_web_socket(error: Exception, environ: Environ) -> bool:
-    """True for a plain ConnectionError, by which WebSocket libraries end Werkzeug's response."""
-    is_handshake = environ.get("HTTP_UPGRADE", "").lower() == "websocket"
-    return is_handshake and type(error) is ConnectionError and not error.args
 
 
 class Debugger(DebuggedApplication):
@@ -56,7 +22,7 @@ class Debugger(DebuggedApplication):
         # so it is here without trusted proxies, too.
         behind_proxies = proxies.TrustedProxies(application, options.trusted_proxies)
         super().__init__(
-            _keep_error(behind_proxies),
+            _explained(behind_proxies),
             evalex=True,
             console_init_func=lambda: {"app": application},
             # debug/reloader.py has printed the PIN.
@@ -64,34 +30,26 @@ class Debugger(DebuggedApplication):
         )
         self.pin_logging = True  # Werkzeug prints the PIN again when a browser asks for it
         self.trusted_hosts = [*getattr(self, "trusted_hosts", []), *options.debug_hosts]
-        self.warned = False
 
-    def debug_application(self, environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
-        """If a response fails before its first byte, let the debugger's page replace it."""
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        # WebSocket libraries end a connection by an exception, which Werkzeug's server knows.
+        if environ.get("HTTP_UPGRADE", "").lower() == "websocket":
+            return self.app(environ, start_response)
+        return super().__call__(environ, start_response)
 
-        def start(status: str, headers: Headers, exc_info: Any = None) -> Any:
-            # As in production (docker_flask/request/exchange.py).
-            pairs = header_rules.checked(status, headers)
-            headers = [pair for pair in pairs if pair[0].lower() != "transfer-encoding"]
-            # Werkzeug's server accepts a second start only with the exception that was caught.
-            caught = sys.exc_info()
-            return start_response(status, headers, exc_info or (caught if caught[0] else None))
 
-        yield from super().debug_application(environ, start)
-        if closed := environ.get(_CLOSED):
-            raise closed
-        permission_hints.explain(environ.get(_ERROR))  # below the traceback
+def _explained(application: Wsgi) -> Wsgi:
+    """The application; what it can't write is logged."""
 
-    def check_host_trust(self, environ: Environ) -> bool:
-        """True if the host of a request may use the consoles; logs once how to allow a host."""
-        trusted = super().check_host_trust(environ)
-        if not trusted and not self.warned:
-            self.warned = True
-            host = environ.get("HTTP_HOST", "")
-            log(
-                f"the debugger runs no code for {host!r}; to allow this host, add it to DEBUG_HOSTS"
-            )
-        return trusted
+    def explained(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        __traceback_hide__ = True  # noqa: F841 (the debugger looks for this name)
+        try:
+            return application(environ, start_response)
+        except Exception as error:
+            permission_hints.explain(error)
+            raise
+
+    return explained
 
 
 def failing(error: BaseException, options: DebugOptions) -> Wsgi:

@@ -8,24 +8,25 @@ template or a static file.
 from __future__ import annotations
 
 import itertools
-import re
 import threading
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from werkzeug.wrappers import Response
 from werkzeug.wsgi import ClosingIterator
 
-from docker_flask.request.wsgi_types import Environ, Headers, StartResponse, Wsgi
+from docker_flask.request.wsgi_types import Environ, StartResponse, Wsgi
 
 FOLDER = "/__docker_flask__"
 SCRIPT, EVENTS = f"{FOLDER}/live_reload.js", f"{FOLDER}/events"
 JAVASCRIPT = Path(__file__).with_suffix(".js").read_bytes()
-# Milliseconds until a browser connects again. Seconds between two comments: a comment that can't be
-# sent ends the connection of a browser that has left.
+# Milliseconds until a browser connects again. Seconds between two events without a change: an event
+# that can't be sent ends the connection of a browser that has left.
 RETRY, HEARTBEAT = 50, 15.0
-NO_CACHE = ("Cache-Control", "no-cache")
+# A whole page can take a script; a Content-Security-Policy may forbid the script.
+UNSUITABLE = ("Content-Encoding", "Content-Range", "Content-Security-Policy", "Content-Disposition")
 
 
 class LiveReload:
@@ -34,8 +35,9 @@ class LiveReload:
     def __init__(self, application: Wsgi) -> None:
         self._application = application
         self._changed = threading.Condition()
-        self._state = uuid.uuid4().hex
+        self._state = ""
         self._ended = False
+        self.page_edited()
 
     def page_edited(self) -> None:
         """A template or a static file was edited."""
@@ -52,41 +54,34 @@ class LiveReload:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
         if path == SCRIPT:
-            start_response("200 OK", [("Content-Type", "text/javascript"), NO_CACHE])
-            return [JAVASCRIPT]
-        if path == EVENTS:
-            start_response("200 OK", [("Content-Type", "text/event-stream"), NO_CACHE])
-            return self._events()
-        if not is_visit(environ):
+            response = Response(JAVASCRIPT, mimetype="text/javascript")
+        elif path == EVENTS:
+            response = Response(self._events(), mimetype="text/event-stream")
+        elif is_visit(environ):
+            response = self._with_script(Response.from_app(self._application, environ))
+        else:
             return self._application(environ, start_response)
-        return self._with_script(environ, start_response)
+        return response(environ, start_response)
 
     def _events(self) -> Iterator[bytes]:
         yield b"retry: %d\n\n" % RETRY
-        sent = ""
         while not self._ended:
-            state = self._state
-            yield b"data: %s\n\n" % state.encode() if state != sent else b":\n\n"
-            sent = state
+            sent = self._state
+            yield b"data: %s\n\n" % sent.encode()
             with self._changed:
                 if self._state == sent and not self._ended:
                     self._changed.wait(HEARTBEAT)
 
-    def _with_script(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    def _with_script(self, page: Response) -> Response:
         script = f'<script src="{SCRIPT}" data-state="{self._state}"></script>\n'.encode()
-        added: list[bytes] = []
-
-        def start(status: str, headers: Headers, exc_info: Any = None) -> Any:
-            added.clear()
-            if is_page(status, headers):
-                added.append(script)
-                headers = [(name, _longer(name, value, len(script))) for name, value in headers]
-            return start_response(status, headers, exc_info)
-
-        body = self._application(environ, start)
-        # A list of the callable, because the response starts while `body` is iterated.
-        end = itertools.chain.from_iterable([added])
-        return ClosingIterator(itertools.chain(body, end), getattr(body, "close", ()))
+        if page.mimetype == "text/html" and not any(name in page.headers for name in UNSUITABLE):
+            body: Any = page.response
+            page.response = ClosingIterator(
+                itertools.chain(body, [script]), getattr(body, "close", ())
+            )
+            if page.content_length is not None:
+                page.content_length += len(script)
+        return page
 
 
 def is_visit(environ: Environ) -> bool:
@@ -97,21 +92,3 @@ def is_visit(environ: Environ) -> bool:
         and "text/html" in environ.get("HTTP_ACCEPT", "")
         and shown_in in ("document", "frame", "iframe")
     )
-
-
-def is_page(status: str, headers: Headers) -> bool:
-    """True for a whole HTML page, also an error page, that can get a script.
-
-    A compressed page can't, and a Content-Security-Policy may forbid the script.
-    """
-    found = {name.lower(): value.lower() for name, value in headers}
-    return (
-        not re.match(r"1|3|20[456]", status)
-        and found.get("content-type", "").startswith("text/html")
-        and not {"content-encoding", "content-security-policy"} & found.keys()
-        and not found.get("content-disposition", "").startswith("attachment")
-    )
-
-
-def _longer(name: str, value: str, added: int) -> str:
-    return str(int(value) + added) if name.lower() == "content-length" else value

@@ -14,7 +14,7 @@ import signal
 import socket
 import termios
 import time
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,9 @@ class Reloader:
         self.listener = socket.create_server(("0.0.0.0", port), backlog=128)  # noqa: S104
         self.channel, self.childs_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.channel.setblocking(False)
-        self.terminal = _terminal()
+        self.terminal: list[Any] = []
+        with contextlib.suppress(termios.error):  # stdin may be no terminal
+            self.terminal = termios.tcgetattr(0)
         self.folder = folder
         # For commands that run as the application: their variables.
         ControlPort(folder, self.loop, {"environment": self.prestart.answer_changes})
@@ -68,14 +70,13 @@ class Reloader:
         self.child = 0
         self.problem = ""  # what the child shows instead of the application
         self.serving = False  # the child has loaded the application, or the problem's page
-        self.waiting = False  # the child has died, and the next request starts another
 
     def run(self) -> int:
         """Serve, and restart the child whenever a source file is edited."""
         self.loop.handle_signals(
             {
-                signal.SIGTERM: lambda: self._stop(0),
-                signal.SIGINT: lambda: self._stop(130),
+                signal.SIGTERM: partial(self._stop, 0),
+                signal.SIGINT: partial(self._stop, 130),
                 signal.SIGHUP: lambda: None,
                 signal.SIGCHLD: self._on_child,
             }
@@ -102,32 +103,28 @@ class Reloader:
             return
         self.settings = resolve(read(self.environment), self.limits).settings
         packages.check_debugpy(self.settings.debugpy)
-        self.watcher = SourceWatcher(str(self.root), pages=self.settings.live_reload)
+        libraries = filter(None, self.environment.get("PYTHONPATH", "").split(":"))
+        self.watcher = SourceWatcher(str(self.root), *libraries, pages=self.settings.live_reload)
         log(about.line("debug mode"))
-        for note in (*self._notes_of_folder(), *ignored(self.environment, production=False)):
+        for note in ignored(self.environment, production=False):
             log(note)
-        log(
-            f"development server on port {self.port}, not for production: its debugger runs any "
-            f"code that a visitor with the PIN enters. It reloads at every edit in {self.root}."
-        )
-        self.pin = self.settings.werkzeug_debug_pin or _new_pin()
-        log(f"debugger PIN: {self.pin}")
-        if self.settings.debugpy:
-            log(
-                f"an editor can attach to port {self.settings.debugpy} (DEBUGPY), without a PIN: "
-                "publish this port on 127.0.0.1 only"
-            )
-
-    def _notes_of_folder(self) -> Iterator[str]:
         # This process runs as the owner of the folder, who then owns the files that the application
         # writes, and can delete them. That can't be root.
         if self.root.stat().st_uid == 0 and not os.access(self.root, os.W_OK):
-            yield (
+            log(
                 f"{self.root} belongs to root, so the application runs as uid {os.geteuid()} and "
                 "can't write there: chown the folder if the application has to write"
             )
         if problem := why_not_readable(self.root):
-            yield problem
+            log(problem)
+        log(
+            f"development server on port {self.port}, not for production: its debugger runs any "
+            f"code that a visitor with the PIN enters. It reloads at every edit in {self.root}."
+        )
+        self.pin = self.settings.werkzeug_debug_pin or "-".join(
+            f"{secrets.randbelow(1000):03}" for _ in range(3)
+        )
+        log(f"debugger PIN: {self.pin}")
 
     def _wait_for_edit(self) -> str | None:
         """The first file that was edited; None at a stop signal."""
@@ -137,14 +134,19 @@ class Reloader:
                 return edited
             if self.watcher.page_edited and self.serving:
                 notify.send(self.channel.fileno(), "page")
-            pause = pause_after(time.monotonic() - started)
-            self.loop.wait(self._stopped, pause)
+            pause = PAUSE_FACTOR * (time.monotonic() - started)
+            self.loop.wait(self._stopped, min(max(pause, MIN_PAUSE), MAX_PAUSE))
         return None
 
     # --- the child -------------------------------------------------------------------------
 
     def _start_child(self, problem: str = "") -> None:
         """problem: shown instead of the application."""
+        with contextlib.suppress(KeyError):  # unless the child before this one has died
+            self.loop.forget(self.listener)
+        with contextlib.suppress(termios.error):
+            if self.terminal:  # the child before may have died at the prompt of breakpoint()
+                termios.tcsetattr(0, termios.TCSANOW, self.terminal)
         self.problem, self.serving = problem, False
         self.child = process.spawn(
             [*IGNORE_CTRL_C, PYTHON, "-m", "docker_flask.debug.server"],
@@ -182,21 +184,15 @@ class Reloader:
         }
 
     def _end_child(self) -> None:
-        if self.waiting:
-            self._stop_waiting()
         pid, self.child = self.child, 0
         for number in (signal.SIGTERM, signal.SIGKILL):
             process.signal_process(pid, number)
             self.loop.wait(lambda: not pid or not process.alive(pid), CHILD_STOP_TIMEOUT)
         self._on_message()  # a late message of this child must not count for the next child
-        self._restore_terminal()
 
     def _on_message(self) -> None:
-        while message := notify.receive(self.channel):
-            if message["state"] == "source":
-                self.watcher.add(message["text"])
-            else:
-                self.serving = True
+        while notify.receive(self.channel):
+            self.serving = True
 
     def _on_child(self) -> None:
         for pid, status in process.reap():
@@ -209,49 +205,17 @@ class Reloader:
 
     def _crashed(self, what: str) -> None:
         """Start another child, but not in a loop: at the next request, or to show the problem."""
-        self._restore_terminal()
         if self.serving:
             log(f"{what}; the next request starts it again")
-            self.waiting = True
-            self.loop.watch(self.listener, self._on_request)
+            self.loop.watch(self.listener, self._start_child)
         elif self.problem:
             log(f"{what}; the next edit starts it again")
         else:
             log(f"{what} while it loaded the application; the page shows this until the next edit")
             self._start_child(what)
 
-    def _on_request(self) -> None:
-        self._stop_waiting()
-        self._start_child()
-
-    def _stop_waiting(self) -> None:
-        self.waiting = False
-        self.loop.forget(self.listener)
-
     def _stop(self, code: int) -> None:
         self.exit_code = code
 
     def _stopped(self) -> bool:
         return self.exit_code is not None
-
-    def _restore_terminal(self) -> None:
-        """Reset the terminal, if the child died at the prompt of breakpoint()."""
-        if self.terminal:
-            with contextlib.suppress(termios.error):
-                termios.tcsetattr(0, termios.TCSANOW, self.terminal)
-
-
-def pause_after(scan: float) -> float:
-    """Seconds until the next scan of the source files; scan: seconds that the last one took."""
-    return min(max(PAUSE_FACTOR * scan, MIN_PAUSE), MAX_PAUSE)
-
-
-def _terminal() -> list[Any] | None:
-    with contextlib.suppress(termios.error):  # stdin is no terminal
-        return termios.tcgetattr(0)
-    return None
-
-
-def _new_pin() -> str:
-    digits = f"{secrets.randbelow(10**9):09}"
-    return f"{digits[:3]}-{digits[3:6]}-{digits[6:]}"
