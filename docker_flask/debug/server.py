@@ -23,8 +23,9 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from docker_flask import notify
 from docker_flask.debug.debugger import Debugger, failing
 from docker_flask.debug.live_reload import FOLDER, LiveReload
-from docker_flask.discovery import find_app, instance_folder, permission_hints
+from docker_flask.discovery import find_app, permission_hints
 from docker_flask.discovery.callables import is_flask
+from docker_flask.discovery.every_python import about_instance_folder
 from docker_flask.log import log
 from docker_flask.paths import DEBUG_PORT
 from docker_flask.process import FIRST_DESCRIPTOR
@@ -55,7 +56,7 @@ def load(options: DebugOptions) -> Wsgi:
         traceback.print_exc()
         permission_hints.explain(error)
         return failing(error, options)
-    for line in instance_folder.report():
+    for line in about_instance_folder(found.application):
         log(line)
     log(f"serving {found.name} ({found.reason}) on port {DEBUG_PORT}")
     if is_flask(found.application):

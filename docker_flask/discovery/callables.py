@@ -9,17 +9,12 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader
+from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from docker_flask.discovery.candidates import (
-    CALLABLES,
-    FACTORIES,
-    Candidate,
-    NotFound,
-    quoted,
-)
+from docker_flask.discovery.candidates import CALLABLES, FACTORIES, Candidate, NotFound, quoted
 
 
 @dataclass(frozen=True)
@@ -69,7 +64,7 @@ def pick(module: ModuleType, callables: Iterable[str] = CALLABLES) -> str | None
         return next(iter(instances.values()))
     for name in FACTORIES:
         factory = getattr(module, name, None)
-        if callable(factory) and _takes_nothing(factory):
+        if callable(factory) and _accepts(factory):
             return f"{name}()"
     return None
 
@@ -88,11 +83,14 @@ def is_flask(value: Any) -> bool:
     )
 
 
-def _takes_nothing(factory: Any) -> bool:
+def _accepts(function: Any, *arguments: Any) -> bool:
+    """True if a call with these arguments is possible, as far as the signature says."""
     try:
-        inspect.signature(factory).bind()
-    except (TypeError, ValueError):
+        inspect.signature(function, follow_wrapped=False).bind(*arguments)
+    except TypeError:
         return False
+    except Exception:  # not every callable has a signature
+        return True
     return True
 
 
@@ -102,23 +100,9 @@ def _is_factory(value: Any) -> bool:
     A function with `*args`, as a decorator makes it, is an application, unless it has the name of
     a factory.
     """
-    if not inspect.isroutine(value) or not _takes_nothing(value):
+    if not inspect.isfunction(value) or not _accepts(value):
         return False
-    kinds = {parameter.kind for parameter in inspect.signature(value).parameters.values()}
-    return inspect.Parameter.VAR_POSITIONAL not in kinds or value.__name__ in FACTORIES
-
-
-def _takes_a_request(application: Any) -> bool:
-    """False for a callable that does not accept environ and start_response, as of ASGI."""
-    try:
-        signature = inspect.signature(application, follow_wrapped=False)
-    except Exception:  # not every callable has a signature
-        return True
-    try:
-        signature.bind({}, print)
-    except TypeError:
-        return False
-    return True
+    return not value.__code__.co_flags & inspect.CO_VARARGS or value.__name__ in FACTORIES
 
 
 def resolve(module: ModuleType, expression: str, reason: str) -> FoundApp:
@@ -129,7 +113,7 @@ def resolve(module: ModuleType, expression: str, reason: str) -> FoundApp:
     name = f"{module.__name__}:{expression}"
     if not callable(application):
         raise NotFound(f"{name} is no WSGI callable but {type(application).__name__}")
-    if not _takes_a_request(application):
+    if not _accepts(application, {}, print):  # as an ASGI application
         raise NotFound(f"{name} does not take environ and start_response, as a WSGI callable does")
     return FoundApp(application, name, reason)
 
@@ -138,20 +122,15 @@ def _evaluate(module: ModuleType, expression: str) -> Any:
     """The value of `name`, `name.attribute` or `factory(literal, key=literal)` in a module."""
     try:
         node: ast.expr = ast.parse(expression, mode="eval").body
-    except SyntaxError:
-        raise NotFound(f"{expression!r} is neither a name nor a call") from None
-    call = node if isinstance(node, ast.Call) else None
-    value: Any = module
-    for part in ast.unparse(call.func if call else node).split("."):
-        try:
-            value = getattr(value, part)
-        except AttributeError:
-            raise NotFound(f"no {part!r} in {module.__name__}") from None
-    if not call:
-        return value
-    try:
+        call = node if isinstance(node, ast.Call) else ast.Call(node, [], [])
+        name = ast.unparse(call.func)
+        value = attrgetter(name)(module)
         arguments = [ast.literal_eval(argument) for argument in call.args]
         keywords = {str(key.arg): ast.literal_eval(key.value) for key in call.keywords}
+    except SyntaxError:
+        raise NotFound(f"{expression!r} is neither a name nor a call") from None
+    except AttributeError:
+        raise NotFound(f"no {name!r} in {module.__name__}") from None
     except ValueError:
         raise NotFound(f"the arguments in {expression!r} are not all literals") from None
-    return value(*arguments, **keywords)
+    return value(*arguments, **keywords) if call is node else value

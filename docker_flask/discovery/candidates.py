@@ -98,11 +98,8 @@ def _is_package(root: Path) -> bool:
     if not init.is_file():
         return False
     modules = [file for name in MODULES if (file := root / f"{name}.py").is_file()]
-    return (
-        not modules
-        or bool(_DEFINES.search(init.read_text(errors="replace")))
-        or any(_RELATIVE.search(module.read_text(errors="replace")) for module in modules)
-    )
+    texts = [file.read_text(errors="replace") for file in modules]
+    return not texts or init.stat().st_size > 0 or any(map(_RELATIVE.search, texts))
 
 
 def _in_package(name: str, folder: Path, folders: tuple[Path, ...]) -> Iterable[Candidate]:

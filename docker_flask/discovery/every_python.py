@@ -5,6 +5,7 @@ It changes modules directly after their import, and imports as little as possibl
 
 from __future__ import annotations
 
+import os
 import sys
 
 TYPE_CHECKING = False
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
     from typing import Any
+
+# Flask's instance folder, if the application can't make one beside its code, which is root's.
+INSTANCE = "/data/instance"
 
 
 def after_import(name: str, change: Callable[[ModuleType], None]) -> None:
@@ -48,10 +52,22 @@ class _AfterImport:
 
 
 def _move_instance_folder(module: ModuleType) -> None:
-    from docker_flask.discovery import instance_folder  # only for programs with Flask
+    find = module.Flask.auto_find_instance_path
 
-    instance_folder.move(module)
+    def auto_find_instance_path(self: Any) -> str:
+        path: str = find(self)
+        # A folder that the image has, or that is mounted, stays.
+        stays = os.path.lexists(path) or os.access(os.path.dirname(path), os.W_OK)
+        return INSTANCE if not stays and os.access(os.path.dirname(INSTANCE), os.W_OK) else path
+
+    module.Flask.auto_find_instance_path = auto_find_instance_path
 
 
 # Flask's instance folder is the same one for the server, for `flask` and for scripts.
 after_import("flask.app", _move_instance_folder)
+
+
+def about_instance_folder(application: Any) -> list[str]:
+    """A line for the log, if the application uses the folder in the volume."""
+    is_used = getattr(application, "instance_path", "") == INSTANCE and os.path.isdir(INSTANCE)
+    return [f"Flask's instance folder is {INSTANCE}"] if is_used else []

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -28,21 +27,6 @@ HINT = "set APP_MODULE=package.module:callable"
 SAMPLE = Path("/opt/docker-flask/sample")
 
 
-@dataclass(frozen=True)
-class Named:
-    """An application that a setting names.
-
-    origin: the setting, and its file; setting: the same with its value; expression: of the
-    callable, empty if the module decides: then the names in `callables` come first.
-    """
-
-    origin: str
-    setting: str
-    candidate: Candidate
-    expression: str
-    callables: tuple[str, ...] = CALLABLES
-
-
 def load(root: Path, app_module: str = "", ini: str = "") -> FoundApp:
     """Import the application that lies in `root`.
 
@@ -53,40 +37,27 @@ def load(root: Path, app_module: str = "", ini: str = "") -> FoundApp:
     app_module, ini: the settings APP_MODULE and UWSGI_INI, if they come from the supervisor.
     """
     os.environ[IS_COMMAND] = "true"
-    ini = ini or os.environ.get("UWSGI_INI", "")
     for variable in ("APP_MODULE", "FLASK_APP"):
         if not os.environ.get(variable, "").strip():
             os.environ.pop(variable, None)  # set but empty counts as not set
-    files = flaskenv.load(root)
-    named = _from_variables(root, files.variables, app_module) or _from_uwsgi_ini(root, ini)
-    if named:
-        return _load_named(named)
-    ignored = ", ".join(map(str, files.ignored))
-    return _load_usual(
+    ignored = flaskenv.load(root)
+    for variable, setting, find in (
+        ("APP_MODULE", app_module, candidates.by_name),
+        ("FLASK_APP", "", candidates.by_path),
+    ):
+        if value := setting or os.environ.get(variable, "").strip():
+            where, _, expression = value.partition(":")
+            candidate = find(root, where)
+            return _load_named(variable, f"{variable}={value!r}", candidate, expression.strip())
+    return _from_uwsgi_ini(root, ini or os.environ.get("UWSGI_INI", "")) or _load_usual(
         root, f"; {ignored} ignored: python-dotenv is not installed" if ignored else ""
     )
 
 
-def _from_variables(root: Path, files: dict[str, Path], app_module: str) -> Named | None:
-    """The application that APP_MODULE or FLASK_APP names; files: those that set the variables."""
-    for variable, setting, split, find in (
-        ("APP_MODULE", app_module, ":", candidates.by_name),
-        ("FLASK_APP", "", r":(?![\\/])", candidates.by_path),
-    ):
-        if value := setting or os.environ.get(variable, "").strip():
-            place = f" in {files[variable]}" if variable in files and not setting else ""
-            where, expression = [*re.split(split, value, maxsplit=1), ""][:2]
-            named = f"{variable}={value!r}{place}"
-            return Named(f"{variable}{place}", named, find(root, where), expression.strip())
-    return None
-
-
-def _from_uwsgi_ini(root: Path, ini: str) -> Named | None:
+def _from_uwsgi_ini(root: Path, ini: str) -> FoundApp | None:
     """The application that uWSGI's options `module` or `wsgi-file` name in uwsgi.ini."""
     path = uwsgi_ini.find(root, ini)
-    if not path:
-        return None
-    options = uwsgi_ini.read(path)
+    options = uwsgi_ini.read(path) if path else []
     last = dict(options)
     name = next((name for name in ("module", "wsgi", "wsgi-file", "file") if last.get(name)), "")
     if not name:
@@ -98,7 +69,7 @@ def _from_uwsgi_ini(root: Path, ini: str) -> Named | None:
     candidate = find(base, where)
     paths = (base / value for key, value in options if key in ("pythonpath", "python-path", "pp"))
     folders = (*paths, *candidate.folders, *candidates.folders_of(root))
-    return Named(
+    return _load_named(
         f"{name} in {path}",
         f"{name}={last[name]!r} in {path}",
         replace(candidate, folders=folders),
@@ -107,15 +78,25 @@ def _from_uwsgi_ini(root: Path, ini: str) -> Named | None:
     )
 
 
-def _load_named(named: Named) -> FoundApp:
+def _load_named(
+    origin: str,
+    setting: str,
+    candidate: Candidate,
+    expression: str,
+    callables: tuple[str, ...] = CALLABLES,
+) -> FoundApp:
+    """The application that a setting names.
+
+    origin: the setting, and its file; setting: the same with its value; expression: of the
+    callable, empty if the module decides: then the names in `callables` come first.
+    """
     try:
-        module = import_module(named.candidate)
-        expression = named.expression or pick(module, named.callables)
-        if not expression:
+        module = import_module(candidate)
+        if not (expression := expression or pick(module, callables) or ""):
             raise NotFound(f"{describe_lack([module])} in {module.__name__}")
-        return resolve(module, expression, named.origin)
+        return resolve(module, expression, origin)
     except NotFound as error:
-        raise NotFound(f"no WSGI callable by {named.setting}: {error}; {HINT}") from None
+        raise NotFound(f"no WSGI callable by {setting}: {error}; {HINT}") from None
 
 
 def _load_usual(root: Path, note: str) -> FoundApp:

@@ -10,6 +10,7 @@ starts Flask's command line as root, this module starts it again without root.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -23,7 +24,6 @@ from flask.cli import NoAppException, ScriptInfo
 
 from docker_flask import control, drop_privileges, paths, process
 from docker_flask.discovery import find_app, permission_hints
-from docker_flask.log import log
 from docker_flask.worker_options import WorkerOptions
 
 PRESTART_SECONDS = 60
@@ -42,9 +42,8 @@ def create_app() -> Flask:
     """The application, for Flask's commands; raises NoAppException if it is no Flask instance."""
     found = _locate()
     if not isinstance(found.application, Flask):
-        kind = type(found.application).__name__
         raise NoAppException(
-            f"{found.name} ({found.reason}) is a {kind}, not a Flask application; "
+            f"{found.name} ({found.reason}) is not a Flask application; "
             "flask --app module:name can name one"
         )
     return found.application
@@ -67,14 +66,9 @@ def _take_over() -> None:
 
 
 def _drop_privileges() -> None:
-    if os.geteuid() != 0:
-        return
-    # The environment of the start, which no .flaskenv has changed.
-    given = Path("/proc/self/environ").read_text(errors="surrogateescape").split("\0")
-    environ = dict(pair.split("=", 1) for pair in given if "=" in pair)
-    if not drop_privileges.stays_root(environ.get("RUN_AS_ROOT", "")):
+    if os.geteuid() == 0 and not drop_privileges.stays_root(os.environ.get("RUN_AS_ROOT", "")):
         command = [*paths.EXECUTE, "running", sys.executable, *sys.orig_argv[1:]]
-        os.execve(command[0], command, environ)  # noqa: S606 (no shell on purpose)
+        os.execv(command[0], command)  # noqa: S606 (no shell on purpose)
 
 
 def _take_variables() -> None:
@@ -82,18 +76,14 @@ def _take_variables() -> None:
     folder = paths.running()
     if not folder or process.first_ancestor(os.getpid()) == 1:  # it has them, if it may
         return
-    try:
+    # prestart.sh may need longer, or the socket is that of an earlier start.
+    with contextlib.suppress(OSError):
         answer = control.ask(folder, "environment", PRESTART_SECONDS)
-    except TimeoutError:
-        log("prestart.sh is still running; this command continues without its variables")
-        return
-    except OSError:  # a socket that an earlier start has left
-        return
-    for name, value in json.loads(answer or "{}").items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
+        for name, value in json.loads(answer or "{}").items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _explain(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

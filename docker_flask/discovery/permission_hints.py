@@ -1,4 +1,4 @@
-"""Below an exception in the log: what the application can't write, and the line that changes this.
+"""Beside an exception in the log: what the application can't write, and the line that changes this.
 
 The path is in the exception. SQLite's exceptions have no path, so the paths of databases are noted
 when they are opened.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import grp
 import logging
 import os
 import pwd
@@ -20,10 +19,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from docker_flask.drop_privileges import VOLUME
 from docker_flask.log import log
 
-# Any user may write there (Dockerfile).
-VOLUME = "/data"
 MAX_DATABASES = 1000
 _SQLITE = ("unable to open database file", "attempt to write a readonly database")
 _databases: dict[str, None] = {}
@@ -54,51 +52,30 @@ def explain(error: BaseException | None) -> None:
 
 def of_error(error: BaseException) -> str:
     """What can't be written, and what to do; empty if that is not the reason, or was logged."""
-    found = ((one, path) for one in _chain(error) for path in _paths(one) if path)
-    reason, path = next(found, (error, ""))
-    if not path:
-        return ""
-    place, command = _command(path, _is_folder(path, reason))
-    if place in _explained:
-        return ""
-    _explained.add(place)
-    return f"the application runs as {whoami()} and can't write {path}; {_how(place, command)}"
-
-
-def can_write(path: str) -> bool:
-    """True if this user can write a file or folder, or can create it."""
-    existing = _existing(path)
-    return os.access(existing, os.W_OK | (os.X_OK if os.path.isdir(existing) else 0))
-
-
-def whoami() -> str:
-    """The user of this process, for the log."""
-    user, _ = _owner()
-    uid = f"uid {os.geteuid()}"
-    return uid if user.isdecimal() else f"{user} ({uid})"
-
-
-# --- which path ----------------------------------------------------------------------------
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An exception, and those that it replaced."""
     chain = [error]
     for one in chain:
-        yield one
         behind = (one.__cause__, one.__context__)
         chain += [other for other in behind if other and other not in chain]
+    found = ((one, path) for one in chain for path in _paths(one) if _is_refused(path))
+    reason, path = next(found, (error, ""))
+    if not path or path in _explained:
+        return ""
+    _explained.add(path)
+    user = _user()
+    name = f"uid {user}" if user.isdecimal() else f"{user} (uid {os.geteuid()})"
+    advice = _advice(path, _is_folder(path, reason), user)
+    return f"the application runs as {name} and can't write {path}; {advice} (docs/data.md)"
 
 
 def _paths(error: BaseException) -> Iterator[str]:
-    """The paths that could not be written, if the exception names them."""
+    """The paths that may be the reason of an exception."""
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS):
         # The second path is the one that symlink, link and rename create.
         for name in (error.filename2, error.filename):
             if isinstance(name, str | bytes):
-                yield _unwritable(os.path.abspath(os.fsdecode(name)))
+                yield os.path.abspath(os.fsdecode(name))
     elif type(error).__module__ == "sqlite3" and str(error) in _SQLITE:
-        yield from map(_unwritable, reversed(_databases))
+        yield from reversed(_databases)
 
 
 def _note(database: Any) -> None:
@@ -109,15 +86,13 @@ def _note(database: Any) -> None:
             _databases[os.path.abspath(path)] = None
 
 
-def _unwritable(path: str) -> str:
-    """The path, if this user may read it and can't write it; else empty."""
+def _is_refused(path: str) -> bool:
+    """True if this user may read a path, and can't write it."""
     existing = _existing(path)
-    is_folder = os.path.isdir(existing)
-    if not os.access(existing, os.R_OK | (os.X_OK if is_folder else 0)):
-        return ""  # the application may have wanted to read
     # SQLite writes a journal beside the database.
-    writable = can_write(path) and (is_folder or can_write(os.path.dirname(path)))
-    return "" if writable else path
+    folder = existing if os.path.isdir(existing) else os.path.dirname(existing)
+    writable = all(os.access(place, os.W_OK) for place in (existing, folder))
+    return not writable and os.access(existing, os.R_OK)
 
 
 def _existing(path: str) -> str:
@@ -135,47 +110,32 @@ def _is_folder(path: str, error: BaseException) -> bool:
     return any(re.search("mkdir|makedirs", f"{frame.name} {frame.line}") for frame in last)
 
 
-# --- what to do ----------------------------------------------------------------------------
-
-
-def _command(path: str, is_folder: bool) -> tuple[str, str]:
-    """The file or folder that must change, and the command that changes it."""
-    folder = path if is_folder else os.path.dirname(path)
-    if not is_folder and _holds_code(folder):  # which stays read-only
-        target = f"{VOLUME}/{os.path.basename(path)}"
-        return path, f"ln -sf {shlex.quote(target)} {shlex.quote(path)}"
-    parent = _existing(folder)
-    if not any(Path(parent).glob("[!.]*")):
-        folder = parent  # empty, perhaps with a .gitkeep: the application names what is in it
-    user, group = _owner()
-    if folder == parent:
-        return folder, f"chown -R {user}:{group} {shlex.quote(folder)}"
-    return folder, f"install -d -o {user} -g {group} {shlex.quote(folder)}"
-
-
-def _holds_code(folder: str) -> bool:
-    in_volume = f"{folder}/".startswith(f"{VOLUME}/")
-    return folder == os.getcwd() or (not in_volume and any(Path(folder).glob("*.py")))
-
-
-def _owner() -> tuple[str, str]:
-    uid, gid = os.geteuid(), os.getegid()
+def _user() -> str:
+    uid = os.geteuid()
     try:
-        return pwd.getpwuid(uid).pw_name, grp.getgrgid(gid).gr_name
+        return pwd.getpwuid(uid).pw_name
     except KeyError:
-        return str(uid), str(gid)
+        return str(uid)
 
 
-def _how(place: str, command: str) -> str:
-    mount = _existing(place)
+def _advice(path: str, is_folder: bool, user: str) -> str:
+    folder = path if is_folder else os.path.dirname(path)
+    above = _existing(folder)
+    if not any(Path(above).glob("[!.]*")):
+        folder = above  # empty, perhaps with a .gitkeep: the application names what is in it
+    mount = above
     while not os.path.ismount(mount):
         mount = os.path.dirname(mount)
-    if mount == "/":
-        keep = "" if command.startswith("ln") else f", and keep the files with -v NAME:{place}"
-        return f"add to the Dockerfile, after the last COPY: RUN {command}{keep} (docs/data.md)"
-    if os.statvfs(mount).f_flag & os.ST_RDONLY:
-        return f"{mount} is mounted read-only; mount it without :ro (docs/data.md)"
-    return (
-        f"run once, with the volume or folder that is mounted there: docker run --rm --user root "
-        f"-v VOLUME:{mount} IMAGE {command} (docs/data.md)"
-    )
+    quoted = shlex.quote(folder)
+    if mount != "/":
+        return (
+            f"mount {mount} without :ro, or change its owner once: docker run --rm --user root "
+            f"-v VOLUME:{mount} IMAGE chown -R {user} {quoted}"
+        )
+    line = "add to the Dockerfile, after the last COPY: RUN"
+    if not is_folder and (folder == os.getcwd() or any(Path(folder).glob("*.py"))):
+        # Code stays read-only.
+        target = shlex.quote(f"{VOLUME}/{os.path.basename(path)}")
+        return f"{line} ln -sf {target} {shlex.quote(path)}"
+    keep = f"and keep the files with -v NAME:{folder}"
+    return f"{line} mkdir -p {quoted} && chown -R {user} {quoted}, {keep}"

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from datetime import timedelta
+import sys
 from pathlib import Path
 from typing import Any
 
-from docker_flask.discovery import loaded_modules
 from docker_flask.discovery.callables import is_flask
 from docker_flask.static_files import DEFAULT_URL, MAX_CHECKS, URL, StaticFiles
 from docker_flask.worker_options import WorkerOptions
@@ -35,11 +33,15 @@ def find(application: Any, root: Path, options: WorkerOptions) -> tuple[StaticFi
         if not (url or folder):
             if not flask.has_static_folder:
                 return None, ""
-            _refuse_surprises(flask, max_age is not None)
+            _refuse_surprises(flask)
+        if flask and max_age is None:
+            with flask.app_context():
+                age = flask.get_send_file_max_age("")
+                max_age = None if age is None else int(age)
         files = StaticFiles(
             url or (flask and _url(flask)) or DEFAULT_URL,
             folder or (flask and flask.static_folder) or str(root / "static"),
-            max_age if max_age is not None else (flask and _max_age(flask)),
+            max_age,
         )
         _refuse_source(files.folder, root)
         if not folder:  # whoever sets STATIC_PATH has chosen the folder with its links
@@ -72,37 +74,17 @@ def _url(flask: Any) -> str:
     return rules[0].removesuffix(_RULE_END) if own else ""
 
 
-def _max_age(flask: Any) -> int | None:
-    """SEND_FILE_MAX_AGE_DEFAULT, which Flask allows to be a number or a timedelta."""
-    value = flask.config.get("SEND_FILE_MAX_AGE_DEFAULT")
-    if isinstance(value, timedelta):
-        value = value.total_seconds()
-    return None if value is None else int(value)
-
-
-def _refuse_surprises(flask: Any, max_age_is_set: bool) -> None:
+def _refuse_surprises(flask: Any) -> None:
     """Raise LeftToTheApplication if its response may differ from the file in the folder."""
-    url = _url(flask)
-    if not URL.fullmatch(url):
+    if not URL.fullmatch(url := _url(flask)):
         raise LeftToTheApplication(f"their prefix {url + '/'!r} is not simple, as /static/ is")
-    methods = ["send_static_file", *([] if max_age_is_set else ["get_send_file_max_age"])]
-    if not (
-        _is_from_flask(flask.view_functions["static"])
-        and all(_is_from_flask(getattr(flask, method)) for method in methods)
-    ):
+    if not all(map(_is_from_flask, (flask.view_functions["static"], flask.send_static_file))):
         raise LeftToTheApplication("the application has its own view for them")
-    if flask.url_map.host_matching or getattr(flask, "subdomain_matching", False):
-        raise LeftToTheApplication("the application's routes depend on the host")
     wsgi = flask.wsgi_app
     while type(wsgi).__module__ == "werkzeug.middleware.proxy_fix":  # changes no path
         wsgi = wsgi.app
     if os.environ.get("SCRIPT_NAME") or not _is_from_flask(wsgi):
         raise LeftToTheApplication("the application is behind a middleware or a path")
-    for rule in flask.url_map.iter_rules():
-        fixed = rule.rule.partition("<")[0]
-        is_below = rule.endpoint != "static" and fixed.startswith(f"{url}/")
-        if is_below and os.path.exists(flask.static_folder + fixed.removeprefix(url)):
-            raise LeftToTheApplication(f"the route {rule.rule} leads to some of them")
 
 
 def _is_from_flask(function: Any) -> bool:
@@ -116,8 +98,12 @@ def _is_from_flask(function: Any) -> bool:
 
 def _refuse_source(folder: str, root: Path) -> None:
     """Raise LeftToTheApplication if the folder contains the application or a loaded module."""
+    # Not by getattr(): a module that loads lazily would then load.
+    loaded = [getattr(module, "__dict__", {}) for module in list(sys.modules.values())]
+    names = [str(names.get("__file__") or "") for names in loaded]
+    modules = {os.path.dirname(os.path.abspath(name)) for name in names if name}
     real = os.path.join(os.path.realpath(folder), "")
-    for place in {str(root), os.getcwd(), *_folders_of_modules()}:
+    for place in {str(root), os.getcwd(), *modules}:
         if os.path.join(os.path.realpath(place), "").startswith(real):
             raise LeftToTheApplication(f"{folder} contains source code, too")
 
@@ -129,15 +115,10 @@ def _refuse_links(folder: str) -> None:
     """
     real, checks = os.path.realpath(folder), 0
     for place, folders, files in os.walk(folder):
+        for path in (os.path.join(place, name) for name in (*folders, *files)):
+            target = os.path.realpath(path) if os.path.islink(path) else real
+            if os.path.commonpath([real, target]) != real:
+                raise LeftToTheApplication(f"the link {path} leads out to {target}")
         checks += 1 + len(folders) + len(files)
         if checks > MAX_CHECKS:
             return
-        for path in (os.path.join(place, name) for name in (*folders, *files)):
-            if os.path.islink(path):
-                target = os.path.realpath(path)
-                if os.path.commonpath([real, target]) != real:
-                    raise LeftToTheApplication(f"the link {path} leads out to {target}")
-
-
-def _folders_of_modules() -> Iterable[str]:
-    return (os.path.dirname(os.path.abspath(file)) for file in loaded_modules.files())

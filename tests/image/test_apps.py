@@ -50,7 +50,7 @@ FOUND = {
     "src_layout": App("hello:create_app()", USUAL, "/about", "About a layout"),
     "plain_wsgi": App("app:application", USUAL, "/", "Hello without a framework"),
     "flaskenv": App(
-        *("hello:app", "FLASK_APP in /app/.flaskenv", "/", "Hello from a file, Moon!"),
+        *("hello:app", "FLASK_APP", "/", "Hello from a file, Moon!"),
         {"NAME": "Moon", "PYTHONPATH": "/extra"},
         {str(Path(dotenv.__file__).parent): "/extra/dotenv"},
     ),
@@ -85,7 +85,7 @@ def test_an_application_is_found(engine: Engine, app: str, mode: str) -> None:
     located, routes = (container.execute("flask", word)[1] for word in ("docker-flask", "routes"))
     assert located.splitlines()[-1] == f"{name} ({reason})", located
     if app == "plain_wsgi":
-        assert f"{name} ({reason}) is a function, not a Flask application" in routes
+        assert f"{name} ({reason}) is not a Flask application" in routes
     else:
         assert ["Endpoint", "Methods", "Rule"] in map(str.split, routes.splitlines())
 

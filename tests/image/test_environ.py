@@ -23,7 +23,7 @@ COLUMNS = ("uWSGI", "Gunicorn", "debug mode")
 OWN = ("uwsgi.*", "x-wsgiorg.*", "gunicorn.*", "werkzeug.*")
 # Targets that Werkzeug reads in its own way.
 DOTS = ("an encoded slash", "dots", "encoded dots")
-ODD = (*DOTS, "no letter", "an absolute address", "only a host")
+ODD = (*DOTS, "no letter", "letters not encoded", "an absolute address", "only a host")
 # What no two requests have in common: the form of these values counts.
 FORMS = {"REMOTE_PORT": r"[1-9]\d{0,4}", "HTTP_X_REQUEST_ID": "[0-9a-f]{32}"}
 

@@ -61,22 +61,21 @@ def refused_folder(path: str) -> BaseException:
     return raised(makedirs)
 
 
-OWNER = ":".join(permission_hints._owner())
-LINK = "ln -sf /data/app.db APP/app.db"
-INSTALL = "install -d -o {} -g {} ".format(*permission_hints._owner())
+LINK = "RUN ln -sf /data/app.db APP/app.db "
+FOLDER = f"RUN mkdir -p APP/{{0}} && chown -R {permission_hints._user()} APP/{{0}}, "
 
 
 @pytest.mark.parametrize(
     ("error", "path", "command"),
     [
         (refused("app.db"), "app.db", LINK),
-        (refused("new.db", errno.EROFS), "new.db", "ln -sf /data/new.db APP/new.db"),
-        (refused(".key"), ".key", "ln -sf /data/.key APP/.key"),
+        (refused("new.db", errno.EROFS), "new.db", LINK.replace("app.db", "new.db")),
+        (refused(".key"), ".key", LINK.replace("app.db", ".key")),
         (refused("two words"), "two words", "ln -sf '/data/two words' 'APP/two words'"),
-        (refused_folder("logs"), "logs", f"{INSTALL}APP/logs"),
-        (refused_folder("shop/../.cache"), ".cache", f"{INSTALL}APP/.cache"),
-        (refused("uploads/a.png"), "uploads/a.png", f"chown -R {OWNER} APP/uploads"),
-        (refused_folder("uploads/7f"), "uploads/7f", f"chown -R {OWNER} APP/uploads"),
+        (refused_folder("logs"), "logs", FOLDER.format("logs")),
+        (refused_folder("shop/../.cache"), ".cache", FOLDER.format(".cache")),
+        (refused("uploads/a.png"), "uploads/a.png", FOLDER.format("uploads")),
+        (refused_folder("uploads/7f"), "uploads/7f", FOLDER.format("uploads")),
         (OSError(errno.EACCES, "", "app.py", None, "app.db"), "app.db", LINK),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -77,10 +77,8 @@ OTHER_WSGI = APP + "app.wsgi_app = lambda environ, start: []"
         # Its own way of saying how long a file may be kept.
         (kept("7"), {}, "/static", "static", 7),
         (kept("7"), {"static_max_age": 0}, "/static", "static", 0),
-        (APP + "app.get_send_file_max_age = len", {"static_max_age": 5}, "/static", "static", 5),
-        # Middleware that changes no path; routes beside the files.
+        # Middleware that changes no path.
         (APP + PROXY_FIX, {}, "/static", "static", None),
-        (APP + "app.add_url_rule('/static/other/<x>', 'x', str)", {}, "/static", "static", None),
         # What the settings say goes first, whatever the application is.
         (APP, {"static_url": "/s"}, "/s", "static", None),
         (APP, {"static_path": DOC}, "/static", DOC, None),
@@ -112,14 +110,6 @@ class Mine(Flask):
         return ''
 app = Mine(__name__)
 """
-BLUEPRINT = """
-more = Blueprint('b', __name__, static_folder='media', static_url_path='/static/admin')
-app.register_blueprint(more)
-"""
-
-
-def rule(path: str) -> str:
-    return f"{APP}app.add_url_rule('{path}', 'x', str)"
 
 
 @pytest.mark.parametrize(
@@ -134,14 +124,9 @@ def rule(path: str) -> str:
         # Where another answers.
         (made("static_url_path=''"), {}, "prefix '/'"),
         (APP + GUARD + "v = app.view_functions\nv['static'] = guarded(v['static'])", {}, "view"),
-        (APP + "app.get_send_file_max_age = lambda name: 1", {}, "view"),
         (FLASK + OWN_METHOD, {}, "view"),
-        (made("static_host='a.example', host_matching=True"), {}, "depend on the host"),
-        (made("subdomain_matching=True"), {}, "depend on the host"),
         (OTHER_WSGI, {}, "middleware"),
         (APP, {"SCRIPT_NAME": "/shop"}, "middleware or a path"),
-        (rule("/static/f.txt"), {}, "route /static/f.txt leads to"),
-        (APP + BLUEPRINT, {}, "route /static/admin/<path:filename> leads to"),
         (kept("'soon'"), {}, "soon"),
     ],
 )
