@@ -30,7 +30,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("# gzip on;\nsendfile off; # no\n", [("", "sendfile", "off")]),
         ("add_header A 'x; y {';", [("", "add_header", "A|x; y {")]),
         ('add_header A "a \\" ; b";', [("", "add_header", 'A|a \\" ; b')]),
-        ("add_header A b#c;", [("", "add_header", "A|b#c")]),
         ("set $a ${b}c; set $d {;}", [("", "set", "$a|${b}c"), ("", "set", "$d")]),
         (
             "http { server { listen 80; location ~ ^/a$ { return 204; } } gzip on; }\npid p;",
@@ -73,11 +72,6 @@ def test_a_snippet_takes_the_place_of_a_line(folder: Path) -> None:
         ),
         [f"{file} overrides the image's {name}" for name in ("client_max_body_size", "gzip")],
     )
-
-
-def test_a_file_that_includes_itself_is_read_once(folder: Path) -> None:
-    (folder / "conf.d/a.conf").write_text("gzip on;\ninclude conf.d/*.conf;\n")
-    assert list(nginx_files.read().overrides) == ["gzip"]
 
 
 def test_a_whole_configuration_is_adopted_line_by_line() -> None:

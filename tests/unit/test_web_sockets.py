@@ -106,14 +106,6 @@ def test_a_view_that_responds_does_so_by_its_server(worker: Worker) -> None:
     assert not worker.watchdog.active
 
 
-def test_a_view_that_fails_fails_in_its_server(worker: Worker) -> None:
-    def view(environ: Any, start: Any) -> None:
-        raise KeyError("of the view")
-
-    with pytest.raises(KeyError):
-        worker.call(view)
-
-
 def test_a_view_that_takes_too_long_may_take_nothing(worker: Worker) -> None:
     problems: list[OSError] = []
     late = threading.Event()
@@ -182,11 +174,3 @@ def test_a_client_that_reads_nothing_is_cut(worker: Worker) -> None:
     worker.sockets.leave()
     wait_for(lambda: not worker.watchdog.web_sockets, 5, "the end")
     assert time.monotonic() - begun < web_sockets.REPLY + 0.5
-
-
-def test_a_message_that_is_too_large(worker: Worker, capfd: pytest.CaptureFixture[str]) -> None:
-    worker.take(echo)
-    worker.nginx.sendall(b"\x82\x7e" + (101).to_bytes(2))
-    assert worker.nginx.recv(100) == frames.close(frames.TOO_BIG)
-    assert worker.nginx.recv(100) == b""
-    assert "WEBSOCKET_MAX_MESSAGE" in capfd.readouterr().err
