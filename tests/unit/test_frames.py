@@ -12,14 +12,9 @@ from docker_flask.worker import frames
 SIZES = (0, 1, 125, 126, 65_535, 65_536)
 
 
-def client() -> FrameProtocol:
-    """What makes frames as a client does: with a mask."""
-    return FrameProtocol(client=True, extensions=[])
-
-
 def message(size: int, parts: int = 1) -> bytes:
     """A message in this number of frames, with a ping between each two."""
-    protocol, each = client(), size // parts
+    protocol, each = FrameProtocol(client=True, extensions=[]), size // parts
     data = b"".join(
         protocol.send_data(b"x" * each, fin=False) + protocol.ping(b"p" * 100)
         for _ in range(parts - 1)
@@ -30,9 +25,8 @@ def message(size: int, parts: int = 1) -> bytes:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("parts", [1, 3])
 def test_a_message_fits_up_to_its_last_byte(size: int, parts: int) -> None:
-    if size:
-        assert not frames.Messages(size - 1 or 1).fit(message(max(size, 2), parts))
-    messages = frames.Messages(size or 1)
+    assert not frames.Messages(max(size - 1, 1)).fit(message(max(size, 2), parts))
+    messages = frames.Messages(max(size, 1))
     for _ in range(3):
         assert messages.fit(message(size, parts)), "each message counts by itself"
 
@@ -54,7 +48,7 @@ def test_the_head_of_a_message_is_enough() -> None:
 
 
 def test_close_frames() -> None:
-    protocol = client()
+    protocol = FrameProtocol(client=True, extensions=[])
     protocol.receive_bytes(frames.close(frames.GOING_AWAY))
     (frame,) = protocol.received_frames()
     assert frame.payload == (CloseReason.GOING_AWAY, "")
