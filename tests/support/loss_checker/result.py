@@ -92,11 +92,9 @@ class Result:
         )
 
     def dump(self, path: Path) -> None:
-        """Write everything to `path` as JSON. A reader never sees half of it."""
-        unfinished = path.with_name(f"{path.name}.part")
+        """Write everything to `path` as JSON."""
         # In one piece: json.dump() to a file takes several times as long.
-        unfinished.write_text(json.dumps(vars(self)), encoding="utf-8")
-        unfinished.replace(path)
+        path.write_text(json.dumps(vars(self)), encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> Result:
