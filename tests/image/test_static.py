@@ -18,8 +18,6 @@ import httpx
 import pytest
 
 from tests.support.harness import Container, Engine, wait_for, write_files
-from tests.support.loss import Load
-from tests.support.loss_checker.record import ids_in_log
 from tests.support.marks import at_night
 
 # Seconds after which nginx has looked again at a file that the container can't write.
@@ -381,28 +379,6 @@ def test_static_index_and_a_stop(engine: Engine, app_folder: Path) -> None:
     }
     connection.close()
     assert container.wait_for_exit() == 0
-
-
-@pytest.mark.timed
-def test_a_stop_while_files_are_fetched_loses_nothing(
-    engine: Engine, app_folder: Path, tmp_path: Path
-) -> None:
-    """On kept connections; test_loss.py tries new ones."""
-    write_files(app_folder, {"app.py": APP, "static/f.txt": "x" * 10_000})
-    container = engine.serve(app=app_folder)
-    load = {"no_echo": True, "seconds": 20, "mode": "keepalive", "connections": 20}
-    with Load(container, tmp_path / "load.json", "/static/f.txt", **load) as running:
-        time.sleep(1)
-        code, _ = container.stop()
-        result = running.finish()
-    print(f"stopped while files were fetched: {result.counts}")
-    assert code == 0
-    lost = ("cut_short", "5xx", "4xx", "timeout", "unexpected")
-    assert {name: result.counts[name] for name in lost} == dict.fromkeys(lost, 0)
-    # What nginx had not accepted is not in its log.
-    reset = {record.id for record in result.records if record.verdict == "reset_sent"}
-    assert not reset & ids_in_log(container.logs())
-    assert result.counts["ok"] > 100
 
 
 @pytest.mark.parametrize("writable", ["static/uploads/f.txt", *at_night("static/uploads")])

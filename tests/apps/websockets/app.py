@@ -21,11 +21,6 @@ def once(ws):
 def fails(ws):
     raise KeyError("of the view")
 
-@sock.route("/flood")
-def flood(ws):
-    while True:
-        ws.send("x" * 100_000)
-
 @socketio.on("say")
 def say(data):
     emit("said", data)
@@ -37,11 +32,6 @@ def hello():
 @app.get("/upgrade")
 def upgrade():
     return request.headers.get("Upgrade", "none")
-
-@app.get("/sleep")
-def sleep():
-    time.sleep(float(request.args["seconds"]))
-    return "slept"
 
 @app.get("/switch")
 def switch():
