@@ -87,10 +87,6 @@ RUN /opt/docker-flask/packages/bin/uwsgi --python-version \
  && /opt/docker-flask/packages/bin/uwsgi --version \
  && ldd /opt/docker-flask/packages/bin/uwsgi.so > /uwsgi.libraries \
  && grep -q libpcre2 /uwsgi.libraries
-COPY docker_flask/worker/threads_plugin.c /
-# With the header and the flags of this uWSGI.
-RUN /opt/docker-flask/packages/bin/uwsgi --dot-h > /uwsgi.h \
- && eval "gcc $(/opt/docker-flask/packages/bin/uwsgi --cflags) -Werror -I/ -shared -s -o /threads_plugin.so /threads_plugin.c"
 COPY requirements_os.txt /
 RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
     --mount=type=secret,id=ca \
@@ -157,7 +153,6 @@ RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
 
 COPY --from=build /opt/docker-flask/packages /opt/docker-flask/packages
 COPY --from=build /opt/venv /opt/venv
-COPY --from=build /threads_plugin.so /opt/docker-flask/
 COPY --from=requirements /requirements.txt /opt/docker-flask/
 COPY VERSION app.ini nginx.conf entry-point.sh /opt/docker-flask/
 # After the packages, before the image's own code.

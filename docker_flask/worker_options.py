@@ -64,15 +64,6 @@ class WorkerOptions(_Options):
     # The signal after which a worker accepts no more requests.
     retire_signal: int = 0
 
-    # --- Threads: their maximum; 0 if the number of threads is fixed.
-    max_threads: int = 0
-    # Bytes of memory up to which all workers together may add threads.
-    max_threads_memory: int = 0
-    # The file that says how long the quota of CPUs has stopped the container; empty if none.
-    cpu_statistics: str = ""
-    # The listening socket, in whose queue requests wait.
-    listener_fd: int = NO_DESCRIPTOR
-
     # --- WebSockets: how many at most (0 for none), and bytes of a message.
     max_web_sockets: int = 0
     max_message: int = 0

@@ -62,12 +62,6 @@ def bound_descriptors(limits: Limits) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (limits.descriptors, limits.descriptors))
 
 
-def cpu_statistics(root: Path = Path("/")) -> str:
-    """The file that says how long the quota of CPUs has stopped this container; empty if none."""
-    files = (folder / "cpu.stat" for folder in _cgroup_folders(root, "cpu"))
-    return next((str(file) for file in files if file.exists()), "")
-
-
 def _cpus(root: Path) -> tuple[float, str]:
     affinity = len(os.sched_getaffinity(0))
     quota = _cpu_quota(root)

@@ -67,11 +67,7 @@ class Plan:
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Each setting's name, value and origin, for a person to read."""
-        rows = settings.rows(self.settings, self.origins)
-        if not self.settings.threads:
-            threads = f"1 to {self.sizing.max_threads}"
-            rows = [(name, threads if name == "THREADS" else text, by) for name, text, by in rows]
-        return rows
+        return settings.rows(self.settings, self.origins)
 
     def cache_size(self, room: int) -> int:
         """Maximum size of nginx's cache in bytes; room: bytes that the disk has for the cache."""

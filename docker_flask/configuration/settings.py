@@ -108,22 +108,22 @@ class Settings:
     )
     web_concurrency: int = setting(
         validators.whole_number(1, 1024),
-        defaults.max_workers,
-        "Maximum of worker processes, if the memory allows; unset: 4 a CPU that the container "
-        "may use, or 16 if `THREADS` is set.",
+        defaults.workers,
+        "Maximum of worker processes, if the memory allows; unset: 16 a CPU that the container "
+        "may use.",
         ("UWSGI_PROCESSES",),
     )
     uwsgi_cheaper: int = setting(
         validators.whole_number(0, 1023),
-        defaults.min_workers,
+        defaults.workers,
         "Minimum of worker processes, which also run without load; 0 always runs all. Unset: "
         "one a CPU, at least two, or all of `WEB_CONCURRENCY` if that is set.",
     )
-    threads: int | None = setting(
+    threads: int = setting(
         validators.whole_number(1, 256),
         None,
-        "Threads in each worker; unset: one, or up to 128 while requests wait and CPUs are "
-        "idle, if no setting decides the number or the class of the workers.",
+        "Threads in each worker; unset: 4, or 1 if a setting or a file of yours decides the number "
+        "or the class of the workers.",
     )
     preload: bool = setting(
         validators.switch(),

@@ -7,22 +7,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from docker_flask.configuration.defaults import OTHER_PROCESSES
 from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.settings import Settings
 from docker_flask.configuration.validators import in_bytes
 
-# Maximum threads of a uWSGI worker if THREADS is not set. Few workers with many threads are better
-# than many workers, because each worker has its own pool of database connections: SQLAlchemy's pool
-# has 15, and PostgreSQL accepts 100. A thread that is not started costs 2 KB.
-MAX_THREADS = 128
 # Requests that a worker of class gevent runs at a time; Gunicorn's default.
 GREENLETS = 1000
 # Requests that may wait for a worker: enough for a thousand clients at the same moment. Under
 # overload, a longer queue costs good responses: on half a CPU, a queue of 4,096 cost a third of
-# them. For workers that skip requests of clients that have gone (threads_plugin.c), the queue may
-# hold the small requests that the CPUs handle in half a second.
-QUEUE, QUEUE_PER_CPU = 1024, 2048
+# them.
+QUEUE = 1024
 # Connections of each nginx worker beyond those of requests that wait for the application.
 IDLE_CONNECTIONS = 10_240
 # So many of them, in twentieths, are for requests whose body nginx has not read, and as many for
@@ -57,9 +51,8 @@ OWN_DESCRIPTORS = 24
 class Sizing:
     """Sizes that follow from the settings and the limits of the container.
 
-    requests_per_worker: requests that a worker runs at a time. max_threads: of a worker.
-    nginx_workers: nginx's worker processes. For each of them: nginx_descriptors: open files;
-    nginx_connections: all connections;
+    requests_per_worker: requests that a worker runs at a time. nginx_workers: nginx's worker
+    processes. For each of them: nginx_descriptors: open files; nginx_connections: all connections;
     open_files: cached pages that stay open, and the same number of static files.
     queue: requests that wait in the application's socket; admitted_requests: requests without a
     body that run, wait, or have responses that their clients have not read; admitted_bodies:
@@ -68,7 +61,6 @@ class Sizing:
     """
 
     requests_per_worker: int
-    max_threads: int
     nginx_workers: int
     nginx_descriptors: int
     nginx_connections: int
@@ -83,7 +75,7 @@ class Sizing:
 
 def compute(settings: Settings, limits: Limits) -> Sizing:
     """The sizes for these settings in these limits."""
-    per_worker = GREENLETS if settings.worker_class == "gevent" else settings.threads or 1
+    per_worker = GREENLETS if settings.worker_class == "gevent" else settings.threads
     processes = settings.nginx_worker_processes
     nginx_processes = limits.whole_cpus if processes == "auto" else int(processes)
     descriptors = min(settings.nginx_worker_open_files, limits.descriptors)
@@ -96,9 +88,8 @@ def compute(settings: Settings, limits: Limits) -> Sizing:
     spare = 0 if settings.nginx_worker_connections else most - connections
     web_sockets = min(_web_sockets(settings, limits), spare // 2 + connections // 16)
     idle = min(IDLE_CONNECTIONS, connections // 4)
-    queue = QUEUE if settings.threads else max(QUEUE, int(QUEUE_PER_CPU * limits.cpus))
     waiting = min(
-        settings.web_concurrency * per_worker + queue,
+        settings.web_concurrency * per_worker + QUEUE,
         limits.backlog,
         nginx_processes * (connections - idle) // 2,
     )
@@ -106,14 +97,13 @@ def compute(settings: Settings, limits: Limits) -> Sizing:
     bodies = max(16, min(slow, limits.memory // BODY_SHARE // BODY_MEMORY))
     return Sizing(
         requests_per_worker=per_worker,
-        max_threads=_max_threads(settings, limits),
         nginx_workers=nginx_processes,
         nginx_descriptors=descriptors,
         nginx_connections=connections + min(spare, 2 * web_sockets),
         open_files=files,
         # The kernel accepts one more. Greenlets take requests out of the socket only while they
         # have the CPU, so all requests must fit into it.
-        queue=max(1, (waiting if per_worker == GREENLETS else min(queue, waiting)) - 1),
+        queue=max(1, (waiting if per_worker == GREENLETS else min(QUEUE, waiting)) - 1),
         admitted_requests=waiting + slow,
         admitted_bodies=bodies,
         bodies_by_address=max(16, min(BODIES_BY_ADDRESS, bodies // 4)),
@@ -145,13 +135,3 @@ def _web_sockets(settings: Settings, limits: Limits) -> int:
     if limits.processes:
         choices.append(limits.processes // WEB_SOCKET_SHARE // THREADS_OF_WEB_SOCKET)
     return min(choices)
-
-
-def _max_threads(settings: Settings, limits: Limits) -> int:
-    if settings.threads:
-        return settings.threads
-    if not limits.processes:
-        return MAX_THREADS
-    # Each worker has two more threads, and a reload doubles all workers.
-    room = (limits.processes - OTHER_PROCESSES) // (2 * settings.web_concurrency) - 2
-    return max(1, min(MAX_THREADS, room))

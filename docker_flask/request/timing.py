@@ -6,7 +6,6 @@ This runs at each request: every line costs.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -17,10 +16,11 @@ from docker_flask.request.wsgi_types import Environ, StartResponse, Wsgi
 class Watch(Protocol):
     """Watches the requests of a worker.
 
-    silent_since: when the application started or resumed work on each thread's request; negative
-    while the client receives data.
+    clock: seconds. silent_since: when, by this clock, the application started or resumed work on
+    each thread's request; negative while the client receives data.
     """
 
+    clock: float
     silent_since: dict[int, float]
 
     def begin(self, thread: int) -> None:
@@ -38,7 +38,6 @@ def timed(
     count: is called at the end of each request.
     """
     begin, forget, silent_since = watch.begin, watch.forget, watch.silent_since
-    now = time.monotonic
 
     def application(environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
         thread = threading.get_ident()
@@ -46,9 +45,9 @@ def timed(
         exchange = Exchange(environ, start_response, way_out)
         try:
             for part in handler(exchange):
-                silent_since[thread] = -now()
+                silent_since[thread] = -watch.clock
                 yield part
-                silent_since[thread] = now()
+                silent_since[thread] = watch.clock
         finally:
             silent_since.pop(thread, None)
             try:

@@ -13,7 +13,7 @@ from docker_flask.servers.app_server import AppServer, python_command
 def command(plan: Plan, _options_file: Path | None, _orders: Path) -> list[str]:
     """Gunicorn's command line."""
     settings = plan.settings
-    threads = settings.threads or 1
+    threads = settings.threads
     return python_command(
         "gunicorn_server",
         plan.limits,

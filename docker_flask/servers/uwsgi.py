@@ -18,7 +18,7 @@ def command(plan: Plan, options_file: Path | None, orders: Path) -> list[str]:
     placeholders = {
         "worker-count": settings.web_concurrency,
         "min-workers": settings.uwsgi_cheaper,
-        "thread-count": plan.sizing.max_threads,
+        "thread-count": settings.threads,
         "load-in-workers": int(not settings.preload),
         "load-in-master": int(settings.preload),
         "socket-fd": SOCKET_FD,
@@ -32,8 +32,9 @@ def command(plan: Plan, options_file: Path | None, orders: Path) -> list[str]:
         arguments += ["--set-placeholder", f"{name}={value}"]
     if settings.worker_class == "gevent":
         arguments += ["--gevent", str(GREENLETS), "--gevent-monkey-patch"]
-    if not settings.threads:
-        arguments += ["--plugin", f"{HOME}/threads_plugin.so", "--loop", "threads"]
+    if settings.threads > 1:
+        # The master removes a worker by signal 28 (WINCH), which by default wakes one thread only.
+        arguments += ["--hook-accepting", "unix_signal:28 gracefully_kill"]
     arguments += ["--ini", f"{HOME}/app.ini"]
     # The user's file comes last: if an option is in both files, uWSGI uses the last value.
     return [*arguments, "--ini", str(options_file)] if options_file else arguments

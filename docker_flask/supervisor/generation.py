@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from docker_flask import connections, notify, process
-from docker_flask.configuration import defaults, limits
 from docker_flask.configuration.plan import Plan
 from docker_flask.configuration.validators import in_bytes
 from docker_flask.first_process.loop import Loop
@@ -125,8 +124,7 @@ class Generation:
         self._loading.clear()
         self._workers.clear()
         inherited = self._listener.fileno(), self._workers_end.fileno(), self._leave
-        descriptors = range(SOCKET_FD, SOCKET_FD + len(inherited))
-        options = self._options(load_one_by_one, *descriptors)
+        options = self._options(load_one_by_one, SOCKET_FD + 1, SOCKET_FD + 2)
         try:
             self.pid = process.spawn(
                 self.server.command(self.plan, self._options_file, self._orders),
@@ -138,10 +136,8 @@ class Generation:
             return
         self.groups.append(self.pid)
 
-    def _options(
-        self, load_one_by_one: bool, listener: int, channel: int, leave: int
-    ) -> WorkerOptions:
-        """The options of the workers; listener, channel, leave: their descriptors."""
+    def _options(self, load_one_by_one: bool, channel: int, leave: int) -> WorkerOptions:
+        """The options of the workers; channel, leave: their descriptors."""
         settings = self.plan.settings
         return WorkerOptions(
             notify_fd=channel,
@@ -156,10 +152,6 @@ class Generation:
             max_requests=settings.max_requests,
             max_worker_memory=in_bytes(settings.max_worker_memory),
             retire_signal=int(self.server.retire_signal),
-            max_threads=0 if settings.threads else self.plan.sizing.max_threads,
-            max_threads_memory=defaults.worker_memory(self.plan.limits),
-            cpu_statistics=limits.cpu_statistics(),
-            listener_fd=listener,
             max_web_sockets=self.plan.sizing.web_sockets,
             max_message=in_bytes(settings.websocket_max_message),
             leave_fd=leave,
@@ -217,10 +209,7 @@ class Generation:
         origins, settings = self.plan.origins, self.plan.settings
         if not self.pool:
             return f"{settings.web_concurrency} workers ({origins['web_concurrency'].brief})"
-        text = self.pool.describe()
-        if not settings.threads:
-            text += f", each of 1 to {self.plan.sizing.max_threads} threads"
-        return text
+        return self.pool.describe()
 
     def resize(self) -> None:
         """Add workers while requests wait, and remove idle workers."""
@@ -232,8 +221,7 @@ class Generation:
         known = (self._workers | self._loading) - {self.pid}
         living = {pid for pid in known if process.alive(pid)}
         self._workers &= living
-        queued = connections.anyone_waits(self._listener.fileno())
-        change = self.pool.change(living, self.requests(), queued, bool(self.web_sockets()))
+        change = self.pool.change(living, self.requests(), bool(self.web_sockets()))
         if change:
             self._order(change)
 

@@ -18,9 +18,8 @@ from docker_flask.configuration.plan import Plan
 RESIZE_INTERVAL, SHORT_RESIZE_INTERVAL = 1.0, 0.25
 # Load of the CPUs (running and waiting workers) above which one more worker would only wait, too.
 MAX_LOAD = 0.8
-# Checks in a row with waiting requests and a free CPU, before workers are added. Workers that add
-# threads need up to three steps for it, each of 0.35 s (worker/threads.py): this takes less memory.
-WAITING_CHECKS, WAITING_CHECKS_WITH_THREADS = 3, 8
+# Checks in a row with waiting requests and a free CPU, before workers are added.
+WAITING_CHECKS = 3
 # Checks in a row with half of the workers idle, before this half is removed.
 IDLE_CHECKS = 10
 # Seconds that the server gets to execute an order.
@@ -49,8 +48,6 @@ class WorkerPool:
         self._ran_of, self._own_memory = ran, own_memory
         self._ran: dict[int, float] = {}
         self._checked_at = time.monotonic()
-        adds_threads = not plan.settings.threads and plan.sizing.max_threads > 1
-        self._enough_checks = WAITING_CHECKS_WITH_THREADS if adds_threads else WAITING_CHECKS
         self._waiting_checks = self._idle_checks = 0
         # Number of workers after the last order, and the time until which the server may execute
         # it.
@@ -81,17 +78,18 @@ class WorkerPool:
             reason = f"half of the {limits.memory_reason} at {size} MiB a worker"
         numbers = dict.fromkeys([f"{self.minimum}", f"{self.maximum}"])
         reasons = dict.fromkeys([origins["uwsgi_cheaper"].brief, reason])
-        return f"{' to '.join(numbers)} workers ({', '.join(reasons)})"
+        threads = self._plan.settings.threads
+        each = f" of {threads} threads" if threads > 1 else ""
+        return f"{' to '.join(numbers)} workers{each} ({', '.join(reasons)})"
 
-    def change(self, pids: Collection[int], requests: int, queued: bool, keep: bool = False) -> int:
+    def change(self, pids: Collection[int], requests: int, keep: bool = False) -> int:
         """The number of workers to add, or to remove if negative; call again after `pause`.
 
-        pids: of the living workers. requests: number of requests that wait or run. queued: True if
-        a request waits for a worker. keep: remove no worker, because it may have WebSockets.
+        pids: of the living workers. requests: number of requests that wait or run. keep: remove no
+        worker, because it may have WebSockets.
         """
         count, each = len(pids), self._plan.sizing.requests_per_worker
-        # If the number of threads is not fixed, a worker adds threads before the queue fills.
-        waits = requests > count * each and (queued or bool(self._plan.settings.threads))
+        waits = requests > count * each
         helps = waits and self._busy_cpus(pids) < MAX_LOAD * self._plan.limits.cpus
         # While no request waits, the times of the processes are not needed.
         self._ran = self._ran if waits else {}
@@ -103,7 +101,7 @@ class WorkerPool:
         if count != self._ordered and time.monotonic() < self._ordered_until:
             return 0
         change = 0
-        if self._waiting_checks >= self._enough_checks:
+        if self._waiting_checks >= WAITING_CHECKS:
             self._memory = sum(map(self._own_memory, pids)) // max(1, count)
             wanted = max(2 * count, self.minimum)
             change = max(0, min(wanted, math.ceil(requests / each), self.maximum) - count)

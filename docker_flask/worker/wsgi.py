@@ -28,7 +28,6 @@ from docker_flask.request.chain import chain
 from docker_flask.request.wsgi_types import Wsgi
 from docker_flask.worker import greenlets, no_debug, static_guard, worker_process
 from docker_flask.worker.recycling import Recycling
-from docker_flask.worker.threads import Threads, throttled
 from docker_flask.worker.watchdog import Watchdog
 from docker_flask.worker.web_sockets import WebSockets
 from docker_flask.worker.worker_process import WorkerProcess
@@ -52,7 +51,7 @@ def load() -> Wsgi:
     permission_hints.watch()
     found = _find(options, tell)
     worker = WorkerProcess(options.retire_signal)
-    watchdog = Watchdog(options.request_timeout, options.watchdog, worker, _new_threads(options))
+    watchdog = Watchdog(options.request_timeout, options.watchdog, worker)
     recycling = Recycling(options.max_requests, options.max_worker_memory, worker)
     take = None
     if options.max_web_sockets:
@@ -127,19 +126,6 @@ def _describe(found: FoundApp) -> str:
     module = sys.modules.get(found.name.partition(":")[0])
     file = getattr(module, "__file__", None)
     return f"found the {kind} {found.name}{f' in {file}' if file else ''} ({found.reason})"
-
-
-def _new_threads(options: WorkerOptions) -> Callable[[], Threads] | None:
-    """What creates a worker's Threads; None if the number of threads is fixed."""
-    if not options.max_threads:
-        return None
-    return partial(
-        Threads,
-        options.max_threads,
-        options.max_threads_memory,
-        options.listener_fd,
-        throttled=partial(throttled, options.cpu_statistics),
-    )
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Workers and threads by default: more under load that waits, fewer after, within the memory."""
+"""Workers by default: more under load that waits, fewer after, within the memory."""
 
 from __future__ import annotations
 
@@ -31,23 +31,18 @@ def wait_for_workers(container: Container, count: int, seconds: float) -> None:
     wait_for(lambda: len(workers(container)) == count, seconds, f"{count} workers")
 
 
-@pytest.fixture
-def service(engine: Engine, tmp_path: Path) -> Service:
-    """The checked application in a container of half a CPU, whose workers have one thread."""
-    service = Service(engine, tmp_path, env={"THREADS": "1"}, nano_cpus=500_000_000)
-    wait_for_workers(service.container, 2, 10)
-    return service
-
-
 @pytest.mark.alone
 @pytest.mark.nightly  # a minute
 @pytest.mark.timeout(300)
-def test_more_workers_while_requests_wait_and_fewer_after(service: Service) -> None:
+@pytest.mark.parametrize("threads", [1, 4])
+def test_more_workers_while_requests_wait_and_fewer_after(
+    engine: Engine, tmp_path: Path, threads: int
+) -> None:
     """Each step under load, as none may cost a request."""
+    service = Service(engine, tmp_path, env={"THREADS": str(threads)}, nano_cpus=500_000_000)
+    wait_for_workers(service.container, 2, 10)
     assert limits(service.container) == (2, 16)
-    line = "docker-flask: 2 to 16 workers (cgroup quota of 0.5 CPUs)"
-    assert line in service.container.logs().splitlines()
-    with service.load("/sleep?s=0.5", **WAITING) as waiting:
+    with service.load("/sleep?s=0.5", mode="keepalive", connections=24 * threads) as waiting:
         wait_for_workers(service.container, 16, 60)
         slow = waiting.finish()
     with service.load("/", mode="new", rate=100, seconds=90, method="POST") as quick:
@@ -60,31 +55,36 @@ def test_more_workers_while_requests_wait_and_fewer_after(service: Service) -> N
     assert result.counts["ok"] == sum(result.counts.values()) > 100
 
 
-def threads(container: Container) -> list[int]:
-    """How many each worker has, busy or not."""
-    pids = container.pids("uWSGI worker")
-    return [int(container.shell(f"ls /proc/{pid}/task | wc -l")) for pid in pids]
+@pytest.mark.alone
+@pytest.mark.nightly
+@pytest.mark.timeout(120)
+def test_idle_workers_leave_at_once(engine: Engine, tmp_path: Path) -> None:
+    """uWSGI removes a worker without waking its threads, and kills it after a minute."""
+    service = Service(engine, tmp_path, nano_cpus=1_000_000_000)
+    with service.load("/sleep?s=1", mode="keepalive", connections=64) as waiting:
+        wait_for(lambda: len(workers(service.container)) > 2, 30, "more workers")
+        slow = waiting.finish()
+    wait_for_workers(service.container, 2, 50)  # no request comes, so no thread wakes
+    assert service.verdicts(slow).lost() == []
 
 
 @pytest.mark.alone
-@pytest.mark.timeout(300)
-def test_more_threads_while_requests_wait(engine: Engine, tmp_path: Path) -> None:
-    """Without settings: a view that waits half a second answers all clients at the same time soon,
-    and neither their coming nor a reload, a killed worker or a stop costs a request."""
+@pytest.mark.timeout(200)
+def test_workers_by_default(engine: Engine, tmp_path: Path) -> None:
+    """Work alone makes no more workers. Neither new workers nor a reload, a killed worker or a stop
+    costs a request."""
     service = Service(engine, tmp_path, nano_cpus=500_000_000)
-    line = "docker-flask: 2 to 4 workers (cgroup quota of 0.5 CPUs), each of 1 to 128 threads"
+    line = "docker-flask: 2 to 16 workers of 4 threads (cgroup quota of 0.5 CPUs)"
     assert line in service.container.logs().splitlines()
-    # uWSGI's and the guard's.
-    wait_for(lambda: threads(service.container) == [2, 2], 10, "two workers")
+    wait_for_workers(service.container, 2, 10)
     with service.load("/", mode="keepalive", connections=32) as quick:
         time.sleep(3)
-        assert threads(service.container) == [2, 2]  # work alone makes no more
+        assert len(workers(service.container)) == 2
         first = quick.finish()
     with service.load("/sleep?s=0.5", mode="keepalive", connections=48) as waiting:
-        wait_for(lambda: sum(threads(service.container)) > 48, 5, "many threads")
+        wait_for(lambda: len(workers(service.container)) > 2, 20, "more workers")
         slow = waiting.finish()
-    assert len(workers(service.container)) == 2
-    with service.load("/sleep?s=0.5", mode="new", rate=40) as running:
+    with service.load("/sleep?s=0.5", mode="new", rate=10) as running:
         time.sleep(2)
         old = workers(service.container)
         service.container.reload()

@@ -15,7 +15,7 @@ import pytest
 
 from docker_flask import connections, health, paths, process
 from docker_flask.configuration import limits
-from docker_flask.worker import threads, worker_process
+from docker_flask.worker import worker_process
 
 # /proc/PID/stat as qemu's user emulation writes it: 44 fields, most of them 0.
 QEMU = " ".join(["1", "(a) b)", "S", *["0"] * 41])
@@ -119,8 +119,6 @@ def test_no_limits_and_no_statistics(tmp_path: Path) -> None:
     assert found.memory == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     assert found.cpus == len(os.sched_getaffinity(0))
     assert (found.processes, found.backlog) == (0, 128)
-    assert threads.throttled("/sys/fs/cgroup/cpu.stat") == 0
-    assert threads._workers() == os.cpu_count()
     assert worker_process.resident_memory() > 1 << 20
     assert paths.container() == ("", os.uname().nodename[:16])
 

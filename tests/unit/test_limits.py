@@ -83,13 +83,6 @@ def test_affinity_is_that_of_the_process(tmp_path: Path, monkeypatch: pytest.Mon
     assert (found.cpus, found.whole_cpus) == (2.5, 3)
 
 
-def test_the_file_that_says_how_long_the_quota_stopped_the_container(tmp_path: Path) -> None:
-    assert limits.cpu_statistics(tmp_path) == ""
-    of_container = "sys/fs/cgroup/cpu/cpu.stat"
-    read(tmp_path, {"proc/self/cgroup": V1_CGROUP.format(path="/docker/1"), of_container: ""})
-    assert limits.cpu_statistics(tmp_path) == f"{tmp_path}/{of_container}"
-
-
 @pytest.mark.parametrize(
     ("files", "memory"),
     [

@@ -20,7 +20,6 @@ uWSGI - mapped 321969024 bytes (314422 KB) for 1024 cores
 uWSGI - *** Operational MODE: preforking+threaded ***
 uWSGI - spawned uWSGI worker 1 (pid: 9, cores: 128)
 uWSGI - WSGI app 0 (mountpoint='') ready in 0 seconds on interpreter 0xa84590 pid: 9 (default app)
-uWSGI - *** running threads loop engine [addr:0x7f40ee1fe500] ***
 uWSGI - Respawned uWSGI worker 1 (new pid: 51)
 uWSGI - Sun Nov 22 23:21:28 2026 - stopping gevent signals watchers for worker 1 (pid: 10)...
 uWSGI - goodbye to uWSGI.

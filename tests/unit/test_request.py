@@ -27,7 +27,7 @@ class Watch:
     """Watches nothing."""
 
     def __init__(self) -> None:
-        self.silent_since: dict[int, float] = {}
+        self.clock, self.silent_since = 1.0, dict[int, float]()
 
     def begin(self, thread: int) -> None:
         self.silent_since[thread] = 0.0

@@ -94,16 +94,12 @@ def test_workers_follow_from_the_limits(limits: dict[str, Any], fewest: int, mos
     found = resolve({"THREADS": "1"}, resources).settings
     assert (found.uwsgi_cheaper, found.web_concurrency) == (fewest, most)
     assert found.first_workers == (fewest or most)
-    # A quarter of them where they get more threads before that.
-    found = resolve({}, resources).settings
-    assert found.uwsgi_cheaper == fewest
-    assert found.web_concurrency == min(most, max(fewest, 4 * resources.whole_cpus))
 
 
 @pytest.mark.parametrize(
     ("environ", "threads"),
     [
-        ({}, None),
+        ({}, 4),
         ({"THREADS": "1"}, 1),
         # Who says how many workers there are, or which, has said all.
         ({"WEB_CONCURRENCY": "4"}, 1),
@@ -113,8 +109,9 @@ def test_workers_follow_from_the_limits(limits: dict[str, Any], fewest: int, mos
         ({"APP_SERVER": "gunicorn"}, 1),
     ],
 )
-def test_threads(environ: dict[str, str], threads: int | None) -> None:
+def test_threads(environ: dict[str, str], threads: int) -> None:
     assert read(**environ).threads == threads
+    assert resolve(environ, replace(LIMITS, processes=20)).settings.threads == 1
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,8 @@ from docker_flask.supervisor.worker_pool import (
     IDLE_CHECKS,
     ORDER_TIMEOUT,
     WAITING_CHECKS,
-    WAITING_CHECKS_WITH_THREADS,
     WorkerPool,
 )
-from docker_flask.worker import threads, watchdog
 from tests.support import plans
 from tests.support.harness import wait_for
 
@@ -43,8 +41,7 @@ class Workers:
         self.pool = WorkerPool(plan, lambda _: self.ran, lambda _: self.size)
         self.pool.new_memory = size
         self.count = plan.settings.first_workers
-        self.obeys = self.queued = True
-        self.keep = False
+        self.obeys, self.keep = True, False
 
     def look(self, requests: int, times: int = 1) -> list[int]:
         """How many workers there are after each of so many looks."""
@@ -52,7 +49,7 @@ class Workers:
         for _ in range(times):
             self.now += self.pool.pause
             self.ran += self.load * self.pool.pause
-            change = self.pool.change(range(self.count), requests, self.queued, self.keep)
+            change = self.pool.change(range(self.count), requests, self.keep)
             self.count += change if self.obeys else 0
             counts.append(self.count)
         return counts
@@ -98,21 +95,6 @@ def test_no_more_than_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Workers(monkeypatch, THREADS="16").look(64, 4) == [4, 4, 4, 4]
 
 
-def test_threads_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where they may: as long as no request waits for one, there are no more workers."""
-    workers = Workers(monkeypatch, UWSGI_CHEAPER="", THREADS="")
-    assert workers.count == 2
-    workers.queued = False
-    assert workers.look(200, 5) == [2] * 5
-    workers.queued = True
-    begun = workers.now
-    assert workers.look(200, WAITING_CHECKS_WITH_THREADS - 1)[-1] == 2
-    assert workers.now - begun > 3 * (threads.MEASURED + watchdog.EAGER_TICK)
-    assert workers.look(200, 2)[-1] == 8
-    workers.queued = False
-    assert workers.look(1, 3 * IDLE_CHECKS)[-1] == 2
-
-
 def test_no_more_where_the_cpus_are_what_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
     workers = Workers(monkeypatch)
     workers.load = 0.5  # of a CPU, each of four workers: two in all
@@ -148,24 +130,27 @@ def test_an_order_has_time_to_be_carried_out(monkeypatch: pytest.MonkeyPatch) ->
     changes = []
     for _ in range(WAITING_CHECKS + 2 * ORDER_TIMEOUT):
         workers.now += worker_pool.RESIZE_INTERVAL
-        changes.append(workers.pool.change(range(4), 256, True))
+        changes.append(workers.pool.change(range(4), 256))
     assert changes == [0, 0, *[4, *[0] * (ORDER_TIMEOUT - 1)] * 2, 4]
 
 
 @pytest.mark.parametrize(
-    ("memory", "size", "words"),
+    ("memory", "size", "threads", "words"),
     [
-        (8 << 30, 10 * MIB, "4 to 32 workers (UWSGI_CHEAPER, cgroup quota of 2 CPUs)"),
+        (8 << 30, 10 * MIB, "1", "4 to 32 workers (UWSGI_CHEAPER, cgroup quota of 2 CPUs)"),
         (
             512 * MIB,
             10 * MIB + 1,
-            "4 to 25 workers (UWSGI_CHEAPER, half of the cgroup limit of 512 MiB at "
+            "8",
+            "4 to 25 workers of 8 threads (UWSGI_CHEAPER, half of the cgroup limit of 512 MiB at "
             "11 MiB a worker)",
         ),
     ],
 )
-def test_words(monkeypatch: pytest.MonkeyPatch, memory: int, size: int, words: str) -> None:
-    pool = Workers(monkeypatch, memory=memory, size=size).pool
+def test_words(
+    monkeypatch: pytest.MonkeyPatch, memory: int, size: int, threads: str, words: str
+) -> None:
+    pool = Workers(monkeypatch, memory=memory, size=size, THREADS=threads).pool
     assert pool.describe() == words
 
 
