@@ -51,7 +51,9 @@ def settle_workers(found: dict[str, Found], limits: Limits) -> None:
     is_uwsgi, worker_class = found["app_server"].value == "uwsgi", found["worker_class"].value
     is_free = maximum.is_computed and minimum.is_computed
     if not threads.value:
-        use_threads = is_free and is_uwsgi and not worker_class
+        # A limit of processes may have no room for threads.
+        has_room = _max_workers(limits, THREADS).value > 1
+        use_threads = is_free and is_uwsgi and not worker_class and has_room
         threads = Found(THREADS if use_threads else 1, threads.origin)
     largest = _max_workers(limits, threads.value)
     if maximum.is_computed:

@@ -45,15 +45,15 @@ def read(root: Path = Path("/")) -> Limits:
     memory, memory_reason = _memory(root)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     ceiling = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
-    somaxconn = _number(root / "proc/sys/net/core/somaxconn") or 128
+    somaxconn = _number(_lines(root / "proc/sys/net/core/somaxconn")) or 128
     return Limits(
         cpus=cpus,
         cpus_reason=cpus_reason,
         memory=memory,
         memory_reason=memory_reason,
         descriptors=ceiling,
-        backlog=min(int(somaxconn), MAX_BACKLOG),
-        processes=_processes(root),
+        backlog=min(somaxconn, MAX_BACKLOG),
+        processes=_number(_cgroup(root, "pids", "pids.max")),
     )
 
 
@@ -64,9 +64,15 @@ def bound_descriptors(limits: Limits) -> None:
 
 def _cpus(root: Path) -> tuple[float, str]:
     affinity = len(os.sched_getaffinity(0))
-    quota = _cpu_quota(root)
-    if quota is not None and quota < affinity:
-        return quota, f"cgroup quota of {_in_words(quota)}"
+    fields = _cgroup(root, "cpu", "cpu.max") or [
+        *_cgroup(root, "cpu", "cpu.cfs_quota_us"),
+        *_cgroup(root, "cpu", "cpu.cfs_period_us"),
+    ]
+    # Without a quota: "max", or -1 in version 1.
+    if len(fields) == 2 and fields[0].isdigit():
+        quota = int(fields[0]) / int(fields[1])
+        if quota < affinity:
+            return quota, f"cgroup quota of {_in_words(quota)}"
     return float(affinity), f"affinity to {_in_words(affinity)}"
 
 
@@ -74,51 +80,31 @@ def _in_words(cpus: float) -> str:
     return f"{cpus:g} CPU" + ("s" if cpus != 1 else "")
 
 
-def _cpu_quota(root: Path) -> float | None:
-    """CPUs of the cgroup quota, version 2 first; None without a quota."""
-    for folder in _cgroup_folders(root, "cpu"):
-        fields = _fields(folder / "cpu.max")
-        if len(fields) == 2 and fields[0].isdigit():
-            return int(fields[0]) / int(fields[1])
-        quota = _number(folder / "cpu.cfs_quota_us")
-        period = _number(folder / "cpu.cfs_period_us")
-        if quota and period and quota > 0:
-            return quota / period
-    return None
-
-
 def _memory(root: Path) -> tuple[int, str]:
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for line in _lines(root / "proc/meminfo"):
         if line.startswith("MemTotal:"):
             total = int(line.split()[1]) * 1024
-    for folder in _cgroup_folders(root, "memory"):
-        limit = _number(folder / "memory.max") or _number(folder / "memory.limit_in_bytes")
-        # Version 1 says "no limit" with a number near 2**63, larger than any machine.
-        if limit and limit < total:
-            return int(limit), f"cgroup limit of {int(limit) >> 20} MiB"
+    limit = _number(_cgroup(root, "memory", "memory.max"))
+    limit = limit or _number(_cgroup(root, "memory", "memory.limit_in_bytes"))
+    # Version 1 says "no limit" with a number near 2**63, larger than any machine.
+    if 0 < limit < total:
+        return limit, f"cgroup limit of {limit >> 20} MiB"
     return total, f"machine's {total >> 20} MiB"
 
 
-def _processes(root: Path) -> int:
-    for folder in _cgroup_folders(root, "pids"):
-        limit = _number(folder / "pids.max")
-        if limit:
-            return int(limit)
-    return 0
-
-
-def _cgroup_folders(root: Path, controller: str) -> list[Path]:
-    """Possible folders of this container's cgroup, in its own namespace or in the host's."""
+def _cgroup(root: Path, controller: str, name: str) -> list[str]:
+    """The fields of a file of this container's cgroup, in its own namespace or in the host's."""
     mount = root / "sys/fs/cgroup"
-    folders = []
+    folders = [mount, mount / controller]
     for line in _lines(root / "proc/self/cgroup"):
         _, controllers, path = [*line.split(":", 2), "", ""][:3]
-        if controllers == "":
-            folders.append(mount / path.lstrip("/"))
+        if not controllers:  # version 2
+            folders.insert(0, mount / path.lstrip("/"))
         elif controller in controllers.split(","):
-            folders.append(mount / controller / path.lstrip("/"))
-    return [*folders, mount, mount / controller]
+            folders.insert(0, mount / controller / path.lstrip("/"))
+    found = (" ".join(_lines(folder / name)).split() for folder in folders)
+    return next(filter(None, found), [])
 
 
 def _lines(path: Path) -> list[str]:
@@ -128,13 +114,6 @@ def _lines(path: Path) -> list[str]:
         return []
 
 
-def _fields(path: Path) -> list[str]:
-    return " ".join(_lines(path)).split()
-
-
-def _number(path: Path) -> float | None:
-    fields = _fields(path)
-    try:
-        return float(fields[0]) if fields else None
-    except ValueError:
-        return None
+def _number(fields: list[str]) -> int:
+    """The first field; 0 if it is no number."""
+    return int(fields[0]) if fields and fields[0].isdigit() else 0

@@ -17,7 +17,6 @@ from docker_flask.configuration import (
     packages,
     settings,
     sizing,
-    timeouts,
     uwsgi_options,
 )
 from docker_flask.configuration.limits import Limits
@@ -111,7 +110,7 @@ def make(
         origins=origins,
         limits=limits,
         sizing=sizing.compute(chosen, limits),
-        timeouts=timeouts.compute(chosen),
+        timeouts=Timeouts(chosen.request_timeout),
         nginx_files=user_files,
         server_options=options,
         ignored_options=tuple(ignored),

@@ -20,30 +20,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from docker_flask.configuration.settings import Settings
-
-# Seconds after `request`.
-WATCHDOG_MARGIN, RELEASE_MARGIN = 0.7, 5.0
-
 
 @dataclass(frozen=True)
 class Timeouts:
     """Seconds from the start of a request; whole numbers for programs that accept no others."""
 
     request: float
-    watchdog: float
-    release: float
 
     @property
     def whole_request(self) -> int:
-        return max(1, round(self.request))
+        return round(self.request)
 
     @property
-    def whole_release(self) -> int:
-        return max(1, round(self.release))
+    def watchdog(self) -> float:
+        return self.request + 0.7
 
-
-def compute(settings: Settings) -> Timeouts:
-    """The time limits for these settings."""
-    request = settings.request_timeout
-    return Timeouts(request, request + WATCHDOG_MARGIN, request + RELEASE_MARGIN)
+    @property
+    def release(self) -> int:
+        return round(self.request) + 5

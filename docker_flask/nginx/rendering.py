@@ -65,7 +65,7 @@ def render(
         trusted_proxies=settings.trusted_proxies,
         access_log=settings.access_log,
         request_timeout=plan.timeouts.whole_request,
-        shutdown_timeout=plan.timeouts.whole_release + _stay_of_web_sockets(plan),
+        shutdown_timeout=plan.timeouts.release + _stay_of_web_sockets(plan),
         verbose=settings.is_verbose,
         # What nginx sends itself: cached pages, static files, files of the application.
         cache=frontend.cache_size,

@@ -1,21 +1,18 @@
 """The interface between the supervisor and an application server.
 
 A server inherits a listening socket as descriptor 3. Its workers report when they are ready
-(docker_flask/notify.py), and a signal stops it.
+(docker_flask/notify.py), and INT stops it.
 """
 
 from __future__ import annotations
 
-import json
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.plan import Plan
-from docker_flask.paths import PYTHON
 
 SOCKET_FD = 3
 # With fewer than two CPUs, nginx and the supervisor have priority over the workers. Under overload,
@@ -29,14 +26,13 @@ class AppServer:
     """One application server.
 
     name: in the log. command: returns the command line for a plan, the file with the user's options
-    for this server (or None) and the path of the FIFO for orders. stop_signal: stops the server.
-    retire_signal: after it, a worker accepts no more requests. resizes: True if the server reads
-    orders from the FIFO: a plus to add a worker, a minus to remove a worker.
+    for this server (or None) and the path of the FIFO for orders. retire_signal: after it, a worker
+    accepts no more requests. resizes: True if the server reads orders from the FIFO: a plus to add
+    a worker, a minus to remove a worker.
     """
 
     name: str
     command: Callable[[Plan, Path | None, Path], list[str]]
-    stop_signal: signal.Signals
     retire_signal: signal.Signals
     resizes: bool = False
 
@@ -44,13 +40,3 @@ class AppServer:
 def nice(limits: Limits) -> list[str]:
     """The start of a server's command line, empty if there are enough CPUs."""
     return NICE if limits.cpus < CPUS_WITHOUT_NICE else []
-
-
-def python_command(module: str, limits: Limits, **options: Any) -> list[str]:
-    """The command line of a server that a module of `docker_flask.launch` starts.
-
-    options: for the module, as JSON. -P: modules in the application's folder must not replace the
-    server's modules.
-    """
-    arguments = [PYTHON, "-P", "-m", f"docker_flask.launch.{module}", json.dumps(options)]
-    return [*nice(limits), *arguments]

@@ -6,7 +6,6 @@ import signal
 from pathlib import Path
 
 from docker_flask.configuration.plan import Plan
-from docker_flask.configuration.sizing import GREENLETS
 from docker_flask.paths import HOME, UWSGI_PROGRAM
 from docker_flask.servers.app_server import SOCKET_FD, AppServer, nice
 
@@ -23,7 +22,7 @@ def command(plan: Plan, options_file: Path | None, orders: Path) -> list[str]:
         "load-in-master": int(settings.preload),
         "socket-fd": SOCKET_FD,
         "socket-backlog": plan.sizing.queue,
-        "io-seconds": plan.timeouts.whole_release,
+        "io-seconds": plan.timeouts.release,
         "open-files": plan.limits.descriptors,
         "orders-fifo": orders,
     }
@@ -31,7 +30,7 @@ def command(plan: Plan, options_file: Path | None, orders: Path) -> list[str]:
     for name, value in placeholders.items():
         arguments += ["--set-placeholder", f"{name}={value}"]
     if settings.worker_class == "gevent":
-        arguments += ["--gevent", str(GREENLETS), "--gevent-monkey-patch"]
+        arguments += ["--gevent", str(plan.sizing.requests_per_worker), "--gevent-monkey-patch"]
     if settings.threads > 1:
         # The master removes a worker by signal 28 (WINCH), which by default wakes one thread only.
         arguments += ["--hook-accepting", "unix_signal:28 gracefully_kill"]
@@ -40,4 +39,4 @@ def command(plan: Plan, options_file: Path | None, orders: Path) -> list[str]:
     return [*arguments, "--ini", str(options_file)] if options_file else arguments
 
 
-UWSGI = AppServer("uWSGI", command, signal.SIGINT, signal.SIGHUP, resizes=True)
+UWSGI = AppServer("uWSGI", command, signal.SIGHUP, resizes=True)

@@ -213,9 +213,7 @@ class Generation:
 
     def resize(self) -> None:
         """Add workers while requests wait, and remove idle workers."""
-        if not self.pool or (
-            self.pool.at_rest and not connections.anyone_waits(self._listener.fileno())
-        ):
+        if not self.pool:
             return
         # With PRELOAD=1, the first process loads the application, but is no worker.
         known = (self._workers | self._loading) - {self.pid}
@@ -277,7 +275,7 @@ class Generation:
     def stop(self, seconds: float) -> Steps[None]:
         """Stop the server; kill it if it does not stop within these seconds."""
         if self.pid:
-            process.signal_process(self.pid, self.server.stop_signal)
+            process.signal_process(self.pid, signal.SIGINT)
             # After the workers have ended, the first process has no work left.
             yield Until(lambda: len(process.states(self.groups)) <= 1, seconds)
         self.kill()
@@ -320,7 +318,7 @@ class Generation:
                 self.found, self.static_files = str(message["found"]), str(message["static_files"])
                 self.static, self.notes, self.loaded = static, notes, message["text"]
                 if self.pool:
-                    self.pool.new_memory = max(self.pool.new_memory, memory)
+                    self.pool.memory = max(self.pool.memory, memory)
                 self._loading.discard(pid)
                 self._workers = {pid, *filter(process.alive, self._workers)}
                 self._become(State.READY)

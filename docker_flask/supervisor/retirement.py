@@ -37,7 +37,7 @@ def retire(old: Generation, nginx: Nginx) -> Steps[None]:
         if requests and now > deadline:
             log(
                 f"cutting {requests} requests that the old generation did not answer within "
-                f"{old.plan.timeouts.release:g} seconds"
+                f"{old.plan.timeouts.release} seconds"
             )
             break
     yield from old.stop(STOP_TIMEOUT)

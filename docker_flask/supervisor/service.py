@@ -22,7 +22,7 @@ from docker_flask.first_process.prestart import Prestart
 from docker_flask.first_process.task import TICK, Task
 from docker_flask.log import log
 from docker_flask.nginx.nginx import Nginx
-from docker_flask.servers.registry import SERVERS
+from docker_flask.servers import SERVERS
 from docker_flask.supervisor import retirement
 from docker_flask.supervisor.generation import STOP_TIMEOUT, Generation
 from docker_flask.supervisor.start_log import StartLog

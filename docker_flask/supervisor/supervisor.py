@@ -25,7 +25,7 @@ from docker_flask.supervisor.reload import Reload
 from docker_flask.supervisor.service import Failure, Phase, Service
 from docker_flask.supervisor.start import start
 from docker_flask.supervisor.stop import EXIT_CUT, stop
-from docker_flask.supervisor.worker_pool import RESIZE_INTERVAL
+from docker_flask.supervisor.worker_pool import INTERVAL
 
 
 class Stop(Interrupt):
@@ -87,15 +87,11 @@ class Supervisor:
         """Seconds until the next check, if no event comes first."""
         if self._reload.is_running:
             return TICK
-        return retirement.RETIRE_INTERVAL if self._service.retiring else self._resize_interval()
-
-    def _resize_interval(self) -> float:
-        current = self._service.current
-        return current.pool.pause if current and current.pool else RESIZE_INTERVAL
+        return retirement.RETIRE_INTERVAL if self._service.retiring else INTERVAL
 
     def _resize(self) -> None:
         now, current = time.monotonic(), self._service.current
-        if current and now - self._resized_at >= self._resize_interval() - 0.05:
+        if current and now - self._resized_at >= INTERVAL - 0.05:
             self._resized_at = now
             current.resize()
 

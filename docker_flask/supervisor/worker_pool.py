@@ -14,25 +14,20 @@ from docker_flask import process
 from docker_flask.configuration import defaults
 from docker_flask.configuration.plan import Plan
 
-# Seconds between two checks of a pool, and between two checks while more workers could help.
-RESIZE_INTERVAL, SHORT_RESIZE_INTERVAL = 1.0, 0.25
+# Seconds between two checks.
+INTERVAL = 0.5
 # Load of the CPUs (running and waiting workers) above which one more worker would only wait, too.
 MAX_LOAD = 0.8
 # Checks in a row with waiting requests and a free CPU, before workers are added.
 WAITING_CHECKS = 3
 # Checks in a row with half of the workers idle, before this half is removed.
-IDLE_CHECKS = 10
+IDLE_CHECKS = 20
 # Seconds that the server gets to execute an order.
 ORDER_TIMEOUT = 4
 
 
 class WorkerPool:
-    """The workers of one generation.
-
-    new_memory: private memory (bytes) of a new worker, 0 before the first worker has loaded.
-    pause: seconds until the next check. at_rest: True if this check is needed only if a request
-    waits.
-    """
+    """The workers of one generation; memory: private bytes of one, 0 before the first one loads."""
 
     def __init__(
         self,
@@ -41,76 +36,63 @@ class WorkerPool:
         own_memory: Callable[[int], int] = process.own_memory,
     ) -> None:
         """ran: seconds that a process ran or waited for a CPU; own_memory: its private bytes."""
-        self.new_memory = self._memory = 0
-        self.pause = RESIZE_INTERVAL
-        self.at_rest = False
+        self.memory = 0
         self._plan = plan
         self._ran_of, self._own_memory = ran, own_memory
         self._ran: dict[int, float] = {}
         self._checked_at = time.monotonic()
         self._waiting_checks = self._idle_checks = 0
-        # Number of workers after the last order, and the time until which the server may execute
-        # it.
+        # Number of workers after the last order, and until when the server may execute the order.
         self._ordered, self._ordered_until = 0, 0.0
-
-    @property
-    def minimum(self) -> int:
-        """Minimum number of workers."""
-        return self._plan.settings.first_workers
-
-    @property
-    def maximum(self) -> int:
-        """Maximum number of workers."""
-        return max(self.minimum, min(self._plan.settings.web_concurrency, self._room))
 
     @property
     def _room(self) -> int:
         """Number of workers for which there is memory."""
-        each = max(self.new_memory, self._memory) or defaults.WORKER_MEMORY
-        return defaults.worker_memory(self._plan.limits) // each
+        total = defaults.worker_memory(self._plan.limits)
+        return total // (self.memory or defaults.WORKER_MEMORY)
+
+    @property
+    def _maximum(self) -> int:
+        settings = self._plan.settings
+        return max(settings.first_workers, min(settings.web_concurrency, self._room))
 
     def describe(self) -> str:
         """The range of the number of workers, and the reasons for it, for the log."""
-        origins, limits = self._plan.origins, self._plan.limits
+        origins, settings = self._plan.origins, self._plan.settings
         reason = origins["web_concurrency"].brief
-        if self._room < self._plan.settings.web_concurrency:
-            size = math.ceil((self.new_memory or defaults.WORKER_MEMORY) / (1 << 20))
-            reason = f"half of the {limits.memory_reason} at {size} MiB a worker"
-        numbers = dict.fromkeys([f"{self.minimum}", f"{self.maximum}"])
+        if self._room < settings.web_concurrency:
+            size = math.ceil((self.memory or defaults.WORKER_MEMORY) / (1 << 20))
+            reason = f"half of the {self._plan.limits.memory_reason} at {size} MiB a worker"
+        numbers = dict.fromkeys([f"{settings.first_workers}", f"{self._maximum}"])
         reasons = dict.fromkeys([origins["uwsgi_cheaper"].brief, reason])
-        threads = self._plan.settings.threads
-        each = f" of {threads} threads" if threads > 1 else ""
+        each = f" of {settings.threads} threads" if settings.threads > 1 else ""
         return f"{' to '.join(numbers)} workers{each} ({', '.join(reasons)})"
 
     def change(self, pids: Collection[int], requests: int, keep: bool = False) -> int:
-        """The number of workers to add, or to remove if negative; call again after `pause`.
+        """The number of workers to add, or to remove if negative; call every INTERVAL.
 
         pids: of the living workers. requests: number of requests that wait or run. keep: remove no
         worker, because it may have WebSockets.
         """
         count, each = len(pids), self._plan.sizing.requests_per_worker
-        waits = requests > count * each
-        helps = waits and self._busy_cpus(pids) < MAX_LOAD * self._plan.limits.cpus
-        # While no request waits, the times of the processes are not needed.
-        self._ran = self._ran if waits else {}
+        minimum = self._plan.settings.first_workers
+        busy = self._busy_cpus(pids if requests > count * each else ())
+        helps = requests > count * each and busy < MAX_LOAD * self._plan.limits.cpus
         self._waiting_checks = self._waiting_checks + 1 if helps else 0
-        self.pause = SHORT_RESIZE_INTERVAL if helps and count < self.maximum else RESIZE_INTERVAL
-        # At least half of the workers are idle, with any number of threads.
         is_idle = 2 * requests <= count and not keep
         self._idle_checks = self._idle_checks + 1 if is_idle else 0
         if count != self._ordered and time.monotonic() < self._ordered_until:
             return 0
         change = 0
         if self._waiting_checks >= WAITING_CHECKS:
-            self._memory = sum(map(self._own_memory, pids)) // max(1, count)
-            wanted = max(2 * count, self.minimum)
-            change = max(0, min(wanted, math.ceil(requests / each), self.maximum) - count)
+            self.memory = max(self.memory, sum(map(self._own_memory, pids)) // max(1, count))
+            wanted = max(2 * count, minimum)
+            change = max(0, min(wanted, math.ceil(requests / each), self._maximum) - count)
         elif self._idle_checks >= IDLE_CHECKS:
             self._idle_checks = 0
-            change = min(0, max(self.minimum, count // 2) - count)
+            change = min(0, max(minimum, count // 2) - count)
         self._ordered = count + change
         self._ordered_until = time.monotonic() + ORDER_TIMEOUT if change else 0.0
-        self.at_rest = not waits and self._ordered <= self.minimum
         return change
 
     def _busy_cpus(self, pids: Collection[int]) -> float:

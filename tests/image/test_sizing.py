@@ -17,7 +17,7 @@ WAITING = {"mode": "keepalive", "connections": 24}
 
 def limits(container: Container) -> tuple[int, int]:
     """The fewest and the most workers, as the log says it."""
-    found = re.search(r"docker-flask: (\d+) to (\d+) workers \(", container.logs())
+    found = re.search(r"docker-flask: (\d+) to (\d+) workers ", container.logs())
     assert found, container.logs()
     return int(found[1]), int(found[2])
 

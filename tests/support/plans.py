@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from docker_flask.configuration import settings, sizing, timeouts
+from docker_flask.configuration import settings, sizing
 from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.nginx_files import NginxFiles
 from docker_flask.configuration.plan import Plan
+from docker_flask.configuration.timeouts import Timeouts
 
 LIMITS = Limits(
     cpus=2,
@@ -26,7 +27,7 @@ def make(limits: Limits = LIMITS, **environ: str) -> Plan:
         origins=origins,
         limits=limits,
         sizing=sizing.compute(chosen, limits),
-        timeouts=timeouts.compute(chosen),
+        timeouts=Timeouts(chosen.request_timeout),
         nginx_files=NginxFiles(),
         server_options="",
         ignored_options=(),

@@ -16,7 +16,7 @@ from docker_flask.first_process.clients import MAX_CLIENTS
 from docker_flask.first_process.control_port import ControlPort
 from docker_flask.first_process.loop import Loop
 from docker_flask.nginx.nginx import Frontend
-from docker_flask.servers.registry import SERVERS
+from docker_flask.servers import SERVERS
 from docker_flask.status.http_port import HttpPort, check
 from docker_flask.supervisor.generation import Generation, State
 from docker_flask.supervisor.log_relay import _Stream
@@ -196,7 +196,7 @@ import json, os, signal, socket, sys, tempfile, threading, time
 from pathlib import Path
 from docker_flask import control, notify, process
 from docker_flask.first_process.task import Task
-from docker_flask.servers.registry import SERVERS
+from docker_flask.servers import SERVERS
 from docker_flask.supervisor import retirement
 from docker_flask.supervisor.generation import Generation
 from docker_flask.supervisor.log_filter import LogFilter

@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 
 from docker_flask import process
-from docker_flask.supervisor import worker_pool
 from docker_flask.supervisor.worker_pool import (
     IDLE_CHECKS,
+    INTERVAL,
     ORDER_TIMEOUT,
     WAITING_CHECKS,
     WorkerPool,
@@ -39,7 +39,7 @@ class Workers:
         )
         plan = plans.make(limits, **{"UWSGI_CHEAPER": "4", "THREADS": "1", **environ})
         self.pool = WorkerPool(plan, lambda _: self.ran, lambda _: self.size)
-        self.pool.new_memory = size
+        self.pool.memory = size
         self.count = plan.settings.first_workers
         self.obeys, self.keep = True, False
 
@@ -47,8 +47,8 @@ class Workers:
         """How many workers there are after each of so many looks."""
         counts = []
         for _ in range(times):
-            self.now += self.pool.pause
-            self.ran += self.load * self.pool.pause
+            self.now += INTERVAL
+            self.ran += self.load * INTERVAL
             change = self.pool.change(range(self.count), requests, self.keep)
             self.count += change if self.obeys else 0
             counts.append(self.count)
@@ -65,23 +65,7 @@ def test_no_fewer_while_there_are_web_sockets(monkeypatch: pytest.MonkeyPatch) -
     workers.keep = True
     assert workers.look(0, 50) == [32] * 50
     workers.keep = False
-    assert workers.look(0, 50)[-1] == 4
-
-
-def test_it_looks_often_while_that_may_help(monkeypatch: pytest.MonkeyPatch) -> None:
-    workers = Workers(monkeypatch)
-    begun = workers.now
-    workers.look(256, 5)
-    assert (workers.count, workers.now - begun) == (
-        32,
-        worker_pool.RESIZE_INTERVAL + 4 * worker_pool.SHORT_RESIZE_INTERVAL,
-    )
-    workers.look(256)
-    assert workers.pool.pause == worker_pool.RESIZE_INTERVAL  # there are no more
-    workers = Workers(monkeypatch)
-    workers.load = 0.5
-    workers.look(256, 2)
-    assert workers.pool.pause == worker_pool.RESIZE_INTERVAL  # the CPUs are what is short
+    assert workers.look(0, 4 * IDLE_CHECKS)[-1] == 4
 
 
 def test_a_moment_is_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,10 +112,11 @@ def test_an_order_has_time_to_be_carried_out(monkeypatch: pytest.MonkeyPatch) ->
     workers = Workers(monkeypatch)
     workers.obeys = False
     changes = []
-    for _ in range(WAITING_CHECKS + 2 * ORDER_TIMEOUT):
-        workers.now += worker_pool.RESIZE_INTERVAL
+    looks = int(ORDER_TIMEOUT / INTERVAL)
+    for _ in range(WAITING_CHECKS + 2 * looks):
+        workers.now += INTERVAL
         changes.append(workers.pool.change(range(4), 256))
-    assert changes == [0, 0, *[4, *[0] * (ORDER_TIMEOUT - 1)] * 2, 4]
+    assert changes == [0, 0, *[4, *[0] * (looks - 1)] * 2, 4]
 
 
 @pytest.mark.parametrize(
