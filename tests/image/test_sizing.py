@@ -42,7 +42,9 @@ def test_more_workers_while_requests_wait_and_fewer_after(
     service = Service(engine, tmp_path, env={"THREADS": str(threads)}, nano_cpus=500_000_000)
     wait_for_workers(service.container, 2, 10)
     assert limits(service.container) == (2, 16)
-    with service.load("/sleep?s=0.5", mode="keepalive", connections=24 * threads) as waiting:
+    with service.load(
+        f"/sleep?s={threads / 2}", mode="keepalive", connections=24 * threads
+    ) as waiting:
         wait_for_workers(service.container, 16, 60)
         slow = waiting.finish()
     with service.load("/", mode="new", rate=100, seconds=90, method="POST") as quick:
