@@ -309,20 +309,27 @@ def test_flask_app_where_the_folder_is_a_package(
 
 
 @pytest.mark.parametrize(
-    ("flask_app", "words"),
+    ("name", "value", "words"),
     [
-        ("nothing.py", ["no module named 'nothing'"]),
-        ("path/nothing.py:app", ["no module named", "path/nothing"]),
-        ("hello:nothing", ["no 'nothing' in hello"]),
-        ("hello:create_app(x", ["neither a name nor a call"]),
-        ("path", ["none of `app`", "in path;"]),
+        ("FLASK_APP", "nothing", ["no module named 'nothing'"]),
+        ("FLASK_APP", "path/nothing.py:app", ["no module named", "path/nothing"]),
+        ("FLASK_APP", "hello:nothing", ["no 'nothing' in hello"]),
+        ("FLASK_APP", "hello:create_app(x", ["neither a name nor a call"]),
+        ("FLASK_APP", "path", ["none of `app`", "in path;"]),
+        ("module", "nothing", ["no module named 'nothing'", "/uwsgi.ini"]),
+        ("wsgi-file", "nothing.py", ["no module named 'nothing'", "/uwsgi.ini"]),
     ],
 )
-def test_flask_app_that_is_wrong(tmp_path: Path, flask_app: str, words: list[str]) -> None:
-    answer = locate(tmp_path, {**HELLO, "app.py": wsgi("app")}, FLASK_APP=flask_app)
+def test_a_name_that_is_wrong(tmp_path: Path, name: str, value: str, words: list[str]) -> None:
+    files, environ = {**HELLO, "app.py": wsgi("app")}, {}
+    if name == "FLASK_APP":
+        environ[name] = value
+    else:
+        files["uwsgi.ini"] = f"[uwsgi]\n{name} = {value}\n"
+    answer = locate(tmp_path, files, **environ)
     assert answer.get("error") == "NotFound", answer
     message = answer["message"]
-    assert message.startswith(f"no WSGI callable by FLASK_APP={flask_app!r}: "), message
+    assert message.startswith(f"no WSGI callable by {name}={value!r}"), message
     assert [word for word in [*words, "APP_MODULE="] if word not in message] == [], message
     assert "\n" not in message
 
@@ -420,22 +427,6 @@ def test_uwsgi_ini_changes_the_folder(tmp_path: Path) -> None:
     text = "import os\nSEEN = os.getcwd().encode()\ndef app(e, s):\n    return [SEEN]\n"
     files = {"uwsgi.ini": "[uwsgi]\nchdir = site\nmodule = hello\n", "site/hello.py": text}
     assert locate(tmp_path, files)["says"] == f"{tmp_path}/site"
-
-
-@pytest.mark.parametrize(
-    ("ini", "words"),
-    [
-        ("module = nothing\n", ["module='nothing' in", "no module named 'nothing'"]),
-        ("module = hello\ncallable = nothing\n", ["no 'nothing' in hello"]),
-        ("wsgi-file = nothing.py\n", ["wsgi-file='nothing.py' in", "no module named 'nothing'"]),
-    ],
-)
-def test_uwsgi_ini_that_is_wrong(tmp_path: Path, ini: str, words: list[str]) -> None:
-    files = {**HELLO, "app.py": wsgi("app"), "uwsgi.ini": f"[uwsgi]\n{ini}"}
-    answer = locate(tmp_path, files)
-    assert answer.get("error") == "NotFound", answer
-    words = [*words, f"{tmp_path}/uwsgi.ini", "APP_MODULE="]
-    assert [word for word in words if word not in answer["message"]] == [], answer["message"]
 
 
 def test_uwsgi_ini_is_read_as_uwsgi_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
