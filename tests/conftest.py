@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+from collections import Counter, defaultdict
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 
@@ -20,11 +21,30 @@ from tests.support.harness import (
     write_files,
 )
 from tests.support.servers import NOT_APPLICABLE
-from tests.support.times import Times
 
 # Set in CI: what this machine lacks is a failure there, and not a skip.
 REQUIRE_ALL = os.environ.get("REQUIRE_ALL") == "1"
 UNIT_TESTS = Path(__file__).parent / "unit"
+
+
+class Times:
+    """A plug-in of pytest that writes a line for each test: seconds, number of tries and name."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._tries: Counter[str] = Counter()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Add one phase of a test: set-up, call or tear-down."""
+        self._seconds[report.nodeid] += report.duration
+        self._tries[report.nodeid] += report.when == "setup"
+
+    def pytest_sessionfinish(self) -> None:
+        """Append the lines."""
+        with self._file.open("a") as file:
+            for name, seconds in self._seconds.items():
+                file.write(f"{seconds:.2f} {self._tries[name]} {name}\n")
 
 
 def pytest_configure(config: pytest.Config) -> None:

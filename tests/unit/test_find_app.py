@@ -321,7 +321,8 @@ def test_flask_app_where_the_folder_is_a_package(
     ],
 )
 def test_a_name_that_is_wrong(tmp_path: Path, name: str, value: str, words: list[str]) -> None:
-    files, environ = {**HELLO, "app.py": wsgi("app")}, {}
+    files = {**HELLO, "app.py": wsgi("app")}
+    environ: dict[str, Any] = {}
     if name == "FLASK_APP":
         environ[name] = value
     else:

@@ -138,32 +138,23 @@ def test_descriptors_arrive_in_order(tmp_path: Path, offsets: list[int]) -> None
     assert in_parent == [f"{tmp_path}/{n}" for n in range(3)], "the parent keeps its own"
 
 
-@pytest.fixture
-def nothing_ignored() -> Iterator[None]:
-    """Takes back what the tests were started with, as `nohup` and a shell's `&` ignore signals."""
-    pythons_own = {signal.SIGPIPE, signal.SIGXFSZ}
-    before = {
-        number: signal.signal(number, signal.SIG_DFL)
-        for number in signal.valid_signals() - pythons_own
-        if signal.getsignal(number) == signal.SIG_IGN
-    }
-    yield
-    for number, action in before.items():
-        signal.signal(number, action)
-
-
-@pytest.mark.usefixtures("nothing_ignored")
 def test_the_child_starts_with_clean_signals(tmp_path: Path) -> None:
     """None blocked and none ignored; asked of cat, because Python ignores two at its start."""
-    out = tmp_path / "out"
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP})
-    try:
-        assert signal.getsignal(signal.SIGPIPE) == signal.SIG_IGN
-        with child("/bin/sh", "-c", f"exec cat /proc/self/status > {out}") as pid:
-            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    found = dict(line.split(":\t") for line in out.read_text().splitlines() if ":\t" in line)
+    status = run(
+        """
+        import json, os, signal, sys
+        from docker_flask import process
+
+        for number in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE}:
+            signal.signal(number, signal.SIG_DFL)  # also if `nohup` has started the tests
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP})
+        command = f"exec cat /proc/self/status > {sys.argv[1]}/out"
+        os.waitpid(process.spawn(["/bin/sh", "-c", command], {}), 0)
+        print(json.dumps(open(f"{sys.argv[1]}/out").read()))
+        """,
+        str(tmp_path),
+    )
+    found = dict(line.split(":\t") for line in status.splitlines() if ":\t" in line)
     assert int(found["SigBlk"], 16) == 0
     assert int(found["SigIgn"], 16) & STANDARD_SIGNALS == 0
 
