@@ -37,17 +37,15 @@ def serve() -> int:
     if not ports.bind_when_ready:
         sockets.listen(listeners)
     # Imported after the sockets are bound: meanwhile, connections wait in the kernel's queue.
-    from docker_flask.supervisor.log_filter import LogFilter
     from docker_flask.supervisor.log_relay import LogRelay
     from docker_flask.supervisor.service import Service
     from docker_flask.supervisor.supervisor import Supervisor
 
-    log_filter = LogFilter()
-    relay = LogRelay(log_filter.edit)
+    relay = LogRelay()
     try:
         with runtime_folder.open_folder() as folder:
             service = Service(resources, folder, listeners, early)
-            return Supervisor(service, status, log_filter).run()
+            return Supervisor(service, status, relay).run()
     except drop_privileges.NotPermitted as missing:
         log(str(missing))
         return missing.code

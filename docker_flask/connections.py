@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import select
-import socket
-import struct
 from pathlib import Path
 
-_ESTABLISHED, _SYN_RECEIVED = "01", "03"
-_LISTENING_FLAG = "00010000"  # SO_ACCEPTCON
-# The field "unacked" in tcp_info of a listening socket is the length of the socket's queue
-# (tcp_get_info in net/ipv4/tcp.c): the fifth 32-bit number after eight bytes.
-_UNACKED_OFFSET = 24
+# States of TCP, and SO_ACCEPTCON of a unix socket.
+ESTABLISHED, SYN_RECEIVED = "01", "03"
+_LISTENING_FLAG = "00010000"
 
 
 def to_socket(path: Path) -> int:
@@ -25,32 +21,14 @@ def to_socket(path: Path) -> int:
     )
 
 
-def to_port(port: int) -> int:
-    """Established TCP connections to a port of this container."""
-    return _in_state(_ESTABLISHED, port)
-
-
-def half_open_to_port(port: int) -> int:
-    """TCP connections to a port of this container with an unfinished handshake."""
-    return _in_state(_SYN_RECEIVED, port)
-
-
-def _in_state(state: str, port: int) -> int:
+def to_port(port: int, state: str = ESTABLISHED) -> int:
+    """TCP connections to a port of this container in a state."""
     wanted = f"{port:04X}"
     return sum(
         fields[1].rpartition(":")[2] == wanted and fields[3] == state
         for table in ("/proc/net/tcp", "/proc/net/tcp6")
         for fields in _rows(table)
     )
-
-
-def queued(listener: socket.socket) -> int:
-    """Connections in the queue of a listening TCP socket; at most 1 if only that is known."""
-    try:
-        info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
-        return int(struct.unpack_from("I", info, _UNACKED_OFFSET)[0])
-    except (OSError, struct.error):  # gVisor, and qemu's user emulation, which gives four bytes
-        return int(anyone_waits(listener.fileno()))
 
 
 def anyone_waits(listener: int) -> bool:

@@ -16,8 +16,9 @@ from typing import Any
 
 from docker_flask.log import log
 
-# Bytes of a packet, which must fit into the socket's send buffer (212,992 bytes by default).
-MAX_PACKET = 100_000
+# Bytes of a packet, which must fit into the socket's send buffer (212,992 bytes by default), and
+# letters of a text, each of which takes up to twelve bytes.
+MAX_PACKET, MAX_TEXT = 131_072, 10_000
 # Linux has no larger pid.
 MAX_PID = 1 << 22
 
@@ -28,14 +29,11 @@ def send(descriptor: int, state: str, text: str = "", **more: Any) -> bool:
     descriptor: of the worker's end; text: its end is sent if it is too long; more: other values for
     the supervisor, as JSON.
     """
-    packet = _encode({"state": state, "text": text, "pid": os.getpid(), **more})
-    while len(packet) > MAX_PACKET and text:
-        text = text[len(text) // 2 + 1 :]
-        packet = _encode({"state": state, "text": text, "pid": os.getpid(), **more})
+    message = {"state": state, "text": text[-MAX_TEXT:], "pid": os.getpid(), **more}
     with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as channel:
         # uWSGI's own reload (py-autoreload) closes the descriptor, and reuses its number.
         if channel.type == socket.SOCK_SEQPACKET:
-            channel.send(packet)
+            channel.send(json.dumps(message).encode())
             return True
     return False
 
@@ -43,26 +41,14 @@ def send(descriptor: int, state: str, text: str = "", **more: Any) -> bool:
 def receive(channel: socket.socket) -> dict[str, Any] | None:
     """The next message on the supervisor's end; None if no message waits, or if it is invalid."""
     try:
-        packet = channel.recv(MAX_PACKET + 1)
+        packet = channel.recv(MAX_PACKET)
     except BlockingIOError:
         return None
-    if not packet:
-        return None
     try:
-        message = json.loads(packet)
+        message: dict[str, Any] = json.loads(packet)
         if 0 < int(message["pid"]) <= MAX_PID and message["state"] + message["text"]:
-            return dict(message)
+            return message
     except (ValueError, TypeError, KeyError, RecursionError):
         pass
-    ignore(packet)
+    log(f"ignored an invalid message on a worker's descriptor: {packet[:100]!r}")
     return None
-
-
-def ignore(what: object) -> None:
-    """Log that a message is ignored."""
-    log(f"ignored an invalid message on a worker's descriptor: {str(what)[:100]!r}")
-
-
-def _encode(message: dict[str, Any]) -> bytes:
-    # A lone surrogate, as in the name of a file, becomes an escape sequence of JSON.
-    return json.dumps(message, ensure_ascii=False).encode(errors="backslashreplace")

@@ -27,6 +27,8 @@ CONTROL_SOCKET, NGINX_SOCKET = "control.sock", "nginx.sock"
 DRAINING, SHARING, STOPPING = "draining", "sharing", "stopping"
 # Debug mode's port.
 DEBUG_PORT = 5000
+# A variable of prestart.sh and of all that comes after it.
+PRESTART_MARK = "DOCKER_FLASK_PRESTART"
 # The answer to a command that succeeds.
 OK = "ok"
 

@@ -81,14 +81,6 @@ def states(groups: Collection[int]) -> dict[int, str]:
     return found
 
 
-def first_ancestor(pid: int) -> int:
-    """1 for a process that process 1 or its children started, 0 for one of `docker exec`."""
-    while pid > 1:
-        fields = _stat(pid)
-        pid = int(fields[1]) if len(fields) > 1 else 0
-    return pid
-
-
 def _stat(pid: int) -> list[str]:
     """The third field of /proc/PID/stat and those after it; none if the kernel does not say them.
 
@@ -118,10 +110,8 @@ def describe(status: int) -> str:
     code = os.waitstatus_to_exitcode(status)
     if code >= 0:
         return f"exited with code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:  # a real-time signal
-        name = f"signal {-code}"
+    # A real-time signal has no name.
+    name = next((each.name for each in signal.Signals if each == -code), f"signal {-code}")
     return f"was killed by {name}"
 
 

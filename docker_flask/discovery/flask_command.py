@@ -22,7 +22,7 @@ from click.core import ParameterSource
 from flask import Flask
 from flask.cli import NoAppException, ScriptInfo
 
-from docker_flask import control, drop_privileges, paths, process
+from docker_flask import control, drop_privileges, paths
 from docker_flask.discovery import find_app, permission_hints
 from docker_flask.worker_options import WorkerOptions
 
@@ -74,7 +74,7 @@ def _drop_privileges() -> None:
 def _take_variables() -> None:
     """Set the variables that prestart.sh has left in the server, for a command of `docker exec`."""
     folder = paths.running()
-    if not folder or process.first_ancestor(os.getpid()) == 1:  # it has them, if it may
+    if not folder or paths.PRESTART_MARK in os.environ:  # prestart.sh or the application runs it
         return
     # prestart.sh may need longer, or the socket is that of an earlier start.
     with contextlib.suppress(OSError):

@@ -1,17 +1,16 @@
-"""Clients that send one short request each; bounded in number, in size and in time."""
+"""Clients that send one short request each; bounded in number and in size."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
-import time
 from collections.abc import Callable
 from functools import partial
 
 from docker_flask.first_process.loop import Loop
 
-# Clients whose request is not complete, bytes of a request, and seconds for a request.
-MAX_CLIENTS, MAX_REQUEST, MAX_SECONDS = 64, 4096, 5.0
+# Clients whose request is not complete, and bytes of a request.
+MAX_CLIENTS, MAX_REQUEST = 64, 4096
 
 
 class Clients:
@@ -31,8 +30,8 @@ class Clients:
         self._loop = loop
         self._end = end
         self._on_request = on_request
-        # The oldest first: what each client has sent, and since when it is connected.
-        self._clients: dict[socket.socket, tuple[bytes, float]] = {}
+        # What each client has sent, the oldest client first.
+        self._clients: dict[socket.socket, bytes] = {}
         for listener in listeners:
             loop.watch(listener, partial(self._on_connection, listener))
 
@@ -41,33 +40,27 @@ class Clients:
             client, _ = listener.accept()
         except (BlockingIOError, ConnectionError):  # the client has gone
             return
-        now = time.monotonic()
-        for old, (_, since) in list(self._clients.items()):
-            if now - since > MAX_SECONDS or len(self._clients) >= MAX_CLIENTS:
-                self._remove(old)
-                old.close()
+        if len(self._clients) >= MAX_CLIENTS:
+            oldest = next(iter(self._clients))
+            self._remove(oldest)
+            oldest.close()
         client.setblocking(False)
-        self._clients[client] = b"", now
+        self._clients[client] = b""
         self._loop.watch(client, partial(self._on_data, client))
 
     def _on_data(self, client: socket.socket) -> None:
-        received, since = self._clients[client]
         part = b""
         with contextlib.suppress(OSError):
             part = client.recv(MAX_REQUEST)
-        received += part
+        received = self._clients[client] + part
         if part and self._end not in received and len(received) < MAX_REQUEST:
-            self._clients[client] = received, since
+            self._clients[client] = received
             return
         self._remove(client)
-        try:
-            if part:
-                self._on_request(client, received)
-            else:
-                client.close()
-        except BaseException:
+        if part:
+            self._on_request(client, received)
+        else:
             client.close()
-            raise
 
     def _remove(self, client: socket.socket) -> None:
         self._loop.forget(client)

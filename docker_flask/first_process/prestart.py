@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from docker_flask import process
+from docker_flask import paths, process
 from docker_flask.first_process.loop import Loop
 from docker_flask.log import log
 
@@ -80,7 +80,8 @@ class Prestart:
         if script := next(filter(os.path.isfile, places), None):
             self._exports = os.memfd_create("exports")
             command = ["/bin/bash", "-c", SHELL, script]
-            self.pid = process.spawn(command, environment, [self._exports], own_group)
+            marked = {**environment, paths.PRESTART_MARK: "1"}
+            self.pid = process.spawn(command, marked, [self._exports], own_group)
 
     def ended(self, status: int) -> None:
         """Note that the shell ended."""

@@ -97,7 +97,6 @@ class Generation:
             self._options_file.write_text(plan.server_options)
         # A FIFO: a plus adds a worker, a minus removes a worker.
         self._orders = self.path.with_suffix(".orders")
-        self._load_lock = self.path.with_suffix(".lock")
         self._listener = listen_unix(str(self.path), plan.sizing.queue)
         self._channel, self._workers_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._channel.setblocking(False)
@@ -145,7 +144,7 @@ class Generation:
             app_module=settings.app_module or "",
             uwsgi_ini=settings.uwsgi_ini or "",
             preload=settings.preload,
-            load_lock=str(self._load_lock),
+            load_lock=str(self.path.with_suffix(".lock")),
             load_one_by_one=load_one_by_one,
             request_timeout=self.plan.timeouts.request,
             watchdog=self.plan.timeouts.watchdog,
@@ -167,18 +166,16 @@ class Generation:
         """The environment of the server and the application."""
         # Without UWSGI_* variables: uWSGI reads each one as an option, and exits if it does not
         # know the option. Kubernetes sets such variables for a service with the name uwsgi.
+        # Gunicorn fails if WEB_CONCURRENCY is set but empty.
         environment = {
             name: value
             for name, value in self.plan.environment.items()
-            if not name.startswith("UWSGI_")
+            if not name.startswith("UWSGI_") and (value.strip() or name != "WEB_CONCURRENCY")
         }
         # Production has no debug mode, even if the container or a .flaskenv sets FLASK_DEBUG=1.
         environment["FLASK_DEBUG"] = "0"
         if not os.access("/tmp", os.W_OK):  # noqa: S108 (where tempfile looks)
             environment.setdefault("TMPDIR", str(self._runtime))
-        # Gunicorn fails if WEB_CONCURRENCY is set but empty.
-        if not environment.get("WEB_CONCURRENCY", "").strip():
-            environment.pop("WEB_CONCURRENCY", None)
         return environment
 
     def ready(self, workers: int = 1) -> bool:
@@ -259,10 +256,7 @@ class Generation:
 
     def fail(self, reason: str) -> None:
         """Note why the application did not load, unless a worker has reported a reason."""
-        # uWSGI writes its own message about a bad option of the user.
-        has_options = self.plan.server_options and self.plan.settings.app_server == "uwsgi"
-        hint = "; check uwsgi.ini, the lines above may name the option" if has_options else ""
-        self._fail(f"{reason} before the application was loaded{hint}")
+        self._fail(f"{reason} before the application was loaded; the lines above may say why")
 
     def _fail(self, reason: str) -> None:
         if self._become(State.FAILED):
@@ -287,23 +281,16 @@ class Generation:
         for group in self.groups:
             process.signal_group(group, signal.SIGKILL)
         self._loop.forget(self._channel)
-        for file in (self._channel, self._workers_end, self._listener):
-            file.close()
+        for end in (self._channel, self._workers_end, self._listener):
+            end.close()
         self.close_web_sockets()
         os.close(self._leave)
-        self.path.unlink(missing_ok=True)
-        self._orders.unlink(missing_ok=True)
-        self._load_lock.unlink(missing_ok=True)
-        if self._options_file:
-            self._options_file.unlink(missing_ok=True)
+        for file in self._runtime.glob(f"{self.path.stem}.*"):
+            file.unlink(missing_ok=True)
 
     def _on_message(self) -> None:
-        message = notify.receive(self._channel)
-        if message:
-            try:
-                self._note(int(message["pid"]), message["state"], message)
-            except (ArithmeticError, KeyError, TypeError, ValueError):
-                notify.ignore(message)
+        if message := notify.receive(self._channel):
+            self._note(int(message["pid"]), message["state"], message)
 
     def _note(self, pid: int, state: str, message: dict[str, Any]) -> None:
         """Note what a worker reports; changes nothing if a part of the message is missing."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
 
 from docker_flask import connections
 from docker_flask.first_process.loop import Loop
@@ -20,79 +19,67 @@ _NO_INTERFACE = 0x7FFFFFFF
 # Timeouts in seconds: for clients to finish their handshakes, for nginx to close its copy of a
 # listening socket, for clients to read a 503.
 _HANDSHAKE_TIMEOUT, _NGINX_TIMEOUT, _READ_TIMEOUT = 0.2, 0.05, 0.1
+_TICK = 0.005
 
 
-class ListenerDrain:
-    """Refuses new connections, lets nginx accept the queued ones, then closes the sockets.
+def close_listeners(
+    listeners: list[socket.socket], loop: Loop, quit_nginx: Callable[[], None], seconds: float
+) -> int:
+    """Refuse new connections, let nginx accept the queued ones, then close the sockets.
 
     nginx closes its copy of a listening socket without accepting the queue, and the kernel resets
-    the connections in the queue. The drain therefore waits until the queue is empty. Connections
-    that are left get a 503 with Retry-After.
+    the connections in the queue. So this waits until the queue is empty; seconds: at most.
+    Connections that are left get a 503 with Retry-After; returns how many.
     """
+    for listener in listeners:
+        _refuse(listener)
+    ports = {listener.getsockname()[1] for listener in listeners}
+    unfinished = connections.SYN_RECEIVED
 
-    def __init__(self, listeners: list[socket.socket], loop: Loop) -> None:
-        self._listeners = listeners
-        self._loop = loop
-        self._open: set[socket.socket] = set()
-        self._rejected = 0
+    def handshakes_ended() -> bool:
+        return not any(connections.to_port(port, unfinished) for port in ports)
 
-    def close(self, quit_nginx: Callable[[], None], seconds: float) -> int:
-        """Close the sockets; returns how many clients got a 503.
+    def queues_are_empty() -> bool:
+        return not any(connections.anyone_waits(listener.fileno()) for listener in listeners)
 
-        seconds: the timeout for nginx to accept all connections in the queue.
-        """
-        for listener in self._listeners:
-            _refuse(listener)
-        ports = {listener.getsockname()[1] for listener in self._listeners}
-        self._loop.wait(
-            lambda: not any(map(connections.half_open_to_port, ports)),
-            _HANDSHAKE_TIMEOUT,
-            tick=0.01,
-        )
-        self._loop.wait(
-            lambda: not any(map(connections.queued, self._listeners)), seconds, tick=0.002
-        )
-        quit_nginx()
-        for listener in self._listeners:
-            self._loop.watch(listener, partial(self._reject, listener))
-        self._loop.wait(lambda: False, _NGINX_TIMEOUT)
-        for listener in self._listeners:
-            self._loop.forget(listener)
-            self._reject(listener)
-            listener.close()
-        # The kernel resets a connection that is closed with unread bytes: the client may lose the
-        # 503.
-        self._loop.wait(lambda: not self._open, _READ_TIMEOUT, tick=0.005)
-        for connection in list(self._open):
-            self._close_connection(connection)
-        return self._rejected
+    def reject() -> bool:
+        rejected.extend(client for listener in listeners for client in _reject(listener))
+        return False
 
-    def _reject(self, listener: socket.socket) -> None:
-        with contextlib.suppress(BlockingIOError, ConnectionError):
-            while True:
-                connection, _ = listener.accept()
-                self._rejected += 1
-                connection.setblocking(False)
-                with contextlib.suppress(OSError):
-                    connection.send(_RESPONSE_503)
-                    connection.shutdown(socket.SHUT_WR)
-                self._open.add(connection)
-                self._loop.watch(connection, partial(self._discard, connection))
+    loop.wait(handshakes_ended, _HANDSHAKE_TIMEOUT, tick=_TICK)
+    loop.wait(queues_are_empty, seconds, tick=_TICK)
+    quit_nginx()
+    rejected: list[socket.socket] = []
+    loop.wait(reject, _NGINX_TIMEOUT, tick=_TICK)
+    reject()
+    for listener in listeners:
+        listener.close()
+    # The kernel resets a connection that is closed with unread bytes: the client may lose the 503.
+    loop.wait(lambda: sum(map(_has_left, rejected)) == len(rejected), _READ_TIMEOUT, tick=_TICK)
+    for client in rejected:
+        client.close()
+    return len(rejected)
 
-    def _discard(self, connection: socket.socket) -> None:
-        try:
-            if connection.recv(65536):
-                return
-        except BlockingIOError:
-            return
-        except OSError:
-            pass
-        self._close_connection(connection)
 
-    def _close_connection(self, connection: socket.socket) -> None:
-        self._loop.forget(connection)
-        self._open.remove(connection)
-        connection.close()
+def _reject(listener: socket.socket) -> Iterator[socket.socket]:
+    with contextlib.suppress(BlockingIOError, ConnectionError):
+        while True:
+            client, _ = listener.accept()
+            client.setblocking(False)
+            with contextlib.suppress(OSError):
+                client.send(_RESPONSE_503)
+                client.shutdown(socket.SHUT_WR)
+            yield client
+
+
+def _has_left(client: socket.socket) -> bool:
+    """Read what the client has sent; returns True at the end."""
+    try:
+        return not client.recv(65536)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def _refuse(listener: socket.socket) -> None:

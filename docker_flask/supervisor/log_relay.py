@@ -1,6 +1,6 @@
 """Relays the log to the container's stdout and stderr, and drops lines if their reader is too slow.
 
-It also drops what servers say about themselves (log_filter.py).
+It also hides what servers say about themselves, unless LOG_LEVEL=debug, and control characters.
 
 A process blocks when it writes to a full pipe; if nginx blocked, the whole service would stop. All
 processes therefore write to pipes that this module always reads. Only the relay's thread waits for
@@ -9,13 +9,13 @@ the reader of the container's stdout and stderr.
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import select
 import threading
 import time
 import traceback
-from collections.abc import Callable
 
 _BLOCK_SIZE = 65536
 # Bytes to buffer for a slow reader of one stream, before the relay drops output.
@@ -23,21 +23,39 @@ _MAX_BUFFER = 1 << 20
 # Seconds between two reads of short pieces. Under too much load, nginx writes thousands of lines a
 # second; one by one, they would cost a fifth of the processor time.
 _PAUSE = 0.002
+# nginx passes on what clients send, and terminals obey these characters.
+_CONTROLS = re.compile("[\x80-\x9f]")
 
-# Characters of UTF-8; the control characters U+0080 to U+009F, and single bytes that terminals take
-# for these; and the begin of a character at the end of a block.
-_NOT_ASCII = re.compile(rb"\xc2[\xa0-\xbf]|[\xc3-\xf4][\x80-\xbf]{1,3}|(\xc2?[\x80-\x9f])")
-_CUT = re.compile(rb"(?:[\xc2-\xdf]|[\xe0-\xef][\x80-\xbf]?|[\xf0-\xf4][\x80-\xbf]{0,2})\Z")
+# uWSGI writes all its lines with one function, which has no levels. In app.ini, `log-date` puts
+# the first word before each of them, so that no line of the application is taken for one of
+# uWSGI's. A line with one of these words is shown: a warning, an error, a backtrace.
+_TROUBLE = (
+    rb"WARNING|DAMN|FATAL|!!!|rror|nable to|nknown|nvalid|nrecognized|ailed|denied|killed by"
+    rb"|non-zero|not |n't|no app|o such|issing|must |\w\(\): |\+0x"
+)
+_HIDDEN = re.compile(
+    rb"^(?:uWSGI - (?!.*(?:" + _TROUBLE + rb"))"
+    # Before uWSGI has read its options.
+    rb"|\[uWSGI\] getting INI configuration from |uwsgi socket \d+ inherited UNIX address "
+    # nginx, of each large body or response; and before it has read its configuration.
+    rb"|[/\d]{10} [:\d]{8} \[warn\] .* is buffered to a temporary file "
+    rb"|[/\d]{10} [:\d]{8} \[notice\] \S+ using inherited sockets from "
+    rb").*\n",
+    re.MULTILINE,
+)
+# Each hidden line has one of these words: looking for them is a hundred times faster.
+_WORDS = (b"uWSGI", b"uwsgi socket", b"buffered to a temporary", b"using inherited")
 
 
 class LogRelay:
     """Replaces descriptors 1 and 2 with pipes, and copies the pipes to the original files.
 
-    edit: removes lines.
+    shows_all: hide nothing of what servers say about themselves.
     """
 
-    def __init__(self, edit: Callable[[bytes], bytes]) -> None:
-        self._streams = [_Stream(1, edit), _Stream(2, edit)]
+    def __init__(self) -> None:
+        self.shows_all = False
+        self._streams = [_Stream(1, self), _Stream(2, self)]
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
         self._thread.start()
 
@@ -68,22 +86,15 @@ class LogRelay:
                 time.sleep(_PAUSE)
 
 
-def without_controls(data: bytes) -> bytes:
-    """Text with \\x9B in place of the control character U+009B.
-
-    nginx passes on what clients send, and terminals obey.
-    """
-
-    def visible(match: re.Match[bytes]) -> bytes:
-        return b"\\x%02X" % match[1][-1] if match[1] else match[0]
-
-    return _NOT_ASCII.sub(visible, data)
+def hide_servers(data: bytes) -> bytes:
+    """The data without what servers say about themselves; a line that is not complete stays."""
+    return _HIDDEN.sub(b"", data) if any(word in data for word in _WORDS) else data
 
 
 class _Stream:
     """stdout or stderr: the pipe that processes write to, and the original file."""
 
-    def __init__(self, number: int, edit: Callable[[bytes], bytes]) -> None:
+    def __init__(self, number: int, relay: LogRelay) -> None:
         self.target = os.dup(number)
         # No other process inherits this descriptor, so no other process is affected.
         os.set_blocking(self.target, False)
@@ -92,10 +103,11 @@ class _Stream:
         os.close(writer)
         self.buffer = b""
         self._number = number
-        self._edit = edit
+        self._relay = relay
         self._has_failed = False
         self._dropped = 0
-        self._cut = b""
+        # Bytes that are no UTF-8 are shown as \\x9b.
+        self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
         # True if a read filled its block, and the pipe may have more.
         self.is_full = False
 
@@ -107,14 +119,9 @@ class _Stream:
 
     def read(self) -> bool:
         """Read from the pipe; returns False at its end."""
-        data = self._cut + os.read(self.source, _BLOCK_SIZE)
-        is_open = len(data) > len(self._cut)
-        self.is_full = len(data) >= _BLOCK_SIZE
-        self._cut = b""
-        if not data.isascii():
-            if is_open and (cut := _CUT.search(data)):
-                data, self._cut = data[: cut.start()], cut[0]
-            data = without_controls(data)
+        data = os.read(self.source, _BLOCK_SIZE)
+        is_open = bool(data)
+        self.is_full = len(data) == _BLOCK_SIZE
         try:
             data = self._edit(data)
         except Exception:  # a bug there: all lines are shown
@@ -130,6 +137,13 @@ class _Stream:
             self.buffer += data
             self.write()
         return is_open
+
+    def _edit(self, data: bytes) -> bytes:
+        has_cut_character = bool(self._decoder.getstate()[0])
+        if has_cut_character or not data.isascii():
+            text = self._decoder.decode(data, final=not data)
+            data = _CONTROLS.sub(lambda control: f"\\x{ord(control[0]):02x}", text).encode()
+        return data if self._relay.shows_all else hide_servers(data)
 
     def write(self) -> None:
         """Write as much of the buffer as the reader accepts; drop it if the reader has gone."""

@@ -131,6 +131,11 @@ class Service:
                 del self.retiring[generation]
                 generation.kill()
 
+    def rows(self) -> list[tuple[str, str, str]]:
+        """The settings of the generation that serves, or of the first that loads, for a person."""
+        generation = self.current or self.candidate
+        return generation.plan.rows() if generation else []
+
     def problem(self) -> str:
         """Which process the container lacks; empty if there is none."""
         if not self.nginx.pid:

@@ -8,20 +8,20 @@ from docker_flask import about
 from docker_flask.configuration.settings import ignored, too_late
 from docker_flask.first_process import sockets
 from docker_flask.log import log
-from docker_flask.supervisor.log_filter import LogFilter
+from docker_flask.supervisor.log_relay import LogRelay
 from docker_flask.supervisor.service import Failure, Phase, Service
 
 # Seconds that clients wait for an application that is loading, before nginx responds with 503.
 WAIT_BEFORE_503 = 3.0
 
 
-def start(service: Service, log_filter: LogFilter) -> None:
+def start(service: Service, relay: LogRelay) -> None:
     """Serve; raises Failure, PrestartFailed, SettingError, OSError."""
     service.environment = service.prestart.run(service.loop, os.environ)
     notes = [*too_late(os.environ, service.environment), *ignored(service.environment)]
     service.start_log.notes += notes
     plan, nginx = service.make_plan(), service.nginx
-    log_filter.shows_all = plan.settings.is_verbose
+    relay.shows_all = plan.settings.is_verbose
     first = service.load(plan)
     # While the application loads, nginx tests the configuration that most applications need.
     configuration = nginx.prepare(plan, nginx.usual_static(plan))

@@ -11,7 +11,11 @@ from docker_flask.supervisor.generation import Generation
 # Lines about what is unusual: eight lines of a start in all.
 MAX_NOTES = 3
 # Limits below these values can cause failures under load; the log warns about them.
-MIN_DESCRIPTORS, MIN_BACKLOG, MIN_PROCESSES = 1024, 128, 32
+LOW_LIMITS = {
+    "descriptors": (1024, "open files (ulimit -n)"),
+    "backlog": (128, "waiting connections (net.core.somaxconn)"),
+    "processes": (32, "processes (--pids-limit)"),
+}
 
 
 class StartLog:
@@ -24,16 +28,8 @@ class StartLog:
         self._said: list[str] = []
         if os.geteuid() == 0:
             self.notes.append("the application runs as root, because RUN_AS_ROOT=1")
-        self._note_limits(limits)
-
-    def _note_limits(self, limits: Limits) -> None:
-        tight = []
-        if limits.descriptors < MIN_DESCRIPTORS:
-            tight.append(f"{limits.descriptors} open files (ulimit -n)")
-        if limits.backlog < MIN_BACKLOG:
-            tight.append(f"{limits.backlog} waiting connections (net.core.somaxconn)")
-        if 0 < limits.processes < MIN_PROCESSES:
-            tight.append(f"{limits.processes} processes (--pids-limit)")
+        found = ((getattr(limits, name), *low) for name, low in LOW_LIMITS.items())
+        tight = [f"{value} {words}" for value, minimum, words in found if 0 < value < minimum]
         if tight:
             self.notes.append(
                 f"low limits: {', '.join(tight)}; raise them, "

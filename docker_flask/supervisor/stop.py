@@ -9,7 +9,7 @@ from docker_flask.first_process.task import TICK, finish
 from docker_flask.log import log
 from docker_flask.paths import STOPPING
 from docker_flask.supervisor.generation import STOP_TIMEOUT
-from docker_flask.supervisor.listener_drain import ListenerDrain
+from docker_flask.supervisor.listener_drain import close_listeners
 from docker_flask.supervisor.service import Phase, Service
 
 EXIT_CUT = 75  # EX_TEMPFAIL in sysexits.h: the stop cut running requests
@@ -43,8 +43,7 @@ def stop(service: Service) -> int:
     loop.wait(lambda: not (always or nginx.clients()), delay, tick=TICK)
     for generation in service.generations():
         generation.close_web_sockets()
-    listener_drain = ListenerDrain(service.listeners, loop)
-    rejected = listener_drain.close(nginx.quit, min(QUEUE_TIMEOUT, left() / 2))
+    rejected = close_listeners(service.listeners, loop, nginx.quit, min(QUEUE_TIMEOUT, left() / 2))
     while nginx.pid and left():
         # Nobody waits for a request whose client has left.
         is_last = not nginx.clients()

@@ -6,7 +6,6 @@ import json
 import signal
 import socket
 import time
-from collections.abc import Callable
 from functools import partial
 from typing import NoReturn
 
@@ -20,7 +19,7 @@ from docker_flask.log import log
 from docker_flask.paths import OK
 from docker_flask.status.http_port import HttpPort, check
 from docker_flask.supervisor import retirement
-from docker_flask.supervisor.log_filter import LogFilter
+from docker_flask.supervisor.log_relay import LogRelay
 from docker_flask.supervisor.reload import Reload
 from docker_flask.supervisor.service import Failure, Phase, Service
 from docker_flask.supervisor.start import start
@@ -40,29 +39,46 @@ class Supervisor:
     """Process 1 of a container; `run` returns the exit code."""
 
     def __init__(
-        self, service: Service, status_listeners: list[socket.socket], log_filter: LogFilter
+        self, service: Service, status_listeners: list[socket.socket], relay: LogRelay
     ) -> None:
         self._service = service
         self._loop = service.loop
         self._reload = Reload(service)
-        self._log_filter = log_filter
+        self._relay = relay
         self._stop_signals = 0
         self._resized_at = 0.0
-        self._listen(status_listeners)
+        commands = {
+            "health": lambda answer: answer(self._why_not_ready() or OK),
+            "reload": self._reload.request_and_answer,
+            "environment": service.prestart.answer_changes,
+            "settings": lambda answer: answer(json.dumps(service.rows())),
+        }
+        ControlPort(service.runtime, self._loop, commands)
+        pages = {
+            "/healthy": lambda: check(self._why_not_healthy()),
+            "/ready": lambda: check(self._why_not_ready()),
+        }
+        HttpPort(status_listeners, self._loop, pages)
 
     def run(self) -> int:
         """Start, serve until a stop signal, and end all processes."""
         service = self._service
         try:
             try:
-                self._handle_signals()
-                start(service, self._log_filter)
+                self._loop.handle_signals(
+                    {
+                        signal.SIGTERM: self._on_stop,
+                        signal.SIGINT: self._on_stop,
+                        signal.SIGHUP: self._reload.request,
+                        signal.SIGCHLD: self._on_child,
+                    }
+                )
+                start(service, self._relay)
                 self._serve()
             except Stop:
-                self._reload.cancel()
-                return stop(service)
+                return self._stop()
         except StopAtOnce:
-            log("second stop signal: stopping immediately")
+            log("stopping immediately")
             service.kill_all()
             return EXIT_CUT
         except (Failure, PrestartFailed, SettingError) as failure:
@@ -70,6 +86,14 @@ class Supervisor:
             service.start_log.fails()
             log(str(failure))
             return failure.code
+
+    def _stop(self) -> int:
+        try:
+            self._reload.cancel()
+            return stop(self._service)
+        except Exception as error:
+            self._loop.report(error)
+            raise StopAtOnce from None
 
     def _serve(self) -> NoReturn:
         service = self._service
@@ -95,32 +119,6 @@ class Supervisor:
             self._resized_at = now
             current.resize()
 
-    # --- signals and commands --------------------------------------------------------------
-
-    def _handle_signals(self) -> None:
-        self._loop.handle_signals(
-            {
-                signal.SIGTERM: self._on_stop,
-                signal.SIGINT: self._on_stop,
-                signal.SIGHUP: self._reload.request,
-                signal.SIGCHLD: self._on_child,
-            }
-        )
-
-    def _listen(self, status_listeners: list[socket.socket]) -> None:
-        commands = {
-            "health": self._answer_health,
-            "reload": self._reload.request_and_answer,
-            "environment": self._service.prestart.answer_changes,
-            "settings": self._answer_settings,
-        }
-        ControlPort(self._service.runtime, self._loop, commands)
-        pages = {
-            "/healthy": lambda: check(self._why_not_healthy()),
-            "/ready": lambda: check(self._why_not_ready()),
-        }
-        HttpPort(status_listeners, self._loop, pages)
-
     def _on_stop(self) -> None:
         if self._service.phase is Phase.ENDING:
             return
@@ -130,14 +128,6 @@ class Supervisor:
     def _on_child(self) -> None:
         for pid, status in process.reap():
             self._loop.guard(partial(self._service.child_ended, pid, status))
-
-    def _answer_health(self, answer: Callable[[str], None]) -> None:
-        answer(self._why_not_ready() or OK)
-
-    def _answer_settings(self, answer: Callable[[str], None]) -> None:
-        """Respond with the settings of the generation that serves, or of the first that loads."""
-        generation = self._service.current or self._service.candidate
-        answer(json.dumps(generation.plan.rows() if generation else []))
 
     def _why_not_ready(self) -> str:
         """Why requests should go to another container; empty if they may come here."""

@@ -102,7 +102,7 @@ def test_what_explains_a_failure_is_shown(engine: Engine, app: Path) -> None:
     lines = container.logs().splitlines()
     assert any("exec:false" in line or '"false"' in line for line in lines[:-1]), lines
     assert "WEB_CONCURENCY is not a setting" in lines[-2]
-    assert "check uwsgi.ini, the lines above may name the option" in lines[-1]
+    assert "before the application was loaded; the lines above may say why" in lines[-1]
     assert len(lines) <= MAX_LINES
 
 

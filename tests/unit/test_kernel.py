@@ -5,8 +5,6 @@ from __future__ import annotations
 import builtins
 import io
 import os
-import socket
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,34 +40,9 @@ def proc(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     return files
 
 
-class Listener(socket.socket):
-    """Its TCP_INFO is `info`; None if the kernel has none."""
-
-    info: bytes | None = None
-
-    def getsockopt(self, *_: Any) -> Any:
-        if self.info is None:
-            raise OSError(92, "Protocol not available")
-        return self.info
-
-
-@pytest.mark.parametrize("info", [None, b"", bytes(4), bytes(104)])
-def test_the_length_of_a_queue(info: bytes | None) -> None:
-    """Without TCP_INFO: 1 if a connection waits. With TCP_INFO: the number of connections."""
-    with Listener() as listener:
-        listener.info = info
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        assert connections.queued(listener) == 0
-        with socket.create_connection(listener.getsockname()):
-            assert connections.queued(listener) == (0 if info == bytes(104) else 1)
-        listener.info = struct.pack("24xI76x", 7)
-        assert connections.queued(listener) == 7
-
-
 @pytest.mark.usefixtures("proc")
 def test_no_tables_of_connections() -> None:
-    assert connections.to_port(80) == connections.half_open_to_port(80) == 0
+    assert connections.to_port(80) == connections.to_port(80, connections.SYN_RECEIVED) == 0
     assert connections.to_socket(Path("/run/app.sock")) == 0
 
 
@@ -84,7 +57,6 @@ def test_tables_with_other_rows(proc: dict[str, str]) -> None:
 def test_processes_that_the_kernel_does_not_describe(proc: dict[str, str]) -> None:
     pid = os.getpid()
     assert process.states({os.getpgid(0), 0}) == {}
-    assert process.first_ancestor(pid) == 0
     assert process.own_memory(pid) == 0
     assert process.ran(pid) == 0.0
     proc[f"/proc/{pid}/stat"] = "1 (a"
@@ -96,7 +68,6 @@ def test_processes_in_an_emulator(proc: dict[str, str]) -> None:
     pid = os.getpid()
     proc[f"/proc/{pid}/stat"] = QEMU
     assert process.states({0}) == {pid: "S"}
-    assert process.first_ancestor(pid) == 0
     proc[f"/proc/{pid}/stat"] = f"1 (a) S 1 2 3 {'0 ' * 7} 150 50"
     assert process.ran(pid) == 200 / os.sysconf("SC_CLK_TCK"), "as long as it ran"
 
