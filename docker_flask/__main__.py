@@ -31,7 +31,7 @@ def serve() -> int:
     early = settings.read_early(os.environ)
     ports = settings.resolve(early, resources).settings
     limits.bound_descriptors(resources)
-    listeners = _bind(ports.listen_port)
+    listeners = _bind_main(ports.listen_port)
     status = _bind_status(ports.status_port, "status_port" in early)
     drop_privileges.give_up_ports()
     if not ports.bind_when_ready:
@@ -56,14 +56,9 @@ def serve() -> int:
         relay.close()
 
 
-def _bind(port: int) -> list[socket.socket]:
-    """Bind the addresses of the user's nginx.conf, or the port on all addresses."""
-    from docker_flask.configuration import nginx_files
-
-    addresses = nginx_files.addresses()
-    name = f"LISTEN_PORT={port}" if addresses is None else f"a port of {nginx_files.WHOLE}"
+def _bind(name: str, addresses: list[tuple[str, int]]) -> list[socket.socket]:
     try:
-        return sockets.bind(sockets.everywhere(port) if addresses is None else addresses)
+        return sockets.bind(addresses)
     except OSError as error:
         refused = isinstance(error, PermissionError)
         raise (drop_privileges.NotPermitted if refused else SettingError)(
@@ -71,18 +66,25 @@ def _bind(port: int) -> list[socket.socket]:
         ) from None
 
 
+def _bind_main(port: int) -> list[socket.socket]:
+    """Bind the addresses of the user's nginx.conf, or the port on all addresses."""
+    from docker_flask.configuration import nginx_files
+
+    addresses = nginx_files.addresses()
+    if addresses is None:
+        return _bind(f"LISTEN_PORT={port}", sockets.everywhere(port))
+    return _bind(f"a port of {nginx_files.WHOLE}", addresses)
+
+
 def _bind_status(port: int, is_chosen: bool) -> list[socket.socket]:
     """Listen on the status port, or do without it if nobody has chosen it."""
-    if not port:
-        return []
     try:
-        listeners = sockets.bind(sockets.everywhere(port))
+        listeners = _bind(f"STATUS_PORT={port}", sockets.everywhere(port)) if port else []
         sockets.listen(listeners)
-    except OSError as error:
-        reason = f"can't listen on STATUS_PORT={port}: {error.strerror}"
+    except (SettingError, drop_privileges.NotPermitted, OSError) as error:
         if is_chosen:
-            raise SettingError(f"{reason}; use a free port, or off") from None
-        log(f"{reason}; there is no status port (STATUS_PORT=off hides this line)")
+            raise
+        log(f"{error}, or STATUS_PORT=off; there is no status port")
         return []
     return listeners
 

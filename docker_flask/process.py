@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import os
 import signal
 from collections.abc import Collection, Mapping, Sequence
@@ -48,18 +49,14 @@ def spawn(
 
 def signal_process(pid: int, number: signal.Signals) -> None:
     """Send a signal to one process; does nothing if the process has ended, or pid is 0."""
-    if not pid:
-        return
     with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
+        if pid:  # the kernel would take 0 for the caller's own group
+            os.kill(pid, number)
 
 
 def signal_group(group: int, number: signal.Signals) -> None:
     """Send a signal to a process group; does nothing if the group has ended, or is 0."""
-    if not group:
-        return  # the kernel would take 0 for the caller's own group
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(group, number)
+    signal_process(-group, number)
 
 
 def alive(pid: int) -> bool:
@@ -125,20 +122,12 @@ def any_left() -> bool:
 
 
 def ran(pid: int) -> float:
-    """Seconds that a process's threads ran or waited for a CPU; 0 if the process has ended.
-
-    Without the kernel's statistics of the scheduler: seconds that they ran.
-    """
+    """Seconds that a process's threads ran or waited for a CPU; 0 if the kernel does not say it."""
     total = 0
-    with contextlib.suppress(OSError):
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with (
-                contextlib.suppress(OSError),
-                open(f"/proc/{pid}/task/{thread}/schedstat") as file,
-            ):
-                total += sum(map(int, file.read().split()[:2]))
-    ticks = sum(map(int, _stat(pid)[11:13])) if not total else 0  # utime, stime
-    return total / 1e9 or ticks / os.sysconf("SC_CLK_TCK")
+    for file in glob.glob(f"/proc/{pid}/task/*/schedstat"):
+        with contextlib.suppress(OSError), open(file) as opened:  # the thread may have ended
+            total += sum(map(int, opened.read().split()[:2]))
+    return total / 1e9
 
 
 def own_memory(pid: int) -> int:

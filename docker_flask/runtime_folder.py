@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import os
 import socket
@@ -63,13 +64,10 @@ def _take(folder: Path) -> None:
         with contextlib.suppress(FileExistsError):
             folder.mkdir(mode=0o700)
     if not paths.is_own(str(folder)):
-        missing = not os.path.lexists(folder)
-        raise PermissionError(0, "no such folder" if missing else "belongs to another user")
-    folder.chmod(0o700)
+        raise PermissionError(0, "no folder of this user")
+    folder.chmod(0o700)  # fails if the folder is read-only
     for leftover in folder.iterdir():
         _delete(leftover)
-    (folder / ".probe").touch()
-    (folder / ".probe").unlink()
 
 
 def _clean(place: Path) -> None:
@@ -86,13 +84,8 @@ def answers(folder: str) -> bool:
     """True if the server of this folder lives."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(1)
-        try:
-            connection.connect(f"{folder}/{paths.CONTROL_SOCKET}")
-        except (ConnectionRefusedError, FileNotFoundError):
-            return False
-        except OSError:
-            return True
-        return True
+        failure = connection.connect_ex(f"{folder}/{paths.CONTROL_SOCKET}")
+    return failure not in (errno.ECONNREFUSED, errno.ENOENT)
 
 
 def _delete(path: Path) -> None:

@@ -6,14 +6,20 @@ import contextlib
 import os
 import socket
 
-# Bytes that the kernel takes for a client beyond those on their way to it. Every connection has
-# this from the listening socket: tcp_notsent_lowat in the kernel's ip-sysctl.rst. By default, it
-# would take megabytes for each client that reads slowly, all at once.
-TCP_NOTSENT_LOWAT, UNSENT = 25, 128 << 10
-# After these seconds without data, the kernel asks whether the client is still there; how often;
-# the seconds between two questions. Connections inherit this from the listening socket. It ends
-# the WebSockets of dead clients.
-KEEPALIVE = {socket.TCP_KEEPIDLE: 60, socket.TCP_KEEPCNT: 4, socket.TCP_KEEPINTVL: 15}
+_TCP_NOTSENT_LOWAT = 25
+# Connections inherit these from the listening socket.
+_OPTIONS = (
+    (socket.SOL_SOCKET, socket.SO_REUSEADDR, 1),
+    # Bytes that the kernel takes for a client beyond those on their way to it. By default, it would
+    # take megabytes for each client that reads slowly, all at once: ip-sysctl.rst.
+    (socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, 128 << 10),
+    # After a minute without data, the kernel asks four times, every 15 seconds, whether the client
+    # is still there. It ends the WebSockets of dead clients.
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15),
+)
 
 
 def everywhere(port: int) -> list[tuple[str, int]]:
@@ -28,11 +34,8 @@ def bind(addresses: list[tuple[str, int]]) -> list[socket.socket]:
     """
     listeners = []
     for host, port in addresses:
-        if ":" in host:
-            with contextlib.suppress(OSError):
-                listeners.append(_bind(socket.AF_INET6, (host, port)))
-        else:
-            listeners.append(_bind(socket.AF_INET, (host, port)))
+        with contextlib.suppress(*([OSError] if ":" in host else [])):
+            listeners.append(_bind(host, port))
     return listeners
 
 
@@ -67,20 +70,13 @@ def addresses(listeners: list[socket.socket]) -> list[str]:
     ]
 
 
-def _bind(family: socket.AddressFamily, address: tuple[str, int]) -> socket.socket:
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in KEEPALIVE.items():
-            listener.setsockopt(socket.IPPROTO_TCP, option, value)
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listener.bind(address)
-        # nginx inherits this flag, and would block in accept() on an empty queue.
-        listener.setblocking(False)
-    except OSError:
-        listener.close()
-        raise
+def _bind(host: str, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    for level, option, value in _OPTIONS:
+        listener.setsockopt(level, option, value)
+    if listener.family == socket.AF_INET6:
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    listener.bind((host, port))
+    # nginx inherits this flag, and would block in accept() on an empty queue.
+    listener.setblocking(False)
     return listener

@@ -27,12 +27,7 @@ class Until:
 
 # The steps of a task: `yield Until(...)` returns False if the seconds were over first.
 T = TypeVar("T")
-Steps = Generator[Until, bool, T]
-
-
-def pause(seconds: float) -> Until:
-    """Wait for a number of seconds."""
-    return Until(lambda: False, seconds)
+Steps = Generator[Until, bool | None, T]
 
 
 class Task:
@@ -42,7 +37,7 @@ class Task:
         self._steps = steps
         self._deadline = 0.0
         self._until: Until | None = None
-        self._resume(None)
+        self._resume()
 
     def advance(self) -> bool:
         """Run the steps whose condition is fulfilled; returns True after the last step.
@@ -61,9 +56,9 @@ class Task:
         self._until = None
         self._steps.close()
 
-    def _resume(self, done: bool | None) -> None:
+    def _resume(self, done: bool | None = None) -> None:
         try:
-            self._until = next(self._steps) if done is None else self._steps.send(done)
+            self._until = self._steps.send(done)
             self._deadline = time.monotonic() + self._until.seconds
         except BaseException as end:
             self._until = None

@@ -7,6 +7,7 @@ available from the first moment on.
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -16,11 +17,10 @@ from docker_flask.first_process.loop import Loop
 
 
 class Response(NamedTuple):
-    """status: with its reason, as `200 OK`; headers: whole lines."""
+    """status: with its reason, as `200 OK`."""
 
     status: str
     text: str
-    headers: str = ""
 
 
 def check(problem: str) -> Response:
@@ -45,7 +45,7 @@ class HttpPort:
         data = (
             f"HTTP/1.1 {response.status}\r\nContent-Type: text/plain\r\n"
             f"Content-Length: {len(response.text) + 1}\r\nCache-Control: no-store\r\n"
-            f"{response.headers}Connection: close\r\n\r\n"
+            "Connection: close\r\n\r\n"
         )
         if method != "HEAD":
             data += f"{response.text}\n"
@@ -55,13 +55,10 @@ class HttpPort:
         client.close()
 
     def _respond(self, request: bytes) -> tuple[str, Response]:
-        line = request.split(b"\r\n", 1)[0].decode("latin-1").split(" ")
-        if len(line) != 3 or not line[2].startswith("HTTP/1."):
-            return "GET", Response("400 Bad Request", "not an HTTP request")
-        method, path = line[0], line[1].partition("?")[0]
+        method, _, rest = request.split(b"\r\n", 1)[0].decode("latin-1").partition(" ")
+        path = re.split(r"[? ]", rest)[0]
         if method not in ("GET", "HEAD"):
-            allow = "Allow: GET, HEAD\r\n"
-            return method, Response("405 Method Not Allowed", "use GET or HEAD", allow)
+            return method, Response("405 Method Not Allowed", "use GET or HEAD")
         if path not in self._pages:
             return method, Response("404 Not Found", f"there are {', '.join(self._pages)}")
         return method, self._pages[path]()

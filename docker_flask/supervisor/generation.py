@@ -42,8 +42,8 @@ class State(Enum):
 # The states that may follow each state. READY leads to LOADING if a server that crashed starts
 # again.
 _NEXT = {
-    State.LOADING: {State.LOADING, State.READY, State.FAILED, State.RETIRING, State.ENDED},
-    State.READY: {State.LOADING, State.READY, State.FAILED, State.RETIRING, State.ENDED},
+    State.LOADING: {*State},
+    State.READY: {*State},
     State.FAILED: {State.RETIRING, State.ENDED},
     State.RETIRING: {State.ENDED},
     State.ENDED: set[State](),
@@ -184,22 +184,17 @@ class Generation:
 
     def settled(self, workers: int = 1) -> bool:
         """True if the start has succeeded or failed."""
-        if self.state is State.LOADING:
-            # A worker that ended before it could report why: os._exit, a crash, a kill.
-            lost = [pid for pid in self._loading if not process.alive(pid)]
-            if lost:
-                self._fail(
-                    f"worker (pid {lost[0]}) ended while loading the application; "
-                    "the lines above may say why"
-                )
+        # A worker that ended before it could report why: os._exit, a crash, a kill.
+        lost = [pid for pid in self._loading if not process.alive(pid)]
+        if lost and self.state is State.LOADING:
+            self.fail(f"worker (pid {lost[0]}) ended")
         return self.ready(workers) or self.state is State.FAILED
 
     def why_not_ready(self) -> str:
         """The reason why the application does not serve."""
         seconds = self.plan.settings.start_timeout
-        return self.failure or (
-            f"the application did not load within START_TIMEOUT={seconds:g} seconds"
-        )
+        late = f"the application did not load within START_TIMEOUT={seconds:g} seconds"
+        return self.failure or late
 
     def describe_workers(self) -> str:
         """The number of workers and the reason for the number, for the log."""
@@ -222,12 +217,9 @@ class Generation:
 
     def _order(self, change: int) -> None:
         """Order the server to add or remove workers; does nothing if the server has crashed."""
-        with contextlib.suppress(OSError):
-            orders = os.open(self._orders, os.O_WRONLY | os.O_NONBLOCK)
-            try:
-                os.write(orders, (b"+" if change > 0 else b"-") * abs(change))
-            finally:
-                os.close(orders)
+        orders = (b"+" if change > 0 else b"-") * abs(change)
+        with contextlib.suppress(OSError), open(self._orders, "r+b", buffering=0) as fifo:
+            fifo.write(orders)
 
     def connect(self, link: Path) -> None:
         """Let nginx connect to this generation: replace nginx's link atomically."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 
-from docker_flask.first_process.task import Steps, pause
+from docker_flask.first_process.task import Steps, Until
 from docker_flask.log import log
 from docker_flask.nginx.nginx import Nginx
 from docker_flask.supervisor.generation import STOP_TIMEOUT, Generation
@@ -27,7 +27,7 @@ def retire(old: Generation, nginx: Nginx) -> Steps[None]:
     close_at = begun + old.plan.settings.websocket_reload_timeout
     idle_checks = 0
     while idle_checks < IDLE_CHECKS:
-        yield pause(RETIRE_INTERVAL)
+        yield Until(lambda: False, RETIRE_INTERVAL)
         now, requests, web_sockets = time.monotonic(), old.requests(), old.web_sockets()
         if now > close_at:
             old.close_web_sockets()

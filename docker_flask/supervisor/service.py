@@ -155,39 +155,34 @@ class Service:
                 if pid == generation.pid:
                     self._server_ended(generation, status)
 
-    def _is_stopping(self) -> bool:
-        return self.phase in (Phase.STOPPING, Phase.ENDING)
-
     def _nginx_ended(self, status: int) -> None:
         reason = self.nginx.ended(status)
-        if self._is_stopping():
-            return
-        self._count_death("nginx", reason)
-        try:
-            self.nginx.restart()
-        except OSError as error:
-            raise Failure(f"nginx can't start again: {error.strerror}") from None
+        if self._restarts("nginx", reason):
+            try:
+                self.nginx.restart()
+            except OSError as error:
+                raise Failure(f"nginx can't start again: {error.strerror}") from None
 
     def _server_ended(self, generation: Generation, status: int) -> None:
         reason = generation.ended(status)
-        if self._is_stopping():
-            return
         if generation is self.candidate:
             generation.fail(reason)
-        elif generation is self.current:
-            self._count_death(generation.server.name, reason)
+        elif generation is self.current and self._restarts(generation.server.name, reason):
             # The new server inherits the socket, with the queued connections. Workers of the old
             # server finish their requests, notice that their server has ended, and end.
             generation.start()
 
-    def _count_death(self, name: str, reason: str) -> None:
+    def _restarts(self, name: str, reason: str) -> bool:
+        """Count a death; returns False while the container stops."""
+        if self.phase in (Phase.STOPPING, Phase.ENDING):
+            return False
         now = time.monotonic()
         recent = [moment for moment in self._deaths[name] if now - moment < DEATHS_WINDOW]
         self._deaths[name] = [*recent, now]
-        if len(self._deaths[name]) > MAX_DEATHS:
-            count = len(self._deaths[name])
+        if (count := len(self._deaths[name])) > MAX_DEATHS:
             raise Failure(f"{reason}, {count} times within a minute; stopping the container")
         log(f"{reason}; restarting {name}")
+        return True
 
     def kill_all(self) -> None:
         """Kill all processes and wait until the last one has ended."""

@@ -77,7 +77,7 @@ def test_what_others_put_there_is_not_used(
     monkeypatch.setattr(os, "geteuid", lambda: trap.stat().st_uid + 1)
     with listen(trap):
         assert runtime_folder.running_server() is None
-    with pytest.raises(NotPermitted, match="belongs to another user"), runtime_folder.open_folder():
+    with pytest.raises(NotPermitted, match="no folder of this user"), runtime_folder.open_folder():
         pass
 
 
@@ -120,6 +120,6 @@ def test_no_place_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(NotPermitted) as problem, runtime_folder.open_folder():
         pass
     assert str(problem.value).startswith(
-        "no folder for sockets can be written to (/no/image: no such folder; /no/place/"
+        "no folder for sockets can be written to (/no/image: no folder of this user; /no/place/"
     )
     assert "--tmpfs /tmp" in str(problem.value)

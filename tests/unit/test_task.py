@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from docker_flask.first_process.loop import Loop
-from docker_flask.first_process.task import Steps, Task, Until, finish, pause
+from docker_flask.first_process.task import Steps, Task, Until, finish
 
 
 def steps(
@@ -31,7 +31,7 @@ def test_a_task_waits_until_its_condition_is_true() -> None:
 
 def test_what_a_task_raises_reaches_its_caller_and_ends_it() -> None:
     def failing() -> Steps[None]:
-        yield pause(0)
+        yield Until(lambda: False, 0)
         raise RuntimeError("no")
 
     task = Task(failing())
@@ -45,7 +45,7 @@ def test_a_cancelled_task_cleans_up_and_takes_no_more_steps() -> None:
 
     def careful() -> Steps[None]:
         try:
-            yield pause(60)
+            yield Until(lambda: False, 60)
             log.append("went on")
         finally:
             log.append("cleaned up")
