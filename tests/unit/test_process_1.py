@@ -19,7 +19,7 @@ from docker_flask.first_process.loop import Loop
 from docker_flask.nginx.nginx import Frontend
 from docker_flask.servers import SERVERS
 from docker_flask.status.http_port import HttpPort, check
-from docker_flask.supervisor import log_relay
+from docker_flask.supervisor import log_relay, supervisor
 from docker_flask.supervisor.generation import Generation, State
 from docker_flask.supervisor.log_relay import _Stream
 from tests.support import plans
@@ -271,3 +271,14 @@ def test_a_fault_is_logged_once_and_serving_goes_on(place: str, tmp_path: Path) 
     assert healthy.startswith("HTTP/1.1 200 OK"), log
     assert code == 0, log
     assert log.count("Traceback") == log.count("RuntimeError: thrown by the test") == 1
+
+
+def test_a_fault_of_a_stop_ends_the_container(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(supervisor, "stop", lambda service: service.no_such_thing)
+    reload = SimpleNamespace(cancel=lambda: None)
+    half = SimpleNamespace(_reload=reload, _service=None, _loop=loop)
+    with pytest.raises(supervisor.StopAtOnce):
+        supervisor.Supervisor._stop(half)  # type: ignore[arg-type]
+    assert "no_such_thing" in capsys.readouterr().err
