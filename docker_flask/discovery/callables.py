@@ -26,6 +26,9 @@ class FoundApp:
     reason: str
 
 
+LACKS = f"none of {quoted(CALLABLES + FACTORIES)} (a factory needs no arguments)"
+
+
 def import_module(candidate: Candidate) -> ModuleType:
     """Import a candidate; raises NotFound if there is no such module."""
     folders = list(dict.fromkeys(str(folder) for folder in candidate.folders))
@@ -67,13 +70,6 @@ def pick(module: ModuleType, callables: Iterable[str] = CALLABLES) -> str | None
         if callable(factory) and _accepts(factory):
             return f"{name}()"
     return None
-
-
-def describe_lack(modules: Iterable[ModuleType]) -> str:
-    """The names that these modules lack."""
-    names = {name for module in modules for name in FACTORIES if hasattr(module, name)}
-    wanting = f" ({quoted(sorted(names))} needs arguments)" if names else ""
-    return f"none of {quoted(CALLABLES + FACTORIES)}{wanting}"
 
 
 def is_flask(value: Any) -> bool:

@@ -25,8 +25,10 @@ _DEFINES = re.compile(
     rf"^(?:{_MAKES_ONE}|from\s.+\bimport\b.*\b(?:{'|'.join(CALLABLES + FACTORIES)})\b)",
     re.MULTILINE,
 )
-# Modules and packages that are no application, whatever they contain.
-_NO_APPLICATION = re.compile(r"test_.*|.*_test|conftest|setup|tests?")
+# Names of other modules and packages that may be the application, whatever they contain.
+_OTHER = re.compile(
+    rf"(?!(?:{'|'.join(MODULES)}|test_.*|.*_test|conftest|setup|tests?|__init__)$)[^\W\d]\w*"
+)
 _RELATIVE = re.compile(r"^\s*from\s+\.", re.MULTILINE)
 
 
@@ -84,8 +86,7 @@ def usual(root: Path) -> Iterable[Candidate]:
                 yield Candidate(name, folders_of(root))
             else:
                 yield from _in_folder(name, base / name, folders_of(root))
-    yield from _other_packages(root)
-    yield from _other_modules(root)
+    yield from _others(root)
 
 
 def _is_package(root: Path) -> bool:
@@ -113,44 +114,33 @@ def _in_folder(name: str, folder: Path, folders: tuple[Path, ...]) -> Iterable[C
             yield Candidate(f"{name}.{module}", folders)
 
 
-def _other_packages(root: Path) -> Iterable[Candidate]:
-    """The package of another name that defines an application, itself or in a usual module."""
-    packages = [
-        init.parent
-        for base in (root, root / "src")
-        for init in sorted(base.glob("*/__init__.py"))
-        if init.parent.name not in MODULES and not _NO_APPLICATION.fullmatch(init.parent.name)
-    ]
-    likely = [folder for folder in packages if _defines(folder, "__init__")] or [
-        folder for folder in packages if any(_defines(folder, module) for module in MODULES)
-    ]
-    if len(likely) > 1:
-        names = quoted(folder.name for folder in likely)
-        raise NotFound(f"several packages in {root} look like the application: {names}")
-    for folder in likely:
-        yield from _in_package(folder.name, folder, folders_of(root))
+def _others(root: Path) -> Iterable[Candidate]:
+    """The package or module of another name that makes an application, itself or in a module."""
+
+    def matching(pattern: str) -> list[Path]:
+        files = (file for base in folders_of(root) for file in sorted(base.glob(pattern)))
+        places = (file.parent if file.name == "__init__.py" else file for file in files)
+        return [place for place in places if _OTHER.fullmatch(place.stem)]
+
+    packages = matching("*/__init__.py")
+    for likely in (
+        [folder for folder in packages if _contains(folder / "__init__.py", _DEFINES)],
+        [
+            folder
+            for folder in packages
+            if any(_contains(folder / f"{name}.py", _DEFINES) for name in MODULES)
+        ],
+        [file for file in matching("*.py") if _contains(file, _MAKES)],
+    ):
+        if len(likely) > 1:
+            names = quoted(place.stem for place in likely)
+            raise NotFound(f"several in {root} look like the application: {names}")
+        for place in likely:
+            yield from _in_package(place.stem, place, folders_of(root))
 
 
-def _other_modules(root: Path) -> Iterable[Candidate]:
-    """The module of another name that makes an application."""
-    names = [
-        file.stem
-        for base in (root, root / "src")
-        for file in sorted(base.glob("*.py"))
-        if file.stem.isidentifier()
-        and file.stem not in (*MODULES, "__init__")
-        and not _NO_APPLICATION.fullmatch(file.stem)
-        and _MAKES.search(file.read_text(errors="replace"))
-    ]
-    if len(names) > 1:
-        raise NotFound(f"several modules in {root} make an application: {quoted(names)}")
-    for name in names:
-        yield Candidate(name, folders_of(root))
-
-
-def _defines(folder: Path, module: str) -> bool:
-    file = folder / f"{module}.py"
-    return file.is_file() and bool(_DEFINES.search(file.read_text(errors="replace")))
+def _contains(file: Path, pattern: re.Pattern[str]) -> bool:
+    return file.is_file() and bool(pattern.search(file.read_text(errors="replace")))
 
 
 def folders_of(root: Path) -> tuple[Path, ...]:

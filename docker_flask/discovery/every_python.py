@@ -22,33 +22,31 @@ def after_import(name: str, change: Callable[[ModuleType], None]) -> None:
     """Call `change` with a module: now, or directly after its import."""
     if module := sys.modules.get(name):
         change(module)
-    else:
-        sys.meta_path.insert(0, _AfterImport(name, change))
+        return
 
+    class Finder:
+        """A finder (importlib.abc.MetaPathFinder) that finds nothing by itself."""
 
-class _AfterImport:
-    """A finder (importlib.abc.MetaPathFinder) that finds nothing by itself."""
+        @classmethod
+        def find_spec(cls, wanted: str, *_: Any) -> Any:
+            if wanted != name:
+                return None
+            import importlib.util
 
-    def __init__(self, name: str, change: Callable[[ModuleType], None]) -> None:
-        self._name, self._change = name, change
+            sys.meta_path.remove(cls)
+            spec = importlib.util.find_spec(name)
+            loader: Any = spec and spec.loader
+            if loader:
+                run = loader.exec_module
 
-    def find_spec(self, name: str, *_: Any) -> Any:
-        if name != self._name:
-            return None
-        import importlib.util
+                def run_and_change(module: ModuleType) -> None:
+                    run(module)
+                    change(module)
 
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
-        loader: Any = spec and spec.loader
-        if loader:
-            run = loader.exec_module
+                loader.exec_module = run_and_change
+            return spec
 
-            def run_and_change(module: ModuleType) -> None:
-                run(module)
-                self._change(module)
-
-            loader.exec_module = run_and_change
-        return spec
+    sys.meta_path.insert(0, Finder)
 
 
 def _move_instance_folder(module: ModuleType) -> None:

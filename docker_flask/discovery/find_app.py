@@ -5,17 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 from docker_flask import uwsgi_ini
 from docker_flask.discovery import candidates, flaskenv
-from docker_flask.discovery.callables import (
-    FoundApp,
-    describe_lack,
-    import_module,
-    pick,
-    resolve,
-)
+from docker_flask.discovery.callables import LACKS, FoundApp, import_module, pick, resolve
 from docker_flask.discovery.candidates import CALLABLES, MODULES, Candidate, NotFound, quoted
 
 __all__ = ["FoundApp", "NotFound", "load"]
@@ -40,7 +33,7 @@ def load(root: Path, app_module: str = "", ini: str = "") -> FoundApp:
     for variable in ("APP_MODULE", "FLASK_APP"):
         if not os.environ.get(variable, "").strip():
             os.environ.pop(variable, None)  # set but empty counts as not set
-    ignored = flaskenv.load(root)
+    flaskenv.load(root)
     for variable, setting, find in (
         ("APP_MODULE", app_module, candidates.by_name),
         ("FLASK_APP", "", candidates.by_path),
@@ -49,9 +42,7 @@ def load(root: Path, app_module: str = "", ini: str = "") -> FoundApp:
             where, _, expression = value.partition(":")
             candidate = find(root, where)
             return _load_named(variable, f"{variable}={value!r}", candidate, expression.strip())
-    return _from_uwsgi_ini(root, ini or os.environ.get("UWSGI_INI", "")) or _load_usual(
-        root, f"; {ignored} ignored: python-dotenv is not installed" if ignored else ""
-    )
+    return _from_uwsgi_ini(root, ini or os.environ.get("UWSGI_INI", "")) or _load_usual(root)
 
 
 def _from_uwsgi_ini(root: Path, ini: str) -> FoundApp | None:
@@ -93,27 +84,27 @@ def _load_named(
     try:
         module = import_module(candidate)
         if not (expression := expression or pick(module, callables) or ""):
-            raise NotFound(f"{describe_lack([module])} in {module.__name__}")
+            raise NotFound(f"{LACKS} in {module.__name__}")
         return resolve(module, expression, origin)
     except NotFound as error:
         raise NotFound(f"no WSGI callable by {setting}: {error}; {HINT}") from None
 
 
-def _load_usual(root: Path, note: str) -> FoundApp:
-    """note: a possible reason why no setting names the application."""
-    modules: dict[str, ModuleType] = {}
-    reason = f"the usual names in {root}{note}"
+def _load_usual(root: Path) -> FoundApp:
+    modules: list[str] = []
+    reason = f"the usual names in {root}"
     if SAMPLE.is_dir() and not any(root.iterdir()) and not root.is_mount():
         root, reason = SAMPLE, f"the image's sample, because {root} is empty"
     try:
         for candidate in candidates.usual(root):
-            modules[candidate.module] = module = import_module(candidate)
+            module = import_module(candidate)
             if name := pick(module):
                 return resolve(module, name, reason)
+            modules.append(candidate.module)
     except NotFound as error:
-        raise NotFound(f"{error}{note}; {HINT}") from None
+        raise NotFound(f"{error}; {HINT}") from None
     usual = quoted(f"{name}.py" for name in MODULES)
     looked = f"none of {usual} exists, and no other module or package makes one"
     if modules:
-        looked = f"{describe_lack(modules.values())} in {', '.join(modules)}"
-    raise NotFound(f"no WSGI callable in {root}: {looked}{note}; {HINT}")
+        looked = f"{LACKS} in {', '.join(modules)}"
+    raise NotFound(f"no WSGI callable in {root}: {looked}; {HINT}")

@@ -46,22 +46,12 @@ def find(application: Any, root: Path, options: WorkerOptions) -> tuple[StaticFi
         _refuse_source(files.folder, root)
         if not folder:  # whoever sets STATIC_PATH has chosen the folder with its links
             _refuse_links(files.folder)
-        message = _message(files, flask)
+        # Every Flask application has a static folder by default, though most APIs lack it.
+        exists = os.path.isdir(files.folder)
+        message = f"nginx serves {files.url}/ from {files.folder}" if exists else ""
     except Exception as error:  # also an error of the application's own code
         files, message = None, f"static files are left to the application: {error}"
     return files, message if message.isprintable() else ascii(message)
-
-
-def _message(files: StaticFiles, flask: Any) -> str:
-    if not os.path.isdir(files.folder):
-        # Every Flask application has a static folder by default, though most APIs lack it.
-        return "" if flask else f"nginx has no folder to serve: {files.folder} does not exist"
-    message = f"nginx serves {files.url}/ from {files.folder}"
-    kinds = ("before_request", "after_request")
-    skipped = [kind for kind in kinds if flask and getattr(flask, f"{kind}_funcs").get(None)]
-    if skipped:
-        message += f"; the application's {' and '.join(skipped)} functions do not run for them"
-    return message
 
 
 # --- a Flask application -------------------------------------------------------------------

@@ -24,8 +24,6 @@ import json, os, sys
 from pathlib import Path
 from docker_flask.discovery import find_app
 
-if os.environ.get("WITHOUT_DOTENV"):
-    sys.modules["dotenv"] = None
 os.chdir(sys.argv[1])
 try:
     found = find_app.load(Path.cwd(), **json.loads(sys.argv[2]))
@@ -206,7 +204,7 @@ SEVERAL = ["several", "`one`, `two`", "APP_MODULE="]
         ("", None, ["`app.py`", "`wsgi.py`", "`main.py`", "APP_MODULE="]),
         ("README", None, ["`app.py`"]),
         ("app.py:x", None, ["none of `app`", "`create_app`", " in app;"]),
-        ("app.py:needs", None, ["in app;", "(`create_app` needs arguments)"]),
+        ("app.py:needs", None, [" in app;", "a factory needs no arguments"]),
         ("hello.py:flask server.py:wsgi models.py", None, ["several", "`hello`, `server`"]),
         ("test_app.py:flask conftest.py:factory setup.py:flask", None, ["`app.py`"]),
         ("app.py:async", None, ["app:app", "environ"]),
@@ -369,15 +367,6 @@ def test_a_file_sets_what_the_environment_does_not(tmp_path: Path) -> None:
     assert found["reason"] == f"the usual names in {tmp_path}"
     found = locate(tmp_path, files, THREE="environment", FLASK_SKIP_DOTENV="1")
     assert found["says"] == "[None, None, 'environment']"
-
-
-def test_a_file_without_python_dotenv_is_named(tmp_path: Path) -> None:
-    files = {".flaskenv": "FLASK_APP=hello\n", "hello.py": ""}
-    note = f"; {tmp_path}/.flaskenv ignored: python-dotenv is not installed"
-    answer = locate(tmp_path, files, WITHOUT_DOTENV="1")
-    assert f"package makes one{note}; set APP_MODULE=" in answer["message"]
-    found = locate(tmp_path, {**files, "app.py": wsgi("app")}, WITHOUT_DOTENV="1")
-    assert found["reason"] == f"the usual names in {tmp_path}{note}"
 
 
 # --- uwsgi.ini -------------------------------------------------------------------------------

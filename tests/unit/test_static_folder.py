@@ -156,11 +156,6 @@ def test_there_are_none(tmp_path: Path, app: str, options: dict[str, Any]) -> No
 @pytest.mark.parametrize(
     ("app", "end"),
     [
-        (
-            APP + "app.before_request(list)\napp.after_request(str)\n",
-            "; the application's before_request and after_request functions do not run for them",
-        ),
-        (APP + "Blueprint('b', __name__).before_request(list)\n", "/static"),
         # May be filled later; but nobody wants to read of it at every start of an API.
         (made("static_folder='none'"), ""),
         # The log stays a log.
