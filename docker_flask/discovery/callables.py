@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader
 from operator import attrgetter
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -33,8 +32,12 @@ def import_module(candidate: Candidate) -> ModuleType:
     """Import a candidate; raises NotFound if there is no such module."""
     folders = list(dict.fromkeys(str(folder) for folder in candidate.folders))
     sys.path[:] = [*folders, *(path for path in sys.path if path not in folders)]
-    if candidate.file:
-        return _import_file(candidate.module, candidate.file)
+    if candidate.file:  # does not end in .py
+        loader = SourceFileLoader(candidate.module, str(candidate.file))
+        spec: Any = importlib.util.spec_from_loader(candidate.module, loader)
+        module = sys.modules[candidate.module] = importlib.util.module_from_spec(spec)
+        loader.exec_module(module)
+        return module
     try:
         __import__(candidate.module)  # import_module() would take ./hello for a relative import
     except ModuleNotFoundError as error:
@@ -43,15 +46,6 @@ def import_module(candidate: Candidate) -> ModuleType:
             raise NotFound(f"no module named {missing!r} in {quoted(folders)}") from None
         raise
     return sys.modules[candidate.module]
-
-
-def _import_file(name: str, file: Path) -> ModuleType:
-    """A module whose file does not end in .py."""
-    loader = SourceFileLoader(name, str(file))
-    spec: Any = importlib.util.spec_from_loader(name, loader)
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    loader.exec_module(module)
-    return module
 
 
 def pick(module: ModuleType, callables: Iterable[str] = CALLABLES) -> str | None:

@@ -100,7 +100,7 @@ def _is_package(root: Path) -> bool:
         return False
     modules = [file for name in MODULES if (file := root / f"{name}.py").is_file()]
     texts = [file.read_text(errors="replace") for file in modules]
-    return not texts or init.stat().st_size > 0 or any(map(_RELATIVE.search, texts))
+    return not texts or _contains(init, _DEFINES) or any(map(_RELATIVE.search, texts))
 
 
 def _in_package(name: str, folder: Path, folders: tuple[Path, ...]) -> Iterable[Candidate]:

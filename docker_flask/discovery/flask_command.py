@@ -65,12 +65,6 @@ def _take_over() -> None:
         info.create_app = create_app
 
 
-def _drop_privileges() -> None:
-    if os.geteuid() == 0 and not drop_privileges.stays_root(os.environ.get("RUN_AS_ROOT", "")):
-        command = [*paths.EXECUTE, "running", sys.executable, *sys.orig_argv[1:]]
-        os.execv(command[0], command)  # noqa: S606 (no shell on purpose)
-
-
 def _take_variables() -> None:
     """Set the variables that prestart.sh has left in the server, for a command of `docker exec`."""
     folder = paths.running()
@@ -91,7 +85,9 @@ def _explain(kind: type[BaseException], error: BaseException, trace: TracebackTy
     permission_hints.explain(error)
 
 
-_drop_privileges()
+if os.geteuid() == 0 and not drop_privileges.stays_root(os.environ.get("RUN_AS_ROOT", "")):
+    leave_root = [*paths.EXECUTE, "running", sys.executable, *sys.orig_argv[1:]]
+    os.execv(leave_root[0], leave_root)  # noqa: S606 (no shell on purpose)
 _take_variables()
 _take_over()
 permission_hints.watch()

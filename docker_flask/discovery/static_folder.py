@@ -14,10 +14,6 @@ from docker_flask.worker_options import WorkerOptions
 _RULE_END = "/<path:filename>"
 
 
-class LeftToTheApplication(Exception):
-    """nginx would respond differently from the application; the message says why."""
-
-
 def find(application: Any, root: Path, options: WorkerOptions) -> tuple[StaticFiles | None, str]:
     """What nginx may serve for this application, and a message about this for the log.
 
@@ -65,16 +61,16 @@ def _url(flask: Any) -> str:
 
 
 def _refuse_surprises(flask: Any) -> None:
-    """Raise LeftToTheApplication if its response may differ from the file in the folder."""
+    """Raise ValueError if its response may differ from the file in the folder."""
     if not URL.fullmatch(url := _url(flask)):
-        raise LeftToTheApplication(f"their prefix {url + '/'!r} is not simple, as /static/ is")
+        raise ValueError(f"their prefix {url + '/'!r} is not simple, as /static/ is")
     if not all(map(_is_from_flask, (flask.view_functions["static"], flask.send_static_file))):
-        raise LeftToTheApplication("the application has its own view for them")
+        raise ValueError("the application has its own view for them")
     wsgi = flask.wsgi_app
     while type(wsgi).__module__ == "werkzeug.middleware.proxy_fix":  # changes no path
         wsgi = wsgi.app
     if os.environ.get("SCRIPT_NAME") or not _is_from_flask(wsgi):
-        raise LeftToTheApplication("the application is behind a middleware or a path")
+        raise ValueError("the application is behind a middleware or a path")
 
 
 def _is_from_flask(function: Any) -> bool:
@@ -87,7 +83,7 @@ def _is_from_flask(function: Any) -> bool:
 
 
 def _refuse_source(folder: str, root: Path) -> None:
-    """Raise LeftToTheApplication if the folder contains the application or a loaded module."""
+    """Raise ValueError if the folder contains the application or a loaded module."""
     # Not by getattr(): a module that loads lazily would then load.
     loaded = [getattr(module, "__dict__", {}) for module in list(sys.modules.values())]
     names = [str(names.get("__file__") or "") for names in loaded]
@@ -95,11 +91,11 @@ def _refuse_source(folder: str, root: Path) -> None:
     real = os.path.join(os.path.realpath(folder), "")
     for place in {str(root), os.getcwd(), *modules}:
         if os.path.join(os.path.realpath(place), "").startswith(real):
-            raise LeftToTheApplication(f"{folder} contains source code, too")
+            raise ValueError(f"{folder} contains source code, too")
 
 
 def _refuse_links(folder: str) -> None:
-    """Raise LeftToTheApplication if a link leads out of the folder: nginx would follow the link.
+    """Raise ValueError if a link leads out of the folder: nginx would follow the link.
 
     The application refuses such links (worker/static_guard.py).
     """
@@ -108,7 +104,7 @@ def _refuse_links(folder: str) -> None:
         for path in (os.path.join(place, name) for name in (*folders, *files)):
             target = os.path.realpath(path) if os.path.islink(path) else real
             if os.path.commonpath([real, target]) != real:
-                raise LeftToTheApplication(f"the link {path} leads out to {target}")
+                raise ValueError(f"the link {path} leads out to {target}")
         checks += 1 + len(folders) + len(files)
         if checks > MAX_CHECKS:
             return
