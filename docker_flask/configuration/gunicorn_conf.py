@@ -8,10 +8,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from docker_flask.configuration.origin import FileValue
+from docker_flask.configuration.origin import FileValue, ServerOptions
 from docker_flask.configuration.validators import SettingError
 
 NAME = "gunicorn.conf.py"
@@ -28,25 +27,13 @@ _SETTINGS = {
 }
 
 
-@dataclass(frozen=True)
-class GunicornOptions:
-    """The user's options for Gunicorn.
-
-    settings: options that decide a setting, by the name of its field; ignored: options that the
-    image overrides.
-    """
-
-    settings: dict[str, FileValue] = field(default_factory=dict)
-    ignored: list[str] = field(default_factory=list)
-
-
-def read(root: Path, environ: Mapping[str, str], python: str) -> GunicornOptions:
+def read(root: Path, environ: Mapping[str, str], python: str) -> ServerOptions:
     """Let Gunicorn read the user's options; raises SettingError.
 
     root: the application's folder; python: the application's Python, which has Gunicorn.
     """
     if not (root / NAME).is_file() and not environ.get(ARGUMENTS):
-        return GunicornOptions()
+        return ServerOptions()
     import subprocess  # slow to import, and most applications have no such file
 
     result = subprocess.run(
@@ -70,4 +57,5 @@ def read(root: Path, environ: Mapping[str, str], python: str) -> GunicornOptions
         # 0 means no limit in Gunicorn; in this image, a request always has a limit.
         if name in _SETTINGS and (name != "timeout" or value)
     }
-    return GunicornOptions(settings, [name for name in given["decided"] if name not in _SETTINGS])
+    ignored = [name for name in given["decided"] if name not in _SETTINGS]
+    return ServerOptions(settings, ignored=ignored)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
@@ -66,6 +67,18 @@ class FileValue:
     @property
     def origin(self) -> Origin:
         return Origin(Source.FILE, self.name, self.file)
+
+
+class ServerOptions(NamedTuple):
+    """The user's options for an application server.
+
+    settings: options that decide a setting, by the name of its field; text: the other options, as
+    the server's file, empty if there are none; ignored: options that the image overrides.
+    """
+
+    settings: Mapping[str, FileValue] = {}
+    text: str = ""
+    ignored: Sequence[str] = ()
 
 
 class Found(NamedTuple):

@@ -21,7 +21,7 @@ from docker_flask.configuration import (
 )
 from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.nginx_files import NginxFiles
-from docker_flask.configuration.origin import FileValue, Found, Origin, Source
+from docker_flask.configuration.origin import Found, Origin, Source
 from docker_flask.configuration.settings import Settings
 from docker_flask.configuration.sizing import Sizing
 from docker_flask.configuration.timeouts import Timeouts
@@ -89,20 +89,11 @@ def make(
     worker_class = given["worker_class"].value if "worker_class" in given else None
     packages.check_server(app_server, worker_class)
     user_files = nginx_files.read()
-    of_files = dict[str, FileValue]()
-    options, ignored = "", list[str]()
     if app_server == "uwsgi":
-        of_uwsgi = uwsgi_options.read(Path.cwd(), environ, UWSGI_PROGRAM)
-        options, ignored = of_uwsgi.text, of_uwsgi.ignored
-        # With options for uWSGI, users expect uWSGI's own default.
-        if options:
-            of_files["threads"] = FileValue("uWSGI's default", "1", "")
-        of_files |= of_uwsgi.settings
-    elif app_server == "gunicorn":
-        of_gunicorn = gunicorn_conf.read(Path.cwd(), environ, PYTHON)
-        ignored = of_gunicorn.ignored
-        of_files |= of_gunicorn.settings
-    chosen, origins = settings.resolve(given, limits, of_files)
+        options = uwsgi_options.read(Path.cwd(), environ, UWSGI_PROGRAM)
+    else:
+        options = gunicorn_conf.read(Path.cwd(), environ, PYTHON)
+    chosen, origins = settings.resolve(given, limits, options.settings)
     packages.check_worker_class(chosen)
     return Plan(
         environment=dict(environ),
@@ -112,6 +103,6 @@ def make(
         sizing=sizing.compute(chosen, limits),
         timeouts=Timeouts(chosen.request_timeout),
         nginx_files=user_files,
-        server_options=options,
-        ignored_options=tuple(ignored),
+        server_options=options.text,
+        ignored_options=tuple(options.ignored),
     )

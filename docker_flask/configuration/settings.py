@@ -1,19 +1,19 @@
-"""All settings: names, aliases, defaults, meanings and allowed values.
+"""All settings: names, aliases, defaults and allowed values.
 
 A setting is an environment variable. One of the user's files can set its value, too.
 """
 
 from __future__ import annotations
 
-import contextlib
+import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from docker_flask import static_files
-from docker_flask.configuration import defaults, did_you_mean, validators
+from docker_flask.configuration import defaults, validators
 from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.origin import DEFAULT, FileValue, Found, Origin, Source
 from docker_flask.configuration.validators import SettingError, Validator
@@ -22,15 +22,16 @@ ZONES = Path("/usr/share/zoneinfo")
 # Longer values are errors: a list of networks has hundreds of characters.
 MAX_LENGTH = 10_000
 DEFAULT_APP_SERVER = "uwsgi"
+# The lowest at which no variable in tests/unit/foreign_variables.txt resembles a setting.
+SIMILARITY = 0.92
 # Settings that are read before prestart.sh runs: the ports are bound, and root is left, before.
 EARLY = ("listen_port", "bind_when_ready", "status_port", "run_as_root", "install_on_start")
 
 
 def setting(
     kind: Validator,
-    default: str | Callable[[Limits], Found] | None,
-    meaning: str,
-    aliases: tuple[str, ...] = (),
+    default: str | Callable[[Limits], Found] | None = None,
+    *aliases: str,
     empty: str | None = None,
 ) -> Any:
     """Declare one setting as a field of `Settings`.
@@ -38,259 +39,68 @@ def setting(
     default: the text of the default, None for "not set", or a function that computes the value from
     the limits; empty: the value of a variable that is set but empty, None for "not set".
     """
-    return field(
-        metadata={
-            "kind": kind,
-            "default": default,
-            "meaning": meaning,
-            "aliases": aliases,
-            "empty": empty,
-        }
-    )
+    declared = {"kind": kind, "default": default, "aliases": aliases, "empty": empty}
+    return field(metadata=declared)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All settings, checked. A field has the name of its variable in lower case."""
+    """All settings, checked; docs/settings.md has their meanings.
 
-    listen_port: int = setting(
-        validators.whole_number(1, 65535),
-        "80",
-        "Port that nginx listens on in production.",
-        ("PORT",),
-    )
-    bind_when_ready: bool = setting(
-        validators.switch(),
-        "0",
-        "Accept connections only after the application has loaded, for platforms that take an open "
-        "port for readiness. Otherwise early clients wait, or get 503.",
-    )
-    health_path: str | None = setting(
-        validators.health_path(),
-        None,
-        "Path, as `/up`, at which nginx itself answers 200 while the container is ready, and 503 "
-        "while it starts or stops, for platforms that probe the application's port.",
-    )
+    A field has the name of its variable in lower case.
+    """
+
+    listen_port: int = setting(validators.whole_number(1, 65535), "80", "PORT")
+    bind_when_ready: bool = setting(validators.switch(), "0")
+    health_path: str | None = setting(validators.url_path("/up or /health/ready"))
     status_port: int = setting(
-        validators.port_or_off(),
-        "9180",
-        "Port that answers `/healthy` and `/ready` to orchestrators in production; `off` for none.",
+        validators.or_word("off", validators.whole_number(1, 65535), 0), "9180"
     )
-    app_module: str | None = setting(
-        validators.wsgi_callable(),
-        None,
-        "The WSGI callable; unset: found by `FLASK_APP`, `uwsgi.ini` or the usual names (`app`,"
-        " `application`, `create_app`, `make_app` in `app.py`, `wsgi.py`, `main.py` or a "
-        "package).",
-    )
-    flask_app: str | None = setting(
-        validators.flask_app(),
-        None,
-        "The same in Flask's notation: `hello`, `path/to/hello.py:create_app()`.",
-    )
-    uwsgi_ini: str | None = setting(
-        validators.existing_file(),
-        None,
-        "A file for uWSGI whose `module` or `wsgi-file` names the WSGI callable; unset: "
-        "`uwsgi.ini` beside the application.",
-    )
-    app_server: str = setting(
-        validators.word("uwsgi", "gunicorn"),
-        DEFAULT_APP_SERVER,
-        "The application server behind nginx. `gunicorn` must be in `requirements.txt`.",
-    )
-    worker_class: str | None = setting(
-        validators.word("sync", "gthread", "gevent"),
-        None,
-        "How a worker handles requests: `sync` one at a time, `gthread` in `THREADS` threads, "
-        "`gevent` (must be in `requirements.txt`) in up to 1,000 greenlets; unset: as `THREADS`"
-        " says.",
-    )
+    app_module: str | None = setting(validators.wsgi_callable())
+    flask_app: str | None = setting(validators.flask_app())
+    uwsgi_ini: str | None = setting(validators.existing_file())
+    app_server: str = setting(validators.word("uwsgi", "gunicorn"), DEFAULT_APP_SERVER)
+    worker_class: str | None = setting(validators.word("sync", "gthread", "gevent"))
     web_concurrency: int = setting(
-        validators.whole_number(1, 1024),
-        defaults.workers,
-        "Maximum of worker processes, if the memory allows; unset: 16 a CPU that the container "
-        "may use.",
-        ("UWSGI_PROCESSES",),
+        validators.whole_number(1, 1024), defaults.workers, "UWSGI_PROCESSES"
     )
-    uwsgi_cheaper: int = setting(
-        validators.whole_number(0, 1023),
-        defaults.workers,
-        "Minimum of worker processes, which also run without load; 0 always runs all. Unset: "
-        "one a CPU, at least two, or all of `WEB_CONCURRENCY` if that is set.",
-    )
-    threads: int = setting(
-        validators.whole_number(1, 256),
-        None,
-        "Threads in each worker; unset: 4, or 1 if a setting or a file of yours decides the number "
-        "or the class of the workers.",
-    )
-    preload: bool = setting(
-        validators.switch(),
-        "0",
-        "Load the application once and fork the workers from it. They share its memory, but "
-        "also the connections that it opens at import; threads that it starts at import run in "
-        "no worker.",
-    )
-    max_requests: int = setting(
-        validators.whole_number(0, 100_000_000),
-        "0",
-        "Requests after which a worker is replaced, against leaks; at random up to half as many"
-        " earlier, so that not all workers are replaced together. 0 for never.",
-    )
-    max_worker_memory: str = setting(
-        validators.size(minimum="32m"),
-        "0",
-        "Resident memory, as `200m`, above which a worker is replaced after its current "
-        "response. 0 for no limit.",
-    )
-    request_timeout: float = setting(
-        validators.seconds(1, 86400),
-        "60",
-        "Maximum seconds of a request; then its client gets 504, and its worker is replaced.",
-    )
-    start_timeout: float = setting(
-        validators.seconds(1, 3600), "120", "Maximum seconds for the application to load."
-    )
-    drain_delay: float = setting(
-        validators.seconds(0, 300),
-        "1",
-        "Seconds in which a stopping container still accepts requests, and asks its clients to "
-        "connect elsewhere. Unset: only while a client is connected.",
-    )
-    graceful_timeout: float = setting(
-        validators.seconds(0, 3600),
-        "8",
-        "Seconds from the stop signal until running requests are cut. Docker kills at 10: raise "
-        "`docker stop -t` with it.",
-    )
-    websockets: int | None = setting(
-        validators.whole_number(0, 100_000),
-        None,
-        "Maximum of open WebSockets; further handshakes get 503. Unset: as many as fit into a "
-        "quarter of the memory; 0 for none.",
-    )
-    websocket_max_message: str = setting(
-        validators.size(minimum="1k"),
-        "1m",
-        "Largest message of a WebSocket that the application receives; a larger one closes the "
-        "connection with code 1009.",
-    )
-    websocket_reload_timeout: float = setting(
-        validators.seconds(0, 86400),
-        "60",
-        "Seconds that WebSockets stay with the old code after a reload, until they are closed with "
-        "code 1001.",
-    )
-    max_upload: str = setting(
-        validators.size(),
-        "100m",
-        "Largest request body, as `50m`; 0 for no limit. A larger one gets 413.",
-        ("NGINX_MAX_UPLOAD",),
-    )
-    sendfile: bool = setting(
-        validators.switch(),
-        "1",
-        "nginx, not a worker, sends the files that the application answers with (`send_file`).",
-    )
+    uwsgi_cheaper: int = setting(validators.whole_number(0, 1023), defaults.workers)
+    threads: int = setting(validators.whole_number(1, 256))
+    preload: bool = setting(validators.switch(), "0")
+    max_requests: int = setting(validators.whole_number(0, 100_000_000), "0")
+    max_worker_memory: str = setting(validators.size("32m"), "0")
+    request_timeout: float = setting(validators.seconds(1, 86400), "60")
+    start_timeout: float = setting(validators.seconds(1, 3600), "120")
+    drain_delay: float = setting(validators.seconds(0, 300), "1")
+    graceful_timeout: float = setting(validators.seconds(0, 3600), "8")
+    websockets: int | None = setting(validators.whole_number(0, 100_000))
+    websocket_max_message: str = setting(validators.size("1k"), "1m")
+    websocket_reload_timeout: float = setting(validators.seconds(0, 86400), "60")
+    max_upload: str = setting(validators.size(), "100m", "NGINX_MAX_UPLOAD")
+    sendfile: bool = setting(validators.switch(), "1")
     response_cache: str = setting(
-        validators.size_or_off(minimum="1m", default="64m"),
-        "64m",
-        "Maximum size of nginx's cache of responses that the application marks as public, at "
-        "most a quarter of the free disk space; `off` for no cache.",
+        validators.or_word("off", validators.size("1m", "no cache"), "0"), "64m"
     )
-    trusted_proxies: tuple[str, ...] | None = setting(
-        validators.networks(),
-        None,
-        "Addresses and networks of the proxies in front whose `X-Forwarded-*` headers are "
-        "trusted, as `203.0.113.7, 10.0.0.0/8`; `private` means all private, loopback and link-"
-        "local addresses.",
-    )
-    static_url: str | None = setting(
-        validators.url_prefix(),
-        None,
-        "Prefix of the static files that nginx serves; unset: the prefix of the Flask "
-        "application. Set but empty: the application serves its static files itself.",
-        empty="",
-    )
-    static_path: str | None = setting(
-        validators.static_folder(),
-        None,
-        "Folder of the static files; unset: the folder of the Flask application, or `static` "
-        "beside another WSGI application.",
-    )
-    static_index: bool = setting(
-        validators.switch(),
-        "0",
-        "Respond to `/` with `index.html` in the folder of the static files.",
-    )
-    static_max_age: int | None = setting(
-        validators.whole_number(0, static_files.MAX_AGE_LIMIT),
-        None,
-        "Seconds for which a browser may use a static file without asking again; unset: "
-        "`SEND_FILE_MAX_AGE_DEFAULT` of the Flask application.",
-    )
+    trusted_proxies: tuple[str, ...] | None = setting(validators.networks())
+    static_url: str | None = setting(validators.url_path("/static or /a/b", slash="/"), empty="")
+    static_path: str | None = setting(validators.static_folder())
+    static_index: bool = setting(validators.switch(), "0")
+    static_max_age: int | None = setting(validators.whole_number(0, static_files.MAX_AGE_LIMIT))
     nginx_worker_processes: int | str = setting(
-        validators.whole_number_or_auto(1, 1024),
-        defaults.nginx_workers,
-        "Processes of nginx; `auto` for one a CPU that the container may use; unset: one for "
-        "four CPUs.",
+        validators.or_word("auto", validators.whole_number(1, 1024)), defaults.nginx_workers
     )
-    nginx_worker_connections: int | None = setting(
-        validators.whole_number(64, 1_000_000),
-        None,
-        "Connections of each nginx process, if its open files allow: two a request, one an idle"
-        " client; unset: 10,240 and those of the requests that may wait.",
-    )
+    nginx_worker_connections: int | None = setting(validators.whole_number(64, 1_000_000))
     nginx_worker_open_files: int = setting(
-        validators.whole_number(128, 1_000_000),
-        defaults.open_files,
-        "Open files of each nginx process, if the container allows.",
+        validators.whole_number(128, 1_000_000), defaults.open_files
     )
-    access_log: bool | str = setting(
-        validators.switch("json"),
-        "1",
-        "Write a line for each request to the log; `json` for JSON objects.",
-    )
-    log_level: str = setting(
-        validators.log_level(),
-        "info",
-        "`debug` also shows what uWSGI, nginx and Gunicorn say about themselves. Other values "
-        "mean `info`: many applications have a variable of this name.",
-    )
-    run_as_root: bool = setting(
-        validators.switch(),
-        "0",
-        "Run everything as root if the container is started as root. Without it, root is left "
-        "for `www-data`, or the container ends with exit code 77.",
-    )
-    install_on_start: bool = setting(
-        validators.switch(),
-        "0",
-        "Install `requirements_os.txt` and `requirements.txt` before the first start.",
-    )
-    debug_hosts: tuple[str, ...] | None = setting(
-        validators.host_names(),
-        None,
-        "Host names, separated by commas, under which the debugger's consoles may be used, "
-        "beside `localhost` and `127.0.0.1`; `.lan` allows all names below it.",
-    )
-    werkzeug_debug_pin: str | None = setting(
-        validators.debugger_pin(),
-        None,
-        "PIN of the debugger; unset: a new one at each start; `off` for none.",
-    )
-    live_reload: bool = setting(
-        validators.switch(),
-        "1",
-        "In debug mode, pages in a browser load themselves again after an edit.",
-    )
-    debugpy: int | None = setting(
-        validators.whole_number(1, 65535),
-        None,
-        "Port on which an editor attaches its debugger in debug mode. `debugpy` must be in "
-        "`requirements.txt`.",
-    )
+    access_log: bool | str = setting(validators.switch("json"), "1")
+    log_level: str = setting(validators.log_level(), "info")
+    run_as_root: bool = setting(validators.switch(), "0")
+    install_on_start: bool = setting(validators.switch(), "0")
+    debug_hosts: tuple[str, ...] | None = setting(validators.host_names())
+    werkzeug_debug_pin: str | None = setting(validators.debugger_pin())
+    live_reload: bool = setting(validators.switch(), "1")
+    debugpy: int | None = setting(validators.whole_number(1, 65535))
 
     @property
     def is_verbose(self) -> bool:
@@ -380,32 +190,42 @@ def names() -> set[str]:
 
 def ignored(environ: Mapping[str, str], production: bool = True) -> list[str]:
     """One sentence for each variable that has no effect."""
+    found = [
+        f"{name}={validators.shown(environ[name])} is ignored in production: use -d debug"
+        for name in ("FLASK_DEBUG", "DEBUGPY")
+        if production and environ.get(name, "").strip().lower() not in ("", "0", "false", "no")
+    ]
+    if not _is_time_zone(environ.get("TZ", "")):
+        zone = validators.shown(environ["TZ"])
+        found.append(f"TZ={zone} is not a time zone, using UTC; use a name such as Europe/Berlin")
+    return found + did_you_mean(environ, names())
+
+
+def did_you_mean(given: Iterable[str], known: Collection[str]) -> list[str]:
+    """One sentence for each name that is probably a typing error of a known name."""
+    import difflib  # slow to import, and the port is not bound yet
+
+    words = {_plain(name): name for name in known}
     found = []
-    zone = environ.get("TZ", "")
-    if not _is_time_zone(zone):
-        shown = validators.shown(zone)
-        found.append(f"TZ={shown} is not a time zone, using UTC; use a name such as Europe/Berlin")
-    debug = environ.get("FLASK_DEBUG", "")
-    if production and debug.lower() not in ("", "0", "false", "no"):
-        found.append(
-            f"FLASK_DEBUG={validators.shown(debug)} is ignored in production: use -d debug"
-        )
-    debugger = environ.get("DEBUGPY", "").strip()
-    if production and debugger:
-        found.append(f"DEBUGPY={validators.shown(debugger)} is ignored in production: use -d debug")
-    return found + did_you_mean.sentences(environ, names())
+    for name in given:
+        plain = _plain(name)
+        # Letters in another order, as in TRHEADS, are less similar than some names of others.
+        near = [word for word in words if sorted(word) == sorted(plain)]
+        near += difflib.get_close_matches(plain, words, 1, SIMILARITY)
+        if near and name not in known:
+            found.append(f"{name} is not a setting: is {words[near[0]]} meant?")
+    return found
+
+
+def _plain(name: str) -> str:
+    return name.upper().replace("_", "").replace("-", "")
 
 
 def _is_time_zone(text: str) -> bool:
-    """True if the C library knows the zone: a file of tzdata, or a rule such as `CET-1CEST`."""
-    rule = r"([A-Za-z]{3,}|<[A-Za-z0-9+-]{3,}>)[+-]?[0-9]{1,3}(:[0-9:]+)?([A-Za-z<].*)?"
-    data = b""
-    with contextlib.suppress(OSError, ValueError):
-        file = ZONES / text.removeprefix(":")
-        if file.is_file():  # a pipe has no end
-            with file.open("rb") as opened:
-                data = opened.read(4)
-    return not text or data == b"TZif" or bool(re.fullmatch(rule, text))
+    """True for a file of tzdata, or for a rule such as `CET-1CEST`."""
+    rule = r"([A-Za-z]{3,}|<[A-Za-z0-9+-]{3,}>)[+-]?[0-9].*"
+    is_file = os.path.isfile(ZONES / text.removeprefix(":"))
+    return not text or is_file or bool(re.fullmatch(rule, text))
 
 
 def _read(spec: Field[Any], environ: Mapping[str, str]) -> Found | None:

@@ -9,12 +9,11 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from docker_flask import uwsgi_ini
-from docker_flask.configuration.origin import FileValue
+from docker_flask.configuration.origin import FileValue, ServerOptions
 from docker_flask.configuration.validators import SettingError, shown
 
 _APPLICATION = {
@@ -46,7 +45,11 @@ _OWN = {
     *("disable-logging", "log-maxsize", "logger", "logto", "logto2", "req-logger", "strict"),
 }
 _OWN_FAMILIES = re.compile(r"(.+-)?socket|http.*|emperor.*")
-_INCLUDES = re.compile(r"config|include|inherit|ini(-paste.*)?|xml|xmlconfig|yaml|yml")
+# Other files, and blocks, whose conditions only uWSGI can evaluate.
+_NOT_SUPPORTED = re.compile(
+    r"config|include|inherit|ini(-paste.*)?|xml|xmlconfig|yaml|yml"
+    r"|for(-.+)?|if-.+|if(dir|env|exists|plugin)|end-?(for|if)"
+)
 # Options whose value is an address to listen on, other than _OWN_FAMILIES.
 _LISTENS = re.compile(
     r"cache-udp-server|(fast|raw|ssl|forkpty|tuntap-)router\d?|legion(-mcast)?|snmp|stats(-server)?"
@@ -54,9 +57,6 @@ _LISTENS = re.compile(
 )
 _UNIX_SOCKET = re.compile(r"(unix:)?[@/\w][^:\s]*")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_MAX_VALUE = 4_000
-_BLOCK_BEGINS = re.compile(r"for(-.+)?|if-.+|if(dir|env|exists|plugin)")
-_BLOCK_ENDS = re.compile(r"end-?(for|if)")
 _PREFIX = "UWSGI_"
 # Variables that settings.py reads.
 _VARIABLES = ("UWSGI_CHEAPER", "UWSGI_INI", "UWSGI_PROCESSES")
@@ -71,77 +71,46 @@ class _Option(NamedTuple):
     file: str
 
 
-@dataclass(frozen=True)
-class UwsgiOptions:
-    """The user's options for uWSGI.
-
-    settings: options that decide a setting, by the name of its field; passed: options for uWSGI;
-    ignored: options that the image overrides.
-    """
-
-    settings: dict[str, FileValue] = field(default_factory=dict)
-    passed: list[tuple[str, str]] = field(default_factory=list)
-    ignored: list[str] = field(default_factory=list)
-
-    @property
-    def text(self) -> str:
-        """The options for uWSGI as the text of an ini file; empty if there are none."""
-        lines = [f"{name} = {value}\n" for name, value in self.passed]
-        return "".join(["[uwsgi]\n", *lines]) if lines else ""
-
-
-def read(root: Path, environ: Mapping[str, str], uwsgi: str) -> UwsgiOptions:
+def read(root: Path, environ: Mapping[str, str], uwsgi: str) -> ServerOptions:
     """Sort the options of uwsgi.ini, and after them those of the environment.
 
     root: the application's folder; uwsgi: the program, which lists its options. Raises
     SettingError.
     """
-    options = UwsgiOptions()
+    settings, lines, ignored = dict[str, FileValue](), list[str](), list[str]()
     ini_file = uwsgi_ini.find(root, environ.get("UWSGI_INI", ""))
     try:
         variables = uwsgi_ini.variables(ini_file) if ini_file else set()
         in_file = [*_in_file(ini_file, environ)]
     except OSError as error:
         raise SettingError(f"can't read {ini_file}: {error.strerror}") from None
-    block = ""  # the block of the current option; only uWSGI can evaluate its condition
-    for name, value, given_name, file in (*in_file, *_in_environment(environ)):
+    for name, given_value, given_name, file in (*in_file, *_in_environment(environ)):
+        value = _CONTROL.sub(" ", given_value)  # on one line, so that it stays one option
+        where = f" in {file}" if file else ""
         if not file and name not in _known(uwsgi):
             continue  # Kubernetes sets such variables for a service called uwsgi
-        where = f" in {file}" if file else ""
-        if len(value) > _MAX_VALUE or _CONTROL.search(value):
-            raise SettingError(
-                f"{given_name}={shown(value)}{where} is not allowed; use one line of text of up to "
-                f"{_MAX_VALUE} characters"
-            )
         if _LISTENS.fullmatch(name) and not _UNIX_SOCKET.fullmatch(value):
             raise SettingError(
                 f"{given_name}={shown(value)}{where} is not allowed: only nginx listens on the "
                 "network; use the path of a unix socket, such as /tmp/stats.sock"
             )
-        ours = name in _APPLICATION or name in _SETTINGS or _is_own(name)
-        if block and ours:
-            raise SettingError(
-                f"{given_name!r}{where} is not allowed in a block; move it out of {block!r}"
-            )
         if name in _SETTINGS:
-            options.settings[_SETTINGS[name]] = FileValue(given_name, value, file)
-        elif ours:
-            if file and name in _APPLICATION:
-                continue  # discovery/find_app.py reads them
-            options.ignored.append(given_name)
-        elif _INCLUDES.fullmatch(name):
+            settings[_SETTINGS[name]] = FileValue(given_name, value, file)
+        elif name in _APPLICATION or name in _OWN or _OWN_FAMILIES.fullmatch(name):
+            if not file or name not in _APPLICATION:  # discovery/find_app.py reads those
+                ignored.append(given_name)
+        elif _NOT_SUPPORTED.fullmatch(name):
             raise SettingError(
-                f"{given_name!r}{where} is not supported; copy the options of the other file"
+                f"{given_name!r}{where} is not supported; write the options that apply into "
+                "uwsgi.ini itself"
             )
         elif name in _known(uwsgi):
-            options.passed.append((name, value))
-            if _BLOCK_BEGINS.fullmatch(name):
-                block = given_name
-            elif _BLOCK_ENDS.fullmatch(name):
-                block = ""
+            lines.append(f"{name} = {value}\n")
         elif name not in variables:
             raise SettingError(f"{given_name!r}{where} is not allowed: uWSGI has no such option")
-    return options
+    if lines:  # with options for uWSGI, users expect uWSGI's own default
+        settings.setdefault("threads", FileValue("uWSGI's default", "1", ""))
+    return ServerOptions(settings, "".join(["[uwsgi]\n", *lines]) if lines else "", ignored)
 
 
 def _in_file(file: Path | None, environ: Mapping[str, str]) -> Iterator[_Option]:
@@ -151,14 +120,9 @@ def _in_file(file: Path | None, environ: Mapping[str, str]) -> Iterator[_Option]
 
 def _in_environment(environ: Mapping[str, str]) -> Iterator[_Option]:
     for variable, value in environ.items():
-        value = " ".join(value.split())  # on one line, so that it stays one option
-        if variable.startswith(_PREFIX) and variable not in _VARIABLES and value:
+        if variable.startswith(_PREFIX) and variable not in _VARIABLES and value.strip():
             name = variable.removeprefix(_PREFIX).lower().replace("_", "-")
             yield _Option(name, value.replace("%", "%%"), variable, "")
-
-
-def _is_own(name: str) -> bool:
-    return name in _OWN or bool(_OWN_FAMILIES.fullmatch(name))
 
 
 @functools.cache

@@ -61,19 +61,15 @@ def whole_number(low: int, high: int) -> Validator:
     return Validator(parse, f"a whole number from {low} to {high}")
 
 
-def whole_number_or_auto(low: int, high: int) -> Validator:
-    whole = whole_number(low, high)
-    return Validator(
-        lambda text: text if text == "auto" else whole.parse(text), f"{whole.allowed}, or auto"
-    )
+def or_word(word: str, kind: Validator, value: Any = None) -> Validator:
+    """A value of another kind, or a word; value: what the word means, None for itself."""
 
+    def parse(text: str) -> Any:
+        if text.lower() == word:
+            return word if value is None else value
+        return kind.parse(text)
 
-def port_or_off() -> Validator:
-    """A port; 0 for none."""
-    whole = whole_number(1, 65535)
-    return Validator(
-        lambda text: 0 if text.lower() == "off" else whole.parse(text), f"{whole.allowed}, or off"
-    )
+    return Validator(parse, f"{kind.allowed}, or {word}")
 
 
 def seconds(low: float, high: float) -> Validator:
@@ -112,7 +108,9 @@ def log_level() -> Validator:
     return Validator(lambda text: "debug" if text.lower() == "debug" else "info", "debug or info")
 
 
-def size(minimum: str = "0") -> Validator:
+def size(minimum: str = "0", zero: str = "no limit") -> Validator:
+    """A size; zero: what 0 means."""
+
     def parse(text: str) -> str:
         if not re.fullmatch(r"[0-9]{1,9}[kKmMgG]?", text):
             raise ValueError(text)
@@ -122,22 +120,7 @@ def size(minimum: str = "0") -> Validator:
 
     at_least = f" of at least {minimum}" if minimum != "0" else ""
     return Validator(
-        parse, f"0 for no limit, or a size{at_least}, such as 50m (bytes, or with k, m or g)"
-    )
-
-
-def size_or_off(minimum: str, default: str) -> Validator:
-    """A size, or a switch: off means 0, on means the default size."""
-    on_or_off, bytes_of = switch(), size(minimum)
-
-    def parse(text: str) -> str:
-        try:
-            return default if on_or_off.parse(text) else "0"
-        except ValueError:
-            return str(bytes_of.parse(text))
-
-    return Validator(
-        parse, f"off, or a size of at least {minimum}, such as 50m (bytes, or with k, m or g)"
+        parse, f"0 for {zero}, or a size{at_least}, such as 50m (bytes, or with k, m or g)"
     )
 
 
@@ -256,25 +239,16 @@ def debugger_pin() -> Validator:
     )
 
 
-def url_prefix() -> Validator:
+def url_path(example: str, slash: str = "") -> Validator:
+    """A path in a URL; slash: an end that is removed."""
+
     def parse(text: str) -> str:
-        prefix = text.removesuffix("/")
-        if len(text) > 255 or not static_files.URL.fullmatch(prefix):
+        path = text.removesuffix(slash)
+        if len(text) > 255 or not static_files.URL.fullmatch(path):
             raise ValueError(text)
-        return prefix
+        return path
 
-    return Validator(
-        parse, "a path such as /static or /a/b, of letters, digits, ., _ and -; or empty for none"
-    )
-
-
-def health_path() -> Validator:
-    def parse(text: str) -> str:
-        if len(text) > 255 or not static_files.URL.fullmatch(text):
-            raise ValueError(text)
-        return text
-
-    return Validator(parse, "a path such as /up or /health/ready, of letters, digits, ., _ and -")
+    return Validator(parse, f"a path such as {example}, of letters, digits, ., _ and -")
 
 
 # What nobody means to publish.

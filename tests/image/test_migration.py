@@ -428,9 +428,6 @@ processes = 3
 threads = 2
 harakiri = 1
 env = GREETING=100%% %(base) on %n
-if-env = HOSTNAME
-env = BLOCK=taken
-endif =
 attach-daemon = sleep 12345
 stats = /tmp/stats.sock
 """
@@ -440,7 +437,6 @@ def test_options_of_uwsgi_ini(engine: Engine, app: Path) -> None:
     write_files(app, {"uwsgi.ini": OPTIONS})
     container = engine.serve(app=app)
     assert container.get("/env/GREETING").text == "100% /app on uwsgi"
-    assert container.get("/env/BLOCK").text == "taken"
     wait_for(lambda: len(container.pids("sleep 12345")) == 1, 5, "the attached daemon")
     assert container.get("/sleep/4.0").status_code == 504
     found = container.settings()

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from docker_flask.configuration import settings
-from docker_flask.configuration.did_you_mean import sentences
 
 FOREIGN = Path(__file__).with_name("foreign_variables.txt")
 
@@ -26,7 +25,7 @@ FOREIGN = Path(__file__).with_name("foreign_variables.txt")
     ],
 )
 def test_the_setting_that_a_name_resembles(given: str, meant: str) -> None:
-    assert sentences(["PATH", given], settings.names()) == [
+    assert settings.did_you_mean(["PATH", given], settings.names()) == [
         f"{given} is not a setting: is {meant} meant?"
     ]
 
@@ -35,4 +34,4 @@ def test_variables_of_others_resemble_no_setting() -> None:
     lines = FOREIGN.read_text().splitlines()
     foreign = [name for line in lines if not line.startswith("#") for name in line.split()]
     assert len(foreign) > 400
-    assert sentences([*foreign, *settings.names()], settings.names()) == []
+    assert settings.did_you_mean([*foreign, *settings.names()], settings.names()) == []

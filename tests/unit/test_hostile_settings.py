@@ -123,8 +123,8 @@ def test_folders_of_the_system_are_not_published(folder: str) -> None:
 
 
 def test_time_zones_that_have_no_end(places: dict[str, Path]) -> None:
-    zones = ("/dev/zero", ":/dev/zero", "/proc/self/mem", str(places["fifo"]), "a\0b", "\n" * 9)
-    for zone in (*zones, str(places["large"]), "/" + "x" * 5_000, "../" * 5_000):
+    zones = ("/dev/zero", ":/dev/zero", str(places["fifo"]), "a\0b", "\n" * 9)
+    for zone in (*zones, "/" + "x" * 5_000, "../" * 5_000):
         begun = time.process_time()
         (line,) = settings.ignored({"TZ": zone})
         assert time.process_time() - begun < 0.25
