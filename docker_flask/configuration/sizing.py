@@ -36,11 +36,10 @@ BODIES_DISK_SHARE, MIN_LARGE_BODIES, LARGEST_BODY, MAX_LIMIT_CONN = 2, 16, 1 << 
 # files as RESPONSE_FILES fit on the disk.
 MIN_RESPONSE_FILE, MAX_RESPONSE_FILE, RESPONSE_FILES = 128 << 10, 256 << 20, 64
 # The maximum of WebSockets; the bytes and the threads of each; the divisor: all WebSockets together
-# may take the memory, a worker's descriptors and the container's processes, divided by this.
+# may take the memory, a worker's descriptors and the container's processes, divided by this; those
+# from one public address may take the number of all, divided by this.
 MAX_WEB_SOCKETS = 4096
 WEB_SOCKET_MEMORY, THREADS_OF_WEB_SOCKET, WEB_SOCKET_SHARE = 160 << 10, 2, 4
-# WebSockets from one public address may take the number of all divided by this.
-WEB_SOCKETS_BY_ADDRESS = 4
 # Cached pages that nginx keeps open, and as many static files; fewer if the limit is low.
 OPEN_FILES = 256
 # Descriptors that nginx needs for itself: sockets, log, event queue.
@@ -108,7 +107,7 @@ def compute(settings: Settings, limits: Limits) -> Sizing:
         admitted_bodies=bodies,
         bodies_by_address=max(16, min(BODIES_BY_ADDRESS, bodies // 4)),
         web_sockets=web_sockets,
-        web_sockets_by_address=max(1, web_sockets // WEB_SOCKETS_BY_ADDRESS),
+        web_sockets_by_address=max(1, web_sockets // WEB_SOCKET_SHARE),
     )
 
 
