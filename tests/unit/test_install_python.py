@@ -115,11 +115,6 @@ def test_an_empty_file_of_authorities_counts_as_none(
     assert (f"PIP_CERT {authorities}" in script.calls.read_text()) == bool(text)
 
 
-def test_nothing_to_install(script: Script) -> None:
-    result = script.run()
-    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
-
-
 @pytest.mark.parametrize(
     ("requirements", "installed", "said"),
     [
@@ -173,7 +168,9 @@ def test_the_lock_file_of_a_tool(
         assert not unwanted or unwanted not in command
 
 
-def test_lock_files_of_two_tools(script: Script) -> None:
+def test_no_lock_file_or_two(script: Script) -> None:
+    result = script.run()
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
     script.write(uv_lock="", Pipfile_lock="", requirements_txt="")
     result = script.run()
     assert result.returncode == 78
