@@ -114,9 +114,8 @@ def test_one_at_a_time_where_two_would_be_wrong() -> None:
 # --- their times fit -------------------------------------------------------------------------
 
 
-def settings(resources: list[Resource], pod: Resource) -> Settings:
-    """Those of the pod's container."""
-    container = pod["containers"][0]
+def settings(resources: list[Resource], container: Resource) -> Settings:
+    """Those of a container."""
     (name,) = (e["configMapRef"]["name"] for e in container["envFrom"] if "configMapRef" in e)
     own = {variable["name"]: variable["value"] for variable in container.get("env", [])}
     return plans.make(**{**the(resources, "ConfigMap", name)["data"], **own}).settings
@@ -129,14 +128,14 @@ def test_nothing_is_killed_while_it_stops(name: str) -> None:
         pod = template["spec"]
         container = pod["containers"][0]
         sleep = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {"seconds": 0})
-        grace = settings(overlay(name), pod).graceful_timeout
+        grace = settings(overlay(name), container).graceful_timeout
         assert pod["terminationGracePeriodSeconds"] == sleep["seconds"] + grace + MARGIN
 
 
 def test_probes_leave_time_to_start_and_a_stop_waits_for_requests() -> None:
-    pod = the(overlay("many-replicas"), "Deployment")["spec"]["template"]["spec"]
-    container = pod["containers"][0]
-    chosen = settings(overlay("many-replicas"), pod)
+    deployment = the(overlay("many-replicas"), "Deployment")["spec"]
+    container = deployment["template"]["spec"]["containers"][0]
+    chosen = settings(overlay("many-replicas"), container)
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert ports == {"http": chosen.listen_port, "status": chosen.status_port}
     asked = {}
@@ -146,8 +145,7 @@ def test_probes_leave_time_to_start_and_a_stop_waits_for_requests() -> None:
     assert list(asked.values()) == ["/ready", "/ready", "/healthy"]
     startup = container["startupProbe"]
     seconds = startup["periodSeconds"] * startup["failureThreshold"]
-    progress = the(overlay("many-replicas"), "Deployment")["spec"]["progressDeadlineSeconds"]
-    assert chosen.start_timeout < seconds < progress
+    assert chosen.start_timeout < seconds < deployment["progressDeadlineSeconds"]
     assert chosen.graceful_timeout >= chosen.drain_delay + chosen.request_timeout
 
 

@@ -125,20 +125,6 @@ def test_where_included_files_listen(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "own"),
-    [
-        ("conf.d", "uwsgi_cache_path /tmp/x keys_zone=x:1m;", True),
-        ("server.d", "location /a { uwsgi_cache x; uwsgi_pass application; }", True),
-        ("server.d", "location /a { proxy_cache x; }", True),
-        ("conf.d", "open_file_cache off; # uwsgi_cache x;", False),
-    ],
-)
-def test_a_cache_of_the_users(folder: Path, name: str, text: str, own: bool) -> None:
-    (folder / name / "x.conf").write_text(text)
-    assert nginx_files.read().has_own_cache is own
-
-
-@pytest.mark.parametrize(
     ("name", "text", "fact"),
     [
         ("conf.d", "server { location / { uwsgi_pass application; } }", "passes_requests"),
@@ -147,6 +133,10 @@ def test_a_cache_of_the_users(folder: Path, name: str, text: str, own: bool) -> 
         ("server.d", "add_header A b;", "adds_headers"),
         ("server.d", "location /a { add_header A b; }", ""),
         ("location.d", "add_header A b;", ""),
+        ("conf.d", "uwsgi_cache_path /tmp/x keys_zone=x:1m;", "has_own_cache"),
+        ("server.d", "location /a { uwsgi_cache x; uwsgi_pass application; }", "has_own_cache"),
+        ("server.d", "location /a { proxy_cache x; }", "has_own_cache"),
+        ("conf.d", "open_file_cache off; # uwsgi_cache x;", ""),
     ],
 )
 def test_what_snippets_decide(folder: Path, name: str, text: str, fact: str) -> None:

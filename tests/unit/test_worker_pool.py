@@ -55,8 +55,20 @@ class Workers:
         return counts
 
 
-def test_more_while_requests_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Workers(monkeypatch).look(256, 7) == [4, 4, 8, 16, 32, 32, 32]
+@pytest.mark.parametrize(
+    ("threads", "requests", "counts"),
+    [
+        ("1", 256, [4, 4, 8, 16, 32, 32]),
+        # Never more than requests.
+        ("1", 5, [4, 4, 5, 5]),
+        ("16", 65, [4, 4, 5, 5]),
+        ("16", 64, [4, 4, 4, 4]),
+    ],
+)
+def test_more_while_requests_wait(
+    monkeypatch: pytest.MonkeyPatch, threads: str, requests: int, counts: list[int]
+) -> None:
+    assert Workers(monkeypatch, THREADS=threads).look(requests, len(counts)) == counts
 
 
 def test_no_fewer_while_there_are_web_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,12 +85,6 @@ def test_a_moment_is_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [workers.look(100 * (number % WAITING_CHECKS > 0))[0] for number in range(8)] == [4] * 8
 
 
-def test_no_more_than_requests(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Workers(monkeypatch).look(5, 5) == [4, 4, 5, 5, 5]
-    assert Workers(monkeypatch, THREADS="16").look(65, 5) == [4, 4, 5, 5, 5]
-    assert Workers(monkeypatch, THREADS="16").look(64, 4) == [4, 4, 4, 4]
-
-
 def test_no_more_where_the_cpus_are_what_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
     workers = Workers(monkeypatch)
     workers.load = 0.5  # of a CPU, each of four workers: two in all
@@ -91,11 +97,10 @@ def test_no_more_where_the_cpus_are_what_is_short(monkeypatch: pytest.MonkeyPatc
 
 def test_never_past_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where a worker takes more than when it was new."""
-    workers = Workers(monkeypatch, memory=256 * MIB, size=10 * MIB, UWSGI_CHEAPER="2")
-    assert workers.look(256, 6)[-1] == 12  # half of the memory
-    workers = Workers(monkeypatch, memory=256 * MIB, size=10 * MIB, UWSGI_CHEAPER="2")
-    workers.size = 20 * MIB
-    assert workers.look(256, 6)[-1] == 6
+    for size, most in ((10 * MIB, 12), (20 * MIB, 6)):  # half of the memory
+        workers = Workers(monkeypatch, memory=256 * MIB, size=10 * MIB, UWSGI_CHEAPER="2")
+        workers.size = size
+        assert workers.look(256, 6)[-1] == most
 
 
 def test_fewer_when_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,24 +124,12 @@ def test_an_order_has_time_to_be_carried_out(monkeypatch: pytest.MonkeyPatch) ->
     assert changes == [0, 0, *[4, *[0] * (looks - 1)] * 2, 4]
 
 
-@pytest.mark.parametrize(
-    ("memory", "size", "threads", "words"),
-    [
-        (8 << 30, 10 * MIB, "1", "4 to 32 workers (UWSGI_CHEAPER, cgroup quota of 2 CPUs)"),
-        (
-            512 * MIB,
-            10 * MIB + 1,
-            "8",
-            "4 to 25 workers of 8 threads (UWSGI_CHEAPER, half of the cgroup limit of 512 MiB at "
-            "11 MiB a worker)",
-        ),
-    ],
-)
-def test_words(
-    monkeypatch: pytest.MonkeyPatch, memory: int, size: int, threads: str, words: str
-) -> None:
-    pool = Workers(monkeypatch, memory=memory, size=size, THREADS=threads).pool
-    assert pool.describe() == words
+def test_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = "4 to 32 workers (UWSGI_CHEAPER, cgroup quota of 2 CPUs)"
+    assert Workers(monkeypatch).pool.describe() == words
+    pool = Workers(monkeypatch, memory=512 * MIB, size=10 * MIB + 1, THREADS="8").pool
+    reason = "UWSGI_CHEAPER, half of the cgroup limit of 512 MiB at 11 MiB a worker"
+    assert pool.describe() == f"4 to 25 workers of 8 threads ({reason})"
 
 
 # --- what it reads of processes --------------------------------------------------------------
