@@ -50,13 +50,12 @@ def main() -> None:
     with contextlib.suppress(Exception):  # not every application uses Flask
         import flask  # noqa: F401
     gc.freeze()
-    words = command_line()
     # With options such as auto-procname, uWSGI writes the name of each process over the first word
     # and as many bytes as the environment has. `ps` does not read this memory.
     variables = sum(len(name) + len(value) + 2 for name, value in os.environb.items())
     first = ctypes.create_string_buffer(b"uwsgi", len(b"uwsgi") + variables + 3)
-    name = ctypes.cast(first, ctypes.c_char_p)
-    arguments = (ctypes.c_char_p * (len(words) + 2))(name, *words)
+    words = command_line()
+    arguments = (ctypes.c_char_p * (len(words) + 2))(ctypes.cast(first, ctypes.c_char_p), *words)
     environ = ctypes.c_void_p.in_dll(ctypes.pythonapi, "environ")
     # GLOBAL: uWSGI's plugins need its symbols. PyDLL: uWSGI calls the interpreter, with its lock.
     uwsgi = ctypes.PyDLL(str(LIBRARY), ctypes.RTLD_GLOBAL)

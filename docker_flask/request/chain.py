@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from docker_flask.request.application import call
 from docker_flask.request.body import bodies
 from docker_flask.request.cache import Cache
 from docker_flask.request.exchange import Handler, WayOut
 from docker_flask.request.files import drop_foreign, files
 from docker_flask.request.proxies import TrustedProxies
-from docker_flask.request.responses import adjust, call, respond
+from docker_flask.request.responses import adjust, respond
 from docker_flask.request.timing import Watch, timed
 from docker_flask.request.web_socket import Take, handshakes
 from docker_flask.request.wsgi_types import Wsgi

@@ -1,46 +1,18 @@
-"""Calls the application, and gives its response to the server: also if the application fails."""
+"""Gives the response of the application to the server: also if the application fails."""
 
 from __future__ import annotations
 
-import sys
 import traceback
 from collections.abc import Iterable, Iterator
-from select import poll
 
 from docker_flask.discovery import permission_hints
 from docker_flask.request.exchange import Exchange, Handler, check_bytes
-from docker_flask.request.wsgi_types import Wsgi
 
 _FAILED = b"Internal Server Error\n"
 # In a response of another server, which the application passes on, these do not describe this
 # connection: nginx rejects the first beside a length, and by the second it would store a page that
 # cache.py has not checked.
 _FOREIGN = ("transfer-encoding", "x-accel-expires")
-
-
-def call(application: Wsgi) -> Handler:
-    """The last handler: calls the application, unless the client has left."""
-    connection = getattr(sys.modules.get("uwsgi"), "connection_fd", None)
-
-    def handle(exchange: Exchange) -> Iterable[bytes]:
-        # Under too much load, a worker would only process requests whose clients have left.
-        if connection and _is_closed(connection()):
-            exchange.start("499 Client Closed Request", [])
-            return []
-        environ = exchange.environ
-        # The user's own nginx.conf may send no REQUEST_URI.
-        environ["RAW_URI"] = environ.setdefault("REQUEST_URI", "")
-        environ.setdefault("SCRIPT_NAME", "")
-        exchange.result = application(environ, exchange.start)
-        return exchange.result
-
-    return handle
-
-
-def _is_closed(connection: int) -> bool:
-    peer = poll()
-    peer.register(connection, 0)  # the kernel always reports a closed peer
-    return bool(peer.poll(0))
 
 
 def respond(handler: Handler) -> Handler:

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from docker_flask.request.application import call
 from docker_flask.request.exchange import Exchange
-from docker_flask.request.responses import call
 from docker_flask.request.web_socket import handshakes
 from docker_flask.worker import frames, web_sockets
 from docker_flask.worker.watchdog import Watchdog

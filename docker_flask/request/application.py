@@ -1,0 +1,35 @@
+"""The last handler, which calls the application."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from select import poll
+
+from docker_flask.request.exchange import Exchange, Handler
+from docker_flask.request.wsgi_types import Wsgi
+
+
+def call(application: Wsgi) -> Handler:
+    """Calls the application, unless the client has left."""
+    connection = getattr(sys.modules.get("uwsgi"), "connection_fd", None)
+
+    def handle(exchange: Exchange) -> Iterable[bytes]:
+        # Under too much load, a worker would only process requests whose clients have left.
+        if connection and _is_closed(connection()):
+            exchange.start("499 Client Closed Request", [])
+            return []
+        environ = exchange.environ
+        # The user's own nginx.conf may send no REQUEST_URI.
+        environ["RAW_URI"] = environ.setdefault("REQUEST_URI", "")
+        environ.setdefault("SCRIPT_NAME", "")
+        exchange.result = application(environ, exchange.start)
+        return exchange.result
+
+    return handle
+
+
+def _is_closed(connection: int) -> bool:
+    peer = poll()
+    peer.register(connection, 0)  # the kernel always reports a closed peer
+    return bool(peer.poll(0))
