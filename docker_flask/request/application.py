@@ -11,20 +11,31 @@ from docker_flask.request.wsgi_types import Wsgi
 
 
 def call(application: Wsgi) -> Handler:
-    """Calls the application, unless the client has left."""
-    connection = getattr(sys.modules.get("uwsgi"), "connection_fd", None)
+    """Calls the application."""
 
     def handle(exchange: Exchange) -> Iterable[bytes]:
-        # Under too much load, a worker would only process requests whose clients have left.
-        if connection and _is_closed(connection()):
-            exchange.start("499 Client Closed Request", [])
-            return []
         environ = exchange.environ
         # The user's own nginx.conf may send no REQUEST_URI.
         environ["RAW_URI"] = environ.setdefault("REQUEST_URI", "")
         environ.setdefault("SCRIPT_NAME", "")
         exchange.result = application(environ, exchange.start)
         return exchange.result
+
+    return handle
+
+
+def for_clients(handler: Handler) -> Handler:
+    """Leaves out requests whose client has left; the thread of the server calls this.
+
+    Under too much load, a worker would otherwise process only such requests.
+    """
+    connection = getattr(sys.modules.get("uwsgi"), "connection_fd", None)
+
+    def handle(exchange: Exchange) -> Iterable[bytes]:
+        if connection and _is_closed(connection()):
+            exchange.start("499 Client Closed Request", [])
+            return []
+        return handler(exchange)
 
     return handle
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from docker_flask.request.application import call
+from docker_flask.request.application import call, for_clients
 from docker_flask.request.body import bodies
 from docker_flask.request.cache import Cache
 from docker_flask.request.exchange import Handler, WayOut
@@ -37,6 +37,7 @@ def chain(
     handler: Handler = call(application)
     if take:
         handler = handshakes(handler, take)
+    handler = for_clients(handler)
     if options.sendfile_location:
         handler = files(handler, options.sendfile_location)
         way_out.append(partial(drop_foreign, options.sendfile_location))
