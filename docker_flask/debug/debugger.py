@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from werkzeug.debug import DebuggedApplication
 
 from docker_flask.discovery import permission_hints
+from docker_flask.request import headers as header_rules
 from docker_flask.request import proxies
-from docker_flask.request.wsgi_types import Environ, StartResponse, Wsgi
+from docker_flask.request.wsgi_types import Environ, Headers, StartResponse, Wsgi
 from docker_flask.worker_options import DebugOptions
 
 
@@ -36,6 +39,19 @@ class Debugger(DebuggedApplication):
         if environ.get("HTTP_UPGRADE", "").lower() == "websocket":
             return self.app(environ, start_response)
         return super().__call__(environ, start_response)
+
+    def debug_application(self, environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
+        """If a response fails before its first byte, let the debugger's page replace it."""
+
+        def start(status: str, headers: Headers, exc_info: Any = None) -> Any:
+            # As in production (docker_flask/request/exchange.py).
+            pairs = header_rules.checked(status, headers)
+            headers = [pair for pair in pairs if pair[0].lower() != "transfer-encoding"]
+            # Werkzeug's server accepts a second start only with the exception that was caught.
+            caught = sys.exc_info()
+            return start_response(status, headers, exc_info or (caught if caught[0] else None))
+
+        yield from super().debug_application(environ, start)
 
 
 def _explained(application: Wsgi) -> Wsgi:

@@ -58,10 +58,16 @@ class LiveReload:
         elif path == EVENTS:
             response = Response(self._events(), mimetype="text/event-stream")
         elif is_visit(environ):
-            response = self._with_script(Response.from_app(self._application, environ))
+            response = self._with_script(Response.from_app(self._restartable, environ))
         else:
             return self._application(environ, start_response)
         return response(environ, start_response)
+
+    def _restartable(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        # Werkzeug's Response raises `exc_info`; the debugger's page replaces a response with it.
+        return self._application(
+            environ, lambda status, headers, *_: start_response(status, headers)
+        )
 
     def _events(self) -> Iterator[bytes]:
         yield b"retry: %d\n\n" % RETRY
