@@ -37,11 +37,7 @@ def in_time(engine: Engine, command: list[str], **options: Any) -> Iterator[Outc
     ("command", "code", "named"),
     [
         (["-h"], 0, ""),
-        (["-x"], 64, '"-x"'),
-        (["-x", "-d", "debug"], 64, '"-x"'),
-        (["-d"], 64, "without a value"),
         (["-d", "prod"], 64, "prod"),
-        (["-d", "debug", "more"], 64, '"more"'),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -306,32 +306,6 @@ def test_nginx_serves_them_from(
     container.wait_for_log(f"nginx serves {path.removesuffix('f.txt')} from ")
 
 
-@pytest.mark.parametrize(
-    ("app", "files", "env", "words"),
-    [
-        (APP, {"lib/words.py": "", "lib/f.txt": SAYS}, {}, "source"),
-        (PLAIN, {"static/f.txt": SAYS}, {"STATIC_PATH": ""}, ""),
-    ],
-    ids=["source beside them", "neither Flask nor settings"],
-)
-def test_left_to_the_application(
-    engine: Engine,
-    app_folder: Path,
-    app: str,
-    files: dict[str, str],
-    env: dict[str, str],
-    words: str,
-) -> None:
-    """For other reasons, see unit/test_static_folder.py."""
-    if words:
-        app = "import lib.words\n" + app.replace("(__name__)", "(__name__, static_folder='lib')")
-    container = engine.run(app=write_files(app_folder, {"app.py": app, **files}), env=env)
-    answer = container.wait_until_serving("/lib/f.txt" if words else "/static/f.txt")
-    assert MARK in answer.headers
-    left = re.findall("static files are left to the application: (.*)", container.logs())
-    assert [words in line for line in left] == ([True] if words else [])
-
-
 def test_a_folder_that_can_be_read_later(engine: Engine, app_folder: Path) -> None:
     write_files(app_folder, {"app.py": APP, "static/f.txt": SAYS})
     (app_folder / "static").chmod(0)

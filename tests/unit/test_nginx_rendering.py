@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,7 +19,6 @@ from docker_flask.nginx.nginx import Frontend, Nginx
 from docker_flask.sendfile_headers import PUT_BACK
 from docker_flask.static_files import StaticFiles
 from tests.support import plans
-from tests.support.harness import write_files
 
 TEMPLATES = Path(__file__).parents[2]
 RUNTIME = Path("/run/somewhere")
@@ -198,28 +196,6 @@ def test_error_pages(starting: bool) -> None:
     assert "50m (setting MAX_UPLOAD)" in text
 
 
-@pytest.mark.parametrize(
-    ("static", "environ", "lines"),
-    [
-        (STATIC, {}, ["location ^~ /static/ {", f"root {RUNTIME}/static;"]),
-        (StaticFiles("/a/b.c", "/where they lie"), {}, ["location ^~ /a/b.c/ {"]),
-        (
-            STATIC,
-            {"STATIC_INDEX": "1"},
-            ["location = / {", '"~^(?:GET|HEAD) /$" /static/index.html;'],
-        ),
-        (STATIC, {}, [f'{RUNTIME}/static "no-cache";']),
-        (replace(STATIC, max_age=0), {}, [f'{RUNTIME}/static "no-cache, max-age=0";']),
-        (replace(STATIC, max_age=60), {}, [f'{RUNTIME}/static "public, max-age=60";']),
-    ],
-)
-def test_static_files(static: StaticFiles, environ: dict[str, Any], lines: list[str]) -> None:
-    found = directives(render(static=static, **environ))
-    assert [line for line in lines if line not in found] == []
-    assert static.folder not in "\n".join(found), "the folder is reached by a link"
-    assert ("location = / {" in found) == ("STATIC_INDEX" in environ)
-
-
 def test_headers_are_at_the_level_of_the_users_headers() -> None:
     cache_control = "add_header Cache-Control $static_cache_control;"
     at_http = directives(render())
@@ -227,26 +203,3 @@ def test_headers_are_at_the_level_of_the_users_headers() -> None:
         assert at_http.index(line) < at_http.index("server {")
     at_both = directives(render(nginx_files=NginxFiles(adds_headers=True)))
     assert at_both.count(cache_control) == 2
-
-
-def test_links_to_static_files(nginx: Nginx, tmp_path: Path) -> None:
-    first, second = tmp_path / "one/files", tmp_path / "two; }/files"
-    write_files(tmp_path, {"one/files/one.css": "", "two; }/files/two.css": ""})
-    for number, (static, expected) in enumerate(
-        [
-            (StaticFiles("/static", str(first)), "static/one.css"),
-            (StaticFiles("/static", str(second)), "static/two.css"),
-            (StaticFiles("/a/b/c", str(first)), "a/b/c/one.css"),
-            (StaticFiles("/static", f"{first}/not/there/yet"), ""),
-            (None, ""),
-        ]
-    ):
-        nginx.link_static(static, number)
-        seen = [
-            str(Path(folder, name).relative_to(tmp_path / "static"))
-            for folder, _, names in os.walk(tmp_path / "static", followlinks=True)
-            for name in names
-            if Path(folder, name).is_file()
-        ]
-        assert seen == [expected] * bool(expected)
-        assert len(list(tmp_path.glob("static*"))) == 2, "the link, and what it leads to"

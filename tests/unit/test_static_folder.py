@@ -11,7 +11,6 @@ import pytest
 from flask import Flask
 
 from docker_flask.discovery import static_folder
-from docker_flask.static_files import StaticFiles
 from docker_flask.worker_options import WorkerOptions
 from tests.support.forked_python import run_python
 
@@ -168,23 +167,6 @@ def test_what_the_log_says(tmp_path: Path, app: str, end: str) -> None:
     assert found is not None
     assert words.endswith(end) if end != "/s" else "\n" not in words
     assert end or not words
-
-
-PREFIXES = ("static", "/static/", "/sta tic", "/static;", "/static\n", "")
-AGES = (-1, "1;", " 1", 10**12)
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        *((prefix, "/app", None) for prefix in PREFIXES),
-        *(("/static", folder, None) for folder in ("app", "/app\0")),
-        *(("/static", "/app", age) for age in AGES),
-    ],
-)
-def test_nothing_odd_can_be_said_of_them(values: tuple[Any, ...]) -> None:
-    with pytest.raises(ValueError, match="for static files"):
-        StaticFiles(*values)
 
 
 @pytest.mark.parametrize(
