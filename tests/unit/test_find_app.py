@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from docker_flask import uwsgi_ini
 from tests.support.forked_python import run_python
 from tests.support.harness import write_files
 
@@ -417,27 +416,6 @@ def test_uwsgi_ini_changes_the_folder(tmp_path: Path) -> None:
     text = "import os\nSEEN = os.getcwd().encode()\ndef app(e, s):\n    return [SEEN]\n"
     files = {"uwsgi.ini": "[uwsgi]\nchdir = site\nmodule = hello\n", "site/hello.py": text}
     assert locate(tmp_path, files)["says"] == f"{tmp_path}/site"
-
-
-def test_uwsgi_ini_is_read_as_uwsgi_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Repeated names, names without a value, whole lines as comments, placeholders."""
-    monkeypatch.setenv("SHOP", "tea")
-    path = tmp_path / "site.ini"
-    path.write_bytes(
-        b"module = outside\r\n[uwsgi]\r\n; one\r\n  # two\r\n\r\nmodule = a:b ; no comment\r\n"
-        b"env = A=1\r\nenv = B=2\r\nmaster\r\nname = $(SHOP)-%n\r\nlog = %d%(name).log %% %x\r\n"
-        b"mount = /=%(unknown)\r\n[other]\r\nmodule = outside\r\n[uwsgi]\r\nlate = \xff\r\n"
-    )
-    assert uwsgi_ini.read(path) == [
-        ("module", "a:b ; no comment"),
-        ("env", "A=1"),
-        ("env", "B=2"),
-        ("master", ""),
-        ("name", "tea-site"),
-        ("log", f"{tmp_path}/tea-site.log % %x"),
-        ("mount", "/=%(unknown)"),
-        ("late", "\ufffd"),
-    ]
 
 
 # --- an empty folder -------------------------------------------------------------------------

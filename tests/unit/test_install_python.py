@@ -187,11 +187,3 @@ def test_the_last_line_is_pips(script: Script, name: str) -> None:
     result = script.run()
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1] == "ERROR: the reason"
-
-
-def test_a_file_with_options_of_pip(script: Script) -> None:
-    script.write(requirements_txt="six\n")
-    result = script.run(str(script.app / "requirements.txt"), "--prefix", "/somewhere")
-    assert result.returncode == 0
-    assert script.installed.read_text() == "six\n"
-    assert script.calls.read_text().rstrip().endswith("requirements.txt --prefix /somewhere")

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from docker_flask.discovery import permission_hints
-from tests.support.harness import run_python
 
 LOGGER = logging.getLogger("shop")
 
@@ -84,22 +83,6 @@ def test_the_command_fits_the_path(app: Path, error: OSError, path: str, command
     assert permission_hints.of_error(error) == "", "once"
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        refused("secret.txt"),  # to read
-        refused("/dev/null"),  # writable: something else refused
-        refused("app.db", errno.ENOSPC),
-        FileNotFoundError(errno.ENOENT, "", "app.db"),
-        ValueError("app.db"),
-        sqlite3.OperationalError("unable to open database file"),  # of no path that was noted
-    ],
-    ids=repr,
-)
-def test_other_errors_get_no_advice(app: Path, error: BaseException) -> None:
-    assert permission_hints.of_error(error) == ""
-
-
 def test_the_reason_behind_an_error(app: Path) -> None:
     def load() -> None:
         try:
@@ -157,25 +140,3 @@ def test_what_is_logged_is_explained(
         log()
     LOGGER.error("something else")
     assert capfd.readouterr().err.count(f"can't write {app}/app.db; ") == explained
-
-
-PROGRAM = """
-import json, sqlite3, sys
-from docker_flask.discovery import permission_hints
-permission_hints.watch()
-{use}
-print(json.dumps(list(permission_hints._databases)))
-"""
-
-
-@pytest.mark.parametrize(
-    "use",
-    [
-        "sqlite3.connect(sys.argv[1]).close()",
-        "sqlite3.connect(database=sys.argv[1]).close()",
-        "from sqlite3 import dbapi2\ndbapi2.connect(sys.argv[1], timeout=3).close()",
-    ],
-)
-def test_databases_are_noted(tmp_path: Path, use: str) -> None:
-    path = str(tmp_path / "app.db")
-    assert run_python(PROGRAM.format(use=use), path) == [path]

@@ -20,7 +20,7 @@ from docker_flask.nginx.nginx import Frontend
 from docker_flask.servers import SERVERS
 from docker_flask.status.http_port import HttpPort, check
 from docker_flask.supervisor import log_relay, supervisor
-from docker_flask.supervisor.generation import Generation, State
+from docker_flask.supervisor.generation import Generation
 from docker_flask.supervisor.log_relay import _Stream
 from tests.support import plans
 from tests.support.harness import run_python
@@ -156,28 +156,6 @@ def test_a_fault_of_the_log_relay_stops_no_line(monkeypatch: pytest.MonkeyPatch)
     assert "line 0\n" in text
     assert "line 1\n" in text
     assert text.count("Traceback") == 1
-
-
-def test_the_states_of_a_generation(loop: Loop, generation: Generation) -> None:
-    more = {"memory": 1, "found": "", "notes": [], "static_files": "", "static": None}
-
-    def tell(state: str, text: str) -> State:
-        notify.send(generation._workers_end.fileno(), state, text, **more)
-        turn(loop)
-        return generation.state
-
-    states = [generation.state, tell("ready", "app:app"), tell("failed", "one worker of many")]
-    assert generation.ready()
-    generation.retire()
-    states.append(tell("ready", "app:app"))
-    generation.fail("the server ended")
-    states.append(generation.state)
-    for _ in range(2):
-        generation.kill()
-    states.append(generation.state)
-    names = [state.name for state in states]
-    assert names == ["LOADING", "READY", "READY", "RETIRING", "RETIRING", "ENDED"]
-    assert not generation.failure
 
 
 # Each fault: the class or module, the function that raises once, and what calls the function.

@@ -11,7 +11,6 @@ import pytest
 from werkzeug.test import create_environ
 from werkzeug.utils import send_file
 from werkzeug.wrappers import Response
-from werkzeug.wsgi import wrap_file
 
 from docker_flask.request.chain import chain
 from docker_flask.worker_options import WorkerOptions
@@ -191,22 +190,6 @@ def test_requests_that_nginx_would_answer_otherwise(
         options = {"headers": {"If-Match": Server(sending(path)).values("ETag")[0]}}
     server = Server(sending(path), **options)
     assert (server.file, server.body) == (None, body)
-
-
-def test_a_wrapper_that_the_application_iterates_itself(path: Path) -> None:
-    path.write_bytes(b"x" * (1 << 20))
-    pieces = []
-
-    def application(environ: dict[str, Any], start: Callable[..., Any]) -> Iterator[bytes]:
-        start("200 OK", [])
-        with path.open("rb") as file:
-            for piece in wrap_file(environ, file):
-                pieces.append(len(piece))
-                yield piece
-
-    server = Server(application)
-    assert (server.file, len(server.body)) == (None, 1 << 20)
-    assert max(pieces) <= 1 << 16
 
 
 # --- headers of others -------------------------------------------------------------------------

@@ -87,14 +87,6 @@ def test_links_are_followed_once(folder: Path, tmp_path_factory: pytest.TempPath
     )
 
 
-def test_what_is_not_there_is_no_error(folder: Path) -> None:
-    (folder / "nowhere.py").symlink_to("none")
-    (folder / "itself").symlink_to("itself")
-    watcher = SourceWatcher(str(folder / "none"), str(folder))
-    assert names(folder) == {os.path.relpath(path, folder) for path in watcher.scan()}
-    assert "nowhere.py" not in names(folder)
-
-
 # --- what is an edit -------------------------------------------------------------------------
 
 

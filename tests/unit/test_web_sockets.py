@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 from docker_flask.request.application import call
 from docker_flask.request.exchange import Exchange
 from docker_flask.request.web_socket import handshakes
-from docker_flask.worker import frames, web_sockets
+from docker_flask.worker import frames
 from docker_flask.worker.watchdog import Watchdog
 from docker_flask.worker.web_sockets import WebSockets
 from docker_flask.worker.worker_process import WorkerProcess
@@ -161,16 +160,3 @@ def test_clients_leave(worker: Worker, by: str) -> None:
     worker.nginx.shutdown(socket.SHUT_WR)
     assert worker.nginx.recv(100) == b""
     assert worker.call(echo) == [b"This worker stops. Try again.\n"]
-
-
-def test_a_client_that_reads_nothing_is_cut(worker: Worker) -> None:
-    def flood(connection: Any) -> None:
-        while True:
-            connection.send(bytes(100_000))
-
-    worker.take(flood)
-    time.sleep(0.1)
-    begun = time.monotonic()
-    worker.sockets.leave()
-    wait_for(lambda: not worker.watchdog.web_sockets, 5, "the end")
-    assert time.monotonic() - begun < web_sockets.REPLY + 0.5

@@ -12,7 +12,6 @@ from docker_flask import process
 from docker_flask.supervisor.worker_pool import (
     IDLE_CHECKS,
     INTERVAL,
-    ORDER_TIMEOUT,
     WAITING_CHECKS,
     WorkerPool,
 )
@@ -111,17 +110,6 @@ def test_fewer_when_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     assert workers.look(9, 2 * IDLE_CHECKS)[-1] == 16  # more than half of them are busy
     assert workers.look(0, 2 * IDLE_CHECKS)[-1] == 4
     assert workers.look(0, 2 * IDLE_CHECKS)[-1] == 4
-
-
-def test_an_order_has_time_to_be_carried_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    workers = Workers(monkeypatch)
-    workers.obeys = False
-    changes = []
-    looks = int(ORDER_TIMEOUT / INTERVAL)
-    for _ in range(WAITING_CHECKS + 2 * looks):
-        workers.now += INTERVAL
-        changes.append(workers.pool.change(range(4), 256))
-    assert changes == [0, 0, *[4, *[0] * (looks - 1)] * 2, 4]
 
 
 def test_words(monkeypatch: pytest.MonkeyPatch) -> None:
