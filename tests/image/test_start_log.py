@@ -52,7 +52,7 @@ def test_production(engine: Engine, app: Path, name: str) -> None:
         lines,
         rf"version \d.*, Python 3\.\d+\.\d+, {server.name}",
         r"found the Flask application app:app in /app/app\.py \(the usual names in /app\)",
-        r"\d+ (to \d+ )?workers \(.*\).*",
+        r"\d+ (to \d+ )?workers( of \d+ threads)? \(.*\).*",
         r"nginx serves /static/ from /app/static",
         r"serving app:app \(the usual names in /app\) on port 80",
     ), lines
