@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 from pathlib import Path
 
 # States of TCP, and SO_ACCEPTCON of a unix socket.
@@ -29,13 +28,6 @@ def to_port(port: int, state: str = ESTABLISHED) -> int:
         for table in ("/proc/net/tcp", "/proc/net/tcp6")
         for fields in _rows(table)
     )
-
-
-def anyone_waits(listener: int) -> bool:
-    """True if the queue of this listening socket holds a connection (the socket is readable)."""
-    queue = select.poll()
-    queue.register(listener, select.POLLIN)
-    return bool(queue.poll(0))
 
 
 def _rows(path: str) -> list[list[str]]:

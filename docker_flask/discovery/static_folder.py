@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from docker_flask.discovery.callables import is_flask
-from docker_flask.static_files import DEFAULT_URL, MAX_CHECKS, URL, StaticFiles
+from docker_flask.static_files import DEFAULT_URL, URL, StaticFiles
 from docker_flask.worker_options import WorkerOptions
 
 _RULE_END = "/<path:filename>"
+# Files and folders to check at a start; thousands of them take some hundredths of a second.
+MAX_CHECKS = 10_000
 
 
 def find(application: Any, root: Path, options: WorkerOptions) -> tuple[StaticFiles | None, str]:

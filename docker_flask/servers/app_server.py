@@ -1,4 +1,4 @@
-"""The interface between the supervisor and an application server.
+"""The application servers, as the supervisor knows them.
 
 A server inherits a listening socket as descriptor 3. Its workers report when they are ready
 (docker_flask/notify.py), and INT stops it.
@@ -6,6 +6,7 @@ A server inherits a listening socket as descriptor 3. Its workers report when th
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.plan import Plan
+from docker_flask.paths import HOME, PYTHON, UWSGI_PROGRAM
 
 SOCKET_FD = 3
 # With fewer than two CPUs, nginx and the supervisor have priority over the workers. Under overload,
@@ -37,6 +39,60 @@ class AppServer:
     resizes: bool = False
 
 
-def nice(limits: Limits) -> list[str]:
+def _nice(limits: Limits) -> list[str]:
     """The start of a server's command line, empty if there are enough CPUs."""
     return NICE if limits.cpus < CPUS_WITHOUT_NICE else []
+
+
+def _uwsgi(plan: Plan, options_file: Path | None, orders: Path) -> list[str]:
+    """uWSGI: app.ini with values from the plan, then the user's options."""
+    settings = plan.settings
+    # uWSGI's own options must not have these names.
+    placeholders = {
+        "worker-count": settings.web_concurrency,
+        "min-workers": settings.uwsgi_cheaper,
+        "thread-count": settings.threads,
+        "load-in-workers": int(not settings.preload),
+        "load-in-master": int(settings.preload),
+        "socket-fd": SOCKET_FD,
+        "socket-backlog": plan.sizing.queue,
+        "io-seconds": plan.timeouts.release,
+        "open-files": plan.limits.descriptors,
+        "orders-fifo": orders,
+    }
+    arguments = [*_nice(plan.limits), UWSGI_PROGRAM]
+    for name, value in placeholders.items():
+        arguments += ["--set-placeholder", f"{name}={value}"]
+    if settings.worker_class == "gevent":
+        arguments += ["--gevent", str(plan.sizing.requests_per_worker), "--gevent-monkey-patch"]
+    if settings.threads > 1:
+        # The master removes a worker by signal 28 (WINCH), which by default wakes one thread only.
+        arguments += ["--hook-accepting", "unix_signal:28 gracefully_kill"]
+    arguments += ["--ini", f"{HOME}/app.ini"]
+    # The user's file comes last: if an option is in both files, uWSGI uses the last value.
+    return [*arguments, "--ini", str(options_file)] if options_file else arguments
+
+
+def _gunicorn(plan: Plan, _options_file: Path | None, _orders: Path) -> list[str]:
+    """Gunicorn, which docker_flask/launch/gunicorn_server.py starts."""
+    settings = plan.settings
+    options = {
+        "loglevel": "info" if settings.is_verbose else "warning",
+        "worker_class": settings.worker_class or ("gthread" if settings.threads > 1 else "sync"),
+        "workers": settings.web_concurrency,
+        "threads": settings.threads,
+        "worker_connections": plan.sizing.requests_per_worker,
+        "preload_app": settings.preload,
+        "backlog": plan.sizing.queue,
+        "graceful_timeout": plan.timeouts.release,
+    }
+    # -P: modules in the application's folder must not replace the server's modules.
+    program = [PYTHON, "-P", "-m", "docker_flask.launch.gunicorn_server"]
+    return [*_nice(plan.limits), *program, json.dumps(options)]
+
+
+# For each value of APP_SERVER.
+SERVERS = {
+    "uwsgi": AppServer("uWSGI", _uwsgi, signal.SIGHUP, resizes=True),
+    "gunicorn": AppServer("Gunicorn", _gunicorn, signal.SIGTERM),
+}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 from collections.abc import Callable, Iterator
 
@@ -40,7 +41,7 @@ def close_listeners(
         return not any(connections.to_port(port, unfinished) for port in ports)
 
     def queues_are_empty() -> bool:
-        return not any(connections.anyone_waits(listener.fileno()) for listener in listeners)
+        return not select.select(listeners, (), (), 0)[0]
 
     def reject() -> bool:
         rejected.extend(client for listener in listeners for client in _reject(listener))
