@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import time
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from docker_flask.configuration.validators import in_bytes
 from docker_flask.first_process.loop import Loop
 from docker_flask.first_process.sockets import listen_unix
 from docker_flask.first_process.task import Steps, Until
+from docker_flask.log import log
 from docker_flask.nginx.nginx import Frontend
 from docker_flask.runtime_folder import replace_symlink
 from docker_flask.servers.app_server import SOCKET_FD, AppServer
@@ -27,6 +29,11 @@ from docker_flask.worker_options import WorkerOptions
 PAGE_SHARE = 8
 # Seconds that a server without requests gets to stop before it is killed.
 STOP_TIMEOUT = 0.8
+# Seconds between two checks, and how many checks in a row must find no request: nginx may have a
+# connection that the application has not accepted yet.
+RETIRE_INTERVAL, IDLE_CHECKS = 0.1, 2
+# Seconds in which WebSockets close: more than worker/web_sockets.py takes.
+CLOSE_TIMEOUT = 5.0
 
 
 class State(Enum):
@@ -254,9 +261,31 @@ class Generation:
         if self._become(State.FAILED):
             self.failure = reason
 
-    def retire(self) -> None:
-        """Note that nginx sends no more requests."""
+    def retire(self) -> Steps[None]:
+        """Stop after the last response, or when a request takes too long.
+
+        nginx sends no new requests. WebSockets stay for WEBSOCKET_RELOAD_TIMEOUT.
+        """
         self._become(State.RETIRING)
+        begun = time.monotonic()
+        deadline = begun + self.plan.timeouts.release
+        close_at = begun + self.plan.settings.websocket_reload_timeout
+        idle_checks = 0
+        while idle_checks < IDLE_CHECKS:
+            yield Until(lambda: False, RETIRE_INTERVAL)
+            now, requests, web_sockets = time.monotonic(), self.requests(), self.web_sockets()
+            if now > close_at:
+                self.close_web_sockets()
+                if now > close_at + CLOSE_TIMEOUT:
+                    web_sockets = 0
+            idle_checks = 0 if requests or web_sockets else idle_checks + 1
+            if requests and now > deadline:
+                log(
+                    f"cutting {requests} requests that the old generation did not answer within "
+                    f"{self.plan.timeouts.release} seconds"
+                )
+                break
+        yield from self.stop(STOP_TIMEOUT)
 
     def stop(self, seconds: float) -> Steps[None]:
         """Stop the server; kill it if it does not stop within these seconds."""

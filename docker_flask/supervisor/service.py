@@ -22,8 +22,7 @@ from docker_flask.first_process.prestart import Prestart
 from docker_flask.first_process.task import TICK, Task
 from docker_flask.log import log
 from docker_flask.nginx.nginx import Nginx
-from docker_flask.servers import SERVERS
-from docker_flask.supervisor import retirement
+from docker_flask.servers.app_server import SERVERS
 from docker_flask.supervisor.generation import STOP_TIMEOUT, Generation
 from docker_flask.supervisor.start_log import StartLog
 
@@ -117,7 +116,7 @@ class Service:
             # Only one old generation keeps its WebSockets, because each needs memory.
             for older in self.retiring:
                 older.close_web_sockets()
-            self.retiring[old] = Task(retirement.retire(old, self.nginx))
+            self.retiring[old] = Task(old.retire())
             self.nginx.forget_pages()
         self.nginx.link_static(fresh.static, fresh.number)
 
@@ -130,6 +129,7 @@ class Service:
             if has_ended:
                 del self.retiring[generation]
                 generation.kill()
+                self.nginx.forget_pages()  # also the last pages of the old generation
 
     def rows(self) -> list[tuple[str, str, str]]:
         """The settings of the generation that serves, or of the first that loads, for a person."""

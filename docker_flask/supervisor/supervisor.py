@@ -1,16 +1,19 @@
-"""Process 1 in production: signals, commands, and the loop that serves."""
+"""Process 1 in production: signals, commands, the start, and the loop that serves."""
 
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import time
 from functools import partial
 from typing import NoReturn
 
-from docker_flask import process
+from docker_flask import about, process
+from docker_flask.configuration.settings import ignored, too_late
 from docker_flask.configuration.validators import SettingError
+from docker_flask.first_process import sockets
 from docker_flask.first_process.control_port import ControlPort
 from docker_flask.first_process.loop import Interrupt
 from docker_flask.first_process.prestart import PrestartFailed
@@ -18,13 +21,15 @@ from docker_flask.first_process.task import TICK
 from docker_flask.log import log
 from docker_flask.paths import OK
 from docker_flask.status.http_port import HttpPort, check
-from docker_flask.supervisor import retirement
+from docker_flask.supervisor.generation import RETIRE_INTERVAL
 from docker_flask.supervisor.log_relay import LogRelay
 from docker_flask.supervisor.reload import Reload
 from docker_flask.supervisor.service import Failure, Phase, Service
-from docker_flask.supervisor.start import start
 from docker_flask.supervisor.stop import EXIT_CUT, stop
 from docker_flask.supervisor.worker_pool import INTERVAL
+
+# Seconds that clients wait for an application that is loading, before nginx responds with 503.
+WAIT_BEFORE_503 = 3.0
 
 
 class Stop(Interrupt):
@@ -73,7 +78,7 @@ class Supervisor:
                         signal.SIGCHLD: self._on_child,
                     }
                 )
-                start(service, self._relay)
+                self._start()
                 self._serve()
             except Stop:
                 return self._stop()
@@ -86,6 +91,32 @@ class Supervisor:
             service.start_log.fails()
             log(str(failure))
             return failure.code
+
+    def _start(self) -> None:
+        """Serve; raises Failure, PrestartFailed, SettingError, OSError."""
+        service = self._service
+        service.environment = service.prestart.run(self._loop, os.environ)
+        notes = [*too_late(os.environ, service.environment), *ignored(service.environment)]
+        service.start_log.notes += notes
+        plan, nginx = service.make_plan(), service.nginx
+        self._relay.shows_all = plan.settings.is_verbose
+        first = service.load(plan)
+        # While the application loads, nginx tests the configuration that most applications need.
+        configuration = nginx.prepare(plan, nginx.usual_static(plan))
+        seconds = min(WAIT_BEFORE_503, plan.settings.start_timeout)
+        if not self._loop.wait(first.settled, seconds, tick=0.1):
+            if not plan.settings.bind_when_ready:
+                nginx.answer_503(plan)
+            self._loop.wait(first.settled, plan.settings.start_timeout - seconds, tick=0.1)
+        if not first.ready():
+            raise Failure(first.why_not_ready())
+        configuration = nginx.prepare(plan, first.static, configuration)
+        service.switch_to(first)
+        sockets.listen(service.listeners)  # for BIND_WHEN_READY=1; a second time changes nothing
+        nginx.start(plan, configuration)
+        service.phase = Phase.SERVING
+        log(about.line(first.server.name))
+        service.start_log.serves(first, configuration.notes)
 
     def _stop(self) -> int:
         try:
@@ -111,7 +142,7 @@ class Supervisor:
         """Seconds until the next check, if no event comes first."""
         if self._reload.is_running:
             return TICK
-        return retirement.RETIRE_INTERVAL if self._service.retiring else INTERVAL
+        return RETIRE_INTERVAL if self._service.retiring else INTERVAL
 
     def _resize(self) -> None:
         now, current = time.monotonic(), self._service.current

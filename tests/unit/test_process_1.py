@@ -17,7 +17,7 @@ from docker_flask.first_process.clients import MAX_CLIENTS
 from docker_flask.first_process.control_port import ControlPort
 from docker_flask.first_process.loop import Loop
 from docker_flask.nginx.nginx import Frontend
-from docker_flask.servers import SERVERS
+from docker_flask.servers.app_server import SERVERS
 from docker_flask.status.http_port import HttpPort, check
 from docker_flask.supervisor import log_relay, supervisor
 from docker_flask.supervisor.generation import Generation
@@ -176,10 +176,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from docker_flask import control, notify, process
 from docker_flask.first_process.task import Task
-from docker_flask.servers import SERVERS
-from docker_flask.supervisor import retirement
+from docker_flask.servers.app_server import SERVERS
 from docker_flask.supervisor.generation import Generation
-import docker_flask.supervisor.supervisor as module
 from docker_flask.nginx.nginx import Frontend
 from docker_flask.supervisor.reload import Reload
 from docker_flask.supervisor.service import Phase, Service
@@ -210,9 +208,9 @@ def generation(number):
     return Generation(number, folder, SERVERS["uwsgi"], service.loop, plans.make(), Frontend())
 
 def retire():
-    service.retiring[first] = Task(retirement.retire(first, service.nginx))
+    service.retiring[first] = Task(first.retire())
 
-def start(*_):
+def start_service(_):
     service.nginx.pid = process.spawn(["/bin/sleep", "60"], {})
     service.current = second
     second.pid = process.spawn(["/bin/sleep", "60"], {})
@@ -228,7 +226,7 @@ def client():
     answers.append(ask("/healthy"))
     os.kill(os.getpid(), signal.SIGTERM)
 
-module.start = start
+Supervisor._start = start_service
 service = Service(plans.LIMITS, folder, ports[:1], {})
 first, second = generation(1), generation(2)
 setattr(globals()[where], name, fault)
