@@ -161,7 +161,6 @@ def test_the_folder_is_the_package(tmp_path: Path, package: str) -> None:
         ("shop.web:holder.inner", "inner"),
         ("shop.web:make()", "made one 1"),
         ("shop.web:make('two', n=2)", "made two 2"),
-        ("shop.web:make(n=[1, {'a': None}])", "made one [1, {'a': None}]"),
         ("inner.deep:app", "deep"),
         # A factory as Flask writes it, without a call; no application that takes anything.
         ("shop.web:make", "made one 1"),
@@ -228,10 +227,8 @@ def test_not_found(tmp_path: Path, files: str, app_module: str | None, words: li
 @pytest.mark.parametrize(
     ("files", "app_module", "error", "message"),
     [
-        ({"app.py": "raise RuntimeError('broken here')\n"}, None, "RuntimeError", "broken here"),
         ({"app.py": "import no_such_package\n"}, None, "ModuleNotFoundError", "no_such_package"),
         ({"app.py": "import sys\nsys.exit(4)\n"}, None, "SystemExit", "4"),
-        ({"app.py": "def create_app():\n    1 / 0\n"}, None, "ZeroDivisionError", "division"),
         # Another file is not taken in its place.
         ({"app.py": "1 / 0\n", "main.py": wsgi("app")}, None, "ZeroDivisionError", "division"),
         ({"app.py": FACTORY}, "app:create_app(1)", "TypeError", "takes 0 positional arguments"),
@@ -283,24 +280,12 @@ def test_flask_app(tmp_path: Path, flask_app: str, name: str, says: str) -> None
     assert found == {"name": name, "says": says, "reason": "FLASK_APP"}
 
 
-SHOP = FLASK + "shop = Flask(__name__)\n"
-
-
 @pytest.mark.parametrize(
-    ("init", "flask_app", "name"),
-    [
-        # An __init__.py that says nothing makes no package of the folder.
-        ("", "app.py", "app:app"),
-        (SHOP, "__init__.py", "shop:shop"),
-        (SHOP, ".", "shop:shop"),
-        (SHOP, "app.py", "shop.app:app"),
-        (SHOP, "shop.app:app", "shop.app:app"),
-    ],
+    ("flask_app", "name"),
+    [("__init__.py", "shop:shop"), (".", "shop:shop"), ("app.py", "shop.app:app")],
 )
-def test_flask_app_where_the_folder_is_a_package(
-    tmp_path: Path, init: str, flask_app: str, name: str
-) -> None:
-    files = {"__init__.py": init, "app.py": wsgi("app")}
+def test_flask_app_where_the_folder_is_a_package(tmp_path: Path, flask_app: str, name: str) -> None:
+    files = {"__init__.py": FLASK + "shop = Flask(__name__)\n", "app.py": wsgi("app")}
     found = locate(tmp_path / "shop", files, FLASK_APP=flask_app)
     assert found.get("name") == name, found
 

@@ -13,7 +13,6 @@ SCRIPT = Path(__file__).parents[2] / "docker_flask" / "install-python.sh"
 PIP = """#!/bin/bash
 [[ $1 == install ]] || exit 1
 echo "pip $*" >> "$CALLS"
-[[ -z ${PIP_CERT-} ]] || echo "PIP_CERT $PIP_CERT" >> "$CALLS"
 while [[ $# -gt 0 && $1 != -r ]]; do shift; done
 [[ $# -eq 0 ]] || cat "$2" >> "$INSTALLED"
 [[ ! -e $CALLS.fail ]] || { echo "ERROR: the reason" >&2; exit 1; }
@@ -99,20 +98,6 @@ def script(tmp_path: Path) -> Script:
 def test_requirements(script: Script, text: str, exported: str) -> None:
     script.write(requirements_txt=text)
     assert script.export() == exported.format(app=script.app)
-
-
-@pytest.mark.parametrize("text", ["", "-----BEGIN CERTIFICATE-----"])
-def test_an_empty_file_of_authorities_counts_as_none(
-    script: Script, tmp_path: Path, text: str
-) -> None:
-    """compose.yaml has such a secret if CA_BUNDLE is not set."""
-    authorities = tmp_path / "ca"
-    authorities.write_text(text)
-    script.environment["CA_BUNDLE"] = str(authorities)
-    script.before.add(authorities)
-    script.write(requirements_txt="six\n")
-    script.install()
-    assert (f"PIP_CERT {authorities}" in script.calls.read_text()) == bool(text)
 
 
 @pytest.mark.parametrize(

@@ -90,10 +90,3 @@ def test_no_limits_and_no_statistics(tmp_path: Path) -> None:
     assert (found.processes, found.backlog) == (0, 128)
     assert worker_process.resident_memory() > 1 << 20
     assert paths.container() == ("", os.uname().nodename[:16])
-
-
-@pytest.mark.parametrize("line", ["", "garbage", "0:", "1:cpu"])
-def test_a_cgroup_that_is_not_named(tmp_path: Path, line: str) -> None:
-    (tmp_path / "proc/self").mkdir(parents=True)
-    (tmp_path / "proc/self/cgroup").write_text(f"{line}\n")
-    assert limits.read(tmp_path).cpus_reason.startswith("affinity")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import pytest
 
 from tests.support.forked_python import run_python
-from tests.support.harness import run_python as run_fresh_python
 
 DEBUGGER = "Werkzeug's debugger (DebuggedApplication) is ignored in production: use -d debug"
 DEBUG = "app.debug is ignored in production: use -d debug"
@@ -54,14 +53,3 @@ def test_no_debugger(code: str, flask_debug: str, lines: list[str]) -> None:
     assert console[0] == 404
     assert failure[0] == 500
     assert "Traceback" not in failure[1]
-
-
-def test_no_flask_and_no_werkzeug() -> None:
-    """An application of another framework costs no import of these."""
-    code = """
-        import json, sys
-        from docker_flask.worker import no_debug
-        no_debug.turn_off()
-        print(json.dumps([no_debug.report(print), [n for n in sys.modules if "werkzeug" in n]]))
-    """
-    assert run_fresh_python(code) == [[], []]

@@ -139,12 +139,3 @@ def test_an_edit_of_a_page_is_seen_once(folder: Path) -> None:
         assert watcher.page_edited is edited, name
         assert watcher.edited() is None
         assert not watcher.page_edited
-
-
-def test_an_edit_of_source_counts_more(folder: Path) -> None:
-    watcher = SourceWatcher(str(folder), pages=True)
-    watcher.remember()
-    touch(folder, "templates/home.html")
-    (folder / "app.py").write_text("x = 10\n")
-    assert watcher.edited() == str(folder / "app.py")
-    assert not watcher.page_edited

@@ -153,23 +153,6 @@ def test_there_are_none(tmp_path: Path, app: str, options: dict[str, Any]) -> No
 
 
 @pytest.mark.parametrize(
-    ("app", "end"),
-    [
-        # May be filled later; but nobody wants to read of it at every start of an API.
-        (made("static_folder='none'"), ""),
-        # The log stays a log.
-        (made("static_folder='a\\nb', static_url_path='/s'"), "/s"),
-    ],
-)
-def test_what_the_log_says(tmp_path: Path, app: str, end: str) -> None:
-    (tmp_path / "a\nb").mkdir()
-    found, words = find(tmp_path, app)
-    assert found is not None
-    assert words.endswith(end) if end != "/s" else "\n" not in words
-    assert end or not words
-
-
-@pytest.mark.parametrize(
     ("target", "left"), [("style.css", False), ("../secret.txt", True), ("..", True)]
 )
 def test_a_link_that_leads_out(tmp_path: Path, target: str, left: bool) -> None:

@@ -12,7 +12,6 @@ from docker_flask import process
 from docker_flask.supervisor.worker_pool import (
     IDLE_CHECKS,
     INTERVAL,
-    WAITING_CHECKS,
     WorkerPool,
 )
 from tests.support import plans
@@ -77,11 +76,6 @@ def test_no_fewer_while_there_are_web_sockets(monkeypatch: pytest.MonkeyPatch) -
     assert workers.look(0, 50) == [32] * 50
     workers.keep = False
     assert workers.look(0, 4 * IDLE_CHECKS)[-1] == 4
-
-
-def test_a_moment_is_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    workers = Workers(monkeypatch)
-    assert [workers.look(100 * (number % WAITING_CHECKS > 0))[0] for number in range(8)] == [4] * 8
 
 
 def test_no_more_where_the_cpus_are_what_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
