@@ -109,7 +109,9 @@ GARBAGE = [
     b"{",
     b"x" * 150_000,
     b"[" * 99_000,
+    b'{"state": "ready", "text": "x", "pid": 10000000000000000000000}',
     b'{"state": "ready", "text": ["x"], "pid": 5}',
+    b'{"state": "web sockets", "text": "", "pid": 5, "count": Infinity}',
     json.dumps(
         {
             **{"state": "ready", "text": "x", "pid": 5, "memory": 1, "found": "", "notes": []},
