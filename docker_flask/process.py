@@ -72,22 +72,13 @@ def states(groups: Collection[int]) -> dict[int, str]:
     """The processes of these groups: pid -> state letter of proc(5), zombies left out."""
     found = {}
     for name in filter(str.isdecimal, os.listdir("/proc")):
-        fields = _stat(int(name))
-        if len(fields) > 2 and int(fields[2]) in groups and fields[0] != "Z":
-            found[int(name)] = fields[0]
+        with contextlib.suppress(OSError):
+            # The second field, a name in parentheses, may contain any character.
+            rest = Path(f"/proc/{name}/stat").read_text(errors="replace").rpartition(")")[2]
+            fields = rest.split()
+            if len(fields) > 2 and int(fields[2]) in groups and fields[0] != "Z":
+                found[int(name)] = fields[0]
     return found
-
-
-def _stat(pid: int) -> list[str]:
-    """The third field of /proc/PID/stat and those after it; none if the kernel does not say them.
-
-    The second field, a name in parentheses, may contain any character.
-    """
-    try:
-        _, name, rest = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")
-    except OSError:
-        return []
-    return rest.split() if name else []
 
 
 def reap() -> list[tuple[int, int]]:
