@@ -203,13 +203,6 @@ class Generation:
         late = f"the application did not load within START_TIMEOUT={seconds:g} seconds"
         return self.failure or late
 
-    def describe_workers(self) -> str:
-        """The number of workers and the reason for the number, for the log."""
-        origins, settings = self.plan.origins, self.plan.settings
-        if not self.pool:
-            return f"{settings.web_concurrency} workers ({origins['web_concurrency'].brief})"
-        return self.pool.describe()
-
     def resize(self) -> None:
         """Add workers while requests wait, and remove idle workers."""
         if not self.pool:

@@ -43,7 +43,6 @@ class Phase(Enum):
     STARTING = "starting"
     SERVING = "serving"
     STOPPING = "stopping"
-    ENDING = "ending"
 
 
 class Service:
@@ -69,7 +68,7 @@ class Service:
         self.loop = Loop()
         self.prestart = Prestart()
         self.nginx = Nginx(self.loop, runtime, listeners)
-        self.start_log = StartLog(limits, sockets.ports(listeners))
+        self.start_log = StartLog(sockets.ports(listeners))
         self.current: Generation | None = None
         self.candidate: Generation | None = None
         self.retiring: dict[Generation, Task] = {}
@@ -174,7 +173,7 @@ class Service:
 
     def _restarts(self, name: str, reason: str) -> bool:
         """Count a death; returns False while the container stops."""
-        if self.phase in (Phase.STOPPING, Phase.ENDING):
+        if self.phase is Phase.STOPPING:
             return False
         now = time.monotonic()
         recent = [moment for moment in self._deaths[name] if now - moment < DEATHS_WINDOW]
@@ -186,7 +185,8 @@ class Service:
 
     def kill_all(self) -> None:
         """Kill all processes and wait until the last one has ended."""
-        self.phase = Phase.ENDING
+        self.phase = Phase.STOPPING
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
         for generation in list(self.generations()):
             generation.kill()
         self.nginx.kill()

@@ -4,44 +4,32 @@ from __future__ import annotations
 
 import os
 
-from docker_flask.configuration.limits import Limits
 from docker_flask.log import log
 from docker_flask.supervisor.generation import Generation
 
 # Lines about what is unusual: eight lines of a start in all.
 MAX_NOTES = 3
-# Limits below these values can cause failures under load; the log warns about them.
-LOW_LIMITS = {
-    "descriptors": (1024, "open files (ulimit -n)"),
-    "backlog": (128, "waiting connections (net.core.somaxconn)"),
-    "processes": (32, "processes (--pids-limit)"),
-}
 
 
 class StartLog:
     """notes: what is unusual about the generation that loads."""
 
-    def __init__(self, limits: Limits, ports: list[int]) -> None:
+    def __init__(self, ports: list[int]) -> None:
         self.notes: list[str] = []
         self._ports = ", ".join(map(str, ports))
         # What the log says about the generation that serves.
         self._said: list[str] = []
         if os.geteuid() == 0:
             self.notes.append("the application runs as root, because RUN_AS_ROOT=1")
-        found = ((getattr(limits, name), *low) for name, low in LOW_LIMITS.items())
-        tight = [f"{value} {words}" for value, minimum, words in found if 0 < value < minimum]
-        if tight:
-            self.notes.append(
-                f"low limits: {', '.join(tight)}; raise them, "
-                "or the container may refuse requests under load"
-            )
 
     def serves(self, generation: Generation, nginx_notes: list[str]) -> None:
         """Log what serves now."""
         self.notes += [*nginx_notes, *generation.notes]
         if len(self.notes) > MAX_NOTES:
             self.notes[MAX_NOTES - 1 :] = ["; ".join(self.notes[MAX_NOTES - 1 :])]
-        workers = generation.describe_workers()
+        plan, pool = generation.plan, generation.pool
+        fixed = f"{plan.settings.web_concurrency} workers ({plan.origins['web_concurrency'].brief})"
+        workers = pool.describe() if pool else fixed
         lines = [generation.found, workers, generation.static_files, *self.notes]
         for line in lines:
             if line and line not in self._said:
@@ -49,7 +37,7 @@ class StartLog:
         self._said, self.notes = lines, []
         shared = (
             "; loaded once (PRELOAD=1), its workers share the connections opened at import"
-            if generation.plan.settings.preload
+            if plan.settings.preload
             else ""
         )
         log(f"serving {generation.loaded} on port {self._ports}{shared}")

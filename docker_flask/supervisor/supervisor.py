@@ -151,8 +151,6 @@ class Supervisor:
             current.resize()
 
     def _on_stop(self) -> None:
-        if self._service.phase is Phase.ENDING:
-            return
         self._stop_signals += 1
         raise Stop if self._stop_signals == 1 else StopAtOnce
 
