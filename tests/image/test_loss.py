@@ -146,7 +146,7 @@ def test_a_second_term_stops_at_once(service: Service) -> None:
 
 @pytest.mark.timed
 def test_a_term_to_everything_inside_ends_nginx_alone(service: Service) -> None:
-    """nginx drops its requests, and is started again; the application's workers run on."""
+    """nginx drops its requests, and is started again; uWSGI's workers run on."""
     workers = service.processes("app worker")
     with service.load(**STEADY) as running:
         time.sleep(SETTLE)
@@ -154,7 +154,8 @@ def test_a_term_to_everything_inside_ends_nginx_alone(service: Service) -> None:
         result = running.finish()
     assert result.counts["refused"] == 0
     assert result.counts["ok"] > sum(result.counts.values()) / 2
-    assert service.processes("app worker") == workers
+    if service.server.name == "uWSGI":  # Gunicorn replaces its workers after their last responses
+        assert service.processes("app worker") == workers
     assert service.container.get().status_code == 200
     assert service.container.stop()[0] == 0
 
@@ -377,7 +378,7 @@ def test_a_view_that_never_answers(
 
 
 def test_orphaned_grandchildren_leave_no_zombies(service: Service) -> None:
-    orphans = "cat /proc/[0-9]*/stat | grep -c '(sleep)' || true"
+    orphans = "cat /proc/[0-9]*/stat 2>/dev/null | grep -c '(sleep)' || true"
     for _ in range(5):
         service.container.get("/orphan?s=3")
     assert int(service.container.shell(orphans)) == 5

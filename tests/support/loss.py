@@ -42,17 +42,18 @@ class Load:
         self._process = subprocess.Popen(
             command_in_netns(container.pid, words),
             env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
         )
+        assert self._process.stdout
+        self._process.stdout.readline()  # on a busy machine, a process takes its time to begin
         self.begun = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._process.poll() is None:
+        with self._process:
             self._process.kill()
-            self._process.wait()
 
     def finish(self, seconds: float = 30) -> Result:
         """End the load, wait for its last answers, and return what it saw."""

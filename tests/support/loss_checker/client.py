@@ -84,6 +84,7 @@ class Load:
         """Begin requests until it is time to stop, wait for the last response."""
         began, loop = monotonic(), asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self.stop.set)
+        print("the load begins", flush=True)
         limit = loop.call_later(self.settings.seconds, self.stop.set)
         async with asyncio.TaskGroup() as tasks:
             if self.settings.rate is not None:
