@@ -50,6 +50,13 @@ def directives(text: str) -> list[str]:
     return [line for line in lines if line]
 
 
+@pytest.mark.parametrize("log", ["1", "json"])
+def test_snippets_come_before_every_map(log: str) -> None:
+    """After a map, nginx calls a `map_hash_bucket_size` of the user's a duplicate."""
+    before = render(ACCESS_LOG=log).partition("include /etc/nginx/conf.d/")[0]
+    assert not re.search(r"^\s*map ", before, re.MULTILINE)
+
+
 @pytest.mark.parametrize(("static", "starting"), [(None, False), (STATIC, False), (STATIC, True)])
 @pytest.mark.parametrize("environ", [{}, {"ACCESS_LOG": "json", "STATIC_INDEX": "1"}])
 def test_nothing_of_the_template_is_left(
