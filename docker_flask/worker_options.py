@@ -57,7 +57,7 @@ class WorkerOptions(_Options):
 
     # --- Limits: seconds, requests, bytes.
     request_timeout: float = 60.0
-    # Seconds until the watchdog acts: later than nginx responds (configuration/timeouts.py).
+    # Seconds until the watchdog acts: later than nginx responds (configuration/plan.py).
     watchdog: float = 60.7
     max_requests: int = 0
     max_worker_memory: int = 0

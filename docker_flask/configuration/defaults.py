@@ -26,7 +26,7 @@ OTHER_PROCESSES = 10
 
 def workers(limits: Limits) -> Found:
     """A placeholder: `settle_workers` computes the number, because it knows the other settings."""
-    return Found(0, from_limits(limits.cpus_reason))
+    return from_limits(0, limits.cpus_reason)
 
 
 def nginx_workers(limits: Limits) -> Found:
@@ -105,7 +105,7 @@ def _max_workers(limits: Limits, threads: int) -> Found:
 
 
 def _found(count: int, reason: str) -> Found:
-    return Found(max(1, count), from_limits(reason))
+    return from_limits(max(1, count), reason)
 
 
 def _smallest(*choices: Found) -> Found:

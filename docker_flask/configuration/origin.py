@@ -1,60 +1,37 @@
-"""The origin of the value of a setting."""
+"""The values of settings, and where each comes from."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum
 from typing import Any, NamedTuple
 
-
-class Source(Enum):
-    """The kind of an origin."""
-
-    DEFAULT = "default"
-    ENVIRONMENT = "environment"
-    FILE = "file"
-    LIMITS = "limits"
+DEFAULT = "default"
+_FROM_LIMITS = "decided from the "
 
 
-@dataclass(frozen=True)
-class Origin:
-    """The origin of the value of a setting.
+class Found(NamedTuple):
+    """The value of a setting, and its origin in words: a variable, or an option and its file."""
 
-    name: the variable, or the option in the file; reason: the limit of the container
-    that decided a computed value.
-    """
-
-    source: Source
-    name: str = ""
-    file: str = ""
-    reason: str = ""
+    value: Any
+    origin: str
 
     @property
-    def brief(self) -> str:
-        """The origin without "decided from"."""
-        return self.reason or str(self)
-
-    def __str__(self) -> str:
-        match self.source:
-            case Source.LIMITS:
-                return f"decided from the {self.reason}"
-            case Source.DEFAULT:
-                return "default"
-            case _:
-                return f"{self.name} in {self.file}" if self.file else self.name
+    def is_computed(self) -> bool:
+        """True if neither the user nor a file of the user set the value."""
+        return self.origin.startswith(_FROM_LIMITS)
 
 
-DEFAULT = Origin(Source.DEFAULT)
+def from_limits(value: int, reason: str) -> Found:
+    """A value that a limit of the container decided."""
+    return Found(value, f"{_FROM_LIMITS}{reason}")
 
 
-def from_limits(reason: str) -> Origin:
-    """The origin of a value that a limit of the container decided."""
-    return Origin(Source.LIMITS, reason=reason)
+def brief(origin: str) -> str:
+    """An origin for the log, where it follows a number."""
+    return origin.removeprefix(_FROM_LIMITS)
 
 
-@dataclass(frozen=True)
-class FileValue:
+class FileValue(NamedTuple):
     """The value of a setting in one of the user's files.
 
     name: of the option; text: the value; file: empty for a server's own default.
@@ -63,10 +40,6 @@ class FileValue:
     name: str
     text: str
     file: str
-
-    @property
-    def origin(self) -> Origin:
-        return Origin(Source.FILE, self.name, self.file)
 
 
 class ServerOptions(NamedTuple):
@@ -79,15 +52,3 @@ class ServerOptions(NamedTuple):
     settings: Mapping[str, FileValue] = {}
     text: str = ""
     ignored: Sequence[str] = ()
-
-
-class Found(NamedTuple):
-    """The value of a setting, and its origin."""
-
-    value: Any
-    origin: Origin
-
-    @property
-    def is_computed(self) -> bool:
-        """True if neither the user nor a file of the user set the value."""
-        return self.origin.source is Source.LIMITS

@@ -12,15 +12,14 @@ from docker_flask.paths import VENV
 DEBUGPY_PIN = "debugpy==1.8.22"
 GUNICORN_PIN, GEVENT_PIN = "gunicorn==27.0.1", "gevent==26.9.0"
 GUNICORN_GEVENT_PIN = GUNICORN_PIN.replace("==", "[gevent]==")
-OLDEST_GUNICORN = 27
+OLDEST_GUNICORN = 27  # earlier ones cut responses by the uwsgi protocol into chunks
 
 
 def check_server(app_server: str, worker_class: str | None) -> None:
-    """Raise SettingError if the application server is not installed."""
+    """Raise SettingError if the application server is not installed, or is too old."""
     if app_server == "gunicorn":
         pin = GUNICORN_GEVENT_PIN if worker_class == "gevent" else GUNICORN_PIN
-        _require(app_server, f"APP_SERVER={app_server}", pin)
-        _check_version(pin)
+        _require(app_server, "APP_SERVER=gunicorn", pin, OLDEST_GUNICORN)
 
 
 def check_worker_class(settings: Settings) -> None:
@@ -29,7 +28,7 @@ def check_worker_class(settings: Settings) -> None:
         return
     pin = GUNICORN_GEVENT_PIN if settings.app_server == "gunicorn" else GEVENT_PIN
     _require("gevent", "WORKER_CLASS=gevent", pin)
-    if (settings.threads or 1) > 1:
+    if settings.threads > 1:
         raise SettingError(
             f"THREADS={settings.threads} is not allowed with WORKER_CLASS=gevent, whose requests "
             "run in greenlets; use THREADS=1"
@@ -42,23 +41,15 @@ def check_debugpy(port: int | None) -> None:
         _require("debugpy", f"DEBUGPY={port}", DEBUGPY_PIN)
 
 
-def _check_version(pin: str) -> None:
-    """Raise SettingError if Gunicorn is older than its first version that can serve here.
-
-    nginx reaches it by the uwsgi protocol, whose responses earlier versions cut into chunks.
-    """
-    for folder in Path(VENV).glob("lib/python3*/site-packages/gunicorn-*.dist-info"):
-        version = folder.name.removeprefix("gunicorn-").removesuffix(".dist-info")
-        if int(version.partition(".")[0]) < OLDEST_GUNICORN:
-            raise SettingError(
-                f"APP_SERVER=gunicorn needs Gunicorn {OLDEST_GUNICORN} or newer, and {version} is "
-                f"installed: write {pin} into requirements.txt and build the image again"
-            )
-
-
-def _require(package: str, wanted_by: str, pin: str) -> None:
-    if not any(Path(VENV).glob(f"lib/python3*/site-packages/{package}/__init__.py")):
-        raise SettingError(
-            f"{wanted_by} needs the package {package}, which is not installed: add the line {pin} "
-            "to requirements.txt and build the image again, or set INSTALL_ON_START=1"
-        )
+def _require(package: str, wanted_by: str, pin: str, oldest: int = 0) -> None:
+    """Raise SettingError if a package is missing, or older than its first version that works."""
+    folders = Path(VENV).glob(f"lib/python3*/site-packages/{package}-*.dist-info")
+    names = [folder.name.removesuffix(".dist-info") for folder in folders]
+    version = names[0].split("-")[1] if names else ""
+    if version and int(version.split(".")[0]) >= oldest:
+        return
+    problem = f"is of the old version {version}" if version else "is not installed"
+    raise SettingError(
+        f"{wanted_by} needs the package {package}, which {problem}: add the line {pin} to "
+        "requirements.txt and build the image again, or set INSTALL_ON_START=1"
+    )

@@ -21,10 +21,9 @@ from docker_flask.configuration import (
 )
 from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.nginx_files import NginxFiles
-from docker_flask.configuration.origin import Found, Origin, Source
+from docker_flask.configuration.origin import DEFAULT, Found
 from docker_flask.configuration.settings import Settings
 from docker_flask.configuration.sizing import Sizing
-from docker_flask.configuration.timeouts import Timeouts
 from docker_flask.configuration.validators import in_bytes
 from docker_flask.paths import PYTHON, UWSGI_PROGRAM
 
@@ -43,10 +42,9 @@ class Plan:
 
     environment: Mapping[str, str]
     settings: Settings
-    origins: Mapping[str, Origin]
+    origins: Mapping[str, str]
     limits: Limits
     sizing: Sizing
-    timeouts: Timeouts
     nginx_files: NginxFiles
     server_options: str
     ignored_options: tuple[str, ...]
@@ -57,7 +55,21 @@ class Plan:
 
         It is set for a load balancer, which may be between two checks at that moment.
         """
-        return self.origins["drain_delay"].source is not Source.DEFAULT
+        return self.origins["drain_delay"] != DEFAULT
+
+    # A request over REQUEST_TIMEOUT meets nginx first, which responds with 504; then the watchdog,
+    # which replaces the worker: if the worker ended first, nginx would respond with 502 and retry
+    # a GET; and at `release` everybody who still holds its connection: nobody waits any more.
+
+    @property
+    def watchdog(self) -> float:
+        """Seconds after which the watchdog of a worker acts."""
+        return self.settings.request_timeout + 0.7
+
+    @property
+    def release(self) -> int:
+        """Seconds after which nginx, the server and process 1 give up a connection."""
+        return round(self.settings.request_timeout) + 5
 
     @property
     def sends_files(self) -> bool:
@@ -101,7 +113,6 @@ def make(
         origins=origins,
         limits=limits,
         sizing=sizing.compute(chosen, limits),
-        timeouts=Timeouts(chosen.request_timeout),
         nginx_files=user_files,
         server_options=options.text,
         ignored_options=tuple(options.ignored),

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from docker_flask import static_files
 from docker_flask.configuration import defaults, validators
 from docker_flask.configuration.limits import Limits
-from docker_flask.configuration.origin import DEFAULT, FileValue, Found, Origin, Source
+from docker_flask.configuration.origin import DEFAULT, FileValue, Found
 from docker_flask.configuration.validators import SettingError, Validator
 
 ZONES = Path("/usr/share/zoneinfo")
@@ -117,7 +117,7 @@ class Resolved(NamedTuple):
     """All settings, and the origin of each, by the name of its field."""
 
     settings: Settings
-    origins: Mapping[str, Origin]
+    origins: Mapping[str, str]
 
 
 def read(environ: Mapping[str, str], early: Mapping[str, Found] | None = None) -> dict[str, Found]:
@@ -172,11 +172,10 @@ def resolve(
     )
 
 
-def rows(settings: Settings, origins: Mapping[str, Origin]) -> list[tuple[str, str, str]]:
+def rows(settings: Settings, origins: Mapping[str, str]) -> list[tuple[str, str, str]]:
     """Each setting's name, value and origin, for a person to read."""
     return [
-        (name.upper(), _show(getattr(settings, name)), str(origin))
-        for name, origin in origins.items()
+        (name.upper(), _show(getattr(settings, name)), origin) for name, origin in origins.items()
     ]
 
 
@@ -235,17 +234,16 @@ def _read(spec: Field[Any], environ: Mapping[str, str]) -> Found | None:
     except if the setting is declared with `empty`.
     """
     for name in (spec.name.upper(), *spec.metadata["aliases"]):
-        text, origin = environ.get(name, "").strip(), Origin(Source.ENVIRONMENT, name)
-        if text:
-            return Found(_parse(spec, name, text, ""), origin)
+        if text := environ.get(name, "").strip():
+            return Found(_parse(spec, name, text, ""), name)
         if name in environ and spec.metadata["empty"] is not None:
-            return Found(spec.metadata["empty"], origin)
+            return Found(spec.metadata["empty"], name)
     return None
 
 
 def _of_file(spec: Field[Any], value: FileValue) -> Found:
     where = f" in {value.file}" if value.file else ""
-    return Found(_parse(spec, value.name, value.text, where), value.origin)
+    return Found(_parse(spec, value.name, value.text, where), f"{value.name}{where}")
 
 
 def _default(spec: Field[Any], limits: Limits) -> Found:

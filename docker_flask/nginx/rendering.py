@@ -54,8 +54,8 @@ def render(
         response_file=response_file(disk),
         private=PRIVATE,
         errors=_errors(settings.max_upload),
-        request_timeout=plan.timeouts.whole_request,
-        shutdown_timeout=plan.timeouts.release + _stay_of_web_sockets(plan),
+        request_timeout=round(plan.settings.request_timeout),
+        shutdown_timeout=plan.release + _stay_of_web_sockets(plan),
         # What nginx sends itself: cached pages, static files, files of the application.
         cache=frontend.cache_size,
         static=static,

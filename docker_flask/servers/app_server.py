@@ -56,7 +56,7 @@ def _uwsgi(plan: Plan, options_file: Path | None, orders: Path) -> list[str]:
         "load-in-master": int(settings.preload),
         "socket-fd": SOCKET_FD,
         "socket-backlog": plan.sizing.queue,
-        "io-seconds": plan.timeouts.release,
+        "io-seconds": plan.release,
         "open-files": plan.limits.descriptors,
         "orders-fifo": orders,
     }
@@ -84,7 +84,7 @@ def _gunicorn(plan: Plan, _options_file: Path | None, _orders: Path) -> list[str
         "worker_connections": plan.sizing.requests_per_worker,
         "preload_app": settings.preload,
         "backlog": plan.sizing.queue,
-        "graceful_timeout": plan.timeouts.release,
+        "graceful_timeout": plan.release,
     }
     # -P: modules in the application's folder must not replace the server's modules.
     program = [PYTHON, "-P", "-m", "docker_flask.launch.gunicorn_server"]

@@ -153,8 +153,8 @@ class Generation:
             preload=settings.preload,
             load_lock=str(self.path.with_suffix(".lock")),
             load_one_by_one=load_one_by_one,
-            request_timeout=self.plan.timeouts.request,
-            watchdog=self.plan.timeouts.watchdog,
+            request_timeout=self.plan.settings.request_timeout,
+            watchdog=self.plan.watchdog,
             max_requests=settings.max_requests,
             max_worker_memory=in_bytes(settings.max_worker_memory),
             retire_signal=int(self.server.retire_signal),
@@ -261,7 +261,7 @@ class Generation:
         """
         self._become(State.RETIRING)
         begun = time.monotonic()
-        deadline = begun + self.plan.timeouts.release
+        deadline = begun + self.plan.release
         close_at = begun + self.plan.settings.websocket_reload_timeout
         idle_checks = 0
         while idle_checks < IDLE_CHECKS:
@@ -275,7 +275,7 @@ class Generation:
             if requests and now > deadline:
                 log(
                     f"cutting {requests} requests that the old generation did not answer within "
-                    f"{self.plan.timeouts.release} seconds"
+                    f"{self.plan.release} seconds"
                 )
                 break
         yield from self.stop(STOP_TIMEOUT)

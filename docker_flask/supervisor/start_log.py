@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from docker_flask.configuration.origin import brief
 from docker_flask.log import log
 from docker_flask.supervisor.generation import Generation
 
@@ -28,7 +29,9 @@ class StartLog:
         if len(self.notes) > MAX_NOTES:
             self.notes[MAX_NOTES - 1 :] = ["; ".join(self.notes[MAX_NOTES - 1 :])]
         plan, pool = generation.plan, generation.pool
-        fixed = f"{plan.settings.web_concurrency} workers ({plan.origins['web_concurrency'].brief})"
+        fixed = (
+            f"{plan.settings.web_concurrency} workers ({brief(plan.origins['web_concurrency'])})"
+        )
         workers = pool.describe() if pool else fixed
         lines = [generation.found, workers, generation.static_files, *self.notes]
         for line in lines:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection
 
 from docker_flask import process
 from docker_flask.configuration import defaults
+from docker_flask.configuration.origin import brief
 from docker_flask.configuration.plan import Plan
 
 # Seconds between two checks.
@@ -59,12 +60,12 @@ class WorkerPool:
     def describe(self) -> str:
         """The range of the number of workers, and the reasons for it, for the log."""
         origins, settings = self._plan.origins, self._plan.settings
-        reason = origins["web_concurrency"].brief
+        reason = brief(origins["web_concurrency"])
         if self._room < settings.web_concurrency:
             size = math.ceil((self.memory or defaults.WORKER_MEMORY) / (1 << 20))
             reason = f"half of the {self._plan.limits.memory_reason} at {size} MiB a worker"
         numbers = dict.fromkeys([f"{settings.first_workers}", f"{self._maximum}"])
-        reasons = dict.fromkeys([origins["uwsgi_cheaper"].brief, reason])
+        reasons = dict.fromkeys([brief(origins["uwsgi_cheaper"]), reason])
         each = f" of {settings.threads} threads" if settings.threads > 1 else ""
         return f"{' to '.join(numbers)} workers{each} ({', '.join(reasons)})"
 

