@@ -10,8 +10,10 @@ import pytest
 from werkzeug.test import Client, TestResponse
 from werkzeug.wsgi import ClosingIterator
 
+from docker_flask.debug.debugger import Debugger
 from docker_flask.debug.live_reload import EVENTS, SCRIPT, LiveReload
 from docker_flask.request.wsgi_types import Environ, StartResponse
+from docker_flask.worker_options import DebugOptions
 
 PAGE = b"<!doctype html><p>A page</p>"
 VISIT = {"Accept": "text/html,*/*;q=0.8", "Sec-Fetch-Dest": "document"}
@@ -87,3 +89,14 @@ def test_events_are_states() -> None:
     assert first != second
     live.end()
     assert list(parts) == []
+
+
+def test_a_generator_that_fails_at_its_start_gets_the_debuggers_page() -> None:
+    def application(environ: Environ, start_response: StartResponse) -> Any:
+        start_response("200 OK", [("Content-Type", "text/html")])
+        yield str(1 // 0).encode()
+
+    client = Client(LiveReload(Debugger(application, DebugOptions())))
+    response = client.get("/", headers=VISIT, environ_base={"REMOTE_ADDR": "127.0.0.1"})
+    assert response.status_code == 500
+    assert b"ZeroDivisionError" in response.data
