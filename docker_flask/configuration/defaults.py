@@ -17,8 +17,6 @@ WORKER_MEMORY = 64 << 20
 # enough with greenlets. MAX: for uWSGI, where the worker pool adds workers while requests wait and
 # a CPU is free.
 FIXED, MAX = 2, 16
-# Threads of a uWSGI worker if no setting decides the number or the class of the workers.
-THREADS = 4
 _COUNT = itemgetter(0)
 # Processes other than workers: nginx, the servers' first processes, the supervisor, a command.
 OTHER_PROCESSES = 10
@@ -49,12 +47,7 @@ def settle_workers(found: dict[str, Found], limits: Limits) -> None:
         found[name] for name in ("web_concurrency", "uwsgi_cheaper", "threads")
     )
     is_uwsgi, worker_class = found["app_server"].value == "uwsgi", found["worker_class"].value
-    is_free = maximum.is_computed and minimum.is_computed
-    if not threads.value:
-        # A limit of processes may have no room for threads.
-        has_room = _max_workers(limits, THREADS).value > 1
-        use_threads = is_free and is_uwsgi and not worker_class and has_room
-        threads = Found(THREADS if use_threads else 1, threads.origin)
+    threads = Found(threads.value or 1, threads.origin)
     largest = _max_workers(limits, threads.value)
     if maximum.is_computed:
         memory = _found(worker_memory(limits) // WORKER_MEMORY, limits.memory_reason)

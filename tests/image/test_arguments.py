@@ -86,7 +86,7 @@ def test_settings_follow_the_limits(
     _, out, _ = engine.run(["settings"], **limits).finish()
     row = next(line for line in out.splitlines() if line.startswith("UWSGI_CHEAPER"))
     assert row.split(maxsplit=2) == ["UWSGI_CHEAPER", workers, f"decided from the {source}"]
-    assert re.search(r"^THREADS +4 +default", out, re.MULTILINE)
+    assert re.search(r"^THREADS +1 +default", out, re.MULTILINE)
 
 
 @pytest.mark.parametrize("command", [["settings"], [], ["-d", "debug"]], ids=repr)

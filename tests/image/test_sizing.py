@@ -76,7 +76,7 @@ def test_workers_by_default(engine: Engine, tmp_path: Path) -> None:
     """Work alone makes no more workers. Neither new workers nor a reload, a killed worker or a stop
     costs a request."""
     service = Service(engine, tmp_path, nano_cpus=500_000_000)
-    line = "docker-flask: 2 to 16 workers of 4 threads (cgroup quota of 0.5 CPUs)"
+    line = "docker-flask: 2 to 16 workers (cgroup quota of 0.5 CPUs)"
     assert line in service.container.logs().splitlines()
     wait_for_workers(service.container, 2, 10)
     with service.load("/", mode="keepalive", connections=32) as quick:

@@ -93,22 +93,9 @@ def test_workers_follow_from_the_limits(limits: dict[str, Any], fewest: int, mos
     assert found.first_workers == (fewest or most)
 
 
-@pytest.mark.parametrize(
-    ("environ", "threads"),
-    [
-        ({}, 4),
-        ({"THREADS": "1"}, 1),
-        # Who says how many workers there are, or which, has said all.
-        ({"WEB_CONCURRENCY": "4"}, 1),
-        ({"UWSGI_PROCESSES": "4"}, 1),
-        ({"UWSGI_CHEAPER": "4"}, 1),
-        ({"WORKER_CLASS": "gevent"}, 1),
-        ({"APP_SERVER": "gunicorn"}, 1),
-    ],
-)
-def test_threads(environ: dict[str, str], threads: int) -> None:
-    assert read(**environ).threads == threads
-    assert resolve(environ, replace(LIMITS, processes=20)).settings.threads == 1
+def test_a_worker_has_one_thread_by_default() -> None:
+    assert read().threads == 1
+    assert read(THREADS="4").threads == 4
 
 
 @pytest.mark.parametrize(
