@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import socket
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ from docker_flask.first_process import sockets
 from docker_flask.first_process.loop import Loop
 from docker_flask.first_process.task import TICK, Steps, Until
 from docker_flask.log import log
+from docker_flask.nginx.rendering import PARAMETERS, Frontend, render
 from docker_flask.runtime_folder import replace_symlink
 from docker_flask.static_files import DEFAULT_URL, NOWHERE, StaticFiles
 
@@ -33,18 +33,6 @@ _IGNORED = (
     "ACCESS_LOG, HEALTH_PATH, LISTEN_PORT, MAX_UPLOAD, NGINX_WORKER_CONNECTIONS, "
     "NGINX_WORKER_OPEN_FILES, NGINX_WORKER_PROCESSES, RESPONSE_CACHE, SENDFILE, STATIC_*"
 )
-
-
-@dataclass(frozen=True)
-class Frontend:
-    """What an application server needs to know of nginx.
-
-    sendfile_location: for files that nginx sends for the application; empty if the workers send
-    them. cache_size: bytes of pages that nginx may keep.
-    """
-
-    sendfile_location: str = ""
-    cache_size: int = 0
 
 
 class Configuration(NamedTuple):
@@ -126,8 +114,6 @@ class Nginx:
         tested: an earlier configuration for the same plan, which needs no second test if nothing
         has changed.
         """
-        from docker_flask.nginx.rendering import PARAMETERS
-
         self._static = static or self._static
         files, named = plan.nginx_files, self._file
         if files.whole is not None:
@@ -150,8 +136,6 @@ class Nginx:
         return Configuration(text, read, notes + warnings)
 
     def _render(self, plan: Plan, **more: Any) -> str:
-        from docker_flask.nginx.rendering import render
-
         listen, frontend = sockets.addresses(self._listeners), self.frontend(plan)
         return render(plan, self._runtime, listen, self._disk, frontend, self._static, **more)
 

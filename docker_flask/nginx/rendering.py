@@ -6,14 +6,13 @@ import functools
 import os
 import re
 import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-
-import jinja2
 
 from docker_flask.configuration.plan import Plan
 from docker_flask.configuration.sizing import large_bodies, response_file
 from docker_flask.configuration.validators import PRIVATE
-from docker_flask.nginx.nginx import Frontend
 from docker_flask.sendfile_headers import PUT_BACK
 from docker_flask.static_files import StaticFiles
 
@@ -23,6 +22,18 @@ TEMPLATES = Path(__file__).parents[2]
 MAIN, PARAMETERS = "nginx.conf", "docker_flask/nginx/uwsgi_params.conf"
 # The include of a part in a template.
 _PART = re.compile(r"^( *)include (docker_flask/nginx/parts/\w+\.conf);\n", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Frontend:
+    """What an application server needs to know of nginx.
+
+    sendfile_location: for files that nginx sends for the application; empty if the workers send
+    them. cache_size: bytes of pages that nginx may keep.
+    """
+
+    sendfile_location: str = ""
+    cache_size: int = 0
 
 
 def render(
@@ -42,7 +53,7 @@ def render(
     serves. starting: respond with 503 to every request.
     """
     settings, sizing = plan.settings, plan.sizing
-    return _template(TEMPLATES, name).render(
+    return _renderer(TEMPLATES, name)(
         settings=settings,
         sizing=sizing,
         runtime=runtime,
@@ -68,14 +79,16 @@ def render(
 
 
 @functools.cache
-def _template(folder: Path, name: str) -> jinja2.Template:
-    loader = jinja2.Environment(  # noqa: S701 (the result is not HTML)
+def _renderer(folder: Path, name: str) -> Callable[..., str]:
+    import jinja2  # slow to import, and the application server loads meanwhile
+
+    environment = jinja2.Environment(  # noqa: S701 (the result is not HTML)
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return loader.from_string(_with_parts(folder, name))
+    return environment.from_string(_with_parts(folder, name)).render
 
 
 def _with_parts(folder: Path, name: str) -> str:

@@ -18,7 +18,7 @@ from docker_flask.first_process.loop import Loop
 from docker_flask.first_process.sockets import listen_unix
 from docker_flask.first_process.task import Steps, Until
 from docker_flask.log import log
-from docker_flask.nginx.nginx import Frontend
+from docker_flask.nginx.rendering import Frontend
 from docker_flask.runtime_folder import replace_symlink
 from docker_flask.servers.app_server import SOCKET_FD, AppServer
 from docker_flask.static_files import StaticFiles

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from docker_flask.nginx import rendering
-from docker_flask.nginx.nginx import Frontend
+from docker_flask.nginx.rendering import Frontend
 from docker_flask.static_files import StaticFiles
 from tests.support import plans
 

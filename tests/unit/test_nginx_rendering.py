@@ -15,7 +15,8 @@ from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.nginx_files import NginxFiles
 from docker_flask.first_process.loop import Loop
 from docker_flask.nginx import rendering
-from docker_flask.nginx.nginx import Frontend, Nginx
+from docker_flask.nginx.nginx import Nginx
+from docker_flask.nginx.rendering import Frontend
 from docker_flask.sendfile_headers import PUT_BACK
 from docker_flask.static_files import StaticFiles
 from tests.support import plans

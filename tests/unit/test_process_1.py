@@ -16,7 +16,7 @@ from docker_flask import notify
 from docker_flask.first_process.clients import MAX_CLIENTS
 from docker_flask.first_process.control_port import ControlPort
 from docker_flask.first_process.loop import Loop
-from docker_flask.nginx.nginx import Frontend
+from docker_flask.nginx.rendering import Frontend
 from docker_flask.servers.app_server import SERVERS
 from docker_flask.status.http_port import HttpPort, check
 from docker_flask.supervisor import log_relay, supervisor
@@ -177,7 +177,7 @@ from docker_flask import control, notify, process
 from docker_flask.first_process.task import Task
 from docker_flask.servers.app_server import SERVERS
 from docker_flask.supervisor.generation import Generation
-from docker_flask.nginx.nginx import Frontend
+from docker_flask.nginx.rendering import Frontend
 from docker_flask.supervisor.reload import Reload
 from docker_flask.supervisor.service import Phase, Service
 from docker_flask.supervisor.supervisor import Supervisor
