@@ -50,7 +50,7 @@ def test_production(engine: Engine, app: Path, name: str) -> None:
     assert len(lines) <= MAX_LINES
     assert matches(
         lines,
-        rf"version \d.*, Python 3\.\d+\.\d+, {server.name}",
+        rf"version \d+\.\d+\.\d+ \(\w{{1,12}}\) on .+, Python 3\.\d+\.\d+, {server.name}",
         r"found the Flask application app:app in /app/app\.py \(the usual names in /app\)",
         r"\d+ (to \d+ )?workers( of \d+ threads)? \(.*\).*",
         r"nginx serves /static/ from /app/static",
