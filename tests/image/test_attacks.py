@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import secrets
 import socket
-from collections.abc import Callable, Iterator
 
-import httpx
 import pytest
 
 from tests.support import malformed, raw_http
-from tests.support.harness import APPS, NO_TLS, Container, Engine
-from tests.support.servers import SERVERS, Server
+from tests.support.harness import APPS, Container, Engine
+from tests.support.servers import SERVERS
 
 pytestmark = pytest.mark.timeout(600)
 EVERY = [
@@ -23,59 +21,37 @@ EVERY = [
 REASON = "a reason for the log"
 
 
-class Target:
-    """A container with the application of this module."""
-
-    def __init__(self, container: Container, server: Server) -> None:
-        self.container, self.server = container, server
-        self.port = container.port()
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", verify=NO_TLS)
-
-    def check_good_client(self) -> None:
-        """A client on another connection gets the answer to its own request."""
-        token = secrets.token_hex(8)
-        answer = self.client.get(f"/echo?{token}")
-        assert answer.status_code == 200, answer.text
-        assert answer.json()["environ"]["QUERY_STRING"] == token
-
-
-@pytest.fixture(scope="module")
-def start(module_engine: Engine) -> Iterator[Callable[[str], Target]]:
-    """Start a container with a server, or return the one that was started so."""
-    started: dict[str, Target] = {}
-
-    def run(name: str) -> Target:
-        if name not in started:
-            server = SERVERS[name]
-            env = {"APP_MODULE": "app:application", "FLASK_DEBUG": "1"}
-            container = module_engine.run(server=server, app=APPS / "attacked", env=env)
-            container.wait_until_serving("/answers")
-            started[name] = Target(container, server)
-        return started[name]
-
-    yield run
-    for target in started.values():
-        target.client.close()
-
-
 @pytest.fixture(scope="module", params=EVERY)
-def target(start: Callable[[str], Target], request: pytest.FixtureRequest) -> Target:
-    return start(request.param)
+def target(module_engine: Engine, request: pytest.FixtureRequest) -> Container:
+    """A container with the application of this module."""
+    env = {"APP_MODULE": "app:application", "FLASK_DEBUG": "1"}
+    container = module_engine.run(server=SERVERS[request.param], app=APPS / "attacked", env=env)
+    container.wait_until_serving("/answers")
+    return container
+
+
+def check_good_client(target: Container) -> None:
+    """A client on another connection gets the answer to its own request."""
+    token = secrets.token_hex(8)
+    answer = target.get(f"/echo?{token}")
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["environ"]["QUERY_STRING"] == token
 
 
 # --- the application's answers -----------------------------------------------------------------
 
 
-def test_malformed_answers(target: Target) -> None:
+def test_malformed_answers(target: Container) -> None:
     """Each is a 5xx, or the client can read it in one way only, and the next one as well."""
-    names = target.client.get("/answers").json()
+    names = target.get("/answers").json()
     assert len(names) > 80
-    assert target.client.get(f"/answer?{names.index('header Server own')}").text == "text"
+    port = target.port()
+    assert target.get(f"/answer?{names.index('header Server own')}").text == "text"
     wrong = []
     for number, name in enumerate(names):
         token = secrets.token_hex(8)
         data = raw_http.exchange(
-            target.port,
+            port,
             f"GET /answer?{number} HTTP/1.1\r\nHost: a\r\n\r\n".encode(),
             f"GET /echo?{token} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode(),
             end=False,
@@ -96,35 +72,35 @@ def test_malformed_answers(target: Target) -> None:
         if not others and first.complete and not first.status >= 500:
             wrong.append(f"{name}: no next answer after {first}")
     assert not wrong, "\n".join(wrong)
-    target.check_good_client()
+    check_good_client(target)
 
 
-def test_the_log_says_what_was_wrong(target: Target) -> None:
-    number = target.client.get("/answers").json().index("status '200 OK\\r\\nX-Injected: 1'")
-    answer = target.client.get(f"/answer?{number}")
+def test_the_log_says_what_was_wrong(target: Container) -> None:
+    number = target.get("/answers").json().index("status '200 OK\\r\\nX-Injected: 1'")
+    answer = target.get(f"/answer?{number}")
     assert (answer.status_code, answer.text) == (500, "Internal Server Error\n")
-    log = target.container.wait_for_log("ValueError: status '200 OK\\r\\nX-Injected: 1'")
+    log = target.wait_for_log("ValueError: status '200 OK\\r\\nX-Injected: 1'")
     assert "Traceback (most recent call last)" in log
 
 
 # --- debuggers ---------------------------------------------------------------------------------
 
 
-def test_no_debugger(target: Target) -> None:
+def test_no_debugger(target: Container) -> None:
     """Neither the one that the application brings nor a traceback reaches a client.
 
     Nor does anything listen that `app.run(debug=True)` or the application server would open.
     """
-    assert target.container.listening() == {80, 9180}
+    assert target.listening() == {80, 9180}
     for path in (
         *("/console", "/?__debugger__=yes&cmd=resource&f=debugger.js", "/fail", "/key"),
         "/fail?__debugger__=yes&cmd=printpin&s=1",
     ):
-        answer = target.client.get(path)
+        answer = target.get(path)
         assert answer.status_code in (400, 404, 500), path
         for text in ("Traceback", "debugger", "console", "no such key", REASON):
             assert text not in answer.text, (path, answer.text)
-    log = target.container.wait_for_log(REASON)
+    log = target.wait_for_log(REASON)
     for line in (
         "Werkzeug's debugger (DebuggedApplication) is ignored in production: use -d debug",
         "app.debug is ignored in production: use -d debug",
@@ -166,13 +142,13 @@ def talk(port: int, request: bytes, token: str) -> tuple[bytes, bool]:
 
 
 @pytest.mark.parametrize("names", SHAPES)
-def test_malformed_requests(target: Target, names: tuple[str, ...]) -> None:
+def test_malformed_requests(target: Container, names: tuple[str, ...]) -> None:
     """The application sees what nginx answers, and nothing of what has two meanings."""
-    wrong = []
+    wrong, port = [], target.port()
     for name in names:
         token = secrets.token_hex(8)
         request = malformed.EVERY[name].replace(b"TOKEN", token.encode())
-        data, closed = talk(target.port, request, token)
+        data, closed = talk(port, request, token)
         method = request.split(b" ")[0].decode("latin-1")
         if name == "0.9":  # which has no headers
             data = b"HTTP/1.0 200 OK\r\n\r\n" + data
@@ -181,7 +157,7 @@ def test_malformed_requests(target: Target, names: tuple[str, ...]) -> None:
         except (ValueError, raw_http.Ambiguous) as error:
             wrong.append(f"{name}: {error}")
             continue
-        seen = target.client.get("/seen", params={"of": token}).json()
+        seen = target.get("/seen", params={"of": token}).json()
         echoed = [
             f"{answer.json['environ']['QUERY_STRING']} {len(answer.json['body'])}"
             for answer in found
@@ -194,4 +170,4 @@ def test_malformed_requests(target: Target, names: tuple[str, ...]) -> None:
         if name in malformed.REFUSED and (seen or not closed or not refused):
             wrong.append(f"{name}: closed {closed}, seen {seen}: {data[:300]!r}")
     assert not wrong, "\n".join(wrong)
-    target.check_good_client()
+    check_good_client(target)

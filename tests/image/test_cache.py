@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import httpx
 import pytest
 
-from tests.support.harness import APPS, Container, Engine, wait_for
+from tests.support.harness import APPS, NO_TLS, Container, Engine, mounted, wait_for
 
 PUBLIC = "Cache-Control:public, max-age=600"
 STATUS = "X-Cache-Status"
@@ -24,12 +24,13 @@ class Service:
     def __init__(self, container: Container) -> None:
         self.container = container
         self.port = container.port()
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=20)
 
     def get(self, path: str, **headers: str) -> httpx.Response:
-        self.client.cookies.clear()  # no answer of another test decides what this request sends
         lines = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self.client.get(path, headers=lines)
+        return self.container.get(path, headers=lines)
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        return httpx.request(method, self.container.url(path), verify=NO_TLS, **options)
 
     def call(self, path: str, **headers: str) -> str:
         """Which call of the application this answer comes from."""
@@ -48,24 +49,17 @@ Start = Callable[..., Service]
 
 
 @pytest.fixture(scope="module")
-def start(module_engine: Engine) -> Iterator[Start]:
-    """Start a container with settings, or return the one that was started so."""
-    started: dict[str, Service] = {}
+def start(module_engine: Engine) -> Start:
+    """Start a container with settings."""
 
     def run(env: dict[str, str] | None = None, **options: Any) -> Service:
-        key = f"{sorted((env or {}).items())} {options}"
-        if key not in started:
-            volumes = {str(APPS / "cache"): {"bind": "/app", "mode": "ro"}}
-            env = {"WEB_CONCURRENCY": "2", **(env or {})}
-            container = module_engine.serve(env=env, **{"volumes": volumes, **options})
-            # From the first page on that is to be shared, nginx looks for them.
-            container.get(page("Cache-Control:public, max-age=60"))
-            started[key] = Service(container)
-        return started[key]
+        env = {"WEB_CONCURRENCY": "2", **(env or {})}
+        container = module_engine.serve(app=APPS / "cache", env=env, **options)
+        # From the first page on that is to be shared, nginx looks for them.
+        container.get(page("Cache-Control:public, max-age=60"))
+        return Service(container)
 
-    yield run
-    for service in started.values():
-        service.client.close()
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -111,10 +105,10 @@ def test_a_page_that_everybody_may_share_is_kept(service: Service, line: str, st
 
 def test_head_is_answered_from_the_cache_but_fills_none(service: Service) -> None:
     path = page(PUBLIC)
-    assert STATUS not in service.client.head(path).headers
+    assert STATUS not in service.request("HEAD", path).headers
     whole = service.get(path)
     assert whole.json()["method"] == "GET"
-    head = service.client.head(path)
+    head = service.request("HEAD", path)
     assert head.headers[STATUS] == "HIT"
     assert head.headers["Content-Length"] == whole.headers["Content-Length"]
 
@@ -174,11 +168,11 @@ def test_who_says_who_he_is_goes_past_it(service: Service, headers: dict[str, st
 def test_a_body_may_mean_something(service: Service) -> None:
     path = page(PUBLIC)
     for content in (b"a", iter([b"a"])):
-        answer = service.client.request("GET", path, content=content)
+        answer = service.request("GET", path, content=content)
         assert STATUS not in answer.headers
-    assert service.client.post(path).json()["method"] == "POST"
+    assert service.request("POST", path).json()["method"] == "POST"
     assert service.get(path).headers[STATUS] == "MISS"
-    assert service.client.post(path).json()["method"] == "POST"
+    assert service.request("POST", path).json()["method"] == "POST"
 
 
 @pytest.mark.parametrize(
@@ -214,9 +208,9 @@ def test_what_may_be_cut_short_is_not_kept(service: Service, path: str) -> None:
 
 def test_a_session_is_its_users(service: Service) -> None:
     with (
-        httpx.Client(base_url=service.client.base_url) as ann,
-        httpx.Client(base_url=service.client.base_url) as bob,
-        httpx.Client(base_url=service.client.base_url) as nobody,
+        httpx.Client(base_url=service.container.url()) as ann,
+        httpx.Client(base_url=service.container.url()) as bob,
+        httpx.Client(base_url=service.container.url()) as nobody,
     ):
         for client, user in ((ann, "ann"), (bob, "bob")):
             assert "Set-Cookie" in client.get(f"/enter/{user}").headers
@@ -384,12 +378,9 @@ OWN_CACHE = (
     ids=["location", "cache"],
 )
 def test_what_the_user_says_takes_its_place(
-    start: Start, module_folder: Path, folder: str, snippet: str, cached: bool
+    start: Start, tmp_path: Path, folder: str, snippet: str, cached: bool
 ) -> None:
-    file = module_folder / f"{folder}.conf"
-    file.write_text(snippet)
-    mount = {str(file): {"bind": f"/etc/nginx/{folder}/own.conf", "mode": "ro"}}
-    service = start(volumes={str(APPS / "cache"): {"bind": "/app", "mode": "ro"}, **mount})
+    service = start(volumes=mounted(tmp_path, {f"/etc/nginx/{folder}/own.conf": snippet}))
     path = page() if cached else page(PUBLIC)
     assert (service.call(path) == service.call(path)) == cached
     assert cached or STATUS not in service.get(path).headers

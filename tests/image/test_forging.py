@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support import raw_http
-from tests.support.harness import APPS, PRODUCTION_PORT, Engine
+from tests.support.harness import APPS, PRODUCTION_PORT, Engine, mounted
 from tests.support.marks import at_night
 from tests.support.servers import NOT_APPLICABLE, SERVERS
 
@@ -116,10 +116,10 @@ def snippets(folder: Path) -> dict[str, dict[str, str]]:
     image = "include uwsgi_params;"
     own, pass_to = "uwsgi_param HTTP_X_MINE yes;", "uwsgi_pass application;"
     texts = {
-        "mine.inc": own,
-        "conf.d/mine.conf": own,
-        "location.d/mine.conf": "include /etc/nginx/mine.inc;",
-        "server.d/mine.conf": (
+        "/etc/nginx/mine.inc": own,
+        "/etc/nginx/conf.d/mine.conf": own,
+        "/etc/nginx/location.d/mine.conf": "include /etc/nginx/mine.inc;",
+        "/etc/nginx/server.d/mine.conf": (
             "underscores_in_headers on;\n"
             f"location /echo/own {{ {own} {image} {pass_to} }}\n"
             f"location /echo/included {{ {image} include mine.inc; {pass_to} }}\n"
@@ -127,12 +127,7 @@ def snippets(folder: Path) -> dict[str, dict[str, str]]:
             f"location /echo/without {{ {own} {pass_to} }}\n"
         ),
     }
-    volumes = {}
-    for name, text in texts.items():
-        file = folder / name.replace("/", "-")
-        file.write_text(text)
-        volumes[str(file)] = {"bind": f"/etc/nginx/{name}", "mode": "ro"}
-    return volumes
+    return mounted(folder, texts)
 
 
 @st.composite

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import json
 import re
@@ -21,6 +22,7 @@ from tests.support.harness import (
     APPS,
     DEBUG,
     DEBUG_PORT,
+    NO_TLS,
     PRODUCTION_PORT,
     Container,
     Engine,
@@ -44,13 +46,18 @@ class Service:
         self.container = container
         self.inside = inside
         self.port = container.port(inside)
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=20)
 
     def get(self, path: str = "/", **options: Any) -> httpx.Response:
-        return self.client.get(path, **options)
+        return self.container.get(path, self.inside, **options)
 
     def post(self, path: str, content: bytes | Iterator[bytes]) -> httpx.Response:
-        return self.client.post(path, content=content)
+        url = self.container.url(path, self.inside)
+        return httpx.post(url, content=content, timeout=20, verify=NO_TLS)
+
+    def stream(self, method: str, path: str, headers: dict[str, str]) -> Any:
+        """A response whose body the test reads."""
+        url = self.container.url(path, self.inside)
+        return httpx.stream(method, url, headers=headers, timeout=20, verify=NO_TLS)
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=20)
@@ -66,9 +73,7 @@ Start = Callable[..., Service]
 
 
 @pytest.fixture(scope="module")
-def start(
-    module_engine: Engine, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[..., Service]]:
+def start(module_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Start:
     """Start a container in a mode and with settings, or return the one that was started so."""
     files = tmp_path_factory.mktemp("files")
     files.chmod(0o755)
@@ -77,21 +82,14 @@ def start(
         str(APPS / "http"): {"bind": "/app", "mode": "ro"},
         str(files): {"bind": "/files", "mode": "ro"},
     }
-    started: dict[str, Service] = {}
 
+    @functools.cache
     def run(mode: str = "production", **env: str) -> Service:
-        key = f"{mode} {sorted(env.items())}"
-        if key not in started:
-            command, inside = ([], PRODUCTION_PORT) if mode == "production" else (DEBUG, DEBUG_PORT)
-            env = {"WEB_CONCURRENCY": "2", **env, "FILES": "/files"}
-            container = module_engine.run(command, env=env, volumes=volumes)
-            container.wait_until_serving(inside=inside)
-            started[key] = Service(container, inside)
-        return started[key]
+        command, inside = ([], PRODUCTION_PORT) if mode == "production" else (DEBUG, DEBUG_PORT)
+        env = {"WEB_CONCURRENCY": "2", **env, "FILES": "/files"}
+        return Service(module_engine.serve(command, env=env, volumes=volumes), inside)
 
-    yield run
-    for service in started.values():
-        service.client.close()
+    return run
 
 
 def write_files(folder: Path) -> None:
@@ -286,7 +284,7 @@ def test_what_is_made_bit_by_bit_arrives_so(
 ) -> None:
     """Four pieces, half a second apart, come one after the other."""
     headers = {"Accept-Encoding": encoding}
-    with start(mode).client.stream("GET", path, headers=headers) as answer:
+    with start(mode).stream("GET", path, headers=headers) as answer:
         times = [time.monotonic() for _ in answer.iter_raw()]
     assert times[-1] - times[0] > 1
     assert (answer.headers.get("Content-Encoding") == "gzip") == (path == "/page")
@@ -403,7 +401,7 @@ def asked(service: Service, method: str, path: str, headers: dict[str, str]) -> 
         for name, value in headers.items()
     }
     headers = {"Accept-Encoding": "identity", **headers}
-    with service.client.stream(method, path, headers=headers) as answer:
+    with service.stream(method, path, headers=headers) as answer:
         content = b"".join(answer.iter_raw())
     fields = sorted(
         (name, value)

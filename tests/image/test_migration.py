@@ -19,6 +19,7 @@ from tests.support.harness import (
     DEBUG_PORT,
     Derive,
     Engine,
+    mounted,
     wait_for,
     write_files,
 )
@@ -239,17 +240,6 @@ def test_whole_nginx_conf(engine: Engine, derive: Derive, options: dict[str, Any
 def app(app_folder: Path) -> Path:
     """A folder with their application."""
     return write_files(app_folder, {"main.py": MAIN})
-
-
-def mounted(folder: Path, files: dict[str, str]) -> dict[str, dict[str, str]]:
-    """Volumes with these files of the container."""
-    volumes = {}
-    for number, (name, text) in enumerate(files.items()):
-        path = folder / str(number)
-        path.write_text(text)
-        path.chmod(0o644)
-        volumes[str(path)] = {"bind": name, "mode": "ro"}
-    return volumes
 
 
 SNIPPETS = {

@@ -20,6 +20,7 @@ from tests.support.harness import (
     ROOT,
     Container,
     Engine,
+    mounted,
 )
 
 MODES = {"production": ([], PRODUCTION_PORT), "debug": (DEBUG, DEBUG_PORT)}
@@ -272,11 +273,10 @@ def test_the_documented_nginx_in_front(
     found = re.search(r"^In nginx's .*?```\n(.*?)```", page, re.MULTILINE | re.DOTALL)
     assert found
     passed = f"location /shop/ {{ proxy_pass http://{address}:{served.inside}/;\n{found[1]}\n}}"
-    file = tmp_path / "proxy.conf"
-    file.write_text(f"events {{}}\nhttp {{ server {{ {passed} }} }}\n")
+    text = f"events {{}}\nhttp {{ server {{ {passed} }} }}\n"
     container = module_engine.run(
         ["nginx", "-g", "daemon off;", "-c", "/proxy.conf"],
-        volumes={str(file): {"bind": "/proxy.conf", "mode": "ro"}},
+        volumes=mounted(tmp_path, {"/proxy.conf": text}),
     )
     claims = {"For": CLIENT, "Proto": "https", "Host": "evil", "Port": "81", "Prefix": "/evil"}
     headers = {"Host": HOST, **{f"X-Forwarded-{name}": value for name, value in claims.items()}}

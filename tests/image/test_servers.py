@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests.support import raw_http
-from tests.support.harness import HELLO, Container, Engine, wait_for
+from tests.support.harness import HELLO, Container, Engine, mounted, wait_for
 from tests.support.marks import at_night
 from tests.support.servers import SERVERS, Server
 
@@ -69,11 +69,8 @@ def workers(container: Container) -> int:
 def test_each_serves_as_the_others_do(engine: Engine, app: Path, tmp_path: Path, name: str) -> None:
     server: Server = SERVERS[name]
     env = {"WEB_CONCURRENCY": "3", **AS_WRITTEN}
-    snippet = tmp_path / "hidden.conf"
-    snippet.write_text(
-        "location /hidden/ { internal; alias /app/; }\nlocation /denied { deny all; }\n"
-    )
-    volumes = {str(snippet): {"bind": "/etc/nginx/server.d/hidden.conf", "mode": "ro"}}
+    snippet = "location /hidden/ { internal; alias /app/; }\nlocation /denied { deny all; }\n"
+    volumes = mounted(tmp_path, {"/etc/nginx/server.d/hidden.conf": snippet})
     container = engine.serve(server=server, app=app, env=env, volumes=volumes)
     assert server.name.lower() in container.get("/server").text.lower()
     wait_for(lambda: workers(container) == 3, 10, "three workers")

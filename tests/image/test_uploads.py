@@ -10,33 +10,20 @@ import httpx
 import pytest
 
 from tests.support import raw_http
-from tests.support.harness import NO_TLS, Container, Engine, wait_for
+from tests.support.harness import HELLO, NO_TLS, Container, Engine, mounted, wait_for
 from tests.support.marks import at_night
 
 MB = 1 << 20
-APP = """
-from os import statvfs
-from flask import Flask, abort, request
-
-app = Flask(__name__)
-
-@app.get("/")
-def hello():
-    return "hello"
-
-@app.get("/missing")
-def missing():
-    abort(404)
-
+APP = f"""{HELLO}
 @app.post("/used")
 def used():
-    disk = statvfs("/dev/shm")
+    disk = os.statvfs("/dev/shm")
     used = (disk.f_blocks - disk.f_bfree) * disk.f_frsize
-    return {"length": len(request.get_data()), "used": used}
+    return {{"length": len(request.get_data()), "used": used}}
 
 @app.post("/form")
 def form():
-    return {"length": len(request.files["file"].read())}
+    return {{"length": len(request.files["file"].read())}}
 
 @app.post("/unread")
 def unread():
@@ -49,13 +36,13 @@ def container(module_engine: Engine, module_folder: Path) -> Container:
     """A container whose only room is /dev/shm, 64 MB."""
     folder = module_folder
     (folder / "app.py").write_text(APP)
-    (folder / "own.conf").write_text(
+    own = (
         "location = /own-404 { return 404; }\nlocation = /own-502 { return 502; }\n"
         "error_page 429 /own-429.html;\nlocation = /own-429.html { return 200 mine; }\n"
         "location = /own-429 { return 429; }\n"
     )
-    own = {str(folder / "own.conf"): {"bind": "/etc/nginx/server.d/own.conf", "mode": "ro"}}
-    return module_engine.serve(app=folder, read_only=True, volumes=own)
+    volumes = mounted(folder.parent, {"/etc/nginx/server.d/own.conf": own})
+    return module_engine.serve(app=folder, read_only=True, volumes=volumes)
 
 
 def post(container: Container, path: str, size: int, form: bool = False) -> httpx.Response:

@@ -363,10 +363,21 @@ def write_files(folder: Path, files: Mapping[str, str]) -> Path:
     return folder
 
 
+def mounted(folder: Path, files: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Volumes with these files of the container, whose texts are written into a folder."""
+    volumes = {}
+    for name, text in files.items():
+        path = folder / name.strip("/").replace("/", "-")
+        path.write_text(text)
+        path.chmod(0o644)
+        volumes[str(path)] = {"bind": name, "mode": "ro"}
+    return volumes
+
+
 def build_image(tag: str, folder: Path, *options: str) -> str:
     """Build a folder; returns the tag."""
     arguments = ["build", *trust_in_builds(), *options, "-t", tag, str(folder)]
-    result = docker_client(*arguments, seconds=300)
+    result = docker_client(*arguments, seconds=400)
     assert result.returncode == 0, result.stderr[-3000:]
     return tag
 
