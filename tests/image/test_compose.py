@@ -18,6 +18,7 @@ from tests.support.compose import Project
 from tests.support.harness import (
     BASE_IMAGE,
     CA_BUNDLE,
+    HELLO,
     IMAGE,
     NO_TLS,
     ROOT,
@@ -25,22 +26,8 @@ from tests.support.harness import (
     wait_for,
 )
 
-SOCKET = Path("/var/run/docker.sock")
 PORTS = {"PORT": "127.0.0.1:0", "DEBUG_PORT": "127.0.0.1:0"}
 NOT_BUILT = shutil.ignore_patterns(".git", ".venv", ".*_cache", "__pycache__")
-APP = """from flask import Flask
-
-app = Flask(__name__)
-
-
-@app.route("/")
-def hello():
-    return "version {}"
-
-
-if __name__ == "__main__":
-    app.run(host="0.0.0.0", debug=True)
-"""
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(600)]  # one test builds Debian 12
 
@@ -95,7 +82,7 @@ def test_watch_builds_and_starts_again_after_an_edit(tmp_path: Path) -> None:
     folder, image = tmp_path / "docker-flask", f"{IMAGE}:{secrets.token_hex(4)}"
     shutil.copytree(ROOT, folder, ignore=NOT_BUILT)
     edited = folder / "app/app.py"
-    edited.write_text(APP.format(1))
+    edited.write_text(HELLO.replace('"hello"', '"version 1"'))
     trusted = {"CA_BUNDLE": str(CA_BUNDLE)} if CA_BUNDLE.is_file() else {}
     project = Project(folder, {"IMAGE": image, "BASE_IMAGE": BASE_IMAGE, **trusted, **PORTS})
 
@@ -108,7 +95,7 @@ def test_watch_builds_and_starts_again_after_an_edit(tmp_path: Path) -> None:
         with project.watching():
             wait_for(page(project.port("web", 80), "version 1"), 20, "the first page")
             begun = time.monotonic()
-            edited.write_text(APP.format(2))
+            edited.write_text(HELLO.replace('"hello"', '"version 2"'))
             wait_for(new_page, 60, "the edit", every=0.5)
             print(f"edit served after {time.monotonic() - begun:.1f} s")
     finally:

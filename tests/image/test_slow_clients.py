@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,28 +11,11 @@ from typing import Any
 
 import pytest
 
-from tests.support.harness import ROOT, Container, Engine, command_in_netns
+from tests.support.harness import APPS, ROOT, Container, Engine, command_in_netns
 from tests.support.loss import written_memory
 from tests.support.marks import at_night
 
 MB = 1 << 20
-APP = """
-from flask import Flask, Response
-
-app = Flask(__name__)
-
-@app.route("/", methods=["GET", "POST"])
-def hello():
-    return "hello"
-
-@app.route("/large", methods=["GET", "POST"])
-def large():
-    return Response(b"x" * 6_000_000, mimetype="application/octet-stream")
-
-@app.get("/page")
-def page():
-    return Response(b"x" * 120_000, mimetype="application/octet-stream")
-"""
 FOUR_WORKERS = {"WEB_CONCURRENCY": "4", "THREADS": "1"}
 # More than fit into the places or the workers before nginx told the kinds apart.
 FEW = {"headers": 300, "bodies": 1200, "static": 300, "dynamic": 40}
@@ -42,7 +26,7 @@ MOST_MEMORY = 320 * MB
 @pytest.fixture(scope="module")
 def folder(module_folder: Path) -> Path:
     """An application with a large response and a large static file."""
-    (module_folder / "app.py").write_text(APP)
+    shutil.copy(APPS / "hardening/app.py", module_folder)
     (module_folder / "static").mkdir()
     (module_folder / "static/large.bin").write_bytes(bytes(6_000_000))
     return module_folder

@@ -8,18 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.harness import Container, Engine
+from tests.support.harness import HELLO, Container, Engine
 
 OUTSIDE = "SECRET-OUTSIDE"
-APP = f"""
-from flask import Flask, send_from_directory
-from werkzeug.utils import secure_filename
-
-app = Flask(__name__)  # {OUTSIDE}
-
-@app.get("/")
-def hello():
-    return "hello"
+APP = f"""{HELLO}
+from flask import send_from_directory  # {OUTSIDE}
 
 @app.get("/files/<path:name>")
 def files(name):

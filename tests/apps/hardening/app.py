@@ -1,4 +1,4 @@
-"""What benchmarks/hardening.py attacks. DEBUGGER in the environment: how a debugger is left in it."""
+"""What benchmarks/hardening.py and slow clients attack. DEBUGGER in the environment: how a debugger is left in it."""
 
 import os
 
@@ -26,9 +26,14 @@ def upload():
     return str(len(request.get_data()))
 
 
-@app.get("/large")
+@app.route("/large", methods=["GET", "POST"])
 def large():
     return Response(b"x" * 6_000_000, mimetype="application/octet-stream")
+
+
+@app.get("/page")
+def page():
+    return Response(b"x" * 120_000, mimetype="application/octet-stream")
 
 
 @app.get("/fail")
