@@ -105,6 +105,8 @@ def test_size(session_engine: Engine) -> None:
 HAS_NO = {
     "compilers": "/usr/bin /usr/local/bin /opt ( -name gcc* -o -name cc -o -name c++ -o "
     "-name g++* -o -name ld -o -name as -o -name make ) -print",
+    "servers for logins": "/usr /opt -type f ( -name sshd -o -name dropbear -o -name *telnetd -o "
+    "-name sudo -o -name doas ) -print",
     "headers": "/usr/include ( -name Python.h -o -name stdio.h -o -name pcre2.h ) -print",
     "caches of pip": "/root /home /opt ( -path */.cache/pip -o -name *.whl ) -print",
     "package lists": "/var/lib/apt/lists -type f -print",

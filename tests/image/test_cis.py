@@ -46,14 +46,6 @@ def test_the_documented_line_serves(container: Container) -> None:
     assert container.execute("docker-flask", "reload")[0] == 0
 
 
-def test_has_no_server_for_logins(container: Container) -> None:
-    """Nor a program that changes the user."""
-    names = ["sshd", "dropbear", "telnetd", "in.telnetd", "sudo", "doas"]
-    find = ["find", "/usr", "/opt", "-type", "f", "(", "-name", names[0]]
-    find += [word for name in names[1:] for word in ("-o", "-name", name)]
-    assert container.execute(*find, ")") == (0, "")
-
-
 def test_nginx_has_the_fixes(container: Container) -> None:
     _, release = container.execute("cat", "/etc/os-release")
     facts = dict(re.findall(r'^(ID|VERSION_ID)="?([^"\n]*)"?$', release, re.MULTILINE))

@@ -18,20 +18,23 @@ from tests.support.marks import at_night
 HEALTHY = 3.0  # seconds, as promised
 in_time = pytest.mark.flaky_timing("healthy within 3 s, which a busy machine may need twice")
 NOT_PERMITTED = 77
+# Without --user, root without capabilities can't be left: tests/image/test_privileges.py.
+CAPABILITIES = {"cap_drop": ["ALL"]}
 FLAGS: dict[str, dict[str, Any]] = {
     "--read-only": {"read_only": True},
-    "--cap-drop ALL": {"cap_drop": ["ALL"]},
     "--user 12345": {"user": "12345"},
     "no-new-privileges": {"security_opt": ["no-new-privileges"]},
     "--network none": {"network_mode": "none", "ports": None},
     "--ipc none": {"ipc_mode": "none"},
 }
-OPENSHIFT = {"user": "1000680000:0", "cap_drop": ["ALL"], "env": {"HOME": ""}}
-UNUSUAL: dict[str, dict[str, Any]] = {
+OPENSHIFT = {"user": "1000680000:0", **CAPABILITIES, "env": {"HOME": ""}}
+FLAGS |= {
+    "all": {**CAPABILITIES, **{name: value for f in FLAGS.values() for name, value in f.items()}},
     "OpenShift, noexec": {**OPENSHIFT, "tmpfs": {"/tmp": "noexec", "/run": "noexec"}},
     "/tmp and /run not writable": {**OPENSHIFT, "tmpfs": {"/tmp": "ro", "/run": "mode=755"}},
     "root, /tmp and /run not writable": {"tmpfs": {"/tmp": "ro", "/run": "mode=755"}},
 }
+QUICK = ("all", "/tmp and /run not writable")
 # Tries to change the files that the container runs: as its user, whatever the file system allows.
 FIND_WRITABLE = "find /opt /usr /etc -xdev -not -type l -writable -print 2>/dev/null; true"
 ASK = (
@@ -62,26 +65,10 @@ def holds(container: Container, begun: float) -> None:
 
 @in_time
 @pytest.mark.alone
-@pytest.mark.parametrize("flag", ["all", *at_night(*sorted(FLAGS.keys() - {"--cap-drop ALL"}))])
-def test_flags(engine: Engine, flag: str) -> None:
-    """Without --user, root without capabilities can't be left: tests/image/test_privileges.py."""
-    every = {name: value for flags in FLAGS.values() for name, value in flags.items()}
+@pytest.mark.parametrize("kind", [*QUICK, *at_night(*sorted(FLAGS.keys() - {*QUICK}))])
+def test_flags(engine: Engine, kind: str) -> None:
     begun = time.monotonic()
-    holds(engine.run(**(every if flag == "all" else FLAGS[flag])), begun)
-
-
-@in_time
-@pytest.mark.alone
-@pytest.mark.parametrize(
-    "kind",
-    [
-        pytest.param(kind, marks=[] if kind.startswith("/tmp") else [pytest.mark.nightly])
-        for kind in UNUSUAL
-    ],
-)
-def test_unusual_users_and_folders(engine: Engine, kind: str) -> None:
-    begun = time.monotonic()
-    holds(engine.run(**UNUSUAL[kind]), begun)
+    holds(engine.run(**FLAGS[kind]), begun)
 
 
 @pytest.mark.parametrize("mode", [[], DEBUG], ids=["production", "debug"])
