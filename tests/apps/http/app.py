@@ -90,7 +90,7 @@ def unread():
 # --- responses -----------------------------------------------------------------------------
 
 
-def ticks(form):
+def slowly(form):
     for number in range(4):
         if number:
             time.sleep(0.5)
@@ -99,12 +99,12 @@ def ticks(form):
 
 @app.get("/events")
 def events():
-    return Response(ticks("data: {}\n\n"), content_type="text/event-stream")
+    return Response(slowly("data: {}\n\n"), content_type="text/event-stream")
 
 
 @app.get("/page")
 def page():
-    return Response(ticks("<p>{}</p>\n"), content_type="text/html")
+    return Response(slowly("<p>{}</p>\n"), content_type="text/html")
 
 
 @app.get("/endless/<name>")
