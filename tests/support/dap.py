@@ -15,8 +15,7 @@ class Editor:
         self._socket = socket.create_connection(("127.0.0.1", port), seconds)
         self._file = self._socket.makefile("rb")
         self._sent = 0
-        self._events: list[dict[str, Any]] = []
-        self._responses: dict[int, dict[str, Any]] = {}
+        self._messages: list[dict[str, Any]] = []
 
     def attach(self, file: str, line: int) -> None:
         """Attach, and set a breakpoint in a file of the container."""
@@ -40,12 +39,7 @@ class Editor:
 
     def wait_for(self, name: str) -> dict[str, Any]:
         """The body of the next event with this name."""
-        while True:
-            for event in self._events:
-                if event["event"] == name:
-                    self._events.remove(event)
-                    return event.get("body", {})
-            self._read()
+        return self._find("event", name).get("body", {})
 
     def wait_for_end(self) -> None:
         """Wait until the debugger closes the connection."""
@@ -62,22 +56,24 @@ class Editor:
         return self._sent
 
     def _response(self, number: int) -> dict[str, Any]:
-        while number not in self._responses:
-            self._read()
-        response = self._responses.pop(number)
+        response = self._find("request_seq", number)
         assert response["success"], response
         return response.get("body", {})
 
+    def _find(self, key: str, value: Any) -> dict[str, Any]:
+        """The next message, an event or a response, that has this value."""
+        while True:
+            for message in self._messages:
+                if message.get(key) == value:
+                    self._messages.remove(message)
+                    return message
+            self._read()
+
     def _read(self) -> None:
-        """Keep the next message: an event or a response."""
         length = 0
         while line := self._file.readline().strip():
             if line.lower().startswith(b"content-length:"):
                 length = int(line.split(b":")[1])
         if not length:
             raise EOFError("the debugger has closed the connection")
-        message = json.loads(self._file.read(length))
-        if message["type"] == "event":
-            self._events.append(message)
-        elif message["type"] == "response":
-            self._responses[message["request_seq"]] = message
+        self._messages.append(json.loads(self._file.read(length)))

@@ -30,8 +30,7 @@ from tests.support.harness import (
     ROOT,
     Container,
     Engine,
-    docker_client,
-    trust_in_builds,
+    build_image,
     wait_for,
 )
 
@@ -39,7 +38,6 @@ FOLDER = ROOT / "tests" / "foreign_apps"
 MODES = ("production", "debug")
 # Of users that a test creates: long enough for all applications, and not in the source.
 PASSWORD = f"Aa1-{secrets.token_hex(8)}"
-BUILD_SECONDS = 400
 STOP_SECONDS = 5  # at most, without load
 
 
@@ -214,11 +212,7 @@ def build(application: Application, folder: Path) -> str:
         trust = "RUN --mount=type=secret,id=ca export PIP_CERT=/run/secrets/ca; "
         text = text.replace("RUN ", trust)
     (folder / "Dockerfile").write_text(text)
-    tag = f"{IMAGE}:{application.name}"
-    options = ["--quiet", *trust_in_builds(), "-t", tag]
-    result = docker_client("build", *options, str(folder), seconds=BUILD_SECONDS)
-    assert result.returncode == 0, result.stderr[-3000:]
-    return tag
+    return build_image(f"{IMAGE}:{application.name}", folder, "--quiet")
 
 
 def step_names(steps: ModuleType) -> list[str]:

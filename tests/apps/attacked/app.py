@@ -1,6 +1,5 @@
 """Shows what it gets, answers in every wrong way, and brings everything that developers like."""
 
-import json
 import os
 import tempfile
 from pathlib import Path
@@ -163,4 +162,3 @@ def application(environ, start_response):
 application = DebuggedApplication(application, evalex=True, pin_security=False)
 os.environ["FLASK_DEBUG"] = "1"
 app.run(debug=True, host="0.0.0.0", port=5001)
-print(json.dumps({"answers": len(ANSWERS)}))
