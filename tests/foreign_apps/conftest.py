@@ -1,11 +1,10 @@
-"""Fixtures of the tests with applications of other projects, and a summary of what they did."""
+"""Fixtures of the tests with applications of other projects."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -23,9 +22,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def serve(
-    engine: Engine, tmp_path_factory: pytest.TempPathFactory, record_property: Any
-) -> Iterator[Serve]:
+def serve(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
     """Makes ready to serve an application in a mode; `Served.start` starts it."""
     made: list[Served] = []
     base = tmp_path_factory.getbasetemp()
@@ -44,20 +41,8 @@ def serve(
                 if parent.name.startswith(("pytest", "source")):
                     parent.chmod(0o755)
         made.append(Served(engine.part(), application, mode, image, source))
-        record_property(mode, made[-1].steps)
         return made[-1]
 
     yield serve
     for served in made:
         served.close()
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Print for each application and mode what was done, and how long it took."""
-    for outcome in ("passed", "failed"):
-        for report in terminalreporter.getreports(outcome):
-            for mode, steps in report.user_properties:
-                done = ", ".join(f"{name} {seconds:.1f}" for name, seconds in steps)
-                total = sum(seconds for _, seconds in steps)
-                name = report.nodeid.rpartition("::")[2].partition("[")[0]
-                terminalreporter.write_line(f"{outcome} {name}, {mode}: {total:.1f} s ({done})")

@@ -9,7 +9,6 @@ import secrets
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -76,7 +75,6 @@ class Served:
         self.application = application
         self.mode = mode
         self.port = DEBUG_PORT if mode == "debug" else PRODUCTION_PORT
-        self.steps: list[tuple[str, float]] = []
         self.client = httpx.Client(verify=NO_TLS, timeout=30, follow_redirects=True)
         self._image = image
         self._source = source if mode == "debug" else None
@@ -86,7 +84,6 @@ class Served:
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """One thing that is done with the application: its name is in docs/applications.md."""
-        begun = time.monotonic()
         try:
             yield
         except BaseException:
@@ -94,7 +91,6 @@ class Served:
                 print(f"--- the log of {self.application.name}, {self.mode}, at: {name}")
                 print(self.container.logs())
             raise
-        self.steps.append((name, time.monotonic() - begun))
 
     def start(self) -> httpx.Response:
         """Start the container, and wait for the first page."""
