@@ -8,9 +8,9 @@ from pathlib import Path
 from docker_flask.paths import HOME
 
 
-def line(what: str, home: Path = Path(HOME)) -> str:
+def line(what: str) -> str:
     """The first line of a start; what: the server, or the mode."""
-    version, revision = ((home / name).read_text().strip() for name in ("VERSION", "REVISION"))
+    version, revision = (Path(HOME, name).read_text().strip() for name in ("VERSION", "REVISION"))
     base = platform.freedesktop_os_release()["PRETTY_NAME"]
     python = platform.python_version()
     return f"version {version} ({revision[:12]}) on {base}, Python {python}, {what}"

@@ -92,6 +92,7 @@ def test_no_debugger(target: Container) -> None:
     Nor does anything listen that `app.run(debug=True)` or the application server would open.
     """
     assert target.listening() == {80, 9180}
+    assert target.get("/echo").json()["debug"] == [False, False]
     for path in (
         *("/console", "/?__debugger__=yes&cmd=resource&f=debugger.js", "/fail", "/key"),
         "/fail?__debugger__=yes&cmd=printpin&s=1",

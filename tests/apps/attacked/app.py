@@ -29,6 +29,7 @@ def echo(where=""):
     return {
         "environ": {name: value for name, value in request.environ.items() if type(value) is str},
         "remote": request.remote_addr,
+        "debug": [app.debug, app.config["DEBUG"]],
         "scheme": request.scheme,
         "host": request.host,
         "root": request.url_root,
