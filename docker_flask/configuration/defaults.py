@@ -39,16 +39,13 @@ def open_files(limits: Limits) -> Found:
 
 
 def settle_workers(found: dict[str, Found], limits: Limits) -> None:
-    """Decide WEB_CONCURRENCY, UWSGI_CHEAPER and THREADS together; raises SettingError.
+    """Decide WEB_CONCURRENCY and UWSGI_CHEAPER together; raises SettingError.
 
-    found: all settings by the names of their fields; this function changes these three.
+    found: all settings by the names of their fields; this function changes these two.
     """
-    maximum, minimum, threads = (
-        found[name] for name in ("web_concurrency", "uwsgi_cheaper", "threads")
-    )
+    maximum, minimum = found["web_concurrency"], found["uwsgi_cheaper"]
     is_uwsgi, worker_class = found["app_server"].value == "uwsgi", found["worker_class"].value
-    threads = Found(threads.value or 1, threads.origin)
-    largest = _max_workers(limits, threads.value)
+    largest = _max_workers(limits, found["threads"].value)
     if maximum.is_computed:
         memory = _found(worker_memory(limits) // WORKER_MEMORY, limits.memory_reason)
         if minimum.is_computed and is_uwsgi and worker_class != "gevent":
@@ -72,7 +69,7 @@ def settle_workers(found: dict[str, Found], limits: Limits) -> None:
         )
     if minimum.value >= maximum.value:  # uWSGI accepts no such minimum
         minimum = Found(0, minimum.origin)
-    found.update(web_concurrency=maximum, uwsgi_cheaper=minimum, threads=threads)
+    found.update(web_concurrency=maximum, uwsgi_cheaper=minimum)
 
 
 def worker_memory(limits: Limits) -> int:

@@ -32,9 +32,9 @@ def brief(origin: str) -> str:
 
 
 class FileValue(NamedTuple):
-    """The value of a setting in one of the user's files.
+    """The value of a setting in the user's options for a server.
 
-    name: of the option; text: the value; file: empty for a server's own default.
+    name: of the option; text: the value; file: empty for a variable.
     """
 
     name: str

@@ -65,7 +65,7 @@ class Settings:
         validators.whole_number(1, 1024), defaults.workers, "UWSGI_PROCESSES"
     )
     uwsgi_cheaper: int = setting(validators.whole_number(0, 1023), defaults.workers)
-    threads: int = setting(validators.whole_number(1, 256))
+    threads: int = setting(validators.whole_number(1, 256), "1")
     preload: bool = setting(validators.switch(), "0")
     max_requests: int = setting(validators.whole_number(0, 100_000_000), "0")
     max_worker_memory: str = setting(validators.size("32m"), "0")

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from docker_flask import uwsgi_ini
 from docker_flask.configuration.origin import FileValue, ServerOptions
@@ -62,15 +61,6 @@ _PREFIX = "UWSGI_"
 _VARIABLES = ("UWSGI_CHEAPER", "UWSGI_INI", "UWSGI_PROCESSES")
 
 
-class _Option(NamedTuple):
-    """name: uWSGI's name; given_name: the user's name; file: empty for a variable."""
-
-    name: str
-    value: str
-    given_name: str
-    file: str
-
-
 def read(root: Path, environ: Mapping[str, str], uwsgi: str) -> ServerOptions:
     """Sort the options of uwsgi.ini, and after them those of the environment.
 
@@ -81,14 +71,18 @@ def read(root: Path, environ: Mapping[str, str], uwsgi: str) -> ServerOptions:
     ini_file = uwsgi_ini.find(root, environ.get("UWSGI_INI", ""))
     try:
         variables = uwsgi_ini.variables(ini_file) if ini_file else set()
-        in_file = [*_in_file(ini_file, environ)]
+        in_file = uwsgi_ini.read(ini_file, environ, percent="%%") if ini_file else []
     except OSError as error:
         raise SettingError(f"can't read {ini_file}: {error.strerror}") from None
-    for name, given_value, given_name, file in (*in_file, *_in_environment(environ)):
+    given = [(name, value, name, str(ini_file)) for name, value in in_file]
+    for variable, value in environ.items():
+        if variable.startswith(_PREFIX) and variable not in _VARIABLES and value.strip():
+            name = variable.removeprefix(_PREFIX).lower().replace("_", "-")
+            if name in _known(uwsgi):  # Kubernetes sets others for a service called uwsgi
+                given.append((name, value.replace("%", "%%"), variable, ""))
+    for name, given_value, given_name, file in given:
         value = _CONTROL.sub(" ", given_value)  # on one line, so that it stays one option
         where = f" in {file}" if file else ""
-        if not file and name not in _known(uwsgi):
-            continue  # Kubernetes sets such variables for a service called uwsgi
         if _LISTENS.fullmatch(name) and not _UNIX_SOCKET.fullmatch(value):
             raise SettingError(
                 f"{given_name}={shown(value)}{where} is not allowed: only nginx listens on the "
@@ -108,21 +102,7 @@ def read(root: Path, environ: Mapping[str, str], uwsgi: str) -> ServerOptions:
             lines.append(f"{name} = {value}\n")
         elif name not in variables:
             raise SettingError(f"{given_name!r}{where} is not allowed: uWSGI has no such option")
-    if lines:  # with options for uWSGI, users expect uWSGI's own default
-        settings.setdefault("threads", FileValue("uWSGI's default", "1", ""))
     return ServerOptions(settings, "".join(["[uwsgi]\n", *lines]) if lines else "", ignored)
-
-
-def _in_file(file: Path | None, environ: Mapping[str, str]) -> Iterator[_Option]:
-    for name, value in uwsgi_ini.read(file, environ, percent="%%") if file else ():
-        yield _Option(name, value, name, str(file))
-
-
-def _in_environment(environ: Mapping[str, str]) -> Iterator[_Option]:
-    for variable, value in environ.items():
-        if variable.startswith(_PREFIX) and variable not in _VARIABLES and value.strip():
-            name = variable.removeprefix(_PREFIX).lower().replace("_", "-")
-            yield _Option(name, value.replace("%", "%%"), variable, "")
 
 
 @functools.cache

@@ -48,10 +48,7 @@ def test_each_kind(uwsgi: Path) -> None:
         "catch-exceptions = true",
     )
     file = str(uwsgi.parent / "uwsgi.ini")
-    assert options.settings == {
-        "web_concurrency": FileValue("processes", "4", file),
-        "threads": FileValue("uWSGI's default", "1", ""),
-    }
+    assert options.settings == {"web_concurrency": FileValue("processes", "4", file)}
     assert options.ignored == ["socket", "http-socket", "catch-exceptions"]
     assert options.text == "[uwsgi]\ncron = 0\nmule = \n"
 
