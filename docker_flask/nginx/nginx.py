@@ -125,7 +125,6 @@ class Nginx:
             parameters.unlink(missing_ok=True)
             parameters.write_text(self._render(plan, name=PARAMETERS))
             text, notes = nginx_files.without(self._render(plan), files.overrides)
-            notes += _reduced(plan)
         if tested and tested.text == text:
             return tested
         nginx_files.link_folder(self._runtime)
@@ -172,7 +171,7 @@ class Nginx:
             self._quit()
         self._take_up(configuration)
         self._environment = dict(plan.environment)
-        self._spawn()
+        self.restart()
 
     def answer_503(self, plan: Plan) -> None:
         """Answer 503 until the application is loaded.
@@ -185,7 +184,7 @@ class Nginx:
         log("the application is still loading; clients get 503 until it is ready")
         self._file.write_text(self._render(plan, starting=True))
         self._environment = dict(plan.environment)
-        self._spawn()
+        self.restart()
 
     def ended(self, status: int) -> str:
         """Note that the first process ended; returns that in words."""
@@ -195,8 +194,14 @@ class Nginx:
         return f"nginx (pid {group}) {process.describe(status)}"
 
     def restart(self) -> None:
-        """Start again after the first process died, with the configuration that it had."""
-        self._spawn()
+        """Start with the configuration that the file has, also after the first process died."""
+        first, descriptors = process.FIRST_DESCRIPTOR, self._descriptors()
+        inherited = list(range(first, first + len(descriptors)))
+        self.pid = process.spawn(
+            _command(self._file),
+            {**self._environment, **_environment(inherited)},
+            descriptors,
+        )
 
     def reload(self, plan: Plan, configuration: Configuration) -> Steps[None]:
         """Take up another configuration without losing a connection.
@@ -253,15 +258,6 @@ class Nginx:
         self._configuration = configuration
         os.replace(self._next, self._file)
 
-    def _spawn(self) -> None:
-        first, descriptors = process.FIRST_DESCRIPTOR, self._descriptors()
-        inherited = list(range(first, first + len(descriptors)))
-        self.pid = process.spawn(
-            _command(self._file),
-            {**self._environment, **_environment(inherited)},
-            descriptors,
-        )
-
     def _quit(self) -> None:
         """End the nginx that answers 503 and wait for it; new connections queue meanwhile.
 
@@ -289,18 +285,3 @@ def _environment(descriptors: list[int]) -> dict[str, str]:
     https://nginx.org/en/docs/control.html#upgrade.
     """
     return {"NGINX": "".join(f"{descriptor};" for descriptor in descriptors)}
-
-
-def _reduced(plan: Plan) -> list[str]:
-    """In words, the settings of which nginx gets less than the user wants."""
-    settings, sizing = plan.settings, plan.sizing
-    files, connections = settings.nginx_worker_open_files, settings.nginx_worker_connections or 0
-    values = [
-        ("NGINX_WORKER_OPEN_FILES", files, sizing.nginx_descriptors),
-        ("NGINX_WORKER_CONNECTIONS", connections, sizing.nginx_connections),
-    ]
-    return [
-        f"{name}={wanted} exceeds this container's limit of open files (ulimit -n); using {given}"
-        for name, wanted, given in values
-        if wanted > given
-    ]

@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import docker.types
 import pytest
 
 from tests.support.harness import (
@@ -389,15 +388,6 @@ def test_whole_nginx_conf_without_a_place_for_the_socket(engine: Engine, app: Pa
     _, _, err = engine.run(app=app, read_only=True).finish()
     for words in ("/tmp/uwsgi.sock", "Read-only file system", "--tmpfs /tmp"):
         assert words in err.splitlines()[-1]
-
-
-def test_more_open_files_than_there_are(engine: Engine, app: Path) -> None:
-    env = {"NGINX_WORKER_OPEN_FILES": "100000", "NGINX_WORKER_CONNECTIONS": "9999"}
-    limit = docker.types.Ulimit(name="nofile", soft=2048, hard=2048)
-    log = engine.serve(app=app, env=env, ulimits=[limit]).logs()
-    for name, value, bound in (("OPEN_FILES", 100000, 2048), ("CONNECTIONS", 9999, 1768)):
-        said = f"NGINX_WORKER_{name}={value} exceeds this container's limit of open files"
-        assert f"{said} (ulimit -n); using {bound}" in log
 
 
 # --- the user's options for uWSGI ------------------------------------------------------------
