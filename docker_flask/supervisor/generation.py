@@ -130,7 +130,7 @@ class Generation:
         self._loading.clear()
         self._workers.clear()
         inherited = self._listener.fileno(), self._workers_end.fileno(), self._leave
-        options = self._options(load_one_by_one, SOCKET_FD + 1, SOCKET_FD + 2)
+        options = self._options(load_one_by_one)
         try:
             self.pid = process.spawn(
                 self.server.command(self.plan, self._options_file, self._orders),
@@ -142,25 +142,25 @@ class Generation:
             return
         self.groups.append(self.pid)
 
-    def _options(self, load_one_by_one: bool, channel: int, leave: int) -> WorkerOptions:
-        """The options of the workers; channel, leave: their descriptors."""
+    def _options(self, load_one_by_one: bool) -> WorkerOptions:
+        """The options of the workers."""
         settings = self.plan.settings
         return WorkerOptions(
-            notify_fd=channel,
+            notify_fd=SOCKET_FD + 1,
             trusted_proxies=settings.trusted_proxies or (),
             app_module=settings.app_module or "",
             uwsgi_ini=settings.uwsgi_ini or "",
             preload=settings.preload,
             load_lock=str(self.path.with_suffix(".lock")),
             load_one_by_one=load_one_by_one,
-            request_timeout=self.plan.settings.request_timeout,
+            request_timeout=settings.request_timeout,
             watchdog=self.plan.watchdog,
             max_requests=settings.max_requests,
             max_worker_memory=in_bytes(settings.max_worker_memory),
             retire_signal=int(self.server.retire_signal),
             max_web_sockets=self.plan.sizing.web_sockets,
             max_message=in_bytes(settings.websocket_max_message),
-            leave_fd=leave,
+            leave_fd=SOCKET_FD + 2,
             sendfile_location=self._frontend.sendfile_location,
             cache_folder=str(self._runtime / "cache") if self._frontend.cache_size else "",
             max_cached_page=self._frontend.cache_size // PAGE_SHARE,
@@ -212,14 +212,9 @@ class Generation:
         living = {pid for pid in known if process.alive(pid)}
         self._workers &= living
         change = self.pool.change(living, self.requests(), bool(self.web_sockets()))
-        if change:
-            self._order(change)
-
-    def _order(self, change: int) -> None:
-        """Order the server to add or remove workers; does nothing if the server has crashed."""
-        orders = (b"+" if change > 0 else b"-") * abs(change)
-        with contextlib.suppress(OSError), open(self._orders, "r+b", buffering=0) as fifo:
-            fifo.write(orders)
+        if change:  # a server that has crashed may have no FIFO
+            with contextlib.suppress(OSError), open(self._orders, "r+b", buffering=0) as fifo:
+                fifo.write((b"+" if change > 0 else b"-") * abs(change))
 
     def connect(self, link: Path) -> None:
         """Let nginx connect to this generation: replace nginx's link atomically."""
