@@ -5,11 +5,8 @@ A setting is an environment variable. One of the user's files can set its value,
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from docker_flask import static_files
@@ -18,7 +15,6 @@ from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.origin import DEFAULT, FileValue, Found
 from docker_flask.configuration.validators import SettingError, Validator
 
-ZONES = Path("/usr/share/zoneinfo")
 # Longer values are errors: a list of networks has hundreds of characters.
 MAX_LENGTH = 10_000
 DEFAULT_APP_SERVER = "uwsgi"
@@ -194,9 +190,6 @@ def ignored(environ: Mapping[str, str], production: bool = True) -> list[str]:
         for name in ("FLASK_DEBUG", "DEBUGPY")
         if production and environ.get(name, "").strip().lower() not in ("", "0", "false", "no")
     ]
-    if not _is_time_zone(environ.get("TZ", "")):
-        zone = validators.shown(environ["TZ"])
-        found.append(f"TZ={zone} is not a time zone, using UTC; use a name such as Europe/Berlin")
     return found + did_you_mean(environ, names())
 
 
@@ -218,13 +211,6 @@ def did_you_mean(given: Iterable[str], known: Collection[str]) -> list[str]:
 
 def _plain(name: str) -> str:
     return name.upper().replace("_", "").replace("-", "")
-
-
-def _is_time_zone(text: str) -> bool:
-    """True for a file of tzdata, or for a rule such as `CET-1CEST`."""
-    rule = r"([A-Za-z]{3,}|<[A-Za-z0-9+-]{3,}>)[+-]?[0-9].*"
-    is_file = os.path.isfile(ZONES / text.removeprefix(":"))
-    return not text or is_file or bool(re.fullmatch(rule, text))
 
 
 def _read(spec: Field[Any], environ: Mapping[str, str]) -> Found | None:

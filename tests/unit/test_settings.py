@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -266,28 +265,6 @@ def test_explain_says_where_each_value_comes_from() -> None:
     small = replace(LIMITS, memory=192 << 20, memory_reason="cgroup limit of 192 MiB")
     origin = "decided from the cgroup limit of 192 MiB"
     assert explain({}, small)["UWSGI_CHEAPER"] == ("1", origin)
-
-
-@pytest.fixture
-def zones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of time zones with one in it."""
-    (tmp_path / "Europe").mkdir()
-    (tmp_path / "Europe/Berlin").write_bytes(b"TZif2")
-    monkeypatch.setattr(settings, "ZONES", tmp_path)
-    return tmp_path
-
-
-ZONES = ["", "Europe/Berlin", ":Europe/Berlin", "UTC0", "CET-1CEST", "<+0330>-3:30"]
-ZONES += ["CET-1CEST,M3.5.0,M10.5.0/3", "EST5EDT4,M3.2.0,M11.1.0"]
-NO_ZONES = ["Mars/Olympus", "Europe", "EST", "berlin", "+3", "../passwd", "x" * 500]
-
-
-def test_time_zones(zones: Path) -> None:
-    for zone in [*ZONES, f"{zones}/Europe/Berlin"]:
-        assert ignored({"TZ": zone}) == ignored({}) == [], zone
-    for zone, production in itertools.product(NO_ZONES, (True, False)):
-        (sentence,) = ignored({"TZ": zone}, production)
-        assert sentence.startswith(f"TZ={zone!r} is not a time zone, using UTC")
 
 
 def test_flask_debug_is_named_in_production_if_it_is_on() -> None:
