@@ -65,8 +65,8 @@ def render(
         response_file=response_file(disk),
         private=PRIVATE,
         errors=_errors(settings.max_upload),
-        request_timeout=round(plan.settings.request_timeout),
-        shutdown_timeout=plan.release + _stay_of_web_sockets(plan),
+        request_timeout=round(settings.request_timeout),
+        shutdown_timeout=plan.release + round(settings.websocket_reload_timeout),
         # What nginx sends itself: cached pages, static files, files of the application.
         cache=frontend.cache_size,
         static=static,
@@ -97,11 +97,6 @@ def _with_parts(folder: Path, name: str) -> str:
         lambda match: textwrap.indent(_with_parts(folder, match[2]), match[1]),
         (folder / name).read_text(),
     )
-
-
-def _stay_of_web_sockets(plan: Plan) -> int:
-    """Seconds that WebSockets of an old generation stay."""
-    return round(plan.settings.websocket_reload_timeout) if plan.sizing.web_sockets else 0
 
 
 def _cache_control(max_age: int | None) -> str:

@@ -130,7 +130,6 @@ def test_nginx_tests_a_configuration_once(
         ({"MAX_UPLOAD": "50M"}, "client_max_body_size 50m;"),
         ({"REQUEST_TIMEOUT": "7"}, "uwsgi_read_timeout 7s;"),
         ({"REQUEST_TIMEOUT": "7"}, "uwsgi_send_timeout 7s;"),
-        ({"REQUEST_TIMEOUT": "7", "WEBSOCKETS": "0"}, "worker_shutdown_timeout 12s;"),
         ({"REQUEST_TIMEOUT": "7"}, "worker_shutdown_timeout 72s;"),
         ({"WEBSOCKETS": "7"}, "limit_conn websockets 7;"),
         ({"REQUEST_TIMEOUT": "1.2"}, "uwsgi_read_timeout 1s;"),  # nginx: whole seconds
