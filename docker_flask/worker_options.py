@@ -87,12 +87,10 @@ class WorkerOptions(_Options):
 class DebugOptions(_Options):
     """For the development server.
 
-    debug_hosts: host names that may use the debugger's consoles; problem: a message to show in
-    place of the application, empty to load the application; live_reload: let pages load themselves
-    again after an edit; debugpy: the port on which editors attach, 0 for none.
+    debug_hosts: host names that may use the debugger's consoles; live_reload: let pages load
+    themselves again after an edit; debugpy: the port on which editors attach, 0 for none.
     """
 
     debug_hosts: tuple[str, ...] = ()
-    problem: str = ""
     live_reload: bool = False
     debugpy: int = 0

@@ -9,7 +9,6 @@ from typing import Any
 
 from werkzeug.debug import DebuggedApplication
 
-from docker_flask.discovery import permission_hints
 from docker_flask.request import headers as header_rules
 from docker_flask.request import proxies
 from docker_flask.request.wsgi_types import Environ, Headers, StartResponse, Wsgi
@@ -23,9 +22,8 @@ class Debugger(DebuggedApplication):
         # The debugger has to see the real host, before X-Forwarded-Host replaces it: a page that a
         # browser was lured to could send another name. TrustedProxies drops the headers of clients,
         # so it is here without trusted proxies, too.
-        behind_proxies = proxies.TrustedProxies(application, options.trusted_proxies)
         super().__init__(
-            _explained(behind_proxies),
+            proxies.TrustedProxies(application, options.trusted_proxies),
             evalex=True,
             console_init_func=lambda: {"app": application},
             # debug/reloader.py has printed the PIN.
@@ -52,20 +50,6 @@ class Debugger(DebuggedApplication):
             return start_response(status, headers, exc_info or (caught if caught[0] else None))
 
         yield from super().debug_application(environ, start)
-
-
-def _explained(application: Wsgi) -> Wsgi:
-    """The application; what it can't write is logged."""
-
-    def explained(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        __traceback_hide__ = True  # noqa: F841 (the debugger looks for this name)
-        try:
-            return application(environ, start_response)
-        except Exception as error:
-            permission_hints.explain(error)
-            raise
-
-    return explained
 
 
 def failing(error: BaseException, options: DebugOptions) -> Wsgi:

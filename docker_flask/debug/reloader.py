@@ -12,11 +12,8 @@ import os
 import secrets
 import signal
 import socket
-import termios
-import time
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from docker_flask import about, notify, process
 from docker_flask.configuration import packages
@@ -32,9 +29,8 @@ from docker_flask.log import log
 from docker_flask.paths import PYTHON
 from docker_flask.worker_options import DebugOptions
 
-# Seconds between two scans of the source files. A pause is PAUSE_FACTOR times as long as the scan
-# before, within these bounds, so that scans take 3 % of the time even with thousands of files.
-MIN_PAUSE, MAX_PAUSE, PAUSE_FACTOR = 0.4, 1.0, 32
+# Seconds between two scans of the source files.
+PAUSE = 0.4
 # Ctrl-C ends this process, and this process ends the child. If the child got the signal itself, it
 # would print a traceback.
 IGNORE_CTRL_C = ["/usr/bin/env", "--ignore-signal=INT"]
@@ -60,16 +56,12 @@ class Reloader:
         self.listener = socket.create_server(("0.0.0.0", port), backlog=128)  # noqa: S104
         self.channel, self.childs_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.channel.setblocking(False)
-        self.terminal: list[Any] = []
-        with contextlib.suppress(termios.error):  # stdin may be no terminal
-            self.terminal = termios.tcgetattr(0)
         self.folder = folder
         # For commands that run as the application: their variables.
         ControlPort(folder, self.loop, {"environment": self.prestart.answer_changes})
         self.exit_code: int | None = None
         self.child = 0
-        self.problem = ""  # what the child shows instead of the application
-        self.serving = False  # the child has loaded the application, or the problem's page
+        self.serving = False  # the child has loaded the application
 
     def run(self) -> int:
         """Serve, and restart the child whenever a source file is edited."""
@@ -129,25 +121,19 @@ class Reloader:
     def _wait_for_edit(self) -> str | None:
         """The first file that was edited; None at a stop signal."""
         while self.exit_code is None:
-            started = time.monotonic()
             if edited := self.watcher.edited():
                 return edited
             if self.watcher.page_edited and self.serving:
                 notify.send(self.channel.fileno(), "page")
-            pause = PAUSE_FACTOR * (time.monotonic() - started)
-            self.loop.wait(self._stopped, min(max(pause, MIN_PAUSE), MAX_PAUSE))
+            self.loop.wait(self._stopped, PAUSE)
         return None
 
     # --- the child -------------------------------------------------------------------------
 
-    def _start_child(self, problem: str = "") -> None:
-        """problem: shown instead of the application."""
+    def _start_child(self) -> None:
         with contextlib.suppress(KeyError):  # unless the child before this one has died
             self.loop.forget(self.listener)
-        with contextlib.suppress(termios.error):
-            if self.terminal:  # the child before may have died at the prompt of breakpoint()
-                termios.tcsetattr(0, termios.TCSANOW, self.terminal)
-        self.problem, self.serving = problem, False
+        self.serving = False
         self.child = process.spawn(
             [*IGNORE_CTRL_C, PYTHON, "-m", "docker_flask.debug.server"],
             {**self.environment, **self._environment()},
@@ -161,7 +147,6 @@ class Reloader:
             notify_fd=process.FIRST_DESCRIPTOR + 1,
             trusted_proxies=self.settings.trusted_proxies or (),
             debug_hosts=self.settings.debug_hosts or (),
-            problem=self.problem,
             live_reload=self.settings.live_reload,
             debugpy=self.settings.debugpy or 0,
         )
@@ -199,18 +184,12 @@ class Reloader:
             elif pid == self.child:
                 self.child = 0
                 self._on_message()
-                self._crashed(f"the development server {process.describe(status)}")
-
-    def _crashed(self, what: str) -> None:
-        """Start another child, but not in a loop: at the next request, or to show the problem."""
-        if self.serving:
-            log(f"{what}; the next request starts it again")
-            self.loop.watch(self.listener, self._start_child)
-        elif self.problem:
-            log(f"{what}; the next edit starts it again")
-        else:
-            log(f"{what} while it loaded the application; the page shows this until the next edit")
-            self._start_child(what)
+                what = f"the development server {process.describe(status)}"
+                if self.serving:
+                    log(f"{what}; the next request starts it again")
+                    self.loop.watch(self.listener, self._start_child)
+                else:
+                    log(f"{what} at import; the next edit starts it again")
 
     def _stop(self, code: int) -> None:
         self.exit_code = code

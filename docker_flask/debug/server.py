@@ -23,9 +23,8 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from docker_flask import notify
 from docker_flask.debug.debugger import Debugger, failing
 from docker_flask.debug.live_reload import FOLDER, LiveReload
-from docker_flask.discovery import find_app, permission_hints
+from docker_flask.discovery import find_app
 from docker_flask.discovery.callables import is_flask
-from docker_flask.discovery.every_python import about_instance_folder
 from docker_flask.log import log
 from docker_flask.paths import DEBUG_PORT
 from docker_flask.process import FIRST_DESCRIPTOR
@@ -39,10 +38,6 @@ FIRST_BYTE_TIMEOUT = 0.4
 
 def load(options: DebugOptions) -> Wsgi:
     """The application; if it fails to load, an application that shows the error."""
-    if options.problem:
-        problem = f"{options.problem} while it loaded the application; see its log"
-        return failing(RuntimeError(problem), options)
-    permission_hints.watch()
     try:
         if options.debugpy:
             import debugpy
@@ -54,10 +49,7 @@ def load(options: DebugOptions) -> Wsgi:
         found = find_app.load(Path.cwd())
     except BaseException as error:
         traceback.print_exc()
-        permission_hints.explain(error)
         return failing(error, options)
-    for line in about_instance_folder(found.application):
-        log(line)
     log(f"serving {found.name} ({found.reason}) on port {DEBUG_PORT}")
     if is_flask(found.application):
         found.application.config["USE_X_SENDFILE"] = False  # nobody reads that header here

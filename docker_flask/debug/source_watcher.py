@@ -48,15 +48,9 @@ class SourceWatcher:
 
     def scan(self) -> Snapshot:
         """The state of each file in the folders that counts."""
-        seen: set[str] = set()  # links may lead back
         found: Snapshot = {}
         for top in self._folders:
-            for folder, folders, names in os.walk(top, followlinks=True):
-                real = os.path.realpath(folder)
-                if real in seen:
-                    folders.clear()
-                    continue
-                seen.add(real)
+            for folder, folders, names in os.walk(top):
                 folders[:] = [
                     name for name in folders if name[0] != "." and name not in SKIPPED_FOLDERS
                 ]

@@ -63,9 +63,3 @@ def _move_instance_folder(module: ModuleType) -> None:
 
 # Flask's instance folder is the same one for the server, for `flask` and for scripts.
 after_import("flask.app", _move_instance_folder)
-
-
-def about_instance_folder(application: Any) -> list[str]:
-    """A line for the log, if the application uses the folder in the volume."""
-    is_used = getattr(application, "instance_path", "") == INSTANCE and os.path.isdir(INSTANCE)
-    return [f"Flask's instance folder is {INSTANCE}"] if is_used else []

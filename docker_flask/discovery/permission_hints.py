@@ -10,11 +10,8 @@ import contextlib
 import errno
 import logging
 import os
-import pwd
-import re
 import shlex
 import sys
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -56,15 +53,12 @@ def of_error(error: BaseException) -> str:
     for one in chain:
         behind = (one.__cause__, one.__context__)
         chain += [other for other in behind if other and other not in chain]
-    found = ((one, path) for one in chain for path in _paths(one) if _is_refused(path))
-    reason, path = next(found, (error, ""))
+    path = next((path for one in chain for path in _paths(one) if _is_refused(path)), "")
     if not path or path in _explained:
         return ""
     _explained.add(path)
-    user = _user()
-    name = f"uid {user}" if user.isdecimal() else f"{user} (uid {os.geteuid()})"
-    advice = _advice(path, _is_folder(path, reason), user)
-    return f"the application runs as {name} and can't write {path}; {advice} (docs/data.md)"
+    advice = f"{_advice(path)} (docs/data.md)"
+    return f"the application runs as uid {os.geteuid()} and can't write {path}; {advice}"
 
 
 def _paths(error: BaseException) -> Iterator[str]:
@@ -102,23 +96,10 @@ def _existing(path: str) -> str:
     return path
 
 
-def _is_folder(path: str, error: BaseException) -> bool:
-    """True if a path, which may not exist, is the path of a folder."""
-    if os.path.exists(path):
-        return os.path.isdir(path)
-    last = traceback.extract_tb(error.__traceback__)[-1:]
-    return any(re.search("mkdir|makedirs", f"{frame.name} {frame.line}") for frame in last)
-
-
-def _user() -> str:
-    uid = os.geteuid()
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
-def _advice(path: str, is_folder: bool, user: str) -> str:
+def _advice(path: str) -> str:
+    # A path that does not exist is a folder's if it has no suffix.
+    is_folder = os.path.isdir(path) or not (os.path.exists(path) or os.path.splitext(path)[1])
+    user = os.geteuid()
     folder = path if is_folder else os.path.dirname(path)
     above = _existing(folder)
     if not any(Path(above).glob("[!.]*")):

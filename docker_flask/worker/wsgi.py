@@ -23,7 +23,6 @@ from typing import Any, NoReturn
 from docker_flask import notify, process, worker_options
 from docker_flask.discovery import find_app, permission_hints, static_folder
 from docker_flask.discovery.callables import FoundApp, is_flask
-from docker_flask.discovery.every_python import about_instance_folder
 from docker_flask.request.chain import chain
 from docker_flask.request.wsgi_types import Wsgi
 from docker_flask.worker import greenlets, no_debug, static_guard, worker_process
@@ -107,7 +106,7 @@ def _about(found: FoundApp, options: WorkerOptions) -> dict[str, Any]:
         "found": _describe(found),
         "static": static and asdict(static),
         "static_files": words,
-        "notes": [*no_debug.report(found.application), *about_instance_folder(found.application)],
+        "notes": no_debug.report(found.application),
     }
 
 

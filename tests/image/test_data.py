@@ -136,7 +136,6 @@ def test_an_application_keeps_its_data_in_the_volume(
     assert container.wait_until_serving("/handled").text == "+"
     log = container.wait_for_log("can't write /app/copy.py")
     assert log.index("no copy") < log.index("can't write /app/copy.py")
-    assert "Flask's instance folder is /data/instance" in log
     assert container.execute("flask", "init-db") == (0, "yes\n")
     answer = httpx.post(container.url(), data={"text": "tea"}, timeout=10)
     assert (answer.status_code, answer.json()) == (200, [None, "tea"])
@@ -172,11 +171,9 @@ def test_an_instance_folder_of_the_image(engine: Engine, build: Build) -> None:
 def advised(log: str, path: str, command: str) -> str:
     """The line for the Dockerfile that the last line of a log contains."""
     line = last_line(log)
-    user = "www-data (uid 33)" if "www-data" in line else "uid 12345"
-    said = (
-        f"the application runs as {user} and can't write {path}; add to the Dockerfile, after the"
-    )
-    assert line.startswith(f"docker-flask: {said} last COPY: RUN {command}"), line
+    user = "12345" if "uid 12345 " in line else "33"
+    said = f"the application runs as uid {user} and can't write {path}; add to the Dockerfile"
+    assert line.startswith(f"docker-flask: {said}, after the last COPY: RUN {command}"), line
     assert line.endswith(" (docs/data.md)")
     return f"RUN {command}"
 
@@ -184,7 +181,7 @@ def advised(log: str, path: str, command: str) -> str:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("user", "owner"),
-    [(None, "www-data"), pytest.param("12345", "12345", marks=pytest.mark.nightly)],
+    [(None, "33"), pytest.param("12345", "12345", marks=pytest.mark.nightly)],
     ids=["default", "any user"],
 )
 def test_what_the_log_advises_helps(

@@ -258,19 +258,17 @@ TRACEBACK = "Traceback (most recent call last)"
 
 
 @pytest.mark.parametrize(
-    ("broken", "shown", "once"),
+    ("broken", "shown"),
     [
-        ("def f(:\n", "SyntaxError", TRACEBACK),
-        (None, "no WSGI callable", TRACEBACK),
-        ("import os\nos.kill(os.getpid(), 11)\n", "was killed by SIGSEGV", "by SIGSEGV"),
+        ("def f(:\n", "SyntaxError"),
+        (None, "no WSGI callable"),
         *at_night(
-            ("import os\nos._exit(3)\n", "exited with code 3", "with code 3"),
-            ("raise RuntimeError('broken here')\n", "broken here", TRACEBACK),
-            ("import sys\nsys.exit(3)\n", "SystemExit", TRACEBACK),
+            ("raise RuntimeError('broken here')\n", "broken here"),
+            ("import sys\nsys.exit(3)\n", "SystemExit"),
         ),
     ],
 )
-def test_broken_and_mended(shared: Shared, broken: str | None, shown: str, once: str) -> None:
+def test_broken_and_mended(shared: Shared, broken: str | None, shown: str) -> None:
     container = shared.container
     if broken:
         (shared.folder / "app.py").write_text(broken)
@@ -279,10 +277,10 @@ def test_broken_and_mended(shared: Shared, broken: str | None, shown: str, once:
     wait_until_served(container, shown)
     answer = get(container)
     assert answer.status_code == 500
-    assert once != TRACEBACK or "Traceback" in answer.text
+    assert "Traceback" in answer.text
     time.sleep(1)  # looks of the reloader
     get(container)
-    assert shared.log().count(once) == 1, "it is no loop"
+    assert shared.log().count(TRACEBACK) == 1, "it is no loop"
     assert shown in shared.log()
     write(shared.folder, "mended")
     wait_until_served(container, "mended")
@@ -334,6 +332,15 @@ def test_crashed_in_a_view_and_back(shared: Shared, path: str, words: str) -> No
         assert shared.log().count(words) == count
     if path == "/segfault":
         assert "in segfault" in shared.log(), "the log shows where it was"
+
+
+def test_crashed_at_import_and_mended(shared: Shared) -> None:
+    (shared.folder / "app.py").write_text("import os\nos._exit(3)\n")
+    shared.container.wait_for_log("exited with code 3 at import; the next edit starts it again")
+    time.sleep(1)  # looks of the reloader
+    assert shared.log().count("with code 3") == 1, "it is no loop"
+    write(shared.folder, "mended")
+    wait_until_served(shared.container, "mended")
 
 
 # --- the debugger ----------------------------------------------------------------------------
@@ -456,12 +463,11 @@ def test_breakpoint(start: Callable[..., Container], app_folder: Path, ask: Ask)
         assert get(container).text == "hello", "others are served"
         keyboard.type("word = 'changed'\nc\n")
         assert asked.result(5).text == "changed"
-        # An edit takes the prompt away, but the terminal is as it was.
+        # An edit takes the prompt away.
         ask(container, "/pdb")
         wait_for(lambda: container.logs().count(PLACE) == 2, 5, "the second prompt")
         write(app_folder, "edited")
         wait_until_served(container, "edited")
-        assert " echo " in container.execute("stty", "-a", "-F", "/dev/console")[1]
         ask(container, "/pdb")
         wait_for(lambda: container.logs().count(PLACE) == 3, 5, "the third prompt")
         interrupt(container, keyboard)

@@ -51,15 +51,8 @@ def refused(path: str, number: int = errno.EACCES) -> BaseException:
     return raised(write)
 
 
-def refused_folder(path: str) -> BaseException:
-    def makedirs() -> None:
-        raise OSError(errno.EACCES, "", path)
-
-    return raised(makedirs)
-
-
 LINK = "RUN ln -sf /data/app.db APP/app.db "
-FOLDER = f"RUN mkdir -p APP/{{0}} && chown -R {permission_hints._user()} APP/{{0}}, "
+FOLDER = f"RUN mkdir -p APP/{{0}} && chown -R {os.geteuid()} APP/{{0}}, "
 
 
 @pytest.mark.parametrize(
@@ -67,11 +60,11 @@ FOLDER = f"RUN mkdir -p APP/{{0}} && chown -R {permission_hints._user()} APP/{{0
     [
         (refused("app.db"), "app.db", LINK),
         (refused("new.db", errno.EROFS), "new.db", LINK.replace("app.db", "new.db")),
-        (refused("two words"), "two words", "ln -sf '/data/two words' 'APP/two words'"),
-        (refused_folder("logs"), "logs", FOLDER.format("logs")),
-        (refused_folder("shop/../.cache"), ".cache", FOLDER.format(".cache")),
+        (refused("two words.db"), "two words.db", "ln -sf '/data/two words.db' 'APP/two words.db'"),
+        (refused("logs"), "logs", FOLDER.format("logs")),
+        (refused("shop/../.cache"), ".cache", FOLDER.format(".cache")),
         (refused("uploads/a.png"), "uploads/a.png", FOLDER.format("uploads")),
-        (refused_folder("uploads/7f"), "uploads/7f", FOLDER.format("uploads")),
+        (refused("uploads/7f"), "uploads/7f", FOLDER.format("uploads")),
         (OSError(errno.EACCES, "", "app.py", None, "app.db"), "app.db", LINK),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -22,7 +22,7 @@ from docker_flask.worker_options import VARIABLE, DebugOptions, WorkerOptions
             static_url="",
             static_max_age=0,
         ),
-        DebugOptions(debug_hosts=("shop.test",), problem="exited\nwith 1"),
+        DebugOptions(debug_hosts=("shop.test",), debugpy=5678),
     ],
 )
 def test_options_arrive_as_they_were_sent(
