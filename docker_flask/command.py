@@ -69,7 +69,7 @@ def main(where: str, *command: str) -> int:
         after = variables(where == "inside")
         os.environ.clear()
         os.environ.update(after)
-        flaskenv.load(Path.cwd())
+        flaskenv.load()
         words = [*paths.EXECUTE, "same", *command]
         os.execve(words[0], words, os.environ)  # noqa: S606 (no shell)
     except PrestartFailed as error:

@@ -33,7 +33,7 @@ def load(root: Path, app_module: str = "", ini: str = "") -> FoundApp:
     for variable in ("APP_MODULE", "FLASK_APP"):
         if not os.environ.get(variable, "").strip():
             os.environ.pop(variable, None)  # set but empty counts as not set
-    flaskenv.load(root)
+    flaskenv.load()
     for variable, setting, find in (
         ("APP_MODULE", app_module, candidates.by_name),
         ("FLASK_APP", "", candidates.by_path),
@@ -41,7 +41,7 @@ def load(root: Path, app_module: str = "", ini: str = "") -> FoundApp:
         if value := setting or os.environ.get(variable, "").strip():
             where, _, expression = value.partition(":")
             candidate = find(root, where)
-            return _load_named(variable, f"{variable}={value!r}", candidate, expression.strip())
+            return _load_named(f"{variable}={value!r}", candidate, expression.strip())
     return _from_uwsgi_ini(root, ini or os.environ.get("UWSGI_INI", "")) or _load_usual(root)
 
 
@@ -61,7 +61,6 @@ def _from_uwsgi_ini(root: Path, ini: str) -> FoundApp | None:
     paths = (base / value for key, value in options if key in ("pythonpath", "python-path", "pp"))
     folders = (*paths, *candidate.folders, *candidates.folders_of(root))
     return _load_named(
-        f"{name} in {path}",
         f"{name}={last[name]!r} in {path}",
         replace(candidate, folders=folders),
         expression or last.get("callable", ""),
@@ -70,7 +69,6 @@ def _from_uwsgi_ini(root: Path, ini: str) -> FoundApp | None:
 
 
 def _load_named(
-    origin: str,
     setting: str,
     candidate: Candidate,
     expression: str,
@@ -78,14 +76,14 @@ def _load_named(
 ) -> FoundApp:
     """The application that a setting names.
 
-    origin: the setting, and its file; setting: the same with its value; expression: of the
-    callable, empty if the module decides: then the names in `callables` come first.
+    expression: of the callable, empty if the module decides: then the names in `callables` come
+    first.
     """
     try:
         module = import_module(candidate)
         if not (expression := expression or pick(module, callables) or ""):
             raise NotFound(f"{LACKS} in {module.__name__}")
-        return resolve(module, expression, origin)
+        return resolve(module, expression, setting)
     except NotFound as error:
         raise NotFound(f"no WSGI callable by {setting}: {error}; {HINT}") from None
 

@@ -50,15 +50,16 @@ FOUND = {
     "src_layout": App("hello:create_app()", USUAL, "/about", "About a layout"),
     "plain_wsgi": App("app:application", USUAL, "/", "Hello without a framework"),
     "flaskenv": App(
-        *("hello:app", "FLASK_APP", "/", "Hello from a file, Moon!"),
+        *("hello:app", "FLASK_APP='hello.py'", "/", "Hello from a file, Moon!"),
         {"NAME": "Moon", "PYTHONPATH": "/extra"},
         {str(Path(dotenv.__file__).parent): "/extra/dotenv"},
     ),
     "main_package": App(
-        *("app.main:app", "module in /app/uwsgi.ini", "/", "Hello from the package's main module")
+        *("app.main:app", "module='app.main' in /app/uwsgi.ini", "/"),
+        "Hello from the package's main module",
     ),
     "uwsgi_folders": App(
-        *("shop_wsgi:application", "wsgi-file in /app/deploy/shop.ini", "/"),
+        *("shop_wsgi:application", "wsgi-file='shop.wsgi' in /app/deploy/shop.ini", "/"),
         *("Welcome to /app/code", {"UWSGI_INI": "deploy/shop.ini"}),
     ),
 }
@@ -122,9 +123,9 @@ def test_debug_mode_sees_an_edit_of_uwsgi_ini(engine: Engine, app_folder: Path) 
         (app_folder / f"{name}.py").write_text(HELLO)
     (app_folder / "uwsgi.ini").write_text("[uwsgi]\nmodule = one\n")
     container = engine.run(DEBUG, app=app_folder)
-    container.wait_for_log("serving one:app (module in /app/uwsgi.ini)")
+    container.wait_for_log("serving one:app (module='one' in /app/uwsgi.ini)")
     (app_folder / "uwsgi.ini").write_text("[uwsgi]\nmodule = two\n")
-    container.wait_for_log("serving two:app (module in /app/uwsgi.ini)")
+    container.wait_for_log("serving two:app (module='two' in /app/uwsgi.ini)")
 
 
 @pytest.fixture(scope="module")

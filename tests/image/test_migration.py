@@ -189,8 +189,8 @@ def test_application_elsewhere(engine: Engine, derive: Derive) -> None:
     assert container.wait_until_serving().text == "the front page\n"
     assert container.get("/content/words.txt").text == "words\n"
     assert container.get("/env/FOLDER").text == "/application"
-    log = container.logs()
-    assert "serving app.main:site (module in /application/deploy/uwsgi.ini) on port 80" in log
+    found = "app.main:site (module='app.main' in /application/deploy/uwsgi.ini)"
+    assert f"serving {found} on port 80" in container.logs()
 
 
 WHOLE = {
