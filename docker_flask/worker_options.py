@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Self
 
 VARIABLE = "DOCKER_FLASK_WORKER"
 NO_DESCRIPTOR = -1
-
-
-def forget() -> None:
-    """Remove the variable: a worker's child processes have other options, or none."""
-    os.environ.pop(VARIABLE, None)
 
 
 @dataclass(frozen=True)
@@ -26,7 +22,7 @@ class _Options:
 
     notify_fd: int = NO_DESCRIPTOR
     # The setting TRUSTED_PROXIES: networks in the format of ipaddress.
-    trusted_proxies: tuple[str, ...] = ()
+    trusted_proxies: Sequence[str] = ()
 
     def to_environment(self) -> dict[str, str]:
         """The variable with all options."""
@@ -35,10 +31,7 @@ class _Options:
     @classmethod
     def from_environment(cls) -> Self:
         """Read the options and remove the variable; returns the defaults if it is not set."""
-        values: dict[str, Any] = json.loads(os.environ.pop(VARIABLE, "{}"))
-        for name, value in values.items():
-            values[name] = tuple(value) if isinstance(value, list) else value
-        return cls(**values)
+        return cls(**json.loads(os.environ.pop(VARIABLE, "{}")))
 
 
 @dataclass(frozen=True)
@@ -91,6 +84,6 @@ class DebugOptions(_Options):
     themselves again after an edit; debugpy: the port on which editors attach, 0 for none.
     """
 
-    debug_hosts: tuple[str, ...] = ()
+    debug_hosts: Sequence[str] = ()
     live_reload: bool = False
     debugpy: int = 0

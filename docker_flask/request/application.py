@@ -8,6 +8,10 @@ from select import poll
 
 from docker_flask.request.exchange import Exchange, Handler
 from docker_flask.request.wsgi_types import Wsgi
+from docker_flask.worker.watchdog import Watchdog
+
+# Seconds for which a worker checks all requests after it has found that a client has left.
+CHECK_ALL = 5.0
 
 
 def call(application: Wsgi) -> Handler:
@@ -24,17 +28,27 @@ def call(application: Wsgi) -> Handler:
     return handle
 
 
-def for_clients(handler: Handler) -> Handler:
+def for_clients(handler: Handler, watch: Watchdog) -> Handler:
     """Leaves out requests whose client has left; the thread of the server calls this.
 
-    Under too much load, a worker would otherwise process only such requests.
+    Under too much load, a worker would otherwise process only such requests. Each check is a system
+    call: a worker checks one request per tick of the clock, and all requests for some seconds after
+    a client has left.
     """
-    connection = getattr(sys.modules.get("uwsgi"), "connection_fd", None)
+    uwsgi = sys.modules.get("uwsgi")
+    if not uwsgi:
+        return handler
+    checked = closed = 0.0
 
     def handle(exchange: Exchange) -> Iterable[bytes]:
-        if connection and _is_closed(connection()):
-            exchange.start("499 Client Closed Request", [])
-            return []
+        nonlocal checked, closed
+        if watch.clock != checked:
+            if _is_closed(uwsgi.connection_fd()):
+                closed = watch.clock
+                exchange.start("499 Client Closed Request", [])
+                return []
+            if watch.clock - closed > CHECK_ALL:
+                checked = watch.clock
         return handler(exchange)
 
     return handle

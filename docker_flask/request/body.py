@@ -47,11 +47,6 @@ class RequestBody:
             while not self._is_kept and self._source.read(BLOCK):
                 pass
 
-    def close(self) -> None:
-        """After the response."""
-        if self._is_kept:
-            self._source.close()
-
 
 def bodies(handler: Handler) -> Handler:
     """Gives the application a RequestBody, if the request has a body."""

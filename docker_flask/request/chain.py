@@ -17,27 +17,27 @@ from docker_flask.request.exchange import Handler, WayOut
 from docker_flask.request.files import drop_foreign, files
 from docker_flask.request.proxies import TrustedProxies
 from docker_flask.request.responses import adjust, respond
-from docker_flask.request.timing import Watch, timed
-from docker_flask.request.web_socket import Take, handshakes
+from docker_flask.request.timing import timed
 from docker_flask.request.wsgi_types import Wsgi
+from docker_flask.worker.watchdog import Watchdog
 from docker_flask.worker_options import WorkerOptions
 
 
 def chain(
     application: Wsgi,
     options: WorkerOptions,
-    watch: Watch,
+    watch: Watchdog,
     count: Callable[[], None],
-    take: Take | None,
+    handshakes: Callable[[Handler], Handler] | None,
 ) -> Wsgi:
-    """The callable for the server; take: None if there are no WebSockets."""
+    """The callable for the server; handshakes: None if there are no WebSockets."""
     way_out: list[WayOut] = [adjust]
     if options.trusted_proxies:
         application = TrustedProxies(application, options.trusted_proxies)
     handler: Handler = call(application)
-    if take:
-        handler = handshakes(handler, take)
-    handler = for_clients(handler)
+    if handshakes:
+        handler = handshakes(handler)
+    handler = for_clients(handler, watch)
     if options.sendfile_location:
         handler = files(handler, options.sendfile_location)
         way_out.append(partial(drop_foreign, options.sendfile_location))

@@ -72,14 +72,10 @@ class Exchange:
         self.headers_sent = True
 
     def end(self) -> None:
-        """Close what the application returned, and the body of the request."""
-        try:
-            close = getattr(self.result, "close", None)
-            if close and not self.is_taken:
-                close()
-        finally:
-            if self.request_body:
-                self.request_body.close()
+        """Close what the application returned."""
+        close = getattr(self.result, "close", None)
+        if close and not self.is_taken:
+            close()
 
     def _write(self, data: bytes) -> None:
         """What `start_response` returns: WSGI's old way to send a body."""

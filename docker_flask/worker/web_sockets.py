@@ -45,7 +45,21 @@ class WebSockets:
         self._open: set[Connection] = watchdog.web_sockets
         self._leaving = self._is_watched = False
 
-    def take(self, handler: Handler, exchange: Exchange) -> Iterable[bytes]:
+    def handshakes(self, handler: Handler) -> Handler:
+        """Runs the views of handshakes in threads of their own.
+
+        nginx passes `Upgrade` with handshakes only (nginx/parts/websockets.conf), but the user's
+        own nginx.conf may pass it with any request.
+        """
+
+        def handle(exchange: Exchange) -> Iterable[bytes]:
+            if exchange.environ.get("HTTP_UPGRADE", "").lower() == "websocket":
+                return self._take(handler, exchange)
+            return handler(exchange)
+
+        return handle
+
+    def _take(self, handler: Handler, exchange: Exchange) -> Iterable[bytes]:
         """Call the application, which may take the connection; returns the body of the response."""
         if self._leaving:
             return _refuse(exchange, b"This worker stops. Try again.\n")

@@ -52,16 +52,17 @@ def load() -> Wsgi:
     worker = WorkerProcess(options.retire_signal)
     watchdog = Watchdog(options.request_timeout, options.watchdog, worker)
     recycling = Recycling(options.max_requests, options.max_worker_memory, worker)
-    take = None
+    handshakes = None
     if options.max_web_sockets:
         sockets = WebSockets(options, watchdog, lambda count: tell("web sockets", count=count))
-        worker.on_retire, take = sockets.leave, sockets.take
-    application = chain(found.application, options, watchdog, recycling.count, take)
+        worker.on_retire, handshakes = sockets.leave, sockets.handshakes
+    application = chain(found.application, options, watchdog, recycling.count, handshakes)
     worker_process.let_term_end_children()
     message = _about(found, options)
 
     def begin() -> None:
-        worker_options.forget()
+        # The child processes of the worker have other options, or none.
+        os.environ.pop(worker_options.VARIABLE, None)
         # Workers inherit the handler of this signal from uWSGI's master.
         signal.signal(signal.SIGCHLD, signal.getsignal(signal.SIGCHLD))
         recycling.start()
@@ -76,7 +77,12 @@ def load() -> Wsgi:
         )
 
     if options.preload:
-        _prepare_to_fork(options)
+        # uWSGI may start itself again (touch-reload), with the environment of this process.
+        os.environ.update(options.to_environment())
+        # Objects that exist now stay. If a worker's garbage collector looked at them, the worker
+        # would copy their memory.
+        gc.collect()
+        gc.freeze()
         worker_process.call_in_each_worker(begin)
     else:
         begin()
@@ -98,33 +104,20 @@ def _find(options: WorkerOptions, tell: Callable[..., bool]) -> FoundApp:
 def _about(found: FoundApp, options: WorkerOptions) -> dict[str, Any]:
     """What the supervisor has to know about the application; prepares a Flask application."""
     static, words = static_folder.find(found.application, Path.cwd(), options)
+    kind = "WSGI callable"
     if is_flask(found.application):
+        kind = "Flask application"
         static_guard.protect(found.application)
         # nginx does not support Flask's own X-Sendfile header.
         found.application.config["USE_X_SENDFILE"] = False
+    file = getattr(sys.modules.get(found.name.partition(":")[0]), "__file__", None)
+    place = f" in {file}" if file else ""
     return {
-        "found": _describe(found),
+        "found": f"found the {kind} {found.name}{place} ({found.reason})",
         "static": static and asdict(static),
         "static_files": words,
         "notes": no_debug.report(found.application),
     }
-
-
-def _prepare_to_fork(options: WorkerOptions) -> None:
-    # uWSGI may start itself again (touch-reload), with the environment of this process.
-    os.environ.update(options.to_environment())
-    # Objects that exist now stay. If a worker's garbage collector looked at them, the worker would
-    # copy their memory.
-    gc.collect()
-    gc.freeze()
-
-
-def _describe(found: FoundApp) -> str:
-    """What was found, where, and why, for the log."""
-    kind = "Flask application" if is_flask(found.application) else "WSGI callable"
-    module = sys.modules.get(found.name.partition(":")[0])
-    file = getattr(module, "__file__", None)
-    return f"found the {kind} {found.name}{f' in {file}' if file else ''} ({found.reason})"
 
 
 @contextlib.contextmanager

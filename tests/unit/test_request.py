@@ -13,24 +13,13 @@ from werkzeug.utils import send_file
 from werkzeug.wrappers import Response
 
 from docker_flask.request.chain import chain
+from docker_flask.worker.watchdog import Watchdog
+from docker_flask.worker.worker_process import WorkerProcess
 from docker_flask.worker_options import WorkerOptions
 
 LOCATION = "/secret"
 TEXT = b"0123456789" * 10
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
-
-
-class Watch:
-    """Watches nothing."""
-
-    def __init__(self) -> None:
-        self.clock, self.silent_since = 1.0, dict[int, float]()
-
-    def begin(self, thread: int) -> None:
-        self.silent_since[thread] = 0.0
-
-    def forget(self, thread: int) -> None:
-        assert not self.silent_since
 
 
 class Server:
@@ -39,11 +28,12 @@ class Server:
     def __init__(self, application: Application, location: str = LOCATION, **options: Any) -> None:
         self.started: list[tuple[Any, ...]] = []
         self.body = b""
-        handlers = chain(
-            application, WorkerOptions(sendfile_location=location), Watch(), self.count, None
-        )
+        watch = Watchdog(60, 60, WorkerProcess(0))
+        settings = WorkerOptions(sendfile_location=location)
+        handlers = chain(application, settings, watch, self.count, None)
         for part in handlers(create_environ(**options), self.start):
             self.body += part
+        assert not watch.active | watch.silent_since.keys()
 
     def count(self) -> None:
         self.counted = True

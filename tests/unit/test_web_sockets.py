@@ -12,7 +12,6 @@ import pytest
 
 from docker_flask.request.application import call
 from docker_flask.request.exchange import Exchange
-from docker_flask.request.web_socket import handshakes
 from docker_flask.worker import frames
 from docker_flask.worker.watchdog import Watchdog
 from docker_flask.worker.web_sockets import WebSockets
@@ -52,7 +51,7 @@ class Worker:
             **headers,
         }
         self.exchange = Exchange(environ, lambda *head: self.started.append(head))
-        return handshakes(call(view), self.sockets.take)(self.exchange)
+        return self.sockets.handshakes(call(view))(self.exchange)
 
     def take(self, view: Any) -> None:
         """Call a view that takes the connection; the server closes its own then."""

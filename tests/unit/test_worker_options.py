@@ -28,9 +28,10 @@ from docker_flask.worker_options import VARIABLE, DebugOptions, WorkerOptions
 def test_options_arrive_as_they_were_sent(
     options: WorkerOptions | DebugOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in options.to_environment().items():
+    sent = options.to_environment()
+    for name, value in sent.items():
         monkeypatch.setenv(name, value)
-    assert type(options).from_environment() == options
+    assert type(options).from_environment().to_environment() == sent
     assert VARIABLE not in os.environ
 
 
