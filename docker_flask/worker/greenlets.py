@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import signal
 import sys
 from collections.abc import Callable
@@ -39,14 +38,3 @@ def unpatched(module: str, name: str) -> Any:
     if monkey:
         return monkey.get_original(module, name)
     return getattr(sys.modules[module], name)
-
-
-def frame_of_greenlet(identity: int) -> Any:
-    """The frame of a greenlet, found by its `threading.get_ident()`; None if no greenlet has it."""
-    greenlet = sys.modules.get("greenlet")
-    if not greenlet:
-        return None
-    for found in gc.get_objects():
-        if id(found) == identity and isinstance(found, greenlet.greenlet):
-            return found.gr_frame  # None if the greenlet is running: it has the thread's frame
-    return None

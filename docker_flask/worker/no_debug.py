@@ -10,12 +10,10 @@ from types import ModuleType
 from typing import Any
 
 from docker_flask.discovery.every_python import after_import
-from docker_flask.log import log
 
 _IGNORED = "{} is ignored in production: use -d debug"
-# What was ignored, in words for the log; the list is complete when `report` has returned it.
-_found: list[str] = []
-_reported = False
+# What was ignored, in words for the log.
+_found: set[str] = set()
 
 
 def turn_off() -> None:
@@ -25,19 +23,9 @@ def turn_off() -> None:
 
 
 def report(application: Any) -> list[str]:
-    """What was ignored while the application was loaded; the log gets later findings at once."""
-    global _reported
+    """What was ignored while the application was loaded."""
     _ = getattr(application, "debug", None)  # DEBUG may be in its configuration
-    _reported = True
-    return _found
-
-
-def _ignore(what: str) -> None:
-    line = _IGNORED.format(what)
-    if line not in _found:
-        _found.append(line)
-        if _reported:
-            log(line)
+    return sorted(_found)
 
 
 def _change_werkzeug(module: ModuleType) -> None:
@@ -45,7 +33,7 @@ def _change_werkzeug(module: ModuleType) -> None:
     init = debugger.__init__
 
     def noted(self: Any, *arguments: Any, **options: Any) -> None:
-        _ignore("Werkzeug's debugger (DebuggedApplication)")
+        _found.add(_IGNORED.format("Werkzeug's debugger (DebuggedApplication)"))
         init(self, *arguments, **options)
 
     def plain(self: Any, environ: Any, start_response: Any) -> Any:
@@ -62,7 +50,7 @@ def _change_flask(module: ModuleType) -> None:
 
     def put(self: Any, value: bool) -> None:
         if value:
-            _ignore("app.debug")
+            _found.add(_IGNORED.format("app.debug"))
         self.config["DEBUG"] = False
 
     module.Flask.debug = property(get, put)

@@ -8,8 +8,6 @@ import re
 import sys
 from typing import Any
 
-from docker_flask.log import log
-
 # As in nginx/parts/static_files.conf.
 REFUSED = re.compile(r"(^|/)\.(?!well-known/)|\.(env|key|pem|p12|pfx)$", re.IGNORECASE)
 _RULE = re.compile(r".*/<path:filename>")
@@ -25,17 +23,12 @@ def protect(flask: Any) -> None:
 
 
 def _checked(view: Any, place: Any) -> Any:
-    logged = set[str]()
-
     @functools.wraps(view)
     def checked(*args: Any, **values: Any) -> Any:
         name = str(values.get("filename", ""))
         folder = os.path.realpath(place.static_folder)
         real = os.path.realpath(os.path.join(folder, name))
         leaves = os.path.commonpath([folder, real]) != folder and ".." not in name
-        if leaves and folder not in logged:
-            logged.add(folder)
-            log(f"{name!r} in the static files leads out of {folder}; such links are refused")
         if leaves or REFUSED.search(name):
             raise sys.modules["werkzeug.exceptions"].NotFound
         return view(*args, **values)

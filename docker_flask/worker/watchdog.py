@@ -11,8 +11,7 @@ import traceback
 from typing import Any
 
 from docker_flask.log import log
-from docker_flask.worker import worker_process
-from docker_flask.worker.greenlets import frame_of_greenlet, unpatched
+from docker_flask.worker.greenlets import unpatched
 from docker_flask.worker.worker_process import WorkerProcess
 
 # Seconds between two checks.
@@ -89,7 +88,7 @@ class Watchdog:
             if self.active or self.web_sockets or not self._worker.retired:
                 busy = self.clock
             elif self.clock - busy > LINGER:
-                worker_process.end()
+                os._exit(1)
             self._end_if_overdue(list(self.silent_since.items()))
 
     def _end_if_overdue(self, requests: list[tuple[int, float]]) -> None:
@@ -106,11 +105,11 @@ class Watchdog:
         if not self._worker.retired:
             self._worker.retire()
         elif not others or self.clock - self._overdue_since > self._timeout:
-            worker_process.end()
+            os._exit(1)
 
     def _report(self, thread: int) -> None:
         frames = sys._current_frames()
-        frame = frames.get(thread) or frame_of_greenlet(thread) or frames.get(self._main)
+        frame = frames.get(thread) or frames.get(self._main)
         stack = "".join(traceback.format_stack(frame)) if frame else ""
         log(
             f"a request took longer than REQUEST_TIMEOUT={self._timeout:g} seconds; "

@@ -12,7 +12,6 @@ from collections.abc import Callable
 # When a container with a memory limit is full, the kernel kills the process with the highest score.
 OOM_SCORE = "500"
 PAGE = os.sysconf("SC_PAGE_SIZE")
-_exit = os._exit
 
 
 class WorkerProcess:
@@ -44,21 +43,16 @@ class WorkerProcess:
         signal.raise_signal(self._retire_signal)
 
 
-def end() -> None:
-    """End this process immediately; the server replaces it."""
-    _exit(1)
-
-
 def protect_exit() -> None:
     """Make `os._exit` end this worker as a crash does, whatever exit code the application uses.
 
     Servers read some codes as orders: uWSGI does not replace a worker that exits with 15, and stops
     when a worker exits with 22; Gunicorn stops at 3 and 4.
     """
-    worker = os.getpid()
+    worker, end = os.getpid(), os._exit
 
     def exit_as_crash(status: int) -> None:
-        _exit(1 if os.getpid() == worker else status)
+        end(1 if os.getpid() == worker else status)
 
     os._exit = exit_as_crash  # type: ignore[assignment]
 

@@ -26,9 +26,7 @@ from docker_flask.worker import static_guard
         ("none.css", 404),
     ],
 )
-def test_what_is_sent(
-    tmp_path: Path, prefix: str, name: str, status: int, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_sent(tmp_path: Path, prefix: str, name: str, status: int) -> None:
     static = tmp_path / "static"
     for file in ("style.css", ".well-known/change", ".env", ".git/config", "server.KEY"):
         (static / file).parent.mkdir(parents=True, exist_ok=True)
@@ -46,8 +44,6 @@ def test_what_is_sent(
     for _ in range(2):
         with client.get(f"{prefix}/{name}") as answer:
             assert answer.status_code == status
-    out = "".join(capsys.readouterr())
-    assert out.count("such links are refused") == (name in ("outside.txt", "folder/secret.txt"))
 
 
 @pytest.mark.parametrize(("written", "may_change"), [("", False), ("a/b/.", True), ("a/b/c", True)])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from docker_flask.worker import worker_process
 from docker_flask.worker.watchdog import TICK, Watchdog
 from docker_flask.worker.worker_process import WorkerProcess
 
@@ -24,7 +23,7 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> WorkerProcess:
     def end(status: int) -> None:
         raise Ended
 
-    monkeypatch.setattr(worker_process, "_exit", end)
+    monkeypatch.setattr("os._exit", end)
     return WorkerProcess(retire_signal=0)
 
 
