@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from select import poll
 
 from docker_flask.request.exchange import Exchange, Handler
+from docker_flask.request.timing import Watch
 from docker_flask.request.wsgi_types import Wsgi
-from docker_flask.worker.watchdog import Watchdog
 
 # Seconds for which a worker checks all requests after it has found that a client has left.
 CHECK_ALL = 5.0
@@ -28,7 +28,7 @@ def call(application: Wsgi) -> Handler:
     return handle
 
 
-def for_clients(handler: Handler, watch: Watchdog) -> Handler:
+def for_clients(handler: Handler, watch: Watch) -> Handler:
     """Leaves out requests whose client has left; the thread of the server calls this.
 
     Under too much load, a worker would otherwise process only such requests. Each check is a system

@@ -17,16 +17,15 @@ from docker_flask.request.exchange import Handler, WayOut
 from docker_flask.request.files import drop_foreign, files
 from docker_flask.request.proxies import TrustedProxies
 from docker_flask.request.responses import adjust, respond
-from docker_flask.request.timing import timed
+from docker_flask.request.timing import Watch, timed
 from docker_flask.request.wsgi_types import Wsgi
-from docker_flask.worker.watchdog import Watchdog
 from docker_flask.worker_options import WorkerOptions
 
 
 def chain(
     application: Wsgi,
     options: WorkerOptions,
-    watch: Watchdog,
+    watch: Watch,
     count: Callable[[], None],
     handshakes: Callable[[Handler], Handler] | None,
 ) -> Wsgi:

@@ -7,14 +7,31 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 from docker_flask.request.exchange import Exchange, Handler, WayOut
 from docker_flask.request.wsgi_types import Environ, StartResponse, Wsgi
-from docker_flask.worker.watchdog import Watchdog
+
+
+class Watch(Protocol):
+    """Watches the requests of a worker.
+
+    clock: seconds. silent_since: when, by this clock, the application started or resumed work on
+    each thread's request; negative while the client receives data.
+    """
+
+    clock: float
+    silent_since: dict[int, float]
+
+    def begin(self, thread: int) -> None:
+        """A thread starts to serve a request."""
+
+    def forget(self, thread: int) -> None:
+        """The thread has served the request."""
 
 
 def timed(
-    handler: Handler, watch: Watchdog, count: Callable[[], None], way_out: tuple[WayOut, ...]
+    handler: Handler, watch: Watch, count: Callable[[], None], way_out: tuple[WayOut, ...]
 ) -> Wsgi:
     """Measures the application's time, not the time in which the client receives data.
 
