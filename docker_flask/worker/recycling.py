@@ -38,5 +38,5 @@ class Recycling:
             reason = f"uses {memory >> 20} MiB, more than MAX_WORKER_MEMORY={limit}m"
         else:
             return
-        self._worker.retire_after_request()
+        self._worker.retire()
         log(f"worker {os.getpid()} {reason}; replacing the worker")

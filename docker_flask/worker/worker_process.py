@@ -27,16 +27,11 @@ class WorkerProcess:
         self._retire_signal = retire_signal
 
     def retire(self) -> None:
-        """Take no more requests; any thread may call this."""
-        self.retired = True
-        self.on_retire()
-        os.kill(os.getpid(), self._retire_signal)
+        """Take no more requests.
 
-    def retire_after_request(self) -> None:
-        """Take no more requests; the thread that serves a request calls this.
-
-        The thread handles the signal itself, before it waits for its next request. A server that
-        gets the signal while it waits for a request may drop one that it has just accepted.
+        The calling thread gets the signal itself. Otherwise another one may get it while it waits
+        for its next request, and drop one that it has just accepted; or while uWSGI waits for a
+        slow reader of its response, and cut the response (uwsgi_simple_wait_write_hook).
         """
         self.retired = True
         self.on_retire()

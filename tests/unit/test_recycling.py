@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from docker_flask.worker.recycling import Recycling
@@ -36,3 +39,21 @@ def test_a_worker_that_uses_too_much_memory(
     recycling.start()
     assert requests_until_retired(recycling, worker, 5) == served
     assert ("more than MAX_WORKER_MEMORY=1m" in capfd.readouterr().err) == (served == 1)
+
+
+def test_the_calling_thread_gets_the_signal() -> None:
+    """uWSGI cuts the response of another thread, if that thread waits for its reader."""
+    elsewhere: list[int] = []
+    before = signal.signal(signal.SIGUSR1, lambda number, _: elsewhere.append(number))
+
+    def retire() -> bool:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+        WorkerProcess(signal.SIGUSR1).retire()
+        return signal.SIGUSR1 in signal.sigpending()
+
+    try:
+        with ThreadPoolExecutor() as pool:
+            assert pool.submit(retire).result()
+        assert not elsewhere
+    finally:
+        signal.signal(signal.SIGUSR1, before)
