@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import socket
 import sys
 from collections.abc import Callable
@@ -19,18 +20,17 @@ from docker_flask.paths import DEBUG_PORT, OK
 EXIT_FAULT = 1
 # Seconds for the supervisor's response; of a reload, START_TIMEOUT decides when it fails.
 CONTROL_TIMEOUT, RELOAD_TIMEOUT = 10.0, 3 * 3600.0
-EXIT_NOT_READABLE = 70  # EX_SOFTWARE in sysexits.h: the application can't run
 
 
 def serve() -> int:
     """Production: bind the sockets, give up the right to it, supervise."""
     if problem := drop_privileges.why_not_readable(Path.cwd()):
         log(problem)
-        return EXIT_NOT_READABLE
+        return drop_privileges.EXIT_NOT_READABLE
     resources = limits.read()
     early = settings.read_early(os.environ)
-    ports = settings.resolve(early, resources).settings
-    limits.bound_descriptors(resources)
+    ports, _ = settings.resolve(early, resources)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resources.descriptors, resources.descriptors))
     listeners = _bind_main(ports.listen_port)
     status = _bind_status(ports.status_port, "status_port" in early)
     drop_privileges.give_up_ports()

@@ -18,10 +18,8 @@ from docker_flask.discovery import flaskenv
 from docker_flask.first_process.prestart import Prestart, PrestartFailed
 from docker_flask.log import log
 
-EXIT_NOT_READABLE = 70  # EX_SOFTWARE in sysexits.h: as of the application
 # Seconds that a start, and that prestart.sh may take before a command of `docker exec`.
 START_TIMEOUT, PRESTART_TIMEOUT = 10.0, 3600.0
-LOOK_INTERVAL = 0.1
 
 
 def ask_server() -> str:
@@ -32,7 +30,7 @@ def ask_server() -> str:
             return ""
         if time.monotonic() > deadline:
             raise OSError(f"no application runs in this container as uid {os.geteuid()}")
-        time.sleep(LOOK_INTERVAL)
+        time.sleep(0.1)
     answer = control.ask(folder, "environment", PRESTART_TIMEOUT)
     if not answer:
         raise OSError("the container stopped before its prestart.sh was complete")
@@ -65,7 +63,7 @@ def main(where: str, *command: str) -> int:
     try:
         if problem := drop_privileges.why_not_readable(Path.cwd()):
             log(problem)
-            return EXIT_NOT_READABLE
+            return drop_privileges.EXIT_NOT_READABLE
         after = variables(where == "inside")
         os.environ.clear()
         os.environ.update(after)

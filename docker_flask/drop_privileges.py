@@ -18,6 +18,7 @@ import sys
 from docker_flask import paths
 
 EXIT_NOT_PERMITTED = 77  # EX_NOPERM in sysexits.h
+EXIT_NOT_READABLE = 70  # EX_SOFTWARE in sysexits.h: the application can't run
 SERVICE_USER = "www-data"
 VOLUME = "/data"
 # From linux/prctl.h and linux/capability.h; Python has no function for these calls.

@@ -16,19 +16,11 @@ _PLACEHOLDER = re.compile(
 )
 
 
-# Bytes of a file of options; a larger file is something else.
-MAX_SIZE = 1 << 20
-
-
 def text(path: Path) -> str:
-    """The text of a file. Raises OSError, also for a file that is no file of options."""
+    """The text of a file; raises OSError."""
     if not path.is_file():  # a pipe or a device may have no end
         raise FileNotFoundError(errno.ENOENT, "no such file", str(path))
-    with path.open("rb") as file:
-        data = file.read(MAX_SIZE + 1)
-    if len(data) > MAX_SIZE:
-        raise OSError(errno.EFBIG, "a file of options has up to 1 MB", str(path))
-    return data.decode("utf-8", "replace")
+    return path.read_text("utf-8", "replace")
 
 
 def find(root: Path, named: str) -> Path | None:

@@ -57,11 +57,6 @@ def read(root: Path = Path("/")) -> Limits:
     )
 
 
-def bound_descriptors(limits: Limits) -> None:
-    """Set the limit of descriptors for this process and its children."""
-    resource.setrlimit(resource.RLIMIT_NOFILE, (limits.descriptors, limits.descriptors))
-
-
 def _cpus(root: Path) -> tuple[float, str]:
     affinity = len(os.sched_getaffinity(0))
     fields = _cgroup(root, "cpu", "cpu.max") or [

@@ -71,14 +71,12 @@ class Plan:
         """Seconds after which nginx, the server and process 1 give up a connection."""
         return round(self.settings.request_timeout) + 5
 
-    @property
-    def sends_files(self) -> bool:
-        """True if nginx, not a worker, sends the files of the application's responses."""
-        return self.settings.sendfile and not self.nginx_files.passes_requests
-
     def rows(self) -> list[tuple[str, str, str]]:
         """Each setting's name, value and origin, for a person to read."""
-        return settings.rows(self.settings, self.origins)
+        return [
+            (name.upper(), settings.show(getattr(self.settings, name)), origin)
+            for name, origin in self.origins.items()
+        ]
 
     def cache_size(self, room: int) -> int:
         """Maximum size of nginx's cache in bytes; room: bytes that the disk has for the cache."""

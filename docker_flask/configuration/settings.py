@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
-from typing import Any, NamedTuple
+from typing import Any
 
 from docker_flask import static_files
 from docker_flask.configuration import defaults, validators
@@ -99,21 +99,9 @@ class Settings:
     debugpy: int | None = setting(validators.whole_number(1, 65535))
 
     @property
-    def is_verbose(self) -> bool:
-        """True if the log shows what the servers say about themselves."""
-        return self.log_level == "debug"
-
-    @property
     def first_workers(self) -> int:
         """Number of workers at the start of a server."""
         return self.uwsgi_cheaper or self.web_concurrency
-
-
-class Resolved(NamedTuple):
-    """All settings, and the origin of each, by the name of its field."""
-
-    settings: Settings
-    origins: Mapping[str, str]
 
 
 def read(environ: Mapping[str, str], early: Mapping[str, Found] | None = None) -> dict[str, Found]:
@@ -151,8 +139,10 @@ def resolve(
     of_environment: Mapping[str, Found],
     limits: Limits,
     of_files: Mapping[str, FileValue] | None = None,
-) -> Resolved:
-    """All settings; raises SettingError for a bad value in a file, and for settings that conflict.
+) -> tuple[Settings, dict[str, str]]:
+    """All settings, and the origin of each by the name of its field.
+
+    Raises SettingError for a bad value in a file, and for settings that conflict.
 
     of_environment: the result of `read`; of_files: the values in the user's files, by the names of
     the settings' fields. The environment overrides the files, and the files override the defaults.
@@ -162,17 +152,8 @@ def resolve(
         value, of_file = of_environment.get(spec.name), (of_files or {}).get(spec.name)
         found[spec.name] = value or (_of_file(spec, of_file) if of_file else _default(spec, limits))
     defaults.settle_workers(found, limits)
-    return Resolved(
-        Settings(**{name: value for name, (value, _) in found.items()}),
-        {name: origin for name, (_, origin) in found.items()},
-    )
-
-
-def rows(settings: Settings, origins: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    """Each setting's name, value and origin, for a person to read."""
-    return [
-        (name.upper(), _show(getattr(settings, name)), origin) for name, origin in origins.items()
-    ]
+    settings = Settings(**{name: value for name, (value, _) in found.items()})
+    return settings, {name: origin for name, (_, origin) in found.items()}
 
 
 def names() -> set[str]:
@@ -246,12 +227,13 @@ def _parse(spec: Field[Any], name: str, text: str, where: str) -> Any:
         if len(text) > MAX_LENGTH:
             raise ValueError(text)
         return kind.parse(text)
-    except (ValueError, OSError):  # an OSError: a path that is too long
+    except (ValueError, OSError, RuntimeError):  # a path that is too long; a link to itself
         reason = f"{validators.shown(text)}{where} is not allowed; use {kind.allowed}"
         raise SettingError(f"{name}={reason}") from None
 
 
-def _show(value: Any) -> str:
+def show(value: Any) -> str:
+    """The value of a setting as a text that sets it."""
     if value is None:
         return ""
     if isinstance(value, bool):

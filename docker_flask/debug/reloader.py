@@ -15,7 +15,7 @@ import socket
 from functools import partial
 from pathlib import Path
 
-from docker_flask import about, notify, process
+from docker_flask import notify, process
 from docker_flask.configuration import packages
 from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.settings import Settings, ignored, read, resolve
@@ -25,7 +25,7 @@ from docker_flask.drop_privileges import why_not_readable
 from docker_flask.first_process.control_port import ControlPort
 from docker_flask.first_process.loop import Loop
 from docker_flask.first_process.prestart import Prestart, PrestartFailed
-from docker_flask.log import log
+from docker_flask.log import first_line, log
 from docker_flask.paths import PYTHON
 from docker_flask.worker_options import DebugOptions
 
@@ -93,11 +93,11 @@ class Reloader:
         if self._stopped():
             process.signal_group(self.prestart.pid, signal.SIGKILL)
             return
-        self.settings = resolve(read(self.environment), self.limits).settings
+        self.settings, _ = resolve(read(self.environment), self.limits)
         packages.check_debugpy(self.settings.debugpy)
         libraries = filter(None, self.environment.get("PYTHONPATH", "").split(":"))
         self.watcher = SourceWatcher(str(self.root), *libraries, pages=self.settings.live_reload)
-        log(about.line("debug mode"))
+        log(first_line("debug mode"))
         for note in ignored(self.environment, production=False):
             log(note)
         # This process runs as the owner of the folder, who then owns the files that the application

@@ -70,17 +70,11 @@ class Nginx:
 
     def frontend(self, plan: Plan) -> Frontend:
         """What the application servers of this plan need to know."""
-        location = f"/{self._secret}" if plan.sends_files else ""
+        sends_files = plan.settings.sendfile and not plan.nginx_files.passes_requests
+        location = f"/{self._secret}" if sends_files else ""
         return Frontend(location, plan.cache_size(self._disk // CACHE_SHARE))
 
     # --- its configuration --------------------------------------------------------------------
-
-    def usual_static(self, plan: Plan) -> StaticFiles | None:
-        """The static files that most applications have, before one is loaded."""
-        settings = plan.settings
-        if settings.static_url == "":
-            return None
-        return StaticFiles(settings.static_url or DEFAULT_URL, NOWHERE, settings.static_max_age)
 
     def link_static(self, static: StaticFiles | None, number: int) -> None:
         """Serve the static files of a generation from now on, and no others.
@@ -110,12 +104,15 @@ class Nginx:
     ) -> Configuration:
         """Make the configuration for a plan and let nginx test it; raises SettingError.
 
-        static: of the application, or None; a location for files that are not there does no harm.
-        tested: an earlier configuration for the same plan, which needs no second test if nothing
-        has changed.
+        static: of the application, or None: then of an earlier one, or as most applications have
+        it. A location for files that are not there does no harm. tested: an earlier configuration
+        for the same plan, which needs no second test if nothing has changed.
         """
+        settings, files, named = plan.settings, plan.nginx_files, self._file
         self._static = static or self._static
-        files, named = plan.nginx_files, self._file
+        if not self._static and settings.static_url != "":
+            url = settings.static_url or DEFAULT_URL
+            self._static = StaticFiles(url, NOWHERE, settings.static_max_age)
         if files.whole is not None:
             named = nginx_files.WHOLE
             text = nginx_files.adopt(files.whole, self._runtime)

@@ -77,7 +77,7 @@ def _gunicorn(plan: Plan, _options_file: Path | None, _orders: Path) -> list[str
     """Gunicorn, which docker_flask/launch/gunicorn_server.py starts."""
     settings = plan.settings
     options = {
-        "loglevel": "info" if settings.is_verbose else "warning",
+        "loglevel": "info" if settings.log_level == "debug" else "warning",
         "worker_class": settings.worker_class or ("gthread" if settings.threads > 1 else "sync"),
         "workers": settings.web_concurrency,
         "threads": settings.threads,

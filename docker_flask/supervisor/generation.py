@@ -19,7 +19,6 @@ from docker_flask.first_process.sockets import listen_unix
 from docker_flask.first_process.task import Steps, Until
 from docker_flask.log import log
 from docker_flask.nginx.rendering import Frontend
-from docker_flask.runtime_folder import replace_symlink
 from docker_flask.servers.app_server import SOCKET_FD, AppServer
 from docker_flask.static_files import StaticFiles
 from docker_flask.supervisor.worker_pool import WorkerPool
@@ -215,10 +214,6 @@ class Generation:
         if change:  # a server that has crashed may have no FIFO
             with contextlib.suppress(OSError), open(self._orders, "r+b", buffering=0) as fifo:
                 fifo.write((b"+" if change > 0 else b"-") * abs(change))
-
-    def connect(self, link: Path) -> None:
-        """Let nginx connect to this generation: replace nginx's link atomically."""
-        replace_symlink(link, self.path.name)
 
     def requests(self) -> int:
         """Requests that wait or run in this generation, without its WebSockets."""

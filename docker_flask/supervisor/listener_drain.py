@@ -35,10 +35,9 @@ def close_listeners(
     for listener in listeners:
         _refuse(listener)
     ports = {listener.getsockname()[1] for listener in listeners}
-    unfinished = connections.SYN_RECEIVED
 
     def handshakes_ended() -> bool:
-        return not any(connections.to_port(port, unfinished) for port in ports)
+        return not any(connections.to_port(port, connections.SYN_RECEIVED) for port in ports)
 
     def queues_are_empty() -> bool:
         return not select.select(listeners, (), (), 0)[0]

@@ -22,6 +22,7 @@ from docker_flask.first_process.prestart import Prestart
 from docker_flask.first_process.task import TICK, Task
 from docker_flask.log import log
 from docker_flask.nginx.nginx import Nginx
+from docker_flask.runtime_folder import replace_symlink
 from docker_flask.servers.app_server import SERVERS
 from docker_flask.supervisor.generation import STOP_TIMEOUT, Generation
 from docker_flask.supervisor.start_log import StartLog
@@ -109,7 +110,7 @@ class Service:
 
     def switch_to(self, fresh: Generation) -> None:
         """Let a ready generation serve, and the current one retire; raises OSError."""
-        fresh.connect(self.runtime / "app.sock")
+        replace_symlink(self.runtime / "app.sock", fresh.path.name)
         old, self.current, self.candidate = self.current, fresh, None
         if old:
             # Only one old generation keeps its WebSockets, because each needs memory.

@@ -8,9 +8,6 @@ from docker_flask.configuration.origin import brief
 from docker_flask.log import log
 from docker_flask.supervisor.generation import Generation
 
-# Lines about what is unusual: eight lines of a start in all.
-MAX_NOTES = 3
-
 
 class StartLog:
     """notes: what is unusual about the generation that loads."""
@@ -26,8 +23,6 @@ class StartLog:
     def serves(self, generation: Generation, nginx_notes: list[str]) -> None:
         """Log what serves now."""
         self.notes += [*nginx_notes, *generation.notes]
-        if len(self.notes) > MAX_NOTES:
-            self.notes[MAX_NOTES - 1 :] = ["; ".join(self.notes[MAX_NOTES - 1 :])]
         plan, pool = generation.plan, generation.pool
         fixed = (
             f"{plan.settings.web_concurrency} workers ({brief(plan.origins['web_concurrency'])})"

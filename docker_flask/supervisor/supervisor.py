@@ -10,7 +10,7 @@ import time
 from functools import partial
 from typing import NoReturn
 
-from docker_flask import about, process
+from docker_flask import process
 from docker_flask.configuration.settings import ignored, too_late
 from docker_flask.configuration.validators import SettingError
 from docker_flask.first_process import sockets
@@ -18,7 +18,7 @@ from docker_flask.first_process.control_port import ControlPort
 from docker_flask.first_process.loop import Interrupt
 from docker_flask.first_process.prestart import PrestartFailed
 from docker_flask.first_process.task import TICK
-from docker_flask.log import log
+from docker_flask.log import first_line, log
 from docker_flask.paths import OK
 from docker_flask.status.http_port import HttpPort, check
 from docker_flask.supervisor.generation import RETIRE_INTERVAL
@@ -99,10 +99,10 @@ class Supervisor:
         notes = [*too_late(os.environ, service.environment), *ignored(service.environment)]
         service.start_log.notes += notes
         plan, nginx = service.make_plan(), service.nginx
-        self._relay.shows_all = plan.settings.is_verbose
+        self._relay.shows_all = plan.settings.log_level == "debug"
         first = service.load(plan)
         # While the application loads, nginx tests the configuration that most applications need.
-        configuration = nginx.prepare(plan, nginx.usual_static(plan))
+        configuration = nginx.prepare(plan, None)
         seconds = min(WAIT_BEFORE_503, plan.settings.start_timeout)
         if not self._loop.wait(first.settled, seconds, tick=0.1):
             if not plan.settings.bind_when_ready:
@@ -115,7 +115,7 @@ class Supervisor:
         sockets.listen(service.listeners)  # for BIND_WHEN_READY=1; a second time changes nothing
         nginx.start(plan, configuration)
         service.phase = Phase.SERVING
-        log(about.line(first.server.name))
+        log(first_line(first.server.name))
         service.start_log.serves(first, configuration.notes)
 
     def _stop(self) -> int:

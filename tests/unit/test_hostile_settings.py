@@ -123,7 +123,7 @@ def places(tmp_path: Path) -> dict[str, Path]:
 @pytest.mark.parametrize(
     ("name", "places_refused"),
     [
-        ("UWSGI_INI", ("fifo", "folder", "large", "loop", "dangling")),
+        ("UWSGI_INI", ("fifo", "folder", "loop", "dangling")),
         ("STATIC_PATH", ("fifo", "large", "loop", "dangling")),
         ("FLASK_APP", ("fifo",)),
     ],

@@ -117,17 +117,6 @@ def test_descriptors(
     assert read(tmp_path, {}).descriptors == descriptors
 
 
-def test_descriptors_are_bounded_for_children() -> None:
-    """In a child, because it can't be undone."""
-    child = os.fork()
-    if child == 0:
-        found = limits.read()
-        limits.bound_descriptors(found)
-        held = resource.getrlimit(resource.RLIMIT_NOFILE) == (found.descriptors,) * 2
-        os._exit(0 if held and found.descriptors <= 65_536 else 1)
-    assert os.waitpid(child, 0)[1] == 0
-
-
 def test_backlog(tmp_path: Path) -> None:
     assert read(tmp_path, {}).backlog == 128
     for text, backlog in (("128\n", 128), ("65535\n", 4_096)):

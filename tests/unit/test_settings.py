@@ -50,17 +50,21 @@ def resolve(
     environ: Mapping[str, str],
     limits: Limits = LIMITS,
     of_files: Mapping[str, FileValue] | None = None,
-) -> settings.Resolved:
+) -> tuple[Settings, dict[str, str]]:
     return settings.resolve(settings.read(environ), limits, of_files)
 
 
 def explain(*arguments: Any) -> dict[str, tuple[str, str]]:
     """Value and origin of each setting, by name."""
-    return {name: (value, origin) for name, value, origin in settings.rows(*resolve(*arguments))}
+    chosen, origins = resolve(*arguments)
+    return {
+        name.upper(): (settings.show(getattr(chosen, name)), origin)
+        for name, origin in origins.items()
+    }
 
 
 def read(**environ: str) -> Settings:
-    return resolve(environ).settings
+    return resolve(environ)[0]
 
 
 def refusal(name: str, value: str) -> str:
@@ -87,7 +91,7 @@ def refusal(name: str, value: str) -> str:
 )
 def test_workers_follow_from_the_limits(limits: dict[str, Any], fewest: int, most: int) -> None:
     resources = replace(LIMITS, **{"memory": 256 * GIB, **limits})
-    found = resolve({"THREADS": "1"}, resources).settings
+    found, _ = resolve({"THREADS": "1"}, resources)
     assert (found.uwsgi_cheaper, found.web_concurrency) == (fewest, most)
     assert found.first_workers == (fewest or most)
 
@@ -242,7 +246,7 @@ def test_the_fewest_workers_are_fewer_than_all() -> None:
 def test_what_files_say_counts_where_the_environment_says_nothing() -> None:
     said = {"threads": FileValue("threads", "8", "/app/uwsgi.ini")}
     for environ, threads in (({}, 8), ({"THREADS": ""}, 8), ({"THREADS": "2"}, 2)):
-        assert resolve(environ, LIMITS, said).settings.threads == threads
+        assert resolve(environ, LIMITS, said)[0].threads == threads
     assert explain({}, LIMITS, said)["THREADS"] == ("8", "threads in /app/uwsgi.ini")
     said = {"threads": FileValue("threads", "many", "/app/uwsgi.ini")}
     with pytest.raises(SettingError, match=r"^threads='many' in /app/uwsgi.ini is .* 1 to 256$"):

@@ -113,10 +113,6 @@ def test_no_option_through_a_variable(uwsgi: Path) -> None:
     assert options.text == "[uwsgi]\nenv = A=a socket = :80\nenv = A=b  http = :80 \n"
 
 
-def test_an_ini_file_that_has_no_end(tmp_path: Path) -> None:
-    large = tmp_path / "large"
-    with large.open("wb") as file:
-        file.truncate(1 << 40)
-    for ini in (large, Path("/proc/self/mem")):
-        with pytest.raises(SettingError, match="can't read"):
-            uwsgi_options.read(tmp_path, {"UWSGI_INI": str(ini)}, "/no/such")
+def test_an_ini_file_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="can't read"):
+        uwsgi_options.read(tmp_path, {"UWSGI_INI": "/proc/self/mem"}, "/no/such")
