@@ -24,7 +24,11 @@ _TICK = 0.005
 
 
 def close_listeners(
-    listeners: list[socket.socket], loop: Loop, quit_nginx: Callable[[], None], seconds: float
+    listeners: list[socket.socket],
+    loop: Loop,
+    quit_nginx: Callable[[], None],
+    nginx_runs: Callable[[], object],
+    seconds: float,
 ) -> int:
     """Refuse new connections, let nginx accept the queued ones, then close the sockets.
 
@@ -44,7 +48,7 @@ def close_listeners(
 
     def reject() -> bool:
         rejected.extend(client for listener in listeners for client in _reject(listener))
-        return False
+        return not nginx_runs()
 
     loop.wait(handshakes_ended, _HANDSHAKE_TIMEOUT, tick=_TICK)
     loop.wait(queues_are_empty, seconds, tick=_TICK)

@@ -24,21 +24,15 @@ class StartLog:
         """Log what serves now."""
         self.notes += [*nginx_notes, *generation.notes]
         plan, pool = generation.plan, generation.pool
-        fixed = (
-            f"{plan.settings.web_concurrency} workers ({brief(plan.origins['web_concurrency'])})"
-        )
-        workers = pool.describe() if pool else fixed
+        count, reason = plan.settings.web_concurrency, brief(plan.origins["web_concurrency"])
+        workers = pool.describe() if pool else f"{count} workers ({reason})"
         lines = [generation.found, workers, generation.static_files, *self.notes]
         for line in lines:
             if line and line not in self._said:
                 log(line)
         self._said, self.notes = lines, []
-        shared = (
-            "; loaded once (PRELOAD=1), its workers share the connections opened at import"
-            if plan.settings.preload
-            else ""
-        )
-        log(f"serving {generation.loaded} on port {self._ports}{shared}")
+        once = "; loaded once (PRELOAD=1)" if plan.settings.preload else ""
+        log(f"serving {generation.loaded} on port {self._ports}{once}")
 
     def fails(self) -> None:
         """Log what may explain why a generation does not serve."""

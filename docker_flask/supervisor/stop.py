@@ -43,7 +43,8 @@ def stop(service: Service) -> int:
     loop.wait(lambda: not (always or nginx.clients()), delay, tick=TICK)
     for generation in service.generations():
         generation.close_web_sockets()
-    rejected = close_listeners(service.listeners, loop, nginx.quit, min(QUEUE_TIMEOUT, left() / 2))
+    seconds = min(QUEUE_TIMEOUT, left() / 2)
+    rejected = close_listeners(service.listeners, loop, nginx.quit, lambda: nginx.pid, seconds)
     while nginx.pid and left():
         # Nobody waits for a request whose client has left.
         is_last = not nginx.clients()

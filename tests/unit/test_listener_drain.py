@@ -52,7 +52,7 @@ def test_clients_in_the_queue_are_accepted_and_new_ones_are_refused(
     server = threading.Timer(0.05, nginx, [listener.dup()])
     server.start()
     quits: list[bool] = []
-    turned_away = close_listeners([listener], loop, lambda: quits.append(True), 5)
+    turned_away = close_listeners([listener], loop, lambda: quits.append(True), lambda: True, 5)
     server.join()
     assert turned_away == 0
     assert quits == [True]
@@ -80,7 +80,7 @@ def test_who_is_left_in_the_queue_gets_503(
 
     reader = threading.Thread(target=read)
     reader.start()
-    assert close_listeners([listener], loop, lambda: None, 0.1) == 3
+    assert close_listeners([listener], loop, lambda: None, lambda: True, 0.1) == 3
     reader.join()
     for answer in answers:
         assert answer.startswith(b"HTTP/1.1 503 ")
