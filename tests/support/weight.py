@@ -1,9 +1,13 @@
-"""Prints the size of each part of the project beside its limit: `tools/lint weight`."""
+"""Prints the size of each part of the project beside its limit: `tools/lint weight`.
+
+Ends with 1 if a part is over its limit.
+"""
 
 from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,7 +37,7 @@ def parts_of(path: Path) -> Iterator[tuple[str, int, int]]:
             yield f"{name}: parameters of a function", names, PARAMETERS
 
 
-def main() -> None:
+def main() -> int:
     rows = [
         (area, sum(p.read_text().count("\n") for g in globs for p in ROOT.glob(g)), limit)
         for area, limit, globs in LINES
@@ -45,6 +49,7 @@ def main() -> None:
     rows += [row for path in modules for row in parts_of(path) if row[1] > row[2]]
     for what, size, limit in rows:
         print(f"{size:7,} of {limit:6,}  {what}{'  OVER' if size > limit else ''}")
+    return int(any(size > limit for _, size, limit in rows))
 
 
-main()
+sys.exit(main())
