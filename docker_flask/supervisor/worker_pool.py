@@ -67,7 +67,8 @@ class WorkerPool:
         numbers = dict.fromkeys([f"{settings.first_workers}", f"{self._maximum}"])
         reasons = dict.fromkeys([brief(origins["uwsgi_cheaper"]), reason])
         each = f" of {settings.threads} threads" if settings.threads > 1 else ""
-        return f"{' to '.join(numbers)} workers{each} ({', '.join(reasons)})"
+        plural = "" if self._maximum == 1 else "s"
+        return f"{' to '.join(numbers)} worker{plural}{each} ({', '.join(reasons)})"
 
     def change(self, pids: Collection[int], requests: int, keep: bool = False) -> int:
         """The number of workers to add, or to remove if negative; call every INTERVAL.

@@ -103,7 +103,8 @@ class Watchdog:
             return
         others = len(requests) > len(overdue) or self.web_sockets
         if not self._worker.retired:
-            self._worker.retire()
+            # If uWSGI's only thread is idle, only that thread can end the worker by the signal.
+            self._worker.retire(0 if self._main in self.active else self._main)
         elif not others or self.clock - self._overdue_since > self._timeout:
             os._exit(1)
 

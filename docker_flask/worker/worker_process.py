@@ -8,10 +8,7 @@ import resource
 import signal
 import threading
 from collections.abc import Callable
-
-# When a container with a memory limit is full, the kernel kills the process with the highest score.
-OOM_SCORE = "500"
-PAGE = os.sysconf("SC_PAGE_SIZE")
+from functools import partial
 
 
 class WorkerProcess:
@@ -26,16 +23,16 @@ class WorkerProcess:
         self.on_retire: Callable[[], None] = lambda: None
         self._retire_signal = retire_signal
 
-    def retire(self) -> None:
-        """Take no more requests.
+    def retire(self, idle: int = 0) -> None:
+        """Take no more requests; idle: the thread that gets the signal, by default the calling one.
 
-        The calling thread gets the signal itself. Otherwise another one may get it while it waits
-        for its next request, and drop one that it has just accepted; or while uWSGI waits for a
-        slow reader of its response, and cut the response (uwsgi_simple_wait_write_hook).
+        Another thread may then drop a request that it has just accepted, or cut the response to a
+        slow reader (uwsgi_simple_wait_write_hook).
         """
         self.retired = True
         self.on_retire()
-        signal.raise_signal(self._retire_signal)
+        send = partial(signal.pthread_kill, idle) if idle else signal.raise_signal
+        send(self._retire_signal)
 
 
 def protect_exit() -> None:
@@ -53,16 +50,16 @@ def protect_exit() -> None:
 
 
 def offer_to_oom_killer() -> None:
-    """If memory runs out, let the kernel kill this worker, and not nginx or the supervisor."""
+    """If memory runs out, let the kernel kill this worker: it kills the highest score first."""
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
-        score.write(OOM_SCORE)
+        score.write("500")
 
 
 def resident_memory() -> int:
     """Bytes of memory that this process uses."""
     try:
         with open("/proc/self/statm") as pages:
-            return int(pages.read().split()[1]) * PAGE
+            return int(pages.read().split()[1]) * resource.getpagesize()
     except OSError:  # the kernel says only the largest number so far
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
