@@ -83,6 +83,7 @@ REFUSED = {
     "static/.env": "SECRET=1",
     "static/.git/config": "[remote]",
     "static/server.key": "PRIVATE KEY",
+    "static/server.p12": "PKCS 12",
 }
 
 

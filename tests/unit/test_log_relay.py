@@ -15,6 +15,7 @@ from docker_flask.supervisor.log_relay import _Stream
     [
         (["grüße 名字 😀\x1b[1m\n".encode()], "grüße 名字 😀\x1b[1m\n"),
         ([b"a\xc2\x9b31mb"], "a\\x9b31mb"),
+        ([b"a\xc2\x80b"], "a\\x80b"),
         ([b"a\x9b31mb"], "a\\x9b31mb"),
         ([b"\x85\xff\n"], "\\x85\\xff\n"),
         ([b"gr\xc3", b"\xbc\xf0\x9f", b"\x98\x80", b"\xe5\x90"], "grü😀\\xe5\\x90"),
