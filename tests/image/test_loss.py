@@ -198,7 +198,8 @@ def test_ten_reloads_lose_nothing(service: Service, load: dict[str, Any]) -> Non
 @every_server
 @pytest.mark.parametrize("how", ["command", "signal"])
 def test_a_reload_loses_nothing(service: Service, how: str) -> None:
-    with service.load(**STEADY) as running:
+    slow = {"connections": 2, "requests": 2}
+    with service.load(**STEADY) as running, service.load("/sleep?s=4", **slow) as long:
         time.sleep(SETTLE)
         service.set_version("2")
         if how == "signal":
@@ -207,8 +208,8 @@ def test_a_reload_loses_nothing(service: Service, how: str) -> None:
             service.container.reload()
         wait_for(lambda: "version=2\n" in service.container.get("/").text, 20, "the new version")
         time.sleep(SETTLE)
-        result = running.finish()
-    check_that_nothing_is_lost(service, result)
+        results = [running.finish(), long.finish()]
+    check_that_nothing_is_lost(service, *results)
 
 
 @pytest.mark.timed
