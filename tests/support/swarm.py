@@ -115,7 +115,9 @@ class Swarm:
     ) -> None:
         self._folder = folder
         archive = folder / "image.tar"
-        assert docker_client("save", "--output", str(archive), *images).returncode == 0
+        # Without a tag, `docker save` takes all tags, among them what `make test-apps` has built.
+        tags = [name if ":" in name else f"{name}:latest" for name in images]
+        assert docker_client("save", "--output", str(archive), *tags).returncode == 0
         self.nodes = [Node(engine, image, f"node{n}", folder) for n in range(1, nodes + 1)]
         for node in self.nodes:
             with archive.open("rb") as content:
