@@ -8,13 +8,12 @@ left out.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 from docker_flask.request.application import call, for_clients
 from docker_flask.request.body import bodies
 from docker_flask.request.cache import Cache
 from docker_flask.request.exchange import Handler, WayOut
-from docker_flask.request.files import drop_foreign, files
+from docker_flask.request.files import files
 from docker_flask.request.proxies import TrustedProxies
 from docker_flask.request.responses import adjust, respond
 from docker_flask.request.timing import Watch, timed
@@ -39,7 +38,6 @@ def chain(
     handler = for_clients(handler, watch)
     if options.sendfile_location:
         handler = files(handler, options.sendfile_location)
-        way_out.append(partial(drop_foreign, options.sendfile_location))
     if options.cache_folder:
         cache = Cache(handler, options)
         handler = cache.handle

@@ -12,7 +12,7 @@ import io
 import os
 from collections.abc import Iterable, Iterator
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from docker_flask.request.exchange import Exchange, Handler
 from docker_flask.sendfile_headers import PUT_BACK
@@ -87,13 +87,3 @@ def _fits_nginx(exchange: Exchange, code: str) -> bool:
     # No header that stands there twice, or that only the application knows.
     is_known = len({*names}) == len(names) and _ALLOWED.issuperset(names)
     return is_known and exchange.status.startswith(code)
-
-
-def drop_foreign(location: str, exchange: Exchange, names: set[str]) -> None:
-    """Drop the header of another server's response: nginx would send the file that it names."""
-    if "x-accel-redirect" in names:
-        exchange.headers = [
-            (name, value)
-            for name, value in exchange.headers
-            if name.lower() != "x-accel-redirect" or location not in unquote(value)
-        ]

@@ -9,10 +9,9 @@ from docker_flask.discovery import permission_hints
 from docker_flask.request.exchange import Exchange, Handler, check_bytes
 
 _FAILED = b"Internal Server Error\n"
-# In a response of another server, which the application passes on, these do not describe this
-# connection: nginx rejects the first beside a length, and by the second it would store a page that
-# cache.py has not checked.
-_FOREIGN = ("transfer-encoding", "x-accel-expires")
+# In a response of another server, which the application passes on, these describe another
+# connection, or direct nginx: to send a file, to store the page. nginx gets only the image's own.
+_FOREIGN = ("transfer-encoding", "x-accel-")
 
 
 def respond(handler: Handler) -> Handler:
@@ -65,13 +64,14 @@ def _failed(exchange: Exchange, error: BaseException) -> list[bytes]:
 
 def adjust(exchange: Exchange, names: set[str]) -> None:
     """Drop foreign headers; if the length is unknown, prepare a stream."""
-    for name in _FOREIGN:
-        if name in names:
-            exchange.headers = [pair for pair in exchange.headers if pair[0].lower() != name]
+    if any(name.startswith(_FOREIGN) for name in names):
+        exchange.headers = [
+            pair for pair in exchange.headers if not pair[0].lower().startswith(_FOREIGN)
+        ]
     if "content-length" in names:
         return
     if exchange.request_body:
         exchange.request_body.keep()
-    if "x-accel-buffering" not in names and not isinstance(exchange.result, (list, tuple)):
+    if not isinstance(exchange.result, (list, tuple)):
         # The body comes in parts, as events do: nginx passes on each part immediately.
         exchange.headers = [*exchange.headers, ("X-Accel-Buffering", "no")]
