@@ -23,8 +23,11 @@ _MAX_BUFFER = 1 << 20
 # Seconds between two reads of short pieces. Under too much load, nginx writes thousands of lines a
 # second; one by one, they would cost a fifth of the processor time.
 _PAUSE = 0.002
-# nginx passes on what clients send, and terminals obey these characters.
-_CONTROLS = re.compile("[\x80-\x9f]")
+# Logs have what clients send, and terminals obey these characters. Colours and line ends may pass.
+_CONTROLS = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f]|\r(?!\n|\\Z)|\x1b(?!\\[[0-9;]*m)"
+)
+_PLAIN = bytes(range(0x20, 0x7F)) + b"\t\n"
 
 # uWSGI writes all its lines with one function, which has no levels. In app.ini, `log-date` puts
 # the first word before each of them, so that no line of the application is taken for one of
@@ -140,7 +143,7 @@ class _Stream:
 
     def _edit(self, data: bytes) -> bytes:
         has_cut_character = bool(self._decoder.getstate()[0])
-        if has_cut_character or not data.isascii():
+        if has_cut_character or data.translate(None, _PLAIN):
             text = self._decoder.decode(data, final=not data)
             data = _CONTROLS.sub(lambda control: f"\\x{ord(control[0]):02x}", text).encode()
         return data if self._relay.shows_all else hide_servers(data)

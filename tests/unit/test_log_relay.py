@@ -17,12 +17,15 @@ from docker_flask.supervisor.log_relay import _Stream
         ([b"a\xc2\x9b31mb"], "a\\x9b31mb"),
         ([b"a\xc2\x80b"], "a\\x80b"),
         ([b"a\x9b31mb"], "a\\x9b31mb"),
+        ([b"\x1b[31;1mred\x1b[0m\ta\r\n"], "\x1b[31;1mred\x1b[0m\ta\r\n"),
+        ([b"\x1b]0;title\x07 \x1b[2J\x00\x08\x7f"], "\\x1b]0;title\\x07 \\x1b[2J\\x00\\x08\\x7f"),
+        ([b"a\x1b", b"[2J", b"forged\rline\r", b"\n"], "a\\x1b[2Jforged\\x0dline\r\n"),
         ([b"\x85\xff\n"], "\\x85\\xff\n"),
         ([b"gr\xc3", b"\xbc\xf0\x9f", b"\x98\x80", b"\xe5\x90"], "grü😀\\xe5\\x90"),
         ([b"gr\xc3", b"ab\n"], "gr\\xc3ab\n"),
     ],
 )
-def test_control_characters_beyond_ascii_are_shown(
+def test_control_characters_are_shown(
     monkeypatch: pytest.MonkeyPatch, blocks: list[bytes], shown: str
 ) -> None:
     monkeypatch.setattr(os, "dup2", lambda *_: None)
