@@ -5,6 +5,7 @@ A setting is an environment variable. One of the user's files can set its value,
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
@@ -171,6 +172,11 @@ def ignored(environ: Mapping[str, str], production: bool = True) -> list[str]:
         for name in ("FLASK_DEBUG", "DEBUGPY")
         if production and environ.get(name, "").strip().lower() not in ("", "0", "false", "no")
     ]
+    found += [
+        f"{name}={environ[name]} is ignored: it is the address of a Service of Kubernetes"
+        for name in ("LISTEN_PORT", "STATUS_PORT")
+        if _is_address(name, environ.get(name, ""))
+    ]
     return found + did_you_mean(environ, names())
 
 
@@ -201,11 +207,18 @@ def _read(spec: Field[Any], environ: Mapping[str, str]) -> Found | None:
     except if the setting is declared with `empty`.
     """
     for name in (spec.name.upper(), *spec.metadata["aliases"]):
-        if text := environ.get(name, "").strip():
+        text = environ.get(name, "").strip()
+        if text and not _is_address(name, text):
             return Found(_parse(spec, name, text, ""), name)
         if name in environ and spec.metadata["empty"] is not None:
             return Found(spec.metadata["empty"], name)
     return None
+
+
+def _is_address(name: str, text: str) -> bool:
+    """True for what Kubernetes sets in each container: STATUS_PORT for a Service named status."""
+    address = r"(?:tcp|udp|sctp)://[0-9a-f.:\[\]]+:\d+"
+    return name.endswith("_PORT") and bool(re.fullmatch(address, text))
 
 
 def _of_file(spec: Field[Any], value: FileValue) -> Found:

@@ -59,6 +59,7 @@ HARMLESS = {
     ("FLASK_APP", "1\u0660"),
     ("FLASK_APP", "/x"),
     ("UWSGI_INI", "/proc/self/environ"),  # it has no options
+    *((name, "tcp://10.0.0.1:80") for name in ("LISTEN_PORT", "STATUS_PORT")),  # a Service's
     *((name, place) for name in ("HEALTH_PATH", "STATIC_URL") for place in PLACES),
 }
 

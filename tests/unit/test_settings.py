@@ -279,6 +279,18 @@ def test_flask_debug_is_named_in_production_if_it_is_on() -> None:
         assert ignored({"FLASK_DEBUG": value}) == []
 
 
+@pytest.mark.parametrize("name", ["LISTEN_PORT", "STATUS_PORT"])
+def test_a_service_of_kubernetes_is_no_setting(name: str) -> None:
+    """https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables"""
+    given = {name: "tcp://10.0.0.7:80"}
+    assert explain(given) == explain({})
+    (sentence,) = ignored(given)
+    assert (
+        sentence
+        == f"{name}=tcp://10.0.0.7:80 is ignored: it is the address of a Service of Kubernetes"
+    )
+
+
 def test_table_in_the_documentation() -> None:
     text = (ROOT / "docs" / "settings.md").read_text()
     (table,) = re.findall(r"<!-- settings -->\n+(.*?)\n+<!-- /settings -->", text, re.DOTALL)
