@@ -207,8 +207,7 @@ def _read(spec: Field[Any], environ: Mapping[str, str]) -> Found | None:
     except if the setting is declared with `empty`.
     """
     for name in (spec.name.upper(), *spec.metadata["aliases"]):
-        text = environ.get(name, "").strip()
-        if text and not _is_address(name, text):
+        if (text := environ.get(name, "").strip()) and not _is_address(name, text):
             return Found(_parse(spec, name, text, ""), name)
         if name in environ and spec.metadata["empty"] is not None:
             return Found(spec.metadata["empty"], name)
@@ -217,8 +216,7 @@ def _read(spec: Field[Any], environ: Mapping[str, str]) -> Found | None:
 
 def _is_address(name: str, text: str) -> bool:
     """True for what Kubernetes sets in each container: STATUS_PORT for a Service named status."""
-    address = r"(?:tcp|udp|sctp)://[0-9a-f.:\[\]]+:\d+"
-    return name.endswith("_PORT") and bool(re.fullmatch(address, text))
+    return name.endswith("_PORT") and bool(re.fullmatch(r"(tcp|udp|sctp)://[0-9a-f.:\[\]]+", text))
 
 
 def _of_file(spec: Field[Any], value: FileValue) -> Found:
