@@ -23,7 +23,7 @@ _MAX_BUFFER = 1 << 20
 # Seconds between two reads of short pieces. Under too much load, nginx writes thousands of lines a
 # second; one by one, they would cost a fifth of the processor time.
 _PAUSE = 0.002
-# Logs have what clients send, and terminals obey these characters. Colours and line ends may pass.
+# What clients send and terminals obey, but no colours or line ends; \u001b is valid in JSON too.
 _CONTROLS = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f]|\r(?!\n|\\Z)|\x1b(?!\\[[0-9;]*m)"
 )
@@ -145,7 +145,7 @@ class _Stream:
         has_cut_character = bool(self._decoder.getstate()[0])
         if has_cut_character or data.translate(None, _PLAIN):
             text = self._decoder.decode(data, final=not data)
-            data = _CONTROLS.sub(lambda control: f"\\x{ord(control[0]):02x}", text).encode()
+            data = _CONTROLS.sub(lambda control: f"\\u{ord(control[0]):04x}", text).encode()
         return data if self._relay.shows_all else hide_servers(data)
 
     def write(self) -> None:
