@@ -106,11 +106,14 @@ def drop(user: str, keep_ports: bool = False) -> None:
 
     keep_ports: the process may bind ports below 1024 until it calls `give_up_ports`.
     """
+    leaves_root = os.geteuid() == 0 and not stays_root(os.environ.get("RUN_AS_ROOT", ""))
+    if leaves_root:
+        _leave_terminal()
     if not _prctl(_PR_SET_NO_NEW_PRIVS, 1):
         raise NotPermitted("can't set no_new_privs, which Linux has since version 3.5")
     for number in range(_CAPABILITIES):  # only root with the capability SETPCAP may do this
         _prctl(_PR_CAPBSET_DROP, number)
-    if os.geteuid() == 0 and not stays_root(os.environ.get("RUN_AS_ROOT", "")):
+    if leaves_root:
         ids = USERS[user]()
         _give_streams(ids)
         _prctl(_PR_SET_KEEPCAPS, 1)
@@ -126,6 +129,33 @@ def give_up_ports() -> None:
     """Give up the right to bind ports below 1024; raises NotPermitted."""
     if not _keep_only(0):
         raise NotPermitted("can't give up capabilities; start the container with --cap-drop ALL")
+
+
+def _leave_terminal() -> None:
+    """Start this program again on a terminal of its own, if it stands on that of root's shell.
+
+    The new user could type there, as root: TIOCSTI in ioctl_tty(2).
+    """
+    try:
+        terminal = os.open("/dev/tty", os.O_RDWR)
+    except OSError:  # there is none
+        return
+    if os.getsid(0) == os.getpid():  # `docker exec -it CONTAINER docker-flask run bash`: its own
+        os.close(terminal)
+        return
+    import shlex  # slow to import
+
+    # `script` changes the terminal that it reads: not while the next of a pipeline writes there.
+    source = terminal if os.isatty(1) else os.open(os.devnull, os.O_RDONLY)
+    command = f"exec {shlex.join(sys.orig_argv)}"
+    for stream in (0, 1, 2):
+        if not os.isatty(stream):  # of a pipeline: stays
+            copy = os.dup(stream)
+            os.set_inheritable(copy, True)
+            command += f" {stream}>&{copy} {copy}>&-"
+        os.dup2(terminal if stream else source, stream)
+    script = "/usr/bin/script", "--quiet", "--return", "--command", command, "/dev/null"
+    os.execv(script[0], script)  # noqa: S606 (script needs one)
 
 
 def _give_streams(ids: Ids) -> None:

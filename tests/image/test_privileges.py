@@ -271,3 +271,21 @@ def test_a_server_of_another_user(serving: Container) -> None:
     )
     code, out = serving.execute("docker-flask", "reload", user="12345")
     assert (code, "no production server runs here as uid 12345" in out) == (1, True)
+
+
+def test_the_terminal_of_roots_shell_stays_roots(engine: Engine) -> None:
+    """Code that has left root could type there: TIOCSTI in ioctl_tty(2)."""
+    script = """
+        tty
+        docker-flask health && docker-flask settings >/dev/null && flask routes >/dev/null
+        docker-flask run tty
+        docker-flask run sh -c 'stat -c %U $(tty); exit 7' | tr a-z A-Z
+        echo ${PIPESTATUS[0]}
+        echo in | docker-flask run cat
+        stat -c %U $(tty)
+    """
+    container = engine.serve()
+    _, output = container.docker.exec_run(["bash", "-c", script], tty=True)
+    own, others, *rest = output.decode().split("\r\n")
+    assert own != others, "a command that leaves root has a terminal of its own"
+    assert rest == ["WWW-DATA", "7", "in", "root", ""]
