@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import struct
 
-# Close codes (RFC 6455, section 7.4.1): the server goes away; a message is too big.
-GOING_AWAY, TOO_BIG = 1001, 1009
+# Close codes (RFC 6455, section 7.4.1): the server goes away; against its rules; a message is
+# too big.
+GOING_AWAY, POLICY_VIOLATION, TOO_BIG = 1001, 1008, 1009
 # The first byte: the last frame of a message, the kind; kinds from the second on are for control.
 _LAST, _CONTROL = 0x80, 0x08
 # The second byte: is there a mask, and the size. Two values say in how many bytes the size follows.

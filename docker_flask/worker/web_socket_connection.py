@@ -78,22 +78,33 @@ class Connection:
         self.close()
         return b""
 
+    def takes(self, size: int) -> bool:
+        """True if so many bytes of messages may wait for the view."""
+        return not self._largest or size <= self._largest
+
+    def give_up(self) -> None:
+        """Close the connection of a view that does not receive what its client sends."""
+        if not self.has_left:
+            log("closed a WebSocket: its client sends messages, and the view does not receive them")
+            self.leave(frames.POLICY_VIOLATION)
+
     def close(self) -> None:
         """End the connection; the descriptor stays until the view has ended."""
         with contextlib.suppress(OSError):
             self._used().shutdown(socket.SHUT_WR)
 
-    def leave(self) -> bool:
+    def leave(self, code: int = frames.GOING_AWAY) -> bool:
         """Send a close frame; returns False if the client does not read."""
         if self._sending.acquire(blocking=False):
             try:
-                self._send_close(frames.GOING_AWAY)
+                self._send_close(code)
             finally:
                 self._sending.release()
         return self.has_left
 
     def cut(self) -> None:
         """End the connection for client and view."""
+        self.has_left = True
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 

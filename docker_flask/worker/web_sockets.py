@@ -20,8 +20,10 @@ import traceback
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from docker_flask.discovery.every_python import after_import
 from docker_flask.request.exchange import Exchange, Handler
 from docker_flask.request.wsgi_types import Environ
+from docker_flask.worker import unread_messages
 from docker_flask.worker.watchdog import Watchdog
 from docker_flask.worker.web_socket_connection import TICK, Connection
 from docker_flask.worker_options import WorkerOptions
@@ -44,6 +46,7 @@ class WebSockets:
         self._report = report
         self._open: set[Connection] = watchdog.web_sockets
         self._leaving = self._is_watched = False
+        after_import("simple_websocket.ws", unread_messages.bound)
 
     def handshakes(self, handler: Handler) -> Handler:
         """Runs the views of handshakes in threads of their own.

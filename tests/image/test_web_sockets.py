@@ -155,6 +155,18 @@ def test_a_message_that_is_too_large_closes_its_socket(container: Container) -> 
     assert "closed a WebSocket, because a message has more than 102,400 bytes" in log
 
 
+def test_messages_that_a_view_does_not_receive_are_bounded(engine: Engine, folder: Path) -> None:
+    container = engine.serve(app=folder, env={**ONE, "WEBSOCKET_MAX_MESSAGE": "100k"})
+    with open_socket(container, "/late") as slow, open_socket(container, "/only-sends") as bad:
+        for number in range(30):
+            slow.send(f"{number:50000}")
+        assert slow.recv(timeout=5) == "30", "the client waits, and nothing is lost"
+        for _ in range(10):
+            bad.send("x" * 50_000)
+        assert end_of(bad, 20) == 1008
+    container.wait_for_log("the view does not receive them")
+
+
 def test_a_handshake_is_a_request_like_any_other_until_it_succeeds(container: Container) -> None:
     begun = time.monotonic()
     status, text = refusal(container, "/hangs")

@@ -13,6 +13,18 @@ def echo(ws):
     while True:
         ws.send(ws.receive())
 
+@sock.route("/late")
+def late(ws):
+    """Receive thirty messages, after two seconds, and say how many."""
+    time.sleep(2)
+    ws.send(str(len([ws.receive() for _ in range(30)])))
+
+@sock.route("/only-sends")
+def only_sends(ws):
+    while True:
+        ws.send("tick")
+        time.sleep(0.1)
+
 @sock.route("/once")
 def once(ws):
     ws.send(ws.receive())
