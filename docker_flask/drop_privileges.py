@@ -10,6 +10,7 @@ Few imports, and _ctypes in place of ctypes: the health check imports this modul
 from __future__ import annotations
 
 import _ctypes
+import contextlib
 import os
 import pwd
 import stat
@@ -200,10 +201,24 @@ def name_user() -> None:
         value = os.environ.get(variable)
         if not value or (uid and value == "root"):
             os.environ[variable] = name
-    # The engine sets root's home, or / for a uid without an entry. Some applications keep their
-    # data at home, so home is in the volume.
-    if not os.access(os.environ.get("HOME", ""), os.W_OK | os.X_OK):
-        os.environ["HOME"] = VOLUME if os.access(VOLUME, os.W_OK | os.X_OK) else "/tmp"  # noqa: S108
+    os.environ["HOME"] = _home(uid)
+
+
+def _home(uid: int) -> str:
+    """HOME if this user can write there, and not everybody; else a folder of this user's.
+
+    The engine sets root's home, or / for a uid without an entry. Some applications keep their data
+    at home, so home is in the volume, to which any user can write. Programs run what is at home.
+    """
+    home = os.environ.get("HOME", "")
+    if os.access(home, os.W_OK | os.X_OK) and not os.stat(home).st_mode & stat.S_IWOTH:
+        return home
+    for folder in (f"{VOLUME}/home", f"/tmp/docker-flask-home-{uid}"):  # noqa: S108 (checked)
+        with contextlib.suppress(OSError):
+            os.mkdir(folder, 0o700)
+        if paths.is_own(folder):
+            return folder
+    return "/nonexistent"
 
 
 def why_not_readable(folder: str | os.PathLike[str]) -> str:

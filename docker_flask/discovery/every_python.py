@@ -50,15 +50,48 @@ def after_import(name: str, change: Callable[[ModuleType], None]) -> None:
 
 
 def _move_instance_folder(module: ModuleType) -> None:
-    find = module.Flask.auto_find_instance_path
+    flask = module.Flask
+    find, make_config = flask.auto_find_instance_path, flask.make_config
 
     def auto_find_instance_path(self: Any) -> str:
         path: str = find(self)
         # A folder that the image has, or that is mounted, stays.
         stays = os.path.lexists(path) or os.access(os.path.dirname(path), os.W_OK)
-        return INSTANCE if not stays and os.access(os.path.dirname(INSTANCE), os.W_OK) else path
+        return INSTANCE if not stays and _is_trusted_instance() else path
 
-    module.Flask.auto_find_instance_path = auto_find_instance_path
+    def make_config_of_image(self: Any, instance_relative: bool = False) -> Any:
+        config = make_config(self, instance_relative)
+        if instance_relative and self.instance_path == INSTANCE:
+            config.root_path = find(self)
+            planted = f"{INSTANCE}/config.py"
+            if os.path.exists(planted):
+                _log(f"{planted} is not read: configuration comes from {config.root_path}")
+        return config
+
+    flask.auto_find_instance_path = auto_find_instance_path
+    flask.make_config = make_config_of_image
+
+
+def _is_trusted_instance() -> bool:
+    """True if nobody else can write to INSTANCE, or if this process can make it."""
+    try:
+        status = os.lstat(INSTANCE)
+    except OSError:
+        return os.access(os.path.dirname(INSTANCE), os.W_OK)
+    # The types of files are in 0o170000, a folder has 0o040000; others may write with 0o022.
+    is_own = status.st_uid == os.geteuid() and status.st_mode & 0o170022 == 0o040000
+    if not is_own:
+        _log(
+            f"{INSTANCE} is not used, because others can write to it: it must be a folder of uid "
+            f"{os.geteuid()} that only this user can write to"
+        )
+    return is_own
+
+
+def _log(text: str) -> None:
+    from docker_flask.log import log
+
+    log(text)
 
 
 # Flask's instance folder is the same one for the server, for `flask` and for scripts.

@@ -183,9 +183,9 @@ def show():
 @pytest.mark.parametrize(
     ("command", "user", "owner", "names"),
     [
-        ([], "12345", 0, "12345 uid12345 uid12345 /data True"),
-        (DEBUG, None, DEVELOPER, f"{DEVELOPER} uid{DEVELOPER} uid{DEVELOPER} /data True"),
-        (DEBUG, None, 0, "33 www-data www-data /data True"),
+        ([], "12345", 0, "12345 uid12345 uid12345 /data/home True"),
+        (DEBUG, None, DEVELOPER, f"{DEVELOPER} uid{DEVELOPER} uid{DEVELOPER} /data/home True"),
+        (DEBUG, None, 0, "33 www-data www-data /data/home True"),
     ],
     ids=["production", "debug mode", "debug mode in a folder of root's"],
 )

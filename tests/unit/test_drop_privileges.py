@@ -82,22 +82,49 @@ def test_whose_folder_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    ("given", "user", "home"),
+    ("given", "user"),
     [
-        ({}, "uid12345", "/tmp"),
-        ({"USER": "root", "LOGNAME": "", "HOME": "/root"}, "uid12345", "/tmp"),
-        ({"USER": "me", "LOGNAME": "me", "HOME": "/"}, "me", "/tmp"),
-        ({"HOME": "/dev/shm"}, "uid12345", "/dev/shm"),
+        ({}, "uid12345"),
+        ({"USER": "root", "LOGNAME": ""}, "uid12345"),
+        ({"USER": "me", "LOGNAME": "me"}, "me"),
     ],
 )
-def test_names(
-    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], user: str, home: str
-) -> None:
+def test_names(monkeypatch: pytest.MonkeyPatch, given: dict[str, str], user: str) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
-    monkeypatch.setattr(os, "access", lambda path, _: path in ("/tmp", "/dev/shm"))
     for name in ("USER", "LOGNAME", "HOME"):
         monkeypatch.delenv(name, raising=False)
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     drop_privileges.name_user()
-    assert [os.environ[name] for name in ("USER", "LOGNAME", "HOME")] == [user, user, home]
+    assert [os.environ[name] for name in ("USER", "LOGNAME")] == [user, user]
+
+
+@pytest.mark.parametrize(
+    ("home", "chosen"), [(0o755, "home"), (0o777, "volume/home"), (None, "volume/home")]
+)
+def test_home_is_no_folder_that_everybody_can_write_to(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home: int | None, chosen: str
+) -> None:
+    (tmp_path / "volume").mkdir()
+    if home is not None:
+        (tmp_path / "home").mkdir()
+        (tmp_path / "home").chmod(home)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(drop_privileges, "VOLUME", str(tmp_path / "volume"))
+    drop_privileges.name_user()
+    assert os.environ["HOME"] == str(tmp_path / chosen)
+
+
+def test_home_is_a_new_folder_if_there_is_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/tmp")
+    monkeypatch.setattr(drop_privileges, "VOLUME", "/no/such/folder")
+    drop_privileges.name_user()
+    home = Path(os.environ["HOME"])
+    assert (home.stat().st_mode & 0o777, home.owner()) == (0o700, "root")
+    home.rmdir()
+    home.symlink_to("/tmp")  # planted
+    try:
+        drop_privileges.name_user()
+    finally:
+        home.unlink()
+    assert os.environ["HOME"] == "/nonexistent"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,31 @@ def test_which_folder(tmp_path: Path, text: str, refused: str, made: str, path: 
     places = [str(tmp_path / place) for place in ("app", "data/instance", refused)]
     found = run_python(PROGRAM, *places)
     assert str(found).replace(str(tmp_path), "TOP") == path
+
+
+@pytest.mark.parametrize("planted", ["link", "writable", "foreign"])
+def test_a_folder_that_others_can_write_is_not_used(tmp_path: Path, planted: str) -> None:
+    for folder in ("app", "data", "elsewhere"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "app/app.py").write_text(APP.format(""))
+    instance = tmp_path / "data/instance"
+    if planted == "link":
+        instance.symlink_to("../elsewhere")
+    else:
+        instance.mkdir()
+        if planted == "writable":
+            instance.chmod(0o775)
+        else:
+            os.chown(instance, 12345, 12345)
+    found = run_python(PROGRAM, str(tmp_path / "app"), str(instance), str(tmp_path / "app"))
+    assert found == str(tmp_path / "app/instance")
+
+
+def test_configuration_comes_from_the_image(tmp_path: Path) -> None:
+    for folder in ("app", "data/instance"):
+        (tmp_path / folder).mkdir(parents=True)
+    text = APP.format(", instance_relative_config=True")
+    (tmp_path / "app/app.py").write_text(text + "app.config.from_pyfile('config.py', True)\n")
+    (tmp_path / "data/instance/config.py").write_text("raise SystemExit('ran')\n")
+    places = [str(tmp_path / place) for place in ("app", "data/instance", "app")]
+    assert run_python(PROGRAM, *places) == str(tmp_path / "data/instance")
