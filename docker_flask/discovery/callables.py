@@ -103,7 +103,12 @@ def resolve(module: ModuleType, expression: str, reason: str) -> FoundApp:
     name = f"{module.__name__}:{expression}"
     if not callable(application):
         raise NotFound(f"{name} is no WSGI callable but {type(application).__name__}")
-    if not _accepts(application, {}, print):  # as an ASGI application
+    if not _accepts(application, {}, print):
+        if _accepts(application, {}, print, print):
+            raise NotFound(
+                f"{name} is an ASGI application: add a2wsgi to requirements.txt, and "
+                f"wsgi = a2wsgi.ASGIMiddleware({expression}) to the module"
+            )
         raise NotFound(f"{name} does not take environ and start_response, as a WSGI callable does")
     return FoundApp(application, name, reason)
 

@@ -231,6 +231,8 @@ def test_haproxy_fits_the_stack() -> None:
     assert (inter + (fall - 1) * fast) / 1000 < chosen.drain_delay
     (server,) = re.findall(r"timeout server (\d+)s", text)
     assert int(server) > chosen.request_timeout
+    for header in ("x-forwarded- -m beg", "x-real-ip", "forwarded"):
+        assert f"http-request del-header {header}\n" in text, "a client could name its address"
 
 
 def test_kamal_asks_the_health_path_and_waits_for_the_stop() -> None:

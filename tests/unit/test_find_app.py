@@ -205,7 +205,7 @@ SEVERAL = ["several", "`one`, `two`", "APP_MODULE="]
         ("app.py:needs", None, [" in app;", "a factory needs no arguments"]),
         ("hello.py:flask server.py:wsgi models.py", None, ["several", "`hello`, `server`"]),
         ("test_app.py:flask conftest.py:factory setup.py:flask", None, ["`app.py`"]),
-        ("app.py:async", None, ["app:app", "environ"]),
+        ("app.py:async", None, ["app:app is an ASGI application", "a2wsgi"]),
         ("app.py:two", None, SEVERAL),
         ("one/__init__.py:flask two/__init__.py:factory", None, SEVERAL),
         ("app.py:none", None, ["app:create_app()", "NoneType"]),
