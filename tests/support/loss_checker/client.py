@@ -91,6 +91,9 @@ class Load:
                 tasks.create_task(self._steady_rate(tasks, began, 1 / self.settings.rate))
             for _ in range(self.settings.connections or 0):
                 tasks.create_task(self._closed_loop())
+        # A load that ends by itself may be asked to end while it writes its result.
+        loop.remove_signal_handler(signal.SIGTERM)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         limit.cancel()
         for sock in self.idle:
             sock.close()
