@@ -141,7 +141,8 @@ def _leave_terminal() -> None:
         terminal = os.open("/dev/tty", os.O_RDWR)
     except OSError:  # there is none
         return
-    if os.getsid(0) == os.getpid():  # `docker exec -it CONTAINER docker-flask run bash`: its own
+    # No shell is on it: `docker exec -it C docker-flask run bash`, `docker run --init -it`.
+    if os.getsid(0) == os.getpid() or os.getsid(0) == os.getppid() == 1:
         os.close(terminal)
         return
     import shlex  # slow to import

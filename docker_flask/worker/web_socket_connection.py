@@ -79,7 +79,7 @@ class Connection:
         return b""
 
     def takes(self, size: int) -> bool:
-        """True if so many bytes of messages may wait for the view."""
+        """True if the messages that wait for the view may have this size (bytes) in total."""
         return not self._largest or size <= self._largest
 
     def give_up(self) -> None:

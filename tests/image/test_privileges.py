@@ -289,3 +289,11 @@ def test_the_terminal_of_roots_shell_stays_roots(engine: Engine) -> None:
     own, others, *rest = output.decode().split("\r\n")
     assert own != others, "a command that leaves root has a terminal of its own"
     assert rest == ["WWW-DATA", "7", "in", "root", ""]
+
+
+def test_a_container_with_init_and_a_terminal_stops_as_any_other(engine: Engine) -> None:
+    """Its terminal is that of no shell, so that nothing stands between process 1 and the server."""
+    container = engine.serve(init=True, tty=True)
+    assert not [line for _, line in container.processes() if "script" in line]
+    container.docker.stop(timeout=10)
+    assert container.docker.wait()["StatusCode"] == 0
