@@ -11,6 +11,7 @@ set -Eeuo pipefail
 readonly CA=${CA_BUNDLE:-/run/secrets/ca} # certificate authorities of a proxy or mirror
 readonly EXIT_BAD_FILES=78                # EX_CONFIG in sysexits.h
 readonly LOCKS=(uv.lock poetry.lock Pipfile.lock)
+readonly EXPORTED='# exported from a lock file, which names all packages'
 # The tested versions of the tools, each of which exports its own lock file.
 readonly UV=(uv==0.13.9)
 readonly POETRY=(poetry==2.5.1 poetry-plugin-export==1.10.1)
@@ -35,6 +36,8 @@ compile() {
 }
 
 install() {
+  # Resolved again, a plugin of the application would ask for the application itself.
+  ! grep -qxF "$EXPORTED" "$1" || set -- "$@" --no-deps
   run_pip -r "$@"
   [[ -z ${SOURCE_DATE_EPOCH-} ]] || compile
 }
@@ -77,9 +80,9 @@ choose_requirements() {
 # package, and stays what it is.
 print_packages() {
   case $1 in
-    uv.lock) with_packages export_uv "${UV[@]}" ;;
-    poetry.lock) with_packages export_poetry "${POETRY[@]}" ;;
-    Pipfile.lock) with_packages export_pipenv "${PIPENV[@]}" ;;
+    uv.lock) export_by export_uv "${UV[@]}" ;;
+    poetry.lock) export_by export_poetry "${POETRY[@]}" ;;
+    Pipfile.lock) export_by export_pipenv "${PIPENV[@]}" ;;
     # The result lies in another folder than the files that this file includes.
     *) sed -E "s#^(-r|-c|--requirement|--constraint)[ =]*([^/:]+)\$#\1 $PWD/\2#" "$1" ;;
   esac | sed -E '/^uwsgi([^[:alnum:]._-]|$)/I { :more; /\\$/ { N; b more }; d }'
@@ -106,9 +109,10 @@ export_pipenv() {
 # True if the build or the machine has chosen an index, which replaces those that a lock file names.
 own_index() { [[ -n ${PIP_INDEX_URL-} ]] || pip config get global.index-url &>/dev/null; }
 
-# Call a function that needs packages, which are removed at the end.
-with_packages() {
+# Call a function that exports a lock file with packages, which are removed at the end.
+export_by() {
   HOME=$SCRATCH run_pip --quiet --target "$SCRATCH/packages" "${@:2}" >&2
+  echo "$EXPORTED"
   HOME=$SCRATCH PYTHONPATH=$SCRATCH/packages "$1"
 }
 

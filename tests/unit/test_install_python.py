@@ -131,14 +131,16 @@ def test_the_lock_file_of_a_tool(
     """An index of the build replaces that of the lock file."""
     script.write(**{"requirements_txt": "flask\n", name: "locked"})
     installed, said = script.install()
-    assert installed == "six==1.16.0 --hash=sha256:00\n"
+    assert installed.splitlines()[1:] == ["six==1.16.0 --hash=sha256:00"]
     file = name.replace("_", ".")
     assert said.splitlines() == [
         f"docker-flask: requirements.txt is ignored, because {file} names the packages",
         f"docker-flask: installing the packages of {script.app}/{file}",
     ]
-    tool, by_lock, path, _ = script.calls.read_text().splitlines()
+    tool, by_lock, path, pip = script.calls.read_text().splitlines()
     assert f" {package}" in tool
+    assert "--no-deps" not in tool
+    assert pip.endswith(" --no-deps")
     assert path == f"PYTHONPATH {tool.partition(' --target ')[2].split()[0]}"
     script.calls.unlink()
     script.environment["PIP_INDEX_URL"] = "https://index.example/simple"
@@ -151,6 +153,17 @@ def test_the_lock_file_of_a_tool(
         assert f"-m {export}" in command
         assert wanted in command
         assert not unwanted or unwanted not in command
+
+
+@pytest.mark.parametrize("name", ["uv_lock", "requirements_txt"])
+def test_only_what_is_locked_is_installed_without_resolving(script: Script, name: str) -> None:
+    """Also in the Dockerfile, where one stage exports the packages and another installs them."""
+    script.write(**{name: "six\n"})
+    exported = script.app.parent / "exported.txt"
+    exported.write_text(script.export())
+    script.calls.unlink(missing_ok=True)
+    assert script.run(str(exported), "--target", "x").returncode == 0
+    assert ("--no-deps" in script.calls.read_text()) == (name == "uv_lock")
 
 
 def test_no_lock_file_or_two(script: Script) -> None:
