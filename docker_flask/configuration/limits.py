@@ -1,4 +1,5 @@
-"""The limits of this container: CPUs, memory, open files, backlog and processes."""
+"""The limits of this container: CPUs, memory, open files, backlog and processes; and memory that
+runs out."""
 
 from __future__ import annotations
 
@@ -57,6 +58,37 @@ def read(root: Path = Path("/")) -> Limits:
     )
 
 
+class MemoryWatch:
+    """Says when memory runs out: the kernel writes this into the log of the machine only."""
+
+    def __init__(self, limits: Limits, root: Path = Path("/")) -> None:
+        self._limits = limits
+        self._advice = (
+            f"({limits.memory_reason}); raise the limit (docker run -m), or set a smaller "
+            "WEB_CONCURRENCY or MAX_WORKER_MEMORY"
+        )
+        # The second name is that of cgroup version 1, here and below.
+        self._events = _cgroup_file(root, "memory", "memory.events", "memory.oom_control")
+        self._stat = _cgroup_file(root, "memory", "memory.stat")
+        self._kills = 0
+        self.killed()
+
+    def killed(self) -> str:
+        """Why the kernel has killed a process since the last call; empty if it has not."""
+        before, self._kills = self._kills, _counters(self._events).get("oom_kill", 0)
+        text = f"the kernel killed a process, because memory ran out {self._advice}"
+        return text if self._kills > before else ""
+
+    def lacks(self, needed: int) -> str:
+        """Why so many more bytes may not fit; empty if they fit."""
+        # Without cached files: the kernel drops them.
+        found = _counters(self._stat)
+        used = found.get("anon", found.get("rss", 0)) + found.get("shmem", 0)
+        left = max(0, self._limits.memory - used)
+        text = f"the new generation needs about {needed >> 20} MiB, and {left >> 20} MiB are left"
+        return f"{text}: the kernel may kill workers {self._advice}" if needed > left else ""
+
+
 def _cpus(root: Path) -> tuple[float, str]:
     affinity = len(os.sched_getaffinity(0))
     fields = _cgroup(root, "cpu", "cpu.max") or [
@@ -76,10 +108,8 @@ def _in_words(cpus: float) -> str:
 
 
 def _memory(root: Path) -> tuple[int, str]:
-    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    for line in _lines(root / "proc/meminfo"):
-        if line.startswith("MemTotal:"):
-            total = int(line.split()[1]) * 1024
+    total = _counters(root / "proc/meminfo").get("MemTotal:", 0) << 10
+    total = total or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     limit = _number(_cgroup(root, "memory", "memory.max"))
     limit = limit or _number(_cgroup(root, "memory", "memory.limit_in_bytes"))
     # Version 1 says "no limit" with a number near 2**63, larger than any machine.
@@ -88,8 +118,14 @@ def _memory(root: Path) -> tuple[int, str]:
     return total, f"machine's {total >> 20} MiB"
 
 
-def _cgroup(root: Path, controller: str, name: str) -> list[str]:
-    """The fields of a file of this container's cgroup, in its own namespace or in the host's."""
+def _counters(file: Path) -> dict[str, int]:
+    """The numbers of a file whose lines begin with a name and a number."""
+    rows = (line.split() for line in _lines(file))
+    return {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[1].isdigit()}
+
+
+def _cgroup_file(root: Path, controller: str, *names: str) -> Path:
+    """A file of this container's cgroup, in its own namespace or in the host's; or /dev/null."""
     mount = root / "sys/fs/cgroup"
     folders = [mount, mount / controller]
     for line in _lines(root / "proc/self/cgroup"):
@@ -98,8 +134,13 @@ def _cgroup(root: Path, controller: str, name: str) -> list[str]:
             folders.insert(0, mount / path.lstrip("/"))
         elif controller in controllers.split(","):
             folders.insert(0, mount / controller / path.lstrip("/"))
-    found = (" ".join(_lines(folder / name)).split() for folder in folders)
-    return next(filter(None, found), [])
+    files = (folder / name for name in names for folder in folders)
+    return next(filter(_lines, files), Path(os.devnull))
+
+
+def _cgroup(root: Path, controller: str, name: str) -> list[str]:
+    """The fields of a file of this container's cgroup."""
+    return " ".join(_lines(_cgroup_file(root, controller, name))).split()
 
 
 def _lines(path: Path) -> list[str]:

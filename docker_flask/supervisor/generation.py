@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from docker_flask import connections, notify, process
+from docker_flask.configuration.limits import MemoryWatch
 from docker_flask.configuration.plan import Plan
 from docker_flask.configuration.validators import in_bytes
 from docker_flask.first_process.loop import Loop
@@ -70,6 +71,7 @@ class Generation:
         loop: Loop,
         plan: Plan,
         frontend: Frontend,
+        watch: MemoryWatch,
     ) -> None:
         self.state = State.LOADING
         # A unique path: the kernel lists sockets by path, and containers can share this list.
@@ -78,6 +80,7 @@ class Generation:
         self.server = server
         self.plan = plan
         self._frontend = frontend
+        self._watch = watch
         self.pid = 0
         # Process groups of this server, and of the crashed servers before it: workers of a crashed
         # server may still run.
@@ -87,6 +90,8 @@ class Generation:
         self.loaded = ""
         # The static files that nginx serves.
         self.static: StaticFiles | None = None
+        # Private bytes of a worker that has loaded the application.
+        self.worker_memory = 0
         # For the log: the application, its static files, and what is unusual about it.
         self.found = self.static_files = ""
         self.notes: list[str] = []
@@ -238,7 +243,8 @@ class Generation:
 
     def fail(self, reason: str) -> None:
         """Note why the application did not load, unless a worker has reported a reason."""
-        self._fail(f"{reason} before the application was loaded; the lines above may say why")
+        why = self._watch.killed() or "the lines above may say why"
+        self._fail(f"{reason} before the application was loaded; {why}")
 
     def _fail(self, reason: str) -> None:
         if self._become(State.FAILED):
@@ -305,6 +311,7 @@ class Generation:
                 self._loading.add(pid)
             case "ready":
                 memory, notes = int(message["memory"]), list(map(str, message["notes"]))
+                self.worker_memory = max(self.worker_memory, memory)
                 static = StaticFiles(**message["static"]) if message["static"] else None
                 self.found, self.static_files = str(message["found"]), str(message["static_files"])
                 self.static, self.notes, self.loaded = static, notes, message["text"]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from docker_flask import process
 from docker_flask.configuration import plan
-from docker_flask.configuration.limits import Limits
+from docker_flask.configuration.limits import Limits, MemoryWatch
 from docker_flask.configuration.origin import Found
 from docker_flask.configuration.plan import Plan
 from docker_flask.first_process import sockets
@@ -65,6 +65,7 @@ class Service:
         self.listeners = listeners
         self.environment = dict(os.environ)
         self.early = early
+        self.memory = MemoryWatch(limits)
         self.phase = Phase.STARTING
         self.loop = Loop()
         self.prestart = Prestart()
@@ -97,7 +98,9 @@ class Service:
             )
         self._number += 1
         frontend = self.nginx.frontend(new_plan)
-        fresh = Generation(self._number, self.runtime, server, self.loop, new_plan, frontend)
+        fresh = Generation(
+            self._number, self.runtime, server, self.loop, new_plan, frontend, self.memory
+        )
         self.candidate = fresh
         fresh.start(load_one_by_one=bool(self.current))
         return fresh

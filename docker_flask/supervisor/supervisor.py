@@ -148,6 +148,8 @@ class Supervisor:
         now, current = time.monotonic(), self._service.current
         if current and now - self._resized_at >= INTERVAL - 0.05:
             self._resized_at = now
+            if reason := self._service.memory.killed():
+                log(reason)
             current.resize()
 
     def _on_stop(self) -> None:

@@ -21,6 +21,7 @@ from tests.support.harness import (
     Container,
     Engine,
     wait_for,
+    write_files,
 )
 from tests.support.loss import Service
 from tests.support.marks import at_night
@@ -132,6 +133,44 @@ def test_a_leaking_worker_is_replaced_before_the_kernel_kills_it(
     log = service.container.logs()
     assert "more than MAX_WORKER_MEMORY=80m; replacing the worker" in log
     assert "signal 9" not in log
+
+
+EATER = """import os
+from flask import Flask
+
+held = b"x" * (int(os.environ["HELD"]) << 20)
+app = Flask(__name__)
+
+
+@app.get("/")
+def eat():
+    return str(len(b"x" * (300 << 20)))
+"""
+RAN_OUT = "the kernel killed a process, because memory ran out (cgroup limit of 128 MiB); raise "
+
+
+def start_eater(engine: Engine, tmp_path: Path, held: int) -> Container:
+    app = write_files(tmp_path / "app", {"app.py": EATER})
+    return engine.run(app=app, env={"HELD": str(held)}, mem_limit="128m", memswap_limit="128m")
+
+
+def test_the_log_names_memory_that_runs_out(engine: Engine, tmp_path: Path) -> None:
+    """A request has no room, and then a reload."""
+    container = start_eater(engine, tmp_path, 45)
+    assert container.wait_until_serving("/none", status=404).status_code == 404
+    assert container.get().status_code == 502
+    wait_for(lambda: RAN_OUT in container.logs(), 5, "the line about memory")
+    container.wait_until_serving("/none", status=404)
+    container.execute("docker-flask", "reload")
+    _, reload = container.logs().split("docker-flask: reload: loading ")
+    warning = reload.splitlines()[1]
+    assert re.search(r"generation needs about \d\d MiB, and \d\d? MiB are left: ", warning)
+
+
+def test_the_last_line_names_memory_that_is_too_small(engine: Engine, tmp_path: Path) -> None:
+    container = start_eater(engine, tmp_path, 200)
+    assert container.wait_for_exit(20) == 70
+    assert f" before the application was loaded; {RAN_OUT}" in container.logs().splitlines()[-1]
 
 
 # --- child processes ---------------------------------------------------------------------------

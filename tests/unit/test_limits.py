@@ -137,3 +137,50 @@ V1_PIDS = {"proc/self/cgroup": "5:pids:/docker/1\n", "sys/fs/cgroup/pids/pids.ma
 )
 def test_processes(tmp_path: Path, files: Files, processes: int) -> None:
     assert read(tmp_path, files).processes == processes
+
+
+# The kernel counts the kills of a container in one of these files, and its memory in the other.
+EVENTS_V2 = "low 0\nhigh 0\nmax 31\noom 3\noom_kill {}\noom_group_kill 0\n"
+EVENTS_V1 = "oom_kill_disable 0\nunder_oom 0\noom_kill {}\n"
+IN_V1 = "sys/fs/cgroup/memory/"
+V2_CASE = (V2, "sys/fs/cgroup/memory.events", EVENTS_V2, "sys/fs/cgroup/memory.stat", "anon")
+V1_CASE = (V1, IN_V1 + "memory.oom_control", EVENTS_V1, IN_V1 + "memory.stat", "rss")
+
+
+def watch(root: Path, files: Files) -> limits.MemoryWatch:
+    found = read(root, {**files, **v2("memory.max", OF_256), **v1_memory(OF_256)})
+    return limits.MemoryWatch(found, root)
+
+
+@pytest.mark.parametrize(("files", "events", "text", "stat", "name"), [V2_CASE, V1_CASE])
+def test_the_kernel_killed_a_process(
+    tmp_path: Path, files: Files, events: str, text: str, stat: str, name: str
+) -> None:
+    """Kills of an earlier start of the container do not count."""
+    watched = watch(tmp_path, {**files, events: text.format(2)})
+    assert watched.killed() == ""
+    (tmp_path / events).write_text(text.format(4))
+    reason = "the kernel killed a process, because memory ran out (cgroup limit of 256 MiB); raise "
+    assert watched.killed().startswith(reason)
+    assert watched.killed() == ""
+    (tmp_path / events).unlink()
+    assert watched.killed() == ""
+
+
+@pytest.mark.parametrize(("files", "events", "text", "stat", "name"), [V2_CASE, V1_CASE])
+def test_memory_for_a_reload(
+    tmp_path: Path, files: Files, events: str, text: str, stat: str, name: str
+) -> None:
+    """Processes and files in memory count, cached files of a disk do not."""
+    used = f"cache {200 * MIB}\nfile {200 * MIB}\n{name} {150 * MIB}\nshmem {10 * MIB}\n"
+    watched = watch(tmp_path, {**files, stat: used})
+    assert watched.lacks(96 * MIB) == ""
+    assert watched.lacks(97 * MIB).startswith(
+        "the new generation needs about 97 MiB, and 96 MiB are left: the kernel may kill workers "
+        "(cgroup limit of 256 MiB); "
+    )
+
+
+def test_memory_that_nothing_counts(tmp_path: Path) -> None:
+    watched = watch(tmp_path, {})
+    assert (watched.killed(), watched.lacks(256 * MIB)) == ("", "")

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from docker_flask import notify
+from docker_flask.configuration.limits import MemoryWatch
 from docker_flask.first_process.clients import MAX_CLIENTS
 from docker_flask.first_process.control_port import ControlPort
 from docker_flask.first_process.loop import Loop
@@ -90,7 +91,8 @@ def test_silent_clients_of_the_control_socket(tmp_path: Path, loop: Loop) -> Non
 
 @pytest.fixture
 def generation(tmp_path: Path, loop: Loop) -> Iterator[Generation]:
-    made = Generation(1, tmp_path, SERVERS["uwsgi"], loop, plans.make(), Frontend())
+    watch = MemoryWatch(plans.LIMITS)
+    made = Generation(1, tmp_path, SERVERS["uwsgi"], loop, plans.make(), Frontend(), watch)
     yield made
     made.kill()
 
@@ -204,7 +206,8 @@ def ask(path):
         return client.recv(4096).decode()
 
 def generation(number):
-    return Generation(number, folder, SERVERS["uwsgi"], service.loop, plans.make(), Frontend())
+    server, plan = SERVERS["uwsgi"], plans.make()
+    return Generation(number, folder, server, service.loop, plan, Frontend(), service.memory)
 
 def retire():
     service.retiring[first] = Task(first.retire())
