@@ -118,10 +118,10 @@ run_command() {
 name_own_server() {
   local shell='(/bin/sh -c )?(exec )?' python='python[0-9.]* (-u )?'
   local server='(daphne|granian|gunicorn|hypercorn|uvicorn|uwsgi|waitress(-serve)?|flask( .*)? run)'
-  local script='(\./|/app/)?(app|application|hello|main|run|server|wsgi)\.py'
+  local script='(\./|/app/)?((app|application|hello|main|run|server|wsgi)\.py|manage\.py runserver)'
   if [[ $* =~ ^$shell(($python-m )?$server|$python$script)( |$) ]]; then
     printf 'docker-flask: %s\n' \
-      "running this command unchanged; without a command, the image serves the application with nginx and an application server" >&2
+      "running \"${*//$'\n'/ }\" without nginx and uWSGI; to let the image serve the application, remove CMD from the Dockerfile" >&2
   fi
 }
 

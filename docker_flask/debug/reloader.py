@@ -110,8 +110,9 @@ class Reloader:
         if problem := why_not_readable(self.root):
             log(problem)
         log(
-            f"development server on port {self.port}, not for production: its debugger runs any "
-            f"code that a visitor with the PIN enters. It reloads at every edit in {self.root}."
+            f"development server on port {self.port} (docker run -p 5000:{self.port}), not for "
+            "production: its debugger runs any code that a visitor with the PIN enters. It reloads "
+            f"at every edit in {self.root}."
         )
         self.pin = self.settings.werkzeug_debug_pin or "-".join(
             f"{secrets.randbelow(1000):03}" for _ in range(3)

@@ -14,7 +14,7 @@ class StartLog:
 
     def __init__(self, ports: list[int]) -> None:
         self.notes: list[str] = []
-        self._ports = ", ".join(map(str, ports))
+        self._where = f"port {', '.join(map(str, ports))} (docker run -p 8091:{ports[0]})"
         # What the log says about the generation that serves.
         self._said: list[str] = []
         if os.geteuid() == 0:
@@ -32,7 +32,7 @@ class StartLog:
                 log(line)
         self._said, self.notes = lines, []
         once = "; loaded once (PRELOAD=1)" if plan.settings.preload else ""
-        log(f"serving {generation.loaded} on port {self._ports}{once}")
+        log(f"serving {generation.loaded} on {self._where}{once}")
 
     def fails(self) -> None:
         """Log what may explain why a generation does not serve."""

@@ -82,7 +82,8 @@ def test_an_application_is_found(engine: Engine, app: str, mode: str) -> None:
     assert container.wait_until_serving(path, port).text == text
     log = container.logs()
     assert log.count("docker-flask: serving ") == 1
-    assert f"docker-flask: serving {name} ({reason}) on port {port}" in log.splitlines()
+    publish = "" if command else f" (docker run -p 8091:{port})"
+    assert f"docker-flask: serving {name} ({reason}) on port {port}{publish}" in log.splitlines()
     located, routes = (container.execute("flask", word)[1] for word in ("docker-flask", "routes"))
     assert located.splitlines()[-1] == f"{name} ({reason})", located
     if app == "plain_wsgi":

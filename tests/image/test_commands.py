@@ -169,7 +169,7 @@ def test_the_command_of_a_tutorial(engine: Engine, app_folder: Path) -> None:
     container = engine.run(["python", "app.py"], app=app_folder, ports=ports)
     assert container.wait_until_serving(inside=5000).text == "hello"
     assert healthy(container)
-    said = "without a command, the image serves the application"
+    said = "to let the image serve the application, remove CMD from the Dockerfile"
     assert container.logs().count(said) == 1
     code, seconds = container.stop()
     assert code == BY_TERM

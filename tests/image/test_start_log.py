@@ -54,7 +54,7 @@ def test_production(engine: Engine, app: Path, name: str) -> None:
         r"found the Flask application app:app in /app/app\.py \(the usual names in /app\)",
         r"\d+ (to \d+ )?workers( of \d+ threads)? \(.*\).*",
         r"nginx serves /static/ from /app/static",
-        r"serving app:app \(the usual names in /app\) on port 80",
+        r"serving app:app \(the usual names in /app\) on port 80 \(docker run -p 8091:80\)",
     ), lines
     # An upload that nginx keeps in a file adds only its line of the access log.
     assert httpx.post(container.url(), content=b"x" * (5 << 20)).text == "hello"
