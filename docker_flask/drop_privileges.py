@@ -56,12 +56,19 @@ def owner() -> Ids:
 
 
 def running() -> Ids:
-    """The user of the server that runs in this container; as `owner` if none runs.
+    """The user of what the image runs in this container; as `owner` if there is none."""
+    return of_container() or owner()
+
+
+def of_container() -> Ids | None:
+    """The user of what the image runs in this container; None if that is root, or nothing.
 
     Process 1 has this user, except under `docker run --init`: there, the folder for sockets has.
+    Process 1 is not the image's in a pod that shares its processes, or in a build by Buildah.
     """
-    servers = (each for each in paths.folders() if os.path.exists(f"{each}/{paths.CONTROL_SOCKET}"))
-    return next(filter(None, map(_owner_of, ("/proc/1", *servers))), None) or owner()
+    places = ["/proc/1"] if b"docker_flask" in paths.read("/proc/1/cmdline") else []
+    places += (each for each in paths.folders() if os.path.exists(f"{each}/{paths.CONTROL_SOCKET}"))
+    return next(filter(None, map(_owner_of, places)), None)
 
 
 def _owner_of(folder: str) -> Ids | None:
@@ -124,6 +131,13 @@ def drop(user: str, keep_ports: bool = False) -> None:
     if not (keep_ports and _keep_only(1 << _NET_BIND_SERVICE)):
         give_up_ports()
     name_user()
+
+
+def restart() -> None:
+    """Start this Python program again without root, unless the user wants root."""
+    if os.geteuid() == 0 and not stays_root(os.environ.get("RUN_AS_ROOT", "")):
+        words = [*paths.EXECUTE, "running", sys.executable, *sys.orig_argv[1:]]
+        os.execv(words[0], words)  # noqa: S606 (no shell on purpose)
 
 
 def give_up_ports() -> None:

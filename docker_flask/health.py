@@ -47,20 +47,14 @@ def find_command() -> str:
     Containers may share their processes, but not their cgroup.
     """
     first = f"{paths.TINI}\0".encode()
-    own = read("/proc/self/cgroup")
+    own = paths.read("/proc/self/cgroup")
     for folder in (f"/proc/{pid}" for pid in filter(str.isdecimal, os.listdir("/proc"))):
-        if read(f"{folder}/cmdline").startswith(first) and read(f"{folder}/cgroup") == own:
+        if (
+            paths.read(f"{folder}/cmdline").startswith(first)
+            and paths.read(f"{folder}/cgroup") == own
+        ):
             return folder
     return ""
-
-
-def read(path: str) -> bytes:
-    """A file of the kernel; empty if it is not there."""
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError:
-        return b""
 
 
 def is_new() -> bool:

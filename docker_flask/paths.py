@@ -33,6 +33,15 @@ PRESTART_MARK = "DOCKER_FLASK_PRESTART"
 OK = "ok"
 
 
+def read(path: str) -> bytes:
+    """A file of the kernel; empty if it is not there."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
 def container() -> tuple[str, str]:
     """The kernel's boot and this container's number on it: no other container has both.
 

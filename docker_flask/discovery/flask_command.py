@@ -85,9 +85,7 @@ def _explain(kind: type[BaseException], error: BaseException, trace: TracebackTy
     permission_hints.explain(error)
 
 
-if os.geteuid() == 0 and not drop_privileges.stays_root(os.environ.get("RUN_AS_ROOT", "")):
-    leave_root = [*paths.EXECUTE, "running", sys.executable, *sys.orig_argv[1:]]
-    os.execv(leave_root[0], leave_root)  # noqa: S606 (no shell on purpose)
+drop_privileges.restart()
 _take_variables()
 _take_over()
 permission_hints.watch()

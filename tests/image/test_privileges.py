@@ -10,7 +10,16 @@ from typing import Any
 
 import pytest
 
-from tests.support.harness import DEBUG, DEBUG_PORT, Container, Engine, wait_for
+from tests.support.harness import (
+    DEBUG,
+    DEBUG_PORT,
+    HELLO,
+    Container,
+    Derive,
+    Engine,
+    wait_for,
+    write_files,
+)
 from tests.support.marks import at_night
 
 NOT_PERMITTED = 77
@@ -235,6 +244,86 @@ def test_the_flask_command_never_imports_the_application_as_root(
     assert code == 0, out
     assert f"imported by uid {SERVICE_USER}\n" in out, "as the workers, not as the folder's owner"
     assert "imported by uid 0\n" not in out
+
+
+# A package of Python that says who builds it.
+BUILDER = """
+import os, zipfile
+def build_wheel(folder, *_):
+    name = "built-1-py3-none-any.whl"
+    with zipfile.ZipFile(f"{folder}/{name}", "w") as wheel:
+        wheel.writestr("built.py", f"uid = {os.getuid()}")
+        about = "built-1.dist-info"
+        wheel.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\\nName: built\\nVersion: 1\\n")
+        wheel.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\\nTag: py3-none-any\\n")
+        wheel.writestr(f"{about}/RECORD", "")
+    return name
+"""
+PROJECT = """
+[build-system]
+requires = []
+build-backend = "builder"
+backend-path = ["."]
+"""
+# As `alembic`, `celery` and `trac-admin`, which pip installs with such a first line.
+SCRIPT = """#!/opt/venv/bin/python
+import os, sys
+if sys.argv[1:]:
+    open(sys.argv[1], "w").close()
+print(os.getuid(), *(os.stat(path).st_uid for path in sys.argv[1:]))
+"""
+
+
+def write_programs(folder: Path) -> Path:
+    write_files(folder, {"init_db": SCRIPT, "p/pyproject.toml": PROJECT, "p/builder.py": BUILDER})
+    (write(folder, HELLO) / "init_db").chmod(0o755)
+    return folder
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to make folders of other users")
+@pytest.mark.parametrize(
+    ("command", "options", "user"),
+    [
+        ([], {}, SERVICE_USER),
+        ([], {"init": True}, SERVICE_USER),
+        (["run", "sleep", "60"], {}, SERVICE_USER),
+        (DEBUG, {}, DEVELOPER),
+        ([], {"environment": {"RUN_AS_ROOT": "1"}}, 0),
+        (["sleep", "60"], {}, 0),
+    ],
+    ids=["production", "init", "run", "debug mode", "root that is wanted", "unchanged"],
+)
+def test_python_of_docker_exec_leaves_no_file_of_roots(
+    engine: Engine, app_folder: Path, command: list[str], options: dict[str, Any], user: int
+) -> None:
+    os.chown(write_programs(app_folder), DEVELOPER, DEVELOPER)
+    env = options.pop("environment", None)
+    container = engine.run(command, app=app_folder, env=env, **options)
+    if "sleep" in command:
+        wait_for(lambda: container.pids("sleep"), 5, "the command")
+    else:
+        container.wait_until_serving(inside=DEBUG_PORT if command == DEBUG else 80)
+    path = "/app/db" if command == DEBUG else "/data/db"
+    for line in (
+        f"./init_db {path}1",
+        f"python init_db {path}2",
+        f"cd / && python3 /app/init_db {path}3; :",
+    ):
+        assert container.shell(line) == f"{user} {user}\n"
+    asked = container.execute("./init_db", environment={"RUN_AS_ROOT": "1"})
+    assert asked == (0, "0\n"), "root on purpose"
+
+
+def test_pip_and_a_build_keep_root(engine: Engine, app_folder: Path, derive: Derive) -> None:
+    """With the programs that pip starts: they write to the virtual environment."""
+    container = engine.serve(app=write_programs(app_folder))
+    for line in ("pip install ./p", "pip3 uninstall -y built", "python -m pip install ./p"):
+        container.shell(f"cd /app && {line} --root-user-action=ignore")
+    show = container.shell("python -c 'import os, built; print(built.uid, os.getuid())'")
+    assert show == f"0 {SERVICE_USER}\n"
+    derive(
+        {"Dockerfile": "FROM THEIRS\nRUN test $(python -c 'import os; print(os.getuid())') = 0\n"}
+    )
 
 
 def test_the_fewest_capabilities_are_enough(serving: Container) -> None:
