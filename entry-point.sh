@@ -6,9 +6,11 @@ trap 'exit 130' INT
 set -Eeuo pipefail
 
 readonly EXIT_USAGE=64       # EX_USAGE in sysexits.h
+readonly EXIT_NOT_SERVING=70 # EX_SOFTWARE
 readonly EXIT_BAD_SETTING=78 # EX_CONFIG
 readonly EXIT_INSTALL=69     # EX_UNAVAILABLE
 readonly IMAGE_FILES=/opt/docker-flask
+readonly VENV=/opt/venv
 # Executes a command as a user: docker_flask/execute.py.
 readonly EXECUTE=(/usr/bin/python3 -I -S "$IMAGE_FILES/docker_flask/execute.py")
 readonly INSTALLED=/var/lib/docker-flask/installed
@@ -38,11 +40,11 @@ Settings are environment variables (docker run -e NAME=VALUE); docs/settings.md 
 TEXT
 }
 
+say() { printf 'docker-flask: %s\n' "${*//$'\n'/ }" >&2; }
+
 fail() {
-  local code=$1
-  shift
-  printf 'docker-flask: %s\n' "${*//$'\n'/ }" >&2
-  exit "$code"
+  say "${@:2}"
+  exit "$1"
 }
 
 # Replace this shell. Signals stay blocked and pending until the program has its handlers: the kernel
@@ -102,6 +104,20 @@ install() {
   fi
 }
 
+# The image's virtual environment may be a copy of another Python's, or not the first one in PATH.
+check_venv() {
+  local own=("$IMAGE_FILES"/packages/lib/python3*) found=("$VENV"/lib/python3*) folder folders
+  [[ -x $VENV/bin/python && ${found[*]##*/} == "${own[*]##*/}" ]] || fail "$EXIT_NOT_SERVING" \
+    "$VENV has packages for ${found[*]##*/} and the interpreter $(readlink -m "$VENV/bin/python"), but this image has" \
+    "${own[*]##*/}: instead of a virtual environment, COPY requirements.txt, and RUN pip install -r requirements.txt"
+  IFS=: read -ra folders <<<"$PATH"
+  for folder in "${folders[@]}"; do
+    [[ $folder == "$VENV/bin" || ! -f $folder/../pyvenv.cfg ]] ||
+      say "the virtual environment ${folder%/*} in PATH is not used, the application runs in $VENV: remove" \
+        "${folder%/*} from PATH, and install its packages into $VENV"
+  done
+}
+
 # The application's Python, because .flaskenv needs its python-dotenv. where: "container" if the command
 # is what the container runs, "inside" for `docker exec`.
 run_command() {
@@ -144,6 +160,7 @@ main() {
   case "${1-}" in
     "")
       install
+      check_venv
       become_python serve
       ;;
     -h | --help) usage ;;
@@ -153,6 +170,7 @@ main() {
         fail "$EXIT_USAGE" "-d ${2:-without a value} is not allowed; the only mode is -d debug"
       [[ $# -eq 2 ]] || fail "$EXIT_USAGE" "unexpected argument \"$3\": -d debug takes no arguments"
       install
+      check_venv
       become_python debug
       ;;
     -*) fail "$EXIT_USAGE" "unknown option \"$1\"; use -d debug, -h or --version" ;;

@@ -51,6 +51,9 @@ def load(options: DebugOptions) -> Wsgi:
         traceback.print_exc()
         return failing(error, options)
     log(f"serving {found.name} ({found.reason}) on port {DEBUG_PORT}")
+    module = str(getattr(found.application, "import_name", found.name)).partition(":")[0]
+    if "/site-packages/" in (file := getattr(sys.modules.get(module), "__file__", "") or ""):
+        log(f"it is in {file}, where edits in {Path.cwd()} change nothing: pip install -e")
     if is_flask(found.application):
         found.application.config["USE_X_SENDFILE"] = False  # nobody reads that header here
     if hasattr(found.application, "debug"):

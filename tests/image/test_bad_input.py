@@ -12,7 +12,16 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.support.harness import APPS, DEBUG, HELLO, Container, Engine, wait_for, write_files
+from tests.support.harness import (
+    APPS,
+    DEBUG,
+    HELLO,
+    Container,
+    Derive,
+    Engine,
+    wait_for,
+    write_files,
+)
 
 NOT_SERVING, NOT_PERMITTED, BAD_SETTING = 70, 77, 78
 NOTICED = 1.0  # seconds that a start may take until the trouble shows
@@ -131,6 +140,40 @@ def test_an_unreadable_mount(engine: Engine, app_folder: Path) -> None:
     assert "chmod -R o+rX" in last
     subprocess.run(["chmod", "-R", "o+rX", str(app_folder)], check=True)
     assert engine.serve(app=app_folder).get().text == "hello"
+
+
+# A virtual environment of another Python's, with and without what the image has.
+COPIED = """
+FROM THEIRS AS build
+RUN cd /opt/venv && rm -r bin lib && mkdir -p bin lib/python3.9 && ln -s {python} bin/python
+FROM THEIRS
+{before}
+COPY --from=build /opt/venv /opt/venv
+"""
+
+
+@pytest.mark.parametrize("command", [[], DEBUG], ids=["production", "debug mode"])
+@pytest.mark.parametrize(
+    ("python", "before"),
+    [("/usr/local/bin/python3", ""), ("/usr/bin/python3", "RUN rm -r /opt/venv")],
+    ids=["no interpreter", "no packages"],
+)
+def test_a_copied_virtual_environment(
+    engine: Engine, derive: Derive, command: list[str], python: str, before: str
+) -> None:
+    image = derive({"Dockerfile": COPIED.format(python=python, before=before)})
+    code, out, err = engine.run(command, image=image).finish()
+    assert (code, out, err.count("\n")) == (NOT_SERVING, "", 1), err
+    assert "/opt/venv has packages for python3" in err
+    assert f"python3.9 and the interpreter {python}" in err
+    assert "RUN pip install -r requirements.txt" in err
+
+
+def test_another_virtual_environment_in_path(engine: Engine, derive: Derive) -> None:
+    dockerfile = "FROM THEIRS\nRUN python -m venv --without-pip /venv\nENV PATH=/venv/bin:$PATH\n"
+    container = engine.serve(image=derive({"Dockerfile": dockerfile}))
+    said = "the virtual environment /venv in PATH is not used, the application runs in /opt/venv"
+    assert said in container.logs()
 
 
 def test_a_taken_port(engine: Engine) -> None:

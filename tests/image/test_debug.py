@@ -19,7 +19,9 @@ import pytest
 from tests.support.harness import (
     DEBUG,
     DEBUG_PORT,
+    HELLO,
     Container,
+    Derive,
     Engine,
     Keyboard,
     wait_for,
@@ -285,6 +287,18 @@ def test_broken_and_mended(shared: Shared, broken: str | None, shown: str) -> No
     write(shared.folder, "mended")
     wait_until_served(container, "mended")
     assert get(container).status_code == 200
+
+
+def test_an_installed_package_is_served_beside_its_source(engine: Engine, derive: Derive) -> None:
+    """The log names the file, unless the source itself is served, as `pip install -e` does."""
+    site = "$(python -c 'import site; print(site.getsitepackages()[0])')"
+    install = f"FROM THEIRS\nCOPY . /app/backend\nRUN cp -r /app/backend/shop {site}\n"
+    image = derive({"Dockerfile": install, "shop/__init__.py": HELLO})
+    env = {"FLASK_APP": "shop"}
+    said = "/site-packages/shop/__init__.py, where edits in /app change nothing: pip install -e"
+    assert said in engine.serve(DEBUG, image=image, env=env).logs()
+    env["PYTHONPATH"] = "/app/backend"
+    assert "change nothing" not in engine.serve(DEBUG, image=image, env=env).logs()
 
 
 @pytest.mark.parametrize(
