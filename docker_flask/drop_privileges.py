@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import _ctypes
 import contextlib
+import itertools
 import os
 import pwd
 import stat
@@ -236,12 +237,23 @@ def _home(uid: int) -> str:
     return "/nonexistent"
 
 
-def why_not_readable(folder: str | os.PathLike[str]) -> str:
-    """Why this user can't read the application's folder, and what to do; empty if it can."""
-    if os.access(folder, os.R_OK | os.X_OK):
+def why_not_readable(path: str | os.PathLike[str]) -> str:
+    """Why this user can't read a file or a folder, and what to do; empty if it can."""
+    status = os.stat(path)
+    if os.access(path, os.R_OK | (os.X_OK if stat.S_ISDIR(status.st_mode) else 0)):
         return ""
-    status = os.stat(folder)
     return (
-        f"uid {os.geteuid()} can't read {folder}: the folder belongs to uid {status.st_uid} with "
-        f"mode {status.st_mode & 0o777:o}; run chmod -R o+rX on the folder"
+        f"uid {os.geteuid()} can't read {path}: it belongs to uid {status.st_uid} with mode "
+        f"{status.st_mode & 0o777:o}; run chmod -R o+rX on the application's folder"
     )
+
+
+def why_not_all_readable(folder: str | os.PathLike[str]) -> str:
+    """The same for what is in a folder, the nearest first: not hidden, nor one of a great many."""
+    import glob  # not for the health check
+
+    found = (path for depth in range(6) for path in glob.iglob(f"{folder}{'/*' * depth}"))
+    some = itertools.islice(filter(os.path.exists, found), 5000)  # without links to nothing
+    with contextlib.suppress(OSError):  # the application has just removed one
+        return next(filter(None, map(why_not_readable, some)), "")
+    return ""

@@ -24,6 +24,12 @@ SIMILARITY = 0.92
 # Settings that are read before prestart.sh runs: the ports are bound, and root is left, before.
 EARLY = ("listen_port", "bind_when_ready", "status_port", "run_as_root", "install_on_start")
 
+# Values that others mean by these names, and what they are. Kubernetes sets STATUS_PORT in each
+# container if a Service is named status; STATIC_URL is a setting of Django, too.
+_ADDRESS = r"(tcp|udp|sctp)://[0-9a-f.:\[\]]+", "the address of a Service of Kubernetes"
+_URL = r"(https?:)?//[!-~]{1,300}|[\w.-][\w./-]{0,300}/", "no path on this server, such as /static"
+FOREIGN = {"LISTEN_PORT": _ADDRESS, "STATUS_PORT": _ADDRESS, "STATIC_URL": _URL}
+
 
 def setting(
     kind: Validator,
@@ -173,9 +179,9 @@ def ignored(environ: Mapping[str, str], production: bool = True) -> list[str]:
         if production and environ.get(name, "").strip().lower() not in ("", "0", "false", "no")
     ]
     found += [
-        f"{name}={environ[name]} is ignored: it is the address of a Service of Kubernetes"
-        for name in ("LISTEN_PORT", "STATUS_PORT")
-        if _is_address(name, environ.get(name, ""))
+        f"{name}={environ[name]} is ignored: it is {what}"
+        for name, (pattern, what) in FOREIGN.items()
+        if re.fullmatch(pattern, environ.get(name, "").strip())
     ]
     return found + did_you_mean(environ, names())
 
@@ -207,16 +213,14 @@ def _read(spec: Field[Any], environ: Mapping[str, str]) -> Found | None:
     except if the setting is declared with `empty`.
     """
     for name in (spec.name.upper(), *spec.metadata["aliases"]):
-        if (text := environ.get(name, "").strip()) and not _is_address(name, text):
+        text = environ.get(name, "").strip()
+        if name in FOREIGN and re.fullmatch(FOREIGN[name][0], text):
+            continue
+        if text:
             return Found(_parse(spec, name, text, ""), name)
         if name in environ and spec.metadata["empty"] is not None:
             return Found(spec.metadata["empty"], name)
     return None
-
-
-def _is_address(name: str, text: str) -> bool:
-    """True for what Kubernetes sets in each container: STATUS_PORT for a Service named status."""
-    return name.endswith("_PORT") and bool(re.fullmatch(r"(tcp|udp|sctp)://[0-9a-f.:\[\]]+", text))
 
 
 def _of_file(spec: Field[Any], value: FileValue) -> Found:

@@ -21,7 +21,7 @@ from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.settings import Settings, ignored, read, resolve
 from docker_flask.configuration.validators import SettingError
 from docker_flask.debug.source_watcher import SourceWatcher
-from docker_flask.drop_privileges import why_not_readable
+from docker_flask.drop_privileges import why_not_all_readable
 from docker_flask.first_process.control_port import ControlPort
 from docker_flask.first_process.loop import Loop
 from docker_flask.first_process.prestart import Prestart, PrestartFailed
@@ -107,7 +107,7 @@ class Reloader:
                 f"{self.root} belongs to root, so the application runs as uid {os.geteuid()} and "
                 "can't write there: chown the folder if the application has to write"
             )
-        if problem := why_not_readable(self.root):
+        if problem := why_not_all_readable(self.root):
             log(problem)
         log(
             f"development server on port {self.port} (docker run -p 5000:{self.port}), not for "

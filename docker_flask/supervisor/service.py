@@ -16,6 +16,7 @@ from docker_flask.configuration import plan
 from docker_flask.configuration.limits import Limits, MemoryWatch
 from docker_flask.configuration.origin import Found
 from docker_flask.configuration.plan import Plan
+from docker_flask.drop_privileges import why_not_all_readable
 from docker_flask.first_process import sockets
 from docker_flask.first_process.loop import Interrupt, Loop
 from docker_flask.first_process.prestart import Prestart
@@ -103,6 +104,8 @@ class Service:
         )
         self.candidate = fresh
         fresh.start(load_one_by_one=bool(self.current))
+        if problem := why_not_all_readable(Path.cwd()):
+            self.start_log.notes.append(problem)
         return fresh
 
     def give_up_candidate(self) -> None:

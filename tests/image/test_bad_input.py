@@ -142,6 +142,25 @@ def test_an_unreadable_mount(engine: Engine, app_folder: Path) -> None:
     assert engine.serve(app=app_folder).get().text == "hello"
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to make files of another user")
+@pytest.mark.parametrize("command", [[], DEBUG], ids=["production", "debug mode"])
+def test_an_unreadable_file(engine: Engine, app_folder: Path, command: list[str]) -> None:
+    """As umask 077 makes it. What is hidden or leads nowhere is no error."""
+    files = {"app.py": HELLO, "mine/shop/page.html": "", ".git/config": ""}
+    write_files(app_folder, files).joinpath("nothing").symlink_to("/nowhere")
+    for name in ("mine/shop", ".git"):
+        (app_folder / name).chmod(0o700)
+    container = engine.serve(command, app=app_folder)
+    said = "uid 33 can't read /app/mine/shop: it belongs to uid 0 with mode 700; run chmod -R o+rX"
+    assert container.logs().count("can't read") == 1
+    assert said in container.logs()
+    (app_folder / "mine/shop").chmod(0o755)
+    (app_folder / "mine/shop/page.html").chmod(0o600)
+    if not command:
+        container.reload()
+        container.wait_for_log("uid 33 can't read /app/mine/shop/page.html")
+
+
 # A virtual environment of another Python's, with and without what the image has.
 COPIED = """
 FROM THEIRS AS build

@@ -60,6 +60,7 @@ HARMLESS = {
     ("FLASK_APP", "/x"),
     ("UWSGI_INI", "/proc/self/environ"),  # it has no options
     *((name, "tcp://10.0.0.1:80") for name in ("LISTEN_PORT", "STATUS_PORT")),  # a Service's
+    ("STATIC_URL", "http://127.0.0.1/"),  # Django's
     *((name, place) for name in ("HEALTH_PATH", "STATIC_URL") for place in PLACES),
 }
 

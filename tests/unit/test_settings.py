@@ -291,6 +291,16 @@ def test_a_service_of_kubernetes_is_no_setting(name: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "value", ["https://cdn.example.com/s/", "http://cdn", "//cdn.example.com", "static/", "a/b/"]
+)
+def test_the_static_url_of_django_is_no_setting(value: str) -> None:
+    given = {"STATIC_URL": value}
+    assert explain(given) == explain({})
+    sentence = f"STATIC_URL={value} is ignored: it is no path on this server, such as /static"
+    assert ignored(given) == [sentence]
+
+
 def test_table_in_the_documentation() -> None:
     text = (ROOT / "docs" / "settings.md").read_text()
     (table,) = re.findall(r"<!-- settings -->\n+(.*?)\n+<!-- /settings -->", text, re.DOTALL)
