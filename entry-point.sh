@@ -118,6 +118,16 @@ check_venv() {
   done
 }
 
+# libpq and LibreOffice need an entry for the user. `sed` replaces the file, which fails, and must, if
+# the file is the machine's: mounted.
+name_owner() {
+  local uid gid
+  read -r uid gid < <(stat -c '%u %g' .)
+  if [[ $EUID -eq 0 ]] && ! getent passwd "$uid" >/dev/null; then
+    sed -i "\$ a uid$uid:x:$uid:$gid::/data/home:/bin/sh" /etc/passwd 2>/dev/null || true
+  fi
+}
+
 # The application's Python, because .flaskenv needs its python-dotenv. where: "container" if the command
 # is what the container runs, "inside" for `docker exec`.
 run_command() {
@@ -171,6 +181,7 @@ main() {
       [[ $# -eq 2 ]] || fail "$EXIT_USAGE" "unexpected argument \"$3\": -d debug takes no arguments"
       install
       check_venv
+      name_owner
       become_python debug
       ;;
     -*) fail "$EXIT_USAGE" "unknown option \"$1\"; use -d debug, -h or --version" ;;

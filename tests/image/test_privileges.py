@@ -210,6 +210,24 @@ def test_any_user_has_a_name_and_a_home(
     assert (said in container.logs()) == (command == DEBUG and owner == 0)
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to make folders of other users")
+def test_the_developer_has_an_entry_in_passwd(engine: Engine, app_folder: Path) -> None:
+    """Once, and in the container's own file only."""
+    os.chown(write(app_folder), DEVELOPER, DEVELOPER)
+    container = engine.serve(DEBUG, app=app_folder)
+    container.docker.restart(timeout=5)
+    container.wait_until_serving(inside=DEBUG_PORT)
+    entry = f"uid{DEVELOPER}:x:{DEVELOPER}:{DEVELOPER}::/data/home:/bin/sh"
+    assert container.shell("cat /etc/passwd").count(entry) == 1
+    assert container.execute("stat", "-c", "%U %a", "/etc/passwd") == (0, "root 644\n")
+    (app_folder / "passwd").write_text(before := container.shell("head -n 18 /etc/passwd"))
+    mount = {str(app_folder / "passwd"): {"bind": "/etc/passwd", "mode": "rw"}}
+    for options in ({"volumes": mount}, {"read_only": True}):
+        log = engine.serve(DEBUG, app=app_folder, **options).logs()
+        assert "passwd" not in log
+    assert (app_folder / "passwd").read_text() == before
+
+
 # --- what the application controls -----------------------------------------------------------
 
 
