@@ -8,8 +8,8 @@ import re
 import sys
 from typing import Any
 
-# As in nginx/parts/static_files.conf.
-REFUSED = re.compile(r"(^|/)\.(?!well-known/)|\.(env|key|pem|p12|pfx)$", re.IGNORECASE)
+# As in nginx/parts/static_files.conf. Flask takes `key.pem/` for `key.pem`.
+REFUSED = re.compile(r"(^|/)\.(?!well-known/)|\.(env|key|pem|p12|pfx)/*$", re.IGNORECASE)
 _RULE = re.compile(r".*/<path:filename>")
 
 

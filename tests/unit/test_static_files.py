@@ -23,6 +23,7 @@ from docker_flask.worker import static_guard
         (".env", 404),
         (".git/config", 404),
         ("server.KEY", 404),
+        ("server.KEY/", 404),  # Flask finds the file
         ("none.css", 404),
     ],
 )
