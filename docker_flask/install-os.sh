@@ -2,7 +2,8 @@
 # Install Debian/Ubuntu packages; the Dockerfile uses this script, and a start with
 # INSTALL_ON_START=1.
 #   install-os.sh FILE_OR_PACKAGE...
-# A file contains names, separated by spaces or newlines, and comments after a #.
+# A file contains names, separated by spaces or newlines, and comments after a #. Editors of Windows put a
+# byte order mark before them.
 set -Eeuo pipefail
 
 readonly MIRROR=${APT_SOURCES:-}          # a sources.list to use instead of the system's
@@ -12,7 +13,7 @@ names() {
   local source
   for source in "$@"; do
     if [[ -f $source ]]; then
-      sed 's/#.*//' "$source"
+      sed $'1s/^\xef\xbb\xbf//; s/#.*//' "$source"
     else
       printf '%s\n' "$source"
     fi
@@ -35,7 +36,7 @@ main() {
   mapfile -t packages < <(names "$@")
   [[ ${#packages[@]} -gt 0 ]] || return 0
   apt update
-  apt install -y --no-install-recommends "${packages[@]}"
+  apt install -y --no-install-recommends -- "${packages[@]}" # a word of a file is never an option
   # Beside logs and lists, ldconfig's cache: it has the times at which files were installed.
   rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old /var/lib/dpkg/*-old \
     /var/cache/ldconfig/aux-cache /var/log/apt /var/log/dpkg.log /var/log/alternatives.log

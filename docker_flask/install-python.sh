@@ -84,32 +84,40 @@ print_packages() {
     poetry.lock) export_by export_poetry "${POETRY[@]}" ;;
     Pipfile.lock) export_by export_pipenv "${PIPENV[@]}" ;;
     # The result lies in another folder than the files that this file includes.
-    *) sed -E "s#^(-r|-c|--requirement|--constraint)[ =]*([^/:]+)\$#\1 $PWD/\2#" "$1" ;;
+    *) utf8 "$1" | sed -E "s#^(-r|-c|--requirement|--constraint)[ =]*([^/:]+)\$#\1 $PWD/\2#" ;;
   esac | sed -E '/^uwsgi([^[:alnum:]._-]|$)/I { :more; /\\$/ { N; b more }; d }'
+}
+
+# Print a file; Windows' shell writes UTF-16, its editors a byte order mark.
+utf8() {
+  local reader=(cat)
+  [[ $(head -c 2 "$1" | od -An -tx1) != ' ff fe' ]] || reader=(iconv -f UTF-16 -t UTF-8)
+  "${reader[@]}" "$1" | sed $'1s/^\xef\xbb\xbf//'
 }
 
 export_uv() {
   local options=(--frozen --no-dev --no-emit-workspace --no-editable --no-header --no-annotate --quiet)
   own_index || options+=(--emit-index-url)
-  UV_NO_CACHE=1 UV_PYTHON_DOWNLOADS=never python3 -m uv export "${options[@]}"
+  UV_NO_CACHE=1 UV_PYTHON_DOWNLOADS=never python3 -P -m uv export "${options[@]}"
 }
 
 export_poetry() {
   local options=(--no-interaction)
   ! own_index || options+=(--without-urls)
-  python3 -m poetry export "${options[@]}"
+  python3 -P -m poetry export "${options[@]}"
 }
 
 export_pipenv() {
   local options=(--hash)
   ! own_index || options+=(--exclude-index)
-  PIPENV_IGNORE_VIRTUALENVS=1 python3 -m pipenv requirements "${options[@]}"
+  PIPENV_IGNORE_VIRTUALENVS=1 python3 -P -m pipenv requirements "${options[@]}"
 }
 
 # True if the build or the machine has chosen an index, which replaces those that a lock file names.
 own_index() { [[ -n ${PIP_INDEX_URL-} ]] || pip config get global.index-url &>/dev/null; }
 
-# Call a function that exports a lock file with packages, which are removed at the end.
+# Call a function that exports a lock file with packages, which are removed at the end. -P in the functions: modules
+# in the application's folder must not replace the tool's modules.
 export_by() {
   HOME=$SCRATCH run_pip --quiet --target "$SCRATCH/packages" "${@:2}" >&2
   echo "$EXPORTED"

@@ -101,6 +101,21 @@ def test_requirements(script: Script, text: str, exported: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("encoding", "end"), [("utf-8-sig", "\n"), ("utf-8-sig", "\r\n"), ("utf-16", "\r\n")]
+)
+def test_requirements_from_windows(script: Script, encoding: str, end: str) -> None:
+    lines = ["-r base.txt", "uwsgi==2.0.28", "six # \xe9", ""]
+    (script.app / "requirements.txt").write_bytes(end.join(lines).encode(encoding))
+    assert script.export().splitlines() == [f"-r {script.app}/base.txt", "six # \xe9"]
+
+
+def test_requirements_that_are_no_text_go_to_pip(script: Script) -> None:
+    (script.app / "requirements.txt").write_bytes(b"six # \xe9\n")
+    script.run()
+    assert script.installed.read_bytes() == b"six # \xe9\n"
+
+
+@pytest.mark.parametrize(
     ("requirements", "installed", "said"),
     [
         ("flask\n", "requirements.lock", "installing the packages of {app}/requirements.lock"),
@@ -150,7 +165,7 @@ def test_the_lock_file_of_a_tool(
         (by_lock, with_index, without),
         (by_build, without, with_index),
     ):
-        assert f"-m {export}" in command
+        assert f"-P -m {export}" in command, "no module of the application's folder"
         assert wanted in command
         assert not unwanted or unwanted not in command
 
