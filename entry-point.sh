@@ -13,6 +13,7 @@ readonly IMAGE_FILES=/opt/docker-flask
 readonly VENV=/opt/venv
 # Executes a command as a user: docker_flask/execute.py.
 readonly EXECUTE=(/usr/bin/python3 -I -S "$IMAGE_FILES/docker_flask/execute.py")
+readonly SERVICE_USER=www-data
 readonly INSTALLED=/var/lib/docker-flask/installed
 
 usage() {
@@ -68,8 +69,23 @@ install_wanted() {
   [[ "$(requirements_sum)" != "$(cat "$INSTALLED" 2>/dev/null)" ]]
 }
 
+# Files only: a pipe or a device may have no end.
 requirements_sum() {
-  { cat "$IMAGE_FILES"/requirements*.txt requirements*.txt ./*.lock 2>/dev/null || true; } | sha256sum
+  local file
+  for file in "$IMAGE_FILES"/requirements*.txt requirements*.txt ./*.lock; do
+    [[ ! -f $file ]] || cat "$file" || true
+  done | sha256sum
+}
+
+# Packages run code as root. If the application's user could name them, an application that an attacker
+# controls would become root at the next start.
+check_owner() {
+  local names=(-path "$PWD" -o -name 'requirements*' -o -name '*.lock' -o -name pyproject.toml -o -name Pipfile)
+  local found
+  found=$(find -L "$PWD" -maxdepth 1 -user "$SERVICE_USER" \( "${names[@]}" \) -print -quit)
+  [[ -z $found ]] || fail "$EXIT_INSTALL" \
+    "INSTALL_ON_START=1 installs as root, but $found belongs to $SERVICE_USER, the application's user;" \
+    "change the owner of the file or folder (chown), or install the packages when you build the image"
 }
 
 # The image's files first, then the application's files, which may be in a bind mount.
@@ -77,6 +93,7 @@ install_requirements() {
   local folder
   [[ $EUID -eq 0 ]] || fail "$EXIT_INSTALL" \
     "INSTALL_ON_START=1 needs root, but this container runs as uid $EUID; install the packages when you build the image"
+  check_owner
   for folder in "$IMAGE_FILES" "$PWD"; do
     if [[ -f $folder/requirements_os.txt ]]; then
       install_step "$IMAGE_FILES/docker_flask/install-os.sh" "$folder/requirements_os.txt"

@@ -5,6 +5,7 @@ Needs a Debian mirror and a Python package index; one missing is a failure, not 
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -101,3 +102,34 @@ def test_without_root_it_says_so(engine: Engine, folder: Path) -> None:
     assert err.splitlines() == [err.strip()]
     for words in ("INSTALL_ON_START=1", "root", "12345"):
         assert words in err
+
+
+def test_the_applications_user_orders_nothing_of_root(engine: Engine, folder: Path) -> None:
+    """An application that an attacker controls would be root after the next start."""
+    os.chown(folder / "requirements.txt", 33, 33)
+    code, _, err = engine.run(**options(folder)).finish()
+    assert code == NOT_INSTALLED
+    for words in ("as root", "/app/requirements.txt belongs to www-data", "chown"):
+        assert words in err.splitlines()[-1]
+
+
+@pytest.mark.timeout(2 * INSTALL_SECONDS)
+def test_a_word_of_requirements_os_is_no_option(engine: Engine, folder: Path) -> None:
+    option = "-oDPkg::Pre-Invoke::=touch$IFS/tmp/mine"
+    (folder / "requirements_os.txt").write_text(f"\ufeffhello {option}\n")
+    container = engine.run(**options(folder))
+    code, _, err = container.finish(INSTALL_SECONDS)
+    assert code == NOT_INSTALLED
+    assert "E: Unable to locate package -oDPkg" in err
+    assert not [each for each in container.docker.diff() if "mine" in each["Path"]]
+
+
+def test_pipes_and_devices_are_no_requirements(engine: Engine, folder: Path) -> None:
+    """They may have no end."""
+    for file in folder.glob("requirements*"):
+        file.unlink()
+    os.mkfifo(folder / "requirements.txt")
+    os.mkfifo(folder / "web.lock")
+    (folder / "requirements_os.txt").symlink_to("/dev/zero")
+    container = engine.run(**options(folder))
+    assert container.wait_until_serving(seconds=INSTALL_SECONDS).text == PLAIN
