@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import re
 import secrets
 import shutil
 import ssl
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -24,16 +22,17 @@ import yaml
 from tests.support.compose import Project
 from tests.support.harness import (
     APPS,
-    BASE_IMAGE,
     IMAGE,
     ROOT,
     Engine,
     build_image,
     wait_for,
 )
+from tests.support.stand_ins import stand_in
 
 COMPOSE = ROOT / "deploy/compose"
-STAND_INS = ROOT / "tests/support/stand_ins"
+# Services, and the images in whose place others stand.
+STAND_INS = {"db": "postgres", "queue": "redis", "proxy": "caddy"}
 SERVICES = {"proxy", "web", "migration", "worker", "scheduler", "db", "queue"}
 PERIOD = 2  # of tests/apps/compose/tasks.py
 # Longer than the 3 seconds after which the image tells waiting clients to come back.
@@ -55,19 +54,6 @@ pytestmark = [
 ]
 
 
-@functools.cache
-def stand_ins() -> dict[str, str]:
-    """Images in place of those that only a registry has: service and image."""
-    images = {"db": "postgres", "queue": "redis", "proxy": "caddy"}
-    with tempfile.TemporaryDirectory() as folder:
-        shutil.copytree(STAND_INS, folder, dirs_exist_ok=True)
-        shutil.copy(ROOT / "docker_flask/install-os.sh", folder)
-        for name in images.values():
-            tag, base = f"{IMAGE}:{name}", f"BASE_IMAGE={BASE_IMAGE}"
-            build_image(tag, Path(folder), "--build-arg", base, "--target", name)
-    return {service: f"{IMAGE}:{name}" for service, name in images.items()}
-
-
 class Stack(Project):
     """The files of deploy/compose/ as a user has them, with other images and ports."""
 
@@ -85,7 +71,9 @@ class Stack(Project):
 
     def change(self, **services: Any) -> None:
         """Write the file that replaces parts of these services; an earlier one is replaced."""
-        replaced: dict[str, Any] = {name: {"image": tag} for name, tag in stand_ins().items()}
+        replaced: dict[str, Any] = {
+            service: {"image": stand_in(image)} for service, image in STAND_INS.items()
+        }
         replaced["web"] = {"environment": SLOW}
         for name, change in services.items():
             replaced[name] = {**replaced.get(name, {}), **change}
