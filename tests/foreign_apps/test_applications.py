@@ -18,6 +18,8 @@ def test_application(serve: Serve, name: str, mode: str) -> None:
     steps = import_module(f"tests.foreign_apps.{name}.steps")
     served = serve(steps.APPLICATION, mode)
     with served.step("start"):
+        if steps.APPLICATION.server:
+            served.start_server()
         served.start()
     for step in step_names(steps):
         with served.step(step.replace("_", " ")):

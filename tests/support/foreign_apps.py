@@ -32,12 +32,22 @@ from tests.support.harness import (
     build_image,
     wait_for,
 )
+from tests.support.stand_ins import stand_in
 
 FOLDER = ROOT / "tests" / "foreign_apps"
 MODES = ("production", "debug")
 # Of users that a test creates: long enough for all applications, and not in the source.
 PASSWORD = f"Aa1-{secrets.token_hex(8)}"
 STOP_SECONDS = 5  # at most, without load
+# Servers beside an application, by the names of the stand-ins: a command that succeeds once the
+# server serves, and options of `Engine.run`.
+SERVERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "postgres": (
+        "pg_isready -h 127.0.0.1",
+        {"user": "postgres", "env": {"POSTGRES_USER": "app", "POSTGRES_PASSWORD": PASSWORD}},
+    ),
+    "redis": ("redis-cli ping", {"command": ["redis-server"]}),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,14 +57,15 @@ class Application:
     name: its folder here, with a Dockerfile and requirements.txt, whose first line is the package
     that the application is or comes with; source: the folder of this package's sdist that becomes
     `app/`; edited: a file below /app whose edit debug mode has to notice, may be a new one; page:
-    answers 200 once the application serves; volumes: folders of the container; env: variables of
-    `docker run`.
+    answers 200 once the application serves; server: what runs beside it, by this name, one of
+    SERVERS; volumes: folders of the container; env: variables of `docker run`.
     """
 
     name: str
     edited: str = "/app/edited.py"
     source: str = ""
     page: str = "/"
+    server: str = ""
     volumes: tuple[str, ...] = ("/data",)
     env: dict[str, str] = field(default_factory=dict)
     start_seconds: float = 30
@@ -79,6 +90,7 @@ class Served:
         self._image = image
         self._source = source if mode == "debug" else None
         self._volumes = {path: engine.client.volumes.create() for path in application.volumes}
+        self._network = engine.client.networks.create(f"docker-flask-test-{secrets.token_hex(4)}")
         self.container: Container
 
     @contextmanager
@@ -92,6 +104,13 @@ class Served:
                 print(self.container.logs())
             raise
 
+    def start_server(self) -> None:
+        """Start what runs beside the application, and wait until it serves."""
+        ready, options = SERVERS[self.application.server]
+        server = self.engine.run(image=stand_in(self.application.server), ports={}, **options)
+        self._network.connect(server.docker, aliases=[self.application.server])
+        wait_for(lambda: server.execute(*ready.split())[0] == 0, 30, self.application.server)
+
     def start(self) -> httpx.Response:
         """Start the container, and wait for the first page."""
         volumes = {v.name: {"bind": path, "mode": "rw"} for path, v in self._volumes.items()}
@@ -101,6 +120,7 @@ class Served:
             app=self._source,
             env=self.application.env,
             volumes=volumes,
+            network=self._network.name,
         )
         self.client.base_url = httpx.URL(self.container.url("/", self.port))
         page, seconds = self.application.page, self.application.start_seconds
@@ -160,8 +180,8 @@ class Served:
         """Remove its containers and volumes."""
         self.client.close()
         self.engine.remove_containers()
-        for volume in self._volumes.values():
-            volume.remove()
+        for what in (self._network, *self._volumes.values()):
+            what.remove()
 
 
 def hidden(page: httpx.Response) -> dict[str, str]:
