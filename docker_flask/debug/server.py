@@ -6,6 +6,7 @@ with the error.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -40,12 +41,7 @@ def load(options: DebugOptions) -> Wsgi:
     """The application; if it fails to load, an application that shows the error."""
     try:
         if options.debugpy:
-            import debugpy
-
-            # `docker run -p` decides who reaches the port.
-            address = "0.0.0.0", options.debugpy  # noqa: S104
-            # debugpy's own process would keep the port after an edit.
-            debugpy.listen(address, in_process_debug_adapter=True)
+            listen_for_editors(options.debugpy)
         found = find_app.load(Path.cwd())
     except BaseException as error:
         traceback.print_exc()
@@ -59,6 +55,31 @@ def load(options: DebugOptions) -> Wsgi:
     if hasattr(found.application, "debug"):
         found.application.debug = True
     return Debugger(found.application, options)
+
+
+class EditorSocket(socket.socket):
+    """Refuses HTTP: debugpy would skip its lines, and obey the body of any web page's POST."""
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        while True:
+            connection, address = super().accept()
+            connection.settimeout(1.0)  # editors send their first message immediately
+            with contextlib.suppress(OSError):
+                if connection.recv(15, socket.MSG_PEEK) == b"Content-Length:":
+                    connection.settimeout(None)
+                    return connection, address
+            connection.close()
+
+
+def listen_for_editors(port: int) -> None:
+    """Let debugpy listen in this process: its own one would keep the port after an edit."""
+    import debugpy.server.api
+
+    pydevd: Any = sys.modules["pydevd"]
+    bind = pydevd.create_server_socket
+    pydevd.create_server_socket = lambda **at: EditorSocket(fileno=bind(**at).detach())
+    # `docker run -p` decides who reaches the port.
+    debugpy.listen(("0.0.0.0", port), in_process_debug_adapter=True)  # noqa: S104
 
 
 class Connection(WSGIRequestHandler):

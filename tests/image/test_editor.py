@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from docker_flask.configuration.packages import DEBUGPY_PIN
-from tests.support.dap import Editor
+from tests.support import raw_http
+from tests.support.dap import Editor, message
 from tests.support.harness import DEBUG, DEBUG_PORT, Engine, image_with
 
 PORT = 5678
@@ -57,6 +58,33 @@ def test_a_breakpoint_and_an_edit(engine: Engine, app_folder: Path, continues: b
             write(app_folder, edited)
             editor.wait_for_end()
             assert container.wait_until_serving(inside=DEBUG_PORT).text == edited
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.nightly
+def test_a_page_of_another_site_is_no_editor(engine: Engine, app_folder: Path) -> None:
+    """debugpy skips the lines of HTTP, and would take the body of a POST for a message."""
+    write(app_folder, "first")
+    container = engine.serve(
+        DEBUG,
+        image=image_with(DEBUGPY_PIN),
+        app=app_folder,
+        env={"DEBUGPY": str(PORT)},
+        ports={f"{port}/tcp": ("127.0.0.1", None) for port in (DEBUG_PORT, PORT)},
+    )
+    editor = Editor(container.port(PORT))
+    editor.attach("/app/app.py", LINE)
+    asked = message(1, "initialize", adapterID="debugpy")
+    body = asked.partition(b"\r\n\r\n")[2]
+    for request in (
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body),
+        b"POST / HTTP/1.1\r\nContent-Type: text/plain\r\n\r\n" + asked,
+        b"GET /?\r\n" + asked,
+    ):
+        assert raw_http.exchange(container.port(PORT), request, end=False) == b""
+    assert editor.ask("threads")["threads"], "the editor keeps its session"
+    write(app_folder, "second")
+    editor.wait_for_end()
 
 
 def test_without_the_package(engine: Engine) -> None:

@@ -8,6 +8,13 @@ import socket
 from typing import Any
 
 
+def message(number: int, command: str, **arguments: Any) -> bytes:
+    """A request of the protocol: its only header, and its body."""
+    request = {"seq": number, "type": "request", "command": command, "arguments": arguments}
+    body = json.dumps(request).encode()
+    return b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+
+
 class Editor:
     """An editor that attaches to a port as VS Code does."""
 
@@ -50,9 +57,7 @@ class Editor:
 
     def _send(self, command: str, **arguments: Any) -> int:
         self._sent += 1
-        request = {"seq": self._sent, "type": "request", "command": command, "arguments": arguments}
-        body = json.dumps(request).encode()
-        self._socket.sendall(b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+        self._socket.sendall(message(self._sent, command, **arguments))
         return self._sent
 
     def _response(self, number: int) -> dict[str, Any]:
