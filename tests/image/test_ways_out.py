@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import http.client
+import io
+import tarfile
 from itertools import islice, product
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.support.harness import HELLO, Container, Engine
 
 OUTSIDE = "SECRET-OUTSIDE"
 APP = f"""{HELLO}
-from flask import send_from_directory  # {OUTSIDE}
+from flask import request, send_from_directory  # {OUTSIDE}
 
 @app.get("/files/<path:name>")
 def files(name):
     return send_from_directory("files", name)
+
+@app.post("/unpack")
+def unpack():
+    io = __import__("io")
+    with __import__("tarfile").open(fileobj=io.BytesIO(request.data)) as archive:
+        archive.extractall(app.static_folder, filter="fully_trusted")
+    return ""
 """
 # How a path begins, what is meant to lead up, how often, and to what.
 BEGINS = ("/static", "/static/", "/static/below/", "/files/", "/files/below", "//static/", "/")
@@ -72,3 +82,40 @@ def test_no_path_leads_out(container: Container, count: int) -> None:
     assert connection.getresponse().read() == b"inside"
     connection.close()
     print(f"{answered} paths")
+
+
+def test_links_of_an_archive_that_is_unpacked_while_it_runs(
+    engine: Engine, app_folder: Path
+) -> None:
+    """nginx serves the folder, and the container's user can write there."""
+    (app_folder / "app.py").write_text(APP)
+    static = app_folder / "static"
+    for folder in (static, app_folder / "files"):
+        folder.mkdir()
+        folder.chmod(0o777)
+    (static / "style.css").write_text("body {}")
+    container = engine.serve(app=app_folder)
+    assert "nginx serves /static/ from /app/static" in container.logs()
+    links = {
+        "evil.css": "/etc/passwd",
+        "up": "..",
+        "style.css.gz": "/etc/passwd",
+        "conf.txt": "/run/docker-flask/nginx.conf",
+        "inside.css": "style.css",
+        "../files/chosen.txt": "/etc/passwd",
+    }
+    with io.BytesIO() as data:
+        with tarfile.open(fileobj=data, mode="w") as archive:
+            for name, target in links.items():
+                link = tarfile.TarInfo(name)
+                link.type, link.linkname = tarfile.SYMTYPE, target
+                archive.addfile(link)
+        assert httpx.post(container.url("/unpack"), content=data.getvalue()).status_code == 200
+    for name in ("evil.css", "up/app.py", "style.css.gz", "conf.txt"):
+        for method, headers in (("GET", {}), ("HEAD", {}), ("GET", {"Range": "bytes=0-9"})):
+            url = container.url(f"/static/{name}")
+            assert httpx.request(method, url, headers=headers).status_code == 404, (name, headers)
+    for name in ("style.css", "inside.css"):
+        assert container.get(f"/static/{name}").text == "body {}", "also to clients that take gzip"
+    assert container.get("/files/chosen.txt").text.startswith("root:"), "the application's decision"
+    assert "[crit]" not in container.logs()
