@@ -80,10 +80,11 @@ class WorkerOptions(_Options):
 class DebugOptions(_Options):
     """For the development server.
 
-    debug_hosts: host names that may use the debugger's consoles; live_reload: let pages load
-    themselves again after an edit; debugpy: the port on which editors attach, 0 for none.
+    script_name: the setting; debug_hosts: host names that may use the debugger's consoles;
+    live_reload: let pages load themselves again after an edit; debugpy: the editors' port, or 0.
     """
 
+    script_name: str = ""
     debug_hosts: Sequence[str] = ()
     live_reload: bool = False
     debugpy: int = 0

@@ -41,7 +41,7 @@ class NginxFiles:
     snippets that replace the image's, and the file of each. passes_requests: a server of the
     user's passes requests to the application, without what the image's server adds. has_own_cache:
     a snippet configures what nginx caches. adds_headers: a snippet adds headers at the level of the
-    server, where they hide those of the level above.
+    server, where they hide those of the level above. internal: a snippet with internal locations.
     """
 
     whole: str | None = None
@@ -49,6 +49,7 @@ class NginxFiles:
     passes_requests: bool = False
     has_own_cache: bool = False
     adds_headers: bool = False
+    internal: Path | None = None
 
 
 def read() -> NginxFiles:
@@ -71,6 +72,7 @@ def read() -> NginxFiles:
             for _, found in (*http, *server, *location)
         ),
         adds_headers=any(found.name == "add_header" and not found.blocks for _, found in server),
+        internal=next((file for file, found in server if found.name == "internal"), None),
     )
 
 

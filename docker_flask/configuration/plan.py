@@ -24,7 +24,7 @@ from docker_flask.configuration.nginx_files import NginxFiles
 from docker_flask.configuration.origin import DEFAULT, Found
 from docker_flask.configuration.settings import Settings
 from docker_flask.configuration.sizing import Sizing
-from docker_flask.configuration.validators import in_bytes
+from docker_flask.configuration.validators import SettingError, in_bytes
 from docker_flask.paths import PYTHON, UWSGI_PROGRAM
 
 # Below this size (bytes), there is no cache.
@@ -105,6 +105,11 @@ def make(
         options = gunicorn_conf.read(Path.cwd(), environ, PYTHON)
     chosen, origins = settings.resolve(given, limits, options.settings)
     packages.check_worker_class(chosen)
+    if chosen.script_name and user_files.internal:
+        raise SettingError(
+            f"SCRIPT_NAME={chosen.script_name} opens internal locations: remove `internal` in "
+            f"{user_files.internal}, or let the proxy remove the prefix and send X-Forwarded-Prefix"
+        )
     return Plan(
         environment=dict(environ),
         settings=chosen,

@@ -85,6 +85,7 @@ class Settings:
         validators.or_word("off", validators.size("1m", "no cache"), "0"), "64m"
     )
     trusted_proxies: tuple[str, ...] | None = setting(validators.networks())
+    script_name: str | None = setting(validators.url_path("/shop or /a/b", slash="/"))
     static_url: str | None = setting(validators.url_path("/static or /a/b", slash="/"), empty="")
     static_path: str | None = setting(validators.static_folder())
     static_index: bool = setting(validators.switch(), "0")

@@ -147,6 +147,7 @@ class Reloader:
         options = DebugOptions(
             notify_fd=process.FIRST_DESCRIPTOR + 1,
             trusted_proxies=self.settings.trusted_proxies or (),
+            script_name=self.settings.script_name or "",
             debug_hosts=self.settings.debug_hosts or (),
             live_reload=self.settings.live_reload,
             debugpy=self.settings.debugpy or 0,

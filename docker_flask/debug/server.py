@@ -83,7 +83,9 @@ def listen_for_editors(port: int) -> None:
 
 
 class Connection(WSGIRequestHandler):
-    """A connection with one request, as Werkzeug closes it then."""
+    """A connection with one request, as Werkzeug closes it then; script_name: the setting."""
+
+    script_name = ""
 
     def handle(self) -> None:
         if select.select([self.connection], [], [], FIRST_BYTE_TIMEOUT)[0]:
@@ -96,11 +98,14 @@ class Connection(WSGIRequestHandler):
         environ["REMOTE_PORT"] = str(environ["REMOTE_PORT"])
         environ["HTTP_X_REQUEST_ID"] = uuid.uuid4().hex
         environ.pop("HTTP_PROXY", None)  # https://httpoxy.org
+        environ["SCRIPT_NAME"], path = self.script_name, environ["PATH_INFO"]
+        if path == self.script_name or path.startswith(f"{self.script_name}/"):
+            environ["PATH_INFO"] = path[len(self.script_name) :]
         return environ
 
     def log_request(self, *arguments: Any) -> None:
         """Log a request, unless it is one of the image's own script."""
-        if not self.path.startswith(FOLDER):
+        if not self.path.removeprefix(self.script_name).startswith(FOLDER):
             super().log_request(*arguments)
 
 
@@ -118,6 +123,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # no request is active yet
     application = load(options)
     live = LiveReload(application)
+    Connection.script_name = options.script_name
     server = make_server(
         "0.0.0.0",  # noqa: S104 (not used: the reloader has bound the descriptor)
         0,

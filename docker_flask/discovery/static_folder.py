@@ -69,8 +69,8 @@ def _refuse_surprises(flask: Any) -> None:
     wsgi = flask.wsgi_app
     while type(wsgi).__module__ == "werkzeug.middleware.proxy_fix":  # changes no path
         wsgi = wsgi.app
-    if os.environ.get("SCRIPT_NAME") or not _is_from_flask(wsgi):
-        raise ValueError("the application is behind a middleware or a path")
+    if not _is_from_flask(wsgi):
+        raise ValueError("the application is behind a middleware")
 
 
 def _is_from_flask(function: Any) -> bool:

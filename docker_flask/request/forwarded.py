@@ -56,11 +56,7 @@ def _port(text: str) -> str:
 
 
 def set_prefix(environ: Environ, prefix: str) -> None:
-    """Set the path of the application at the proxy; the proxy may remove the path or not."""
+    """Set what the proxy has removed from the path; the setting SCRIPT_NAME takes precedence."""
     prefix = prefix.rstrip("/")
-    if not _PREFIX.fullmatch(prefix):
-        return
-    environ["SCRIPT_NAME"] = environ["HTTP_X_FORWARDED_PREFIX"] = prefix
-    path = environ["PATH_INFO"]
-    if path == prefix or path.startswith(f"{prefix}/"):
-        environ["PATH_INFO"] = path[len(prefix) :]
+    if _PREFIX.fullmatch(prefix) and not environ["SCRIPT_NAME"]:
+        environ["SCRIPT_NAME"] = environ["HTTP_X_FORWARDED_PREFIX"] = prefix

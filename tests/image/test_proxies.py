@@ -5,7 +5,6 @@ The test itself plays the proxy; its address, as containers see it, is a private
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from tests.support.harness import (
     DEBUG,
     DEBUG_PORT,
     PRODUCTION_PORT,
-    ROOT,
     Container,
     Engine,
     mounted,
@@ -38,6 +36,14 @@ def either(environ, start_response):
     return (fixed if "fix" in environ["QUERY_STRING"] else plain)(environ, start_response)
 
 app.wsgi_app = either
+
+@app.get("/admin")
+def admin():
+    return "admin"
+
+@app.get("/raw/<path:rest>")
+def raw(rest):
+    return [request.environ[name] for name in ("SCRIPT_NAME", "PATH_INFO", "REQUEST_URI")]
 
 @app.get("/")
 @app.get("/echo")
@@ -92,8 +98,15 @@ class Served:
         return answer.json()
 
 
-# What the container trusts: its neighbours, nobody, or a network where the test is not.
-TRUSTED = {"private": "private", "default": "", "elsewhere": "203.0.113.0/24, 2001:db8::/32"}
+# Whom the container trusts: its neighbours, nobody, or a network where the test is not. The fourth
+# has a proxy that leaves a prefix in the path.
+TRUSTED = {
+    "private": {"TRUSTED_PROXIES": "private"},
+    "default": {},
+    "elsewhere": {"TRUSTED_PROXIES": "203.0.113.0/24, 2001:db8::/32"},
+    "prefix": {"TRUSTED_PROXIES": "private", "SCRIPT_NAME": "/my.shop/"},
+}
+RULES = {"/etc/nginx/server.d/rules.conf": "location /admin { deny all; }"}
 
 
 @pytest.fixture(scope="module", params=MODES)
@@ -106,9 +119,10 @@ def by_trust(
     (folder / "app.py").write_text(APP)
     (folder / "static/style.css").write_text(STYLE)
     command, inside = MODES[request.param]
+    more: dict[str, Any] = {"app": folder, "volumes": mounted(folder, RULES)}
     served = {
-        name: Served(module_engine.run(command, app=folder, env={"TRUSTED_PROXIES": value}), inside)
-        for name, value in TRUSTED.items()
+        name: Served(module_engine.run(command, env=env, **more), inside)
+        for name, env in TRUSTED.items()
     }
     for one in served.values():
         one.container.wait_until_serving(inside=inside)
@@ -132,6 +146,10 @@ TLS = {
     "X-Forwarded-Proto": "https",
     "X-Forwarded-Host": HOST,
     "X-Forwarded-Port": "443",
+    # These are dropped, whoever sends them.
+    "X-Forwarded-SSL": "off",
+    "X-Real-IP": STRANGER,
+    "Forwarded": f"for={STRANGER};proto=http;host=evil.example",
 }
 
 
@@ -155,22 +173,66 @@ def test_behind_tls(trusting: Served) -> None:
     assert trusting.get("/folder", TLS).headers["Location"] == f"https://{HOST}/folder/"
 
 
-@pytest.mark.parametrize("cut_off", [True, False])
-def test_under_a_sub_path(trusting: Served, cut_off: bool) -> None:
-    before = "" if cut_off else "/shop"
+@pytest.mark.parametrize("removed", [True, False])
+def test_under_a_sub_path(by_trust: dict[str, Served], removed: bool) -> None:
+    """The proxy has removed the prefix from the path, and names it; or a setting names it."""
+    prefix = "/shop" if removed else "/my.shop"
+    served = by_trust["private" if removed else "prefix"]
     headers = {**TLS, "X-Forwarded-Prefix": "/shop"}
-    got = trusting.echo(headers, f"{before}/echo")
-    assert got["url"] == f"https://{HOST}/shop/echo"
-    assert got["root"] == f"https://{HOST}/shop/"
-    assert got["path"] == "/echo"
-    assert got["static"] == "/shop/static/style.css"
-    assert trusting.get(f"{before}/static/style.css", headers).text == STYLE
+    before = "" if removed else prefix
+    for path in {f"{before}/echo", "/echo"}:
+        got = served.echo(headers, path)
+        assert got["url"] == f"https://{HOST}{prefix}/echo"
+        assert got["root"] == f"https://{HOST}{prefix}/"
+        assert got["path"] == "/echo"
+        assert got["static"] == f"{prefix}/static/style.css"
+        assert got == served.echo(headers, f"{path}?fix")
+    assert served.get(f"{before}/static/style.css", headers).text == STYLE
     for path in ("/leave", "/folder"):
-        location = trusting.get(before + path, headers).headers["Location"]
-        assert location.startswith(f"https://{HOST}/shop/"), location
-    assert trusting.echo(headers, f"{before}/")["path"] == "/"
-    if not cut_off:
-        assert trusting.get("/shop", headers).headers["Location"] == f"https://{HOST}/shop/"
+        location = served.get(before + path, headers).headers["Location"]
+        assert location.startswith(f"https://{HOST}{prefix}/"), location
+    assert served.echo(headers, f"{before}/")["path"] == "/"
+
+
+def test_the_prefix_and_no_more_is_removed(by_trust: dict[str, Served]) -> None:
+    served = by_trust["prefix"]
+    for sent, path in {
+        "/my.shop/raw/a%3Fb%252F%20c?x": "/raw/a?b%2F c",
+        "/m%79.shop/raw/my.shop/x": "/raw/my.shop/x",
+        "/raw/my.shop/x": "/raw/my.shop/x",
+    }.items():
+        assert served.get(sent).json() == ["/my.shop", path, sent]
+    for path in ("/myxshop/raw/x", "/my.shopping/raw/x", "/my.shop/my.shop/raw/x"):
+        assert served.get(path).status_code == 404
+    end = served.get("/my.shop?x=//y", TLS).headers["Location"].removeprefix(f"https://{HOST}")
+    assert end == "/my.shop/?x=//y"
+
+
+@pytest.mark.parametrize("by_trust", ["production"], indirect=True)
+@pytest.mark.parametrize("trust", ["private", "prefix"])
+def test_no_prefix_leads_around_a_rule_of_nginx(by_trust: dict[str, Served], trust: str) -> None:
+    served = by_trust[trust]
+    for prefix in ("/my.shop", "/x"):
+        for path in ("/admin", "{}/admin", "{}%2Fadmin", "{}//admin"):
+            answer = served.get(path.format(prefix), {"X-Forwarded-Prefix": prefix})
+            assert answer.status_code in (308, 400, 403, 404), path
+            assert answer.text != "admin"
+
+
+def test_a_prefix_opens_no_internal_location(engine: Engine, tmp_path: Path) -> None:
+    """A rewrite would: nginx takes the request for an internal one from then on."""
+    snippets = {"/etc/nginx/server.d/own.conf": "location /own { internal; alias /app; }"}
+    env = {"SCRIPT_NAME": "/shop"}
+    code, _, err = engine.run(env=env, volumes=mounted(tmp_path, snippets)).finish()
+    assert code == 78
+    assert (
+        "SCRIPT_NAME=/shop opens internal locations: remove `internal` in /etc/nginx/server.d"
+        in err
+    )
+    container = engine.serve(env=env)
+    location = container.shell("grep -om1 '/[0-9a-f]*/as-is' /run/docker-flask/nginx.conf").strip()
+    for path in (f"{location}/etc/passwd", "/.docker-flask/error.json"):
+        assert container.get(f"/shop{path}").status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -261,29 +323,3 @@ def test_the_debugger_goes_by_the_real_host(trusting: Served) -> None:
     assert "EVALEX = false" in lured.text
     assert "proxies.py" not in lured.text, "no frame of the application's"
     assert "EVALEX = true" in trusting.container.get("/fail", DEBUG_PORT).text
-
-
-def test_the_documented_nginx_in_front(
-    module_engine: Engine, by_trust: dict[str, Served], tmp_path: Path
-) -> None:
-    """Whatever a client claims, the proxy says it otherwise. Caddy: test_compose_stack.py."""
-    served = by_trust["private"]
-    address = served.container.docker.attrs["NetworkSettings"]["IPAddress"]
-    page = (ROOT / "docs/behind-a-proxy.md").read_text()
-    found = re.search(r"^In nginx's .*?```\n(.*?)```", page, re.MULTILINE | re.DOTALL)
-    assert found
-    passed = f"location /shop/ {{ proxy_pass http://{address}:{served.inside}/;\n{found[1]}\n}}"
-    text = f"events {{}}\nhttp {{ server {{ {passed} }} }}\n"
-    container = module_engine.run(
-        ["nginx", "-g", "daemon off;", "-c", "/proxy.conf"],
-        volumes=mounted(tmp_path, {"/proxy.conf": text}),
-    )
-    claims = {"For": CLIENT, "Proto": "https", "Host": "evil", "Port": "81", "Prefix": "/evil"}
-    headers = {"Host": HOST, **{f"X-Forwarded-{name}": value for name, value in claims.items()}}
-    container.wait_until_serving("/shop/echo")
-    seen = container.get("/shop/echo", headers=headers).json()
-    assert seen["client"] == container.docker.attrs["NetworkSettings"]["Gateway"]
-    assert seen["url"] == f"http://{HOST}/shop/echo"
-    assert seen["static"] == "/shop/static/style.css"
-    assert container.get("/shop/static/style.css", headers=headers).text == STYLE
-    assert container.get("/shop/leave", headers=headers).headers["Location"] == seen["url"]

@@ -24,7 +24,8 @@ RENDERED: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
     "as it is": ({}, {"static": STATIC, "frontend": Frontend("/random", MEGABYTE)}),
     "bare": ({"ACCESS_LOG": "0"}, {}),
     "behind a proxy": (
-        {"TRUSTED_PROXIES": "10.0.0.0/8", "STATIC_INDEX": "1", "ACCESS_LOG": "json"},
+        {"TRUSTED_PROXIES": "10.0.0.0/8", "STATIC_INDEX": "1", "ACCESS_LOG": "json"}
+        | {"SCRIPT_NAME": "/shop"},
         {"static": STATIC, "frontend": Frontend(cache_size=MEGABYTE)},
     ),
     "starting": ({}, {"starting": True}),

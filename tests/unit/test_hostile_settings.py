@@ -28,7 +28,7 @@ LONG = {
     for names, pieces in (
         (("APP_MODULE", "FLASK_APP"), ("a", "a.", "a:b", "a:b('", "a:b(1,", "a:" + "b(" * 9)),
         (("UWSGI_INI", "STATIC_PATH"), ("a", "/a", "../", "./")),
-        (("HEALTH_PATH", "STATIC_URL"), ("/a", "a", "/a/")),
+        (("HEALTH_PATH", "SCRIPT_NAME", "STATIC_URL"), ("/a", "a", "/a/")),
         (("DEBUG_HOSTS",), ("a", "a-", ".")),
         (("WERKZEUG_DEBUG_PIN",), ("1", "1-")),
         (("TRUSTED_PROXIES",), ("1", "1.", "private,", "f:")),
@@ -61,7 +61,7 @@ HARMLESS = {
     ("UWSGI_INI", "/proc/self/environ"),  # it has no options
     *((name, "tcp://10.0.0.1:80") for name in ("LISTEN_PORT", "STATUS_PORT")),  # a Service's
     ("STATIC_URL", "http://127.0.0.1/"),  # Django's
-    *((name, place) for name in ("HEALTH_PATH", "STATIC_URL") for place in PLACES),
+    *((name, place) for name in ("HEALTH_PATH", "SCRIPT_NAME", "STATIC_URL") for place in PLACES),
 }
 
 

@@ -33,7 +33,9 @@ def get(
         return body
 
     client = Client(LiveReload(application))
-    response = client.open("/", method=method, headers=VISIT if visit is None else visit)
+    response = client.open(
+        "/", "http://localhost/shop", method=method, headers=VISIT if visit is None else visit
+    )
     response.get_data()
     response.close()
     assert closed
@@ -43,7 +45,7 @@ def get(
 def test_a_page_ends_with_the_script() -> None:
     response = get(Content_Length=str(len(PAGE)))
     assert response.data.startswith(PAGE)
-    assert f'<script src="{SCRIPT}"'.encode() in response.data[len(PAGE) :]
+    assert f'<script src="/shop{SCRIPT}"'.encode() in response.data[len(PAGE) :]
     assert response.headers["Content-Length"] == str(len(response.data))
     stream = get("500 INTERNAL SERVER ERROR")
     assert SCRIPT.encode() in stream.data

@@ -133,6 +133,7 @@ def test_where_included_files_listen(folder: Path) -> None:
         ("server.d", "add_header A b;", "adds_headers"),
         ("server.d", "location /a { add_header A b; }", ""),
         ("location.d", "add_header A b;", ""),
+        ("server.d", "location /a { internal; }", "internal"),
         ("conf.d", "uwsgi_cache_path /tmp/x keys_zone=x:1m;", "has_own_cache"),
         ("server.d", "location /a { uwsgi_cache x; uwsgi_pass application; }", "has_own_cache"),
         ("server.d", "location /a { proxy_cache x; }", "has_own_cache"),
@@ -144,5 +145,5 @@ def test_what_snippets_decide(folder: Path, name: str, text: str, fact: str) -> 
     (folder / name / "x.conf").write_text(text)
     (folder / name / "missing.conf").symlink_to("nowhere")
     found = nginx_files.read()
-    facts = ("passes_requests", "adds_headers", "has_own_cache")
+    facts = ("passes_requests", "adds_headers", "has_own_cache", "internal")
     assert [each for each in facts if getattr(found, each)] == [fact] * bool(fact)

@@ -175,10 +175,8 @@ def test_host_and_port(headers: dict[str, Any], host: str, port: str) -> None:
     [
         ("/shop", "/", "/shop", "/"),
         ("/shop/", "/cart", "/shop", "/cart"),
-        ("/shop", "/shop/cart", "/shop", "/cart"),  # a proxy that does not cut it off
-        ("/shop", "/shop", "/shop", ""),
-        ("/shop", "/shopping", "/shop", "/shopping"),
-        ("/a/b-c/d_e.f~1", "/a/b-c/d_e.f~1/x", "/a/b-c/d_e.f~1", "/x"),
+        ("/shop", "/shop/cart", "/shop", "/shop/cart"),  # nginx has judged this path
+        ("/a/b-c/d_e.f~1", "/x", "/a/b-c/d_e.f~1", "/x"),
         ("/user/me@home/proxy/http:web:80", "/x", "/user/me@home/proxy/http:web:80", "/x"),
         ("/evil, /shop", "/x", "/shop", "/x"),
         *(
@@ -194,6 +192,8 @@ def test_prefix(prefix: str, path: str, script_name: str, path_info: str) -> Non
     got = seen(X_FORWARDED_PREFIX=prefix, PATH_INFO=path)
     assert (got["SCRIPT_NAME"], got["PATH_INFO"]) == (script_name, path_info)
     assert got.get("HTTP_X_FORWARDED_PREFIX", "") == script_name
+    decided = seen(X_FORWARDED_PREFIX=prefix, SCRIPT_NAME="/setting")
+    assert (decided["SCRIPT_NAME"], "HTTP_X_FORWARDED_PREFIX" in decided) == ("/setting", False)
 
 
 def test_the_number_of_proxies_is_limited() -> None:

@@ -78,6 +78,8 @@ OTHER_WSGI = APP + "app.wsgi_app = lambda environ, start: []"
         (kept("7"), {"static_max_age": 0}, "/static", "static", 0),
         # Middleware that changes no path.
         (APP + PROXY_FIX, {}, "/static", "static", None),
+        # nginx has removed this prefix.
+        (APP, {"SCRIPT_NAME": "/shop"}, "/static", "static", None),
         # What the settings say goes first, whatever the application is.
         (APP, {"static_url": "/s"}, "/s", "static", None),
         (APP, {"static_path": DOC}, "/static", DOC, None),
@@ -125,7 +127,6 @@ app = Mine(__name__)
         (APP + GUARD + "v = app.view_functions\nv['static'] = guarded(v['static'])", {}, "view"),
         (FLASK + OWN_METHOD, {}, "view"),
         (OTHER_WSGI, {}, "middleware"),
-        (APP, {"SCRIPT_NAME": "/shop"}, "middleware or a path"),
         (kept("'soon'"), {}, "soon"),
     ],
 )
