@@ -89,7 +89,10 @@ def test_a_route_of_the_gateway_leads_to_the_service(tmp_path: Path) -> None:
     resources = rendered(tmp_path)
     (rule,) = the(resources, "HTTPRoute")["spec"]["rules"]
     (port,) = the(resources, "Service")["spec"]["ports"]
-    assert rule == {"backendRefs": [{"name": "flaskapp", "port": port["port"]}]}
+    assert rule["backendRefs"] == [{"name": "flaskapp", "port": port["port"]}]
+    (cleared,) = rule["filters"]
+    believed = [f"X-Forwarded-{name}" for name in ("Host", "Port", "Prefix")]
+    assert cleared["requestHeaderModifier"] == {"remove": believed}
 
 
 @pytest.mark.parametrize("name", ["many-replicas", "with-jobs"])
