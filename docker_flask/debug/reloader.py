@@ -136,7 +136,8 @@ class Reloader:
             self.loop.forget(self.listener)
         self.serving = False
         self.child = process.spawn(
-            [*IGNORE_CTRL_C, PYTHON, "-m", "docker_flask.debug.server"],
+            # -P: modules in the application's folder must not replace the server's modules.
+            [*IGNORE_CTRL_C, PYTHON, "-P", "-m", "docker_flask.debug.server"],
             {**self.environment, **self._environment()},
             [self.listener.fileno(), self.childs_end.fileno()],
             # In the terminal's own group, so that breakpoint() can read from the terminal.

@@ -12,6 +12,7 @@ import ctypes
 import gc
 import itertools
 import os
+import random  # noqa: F401 (uWSGI would import one of the application)
 import sys
 from pathlib import Path
 

@@ -1,0 +1,1 @@
+# A module of Python has the same name.
