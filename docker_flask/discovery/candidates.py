@@ -122,6 +122,12 @@ def _others(root: Path) -> Iterable[Candidate]:
         places = (file.parent if file.name == "__init__.py" else file for file in files)
         return [place for place in places if _OTHER.fullmatch(place.stem)]
 
+    def folders() -> list[Path]:
+        files = (file for name in MODULES for file in sorted(root.glob(f"*/{name}.py")))
+        usual = {*packages, root / "src"}
+        others = (file for file in files if file.parent not in usual)
+        return [it for it in others if _OTHER.fullmatch(it.parent.name) and _contains(it, _MAKES)]
+
     packages = matching("*/__init__.py")
     for likely in (
         [folder for folder in packages if _contains(folder / "__init__.py", _DEFINES)],
@@ -131,16 +137,20 @@ def _others(root: Path) -> Iterable[Candidate]:
             if any(_contains(folder / f"{name}.py", _DEFINES) for name in MODULES)
         ],
         [file for file in matching("*.py") if _contains(file, _MAKES)],
+        folders(),
     ):
         if len(likely) > 1:
-            names = quoted(place.stem for place in likely)
+            names = quoted(str(place.relative_to(root)).removesuffix(".py") for place in likely)
             raise NotFound(f"several in {root} look like the application: {names}")
         for place in likely:
-            yield from _in_package(place.stem, place, folders_of(root))
+            if place.parent in folders_of(root):
+                yield from _in_package(place.stem, place, folders_of(root))
+            else:  # as backend/app.py, whose modules find each other beside it
+                yield by_path(root, str(place))
 
 
 def _contains(file: Path, pattern: re.Pattern[str]) -> bool:
-    return file.is_file() and bool(pattern.search(file.read_text(errors="replace")))
+    return file.is_file() and bool(pattern.search(file.read_text("utf-8-sig", "replace")))
 
 
 def folders_of(root: Path) -> tuple[Path, ...]:

@@ -22,4 +22,7 @@ def load() -> None:
         return
     for name in (".env", ".flaskenv"):
         if file := dotenv.find_dotenv(name, usecwd=True):
-            dotenv.load_dotenv(file, encoding="utf-8")
+            try:
+                dotenv.load_dotenv(file, encoding="utf-8-sig")
+            except UnicodeDecodeError:  # Windows' shell writes UTF-16
+                log(f"{file} is ignored: it is not UTF-8; save it as UTF-8")

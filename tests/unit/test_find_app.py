@@ -81,6 +81,7 @@ TEXTS = {
     "neighbour": "import shop\n" + wsgi("app"),
     "server": FLASK + "site = Flask(__name__)\nimport models\n",
     "models": "from server import site\n",
+    "marked": "\ufeff" + wsgi("app"),  # as editors of Windows save it
 }
 
 
@@ -130,6 +131,9 @@ def tree(text: str) -> dict[str, str]:
         ("shop/__init__.py:flask wsgi.py:neighbour", "wsgi:app"),
         # A module of another name, beside some that import the application, test it or have none.
         ("hello.py:flask", "hello:app"),
+        ("hello.py:marked", "hello:app"),
+        # A folder that is no package.
+        ("backend/app.py:wsgi backend/models.py:models tests/app.py:wsgi", "app:app"),
         ("run.py:application", "run:application"),
         ("src/server.py:factory", "server:create_app()"),
         ("server.py:server models.py:models test_server.py:flask gunicorn.conf.py", "server:site"),
@@ -204,6 +208,7 @@ SEVERAL = ["several", "`one`, `two`", "APP_MODULE="]
         ("app.py:x", None, ["none of `app`", "`create_app`", " in app;"]),
         ("app.py:needs", None, [" in app;", "a factory needs no arguments"]),
         ("hello.py:flask server.py:wsgi models.py", None, ["several", "`hello`, `server`"]),
+        ("one/app.py:wsgi two/main.py:wsgi", None, ["several", "`one/app`, `two/main`"]),
         ("test_app.py:flask conftest.py:factory setup.py:flask", None, ["`app.py`"]),
         ("app.py:async", None, ["app:app is an ASGI application", "a2wsgi"]),
         ("app.py:two", None, SEVERAL),
