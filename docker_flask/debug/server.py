@@ -13,7 +13,6 @@ import signal
 import socket
 import sys
 import threading
-import traceback
 import uuid
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from docker_flask import notify
 from docker_flask.debug.debugger import Debugger, failing
 from docker_flask.debug.live_reload import FOLDER, LiveReload
-from docker_flask.discovery import find_app
+from docker_flask.discovery import find_app, load_errors
 from docker_flask.discovery.callables import is_flask
 from docker_flask.log import log
 from docker_flask.paths import DEBUG_PORT
@@ -44,7 +43,7 @@ def load(options: DebugOptions) -> Wsgi:
             listen_for_editors(options.debugpy)
         found = find_app.load(Path.cwd())
     except BaseException as error:
-        traceback.print_exc()
+        print(load_errors.report(error), file=sys.stderr, flush=True)
         return failing(error, options)
     log(f"serving {found.name} ({found.reason}) on port {DEBUG_PORT}")
     module = str(getattr(found.application, "import_name", found.name)).partition(":")[0]

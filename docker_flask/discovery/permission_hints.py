@@ -1,7 +1,7 @@
-"""Beside an exception in the log: what the application can't write, and the line that changes this.
+"""The line about what the application can't write: the path, and what changes this.
 
-The path is in the exception. SQLite's exceptions have no path, so the paths of databases are noted
-when they are opened.
+The path is in an exception that is logged, or the application tries to write there and hides the
+exception. SQLite's exceptions have no path, so the paths of databases are noted.
 """
 
 from __future__ import annotations
@@ -19,9 +19,16 @@ from typing import Any
 from docker_flask.drop_privileges import VOLUME
 from docker_flask.log import log
 
-MAX_DATABASES = 1000
+MAX_PATHS = 1000
+# While the application loads, it may try what it can do without.
+is_loaded = False
 _SQLITE = ("unable to open database file", "attempt to write a readonly database")
+# Audit events of Python that write, and the position of their path:
+# https://docs.python.org/3/library/audit_events.html
+_WRITES = {"open": 0, "os.mkdir": 0, "os.symlink": 1, "os.link": 1, "os.rename": 1}
 _databases: dict[str, None] = {}
+# Paths that this process could not write, and what a link there was to lead to.
+_refused: dict[str, str] = {}
 _explained: set[str] = set()
 
 
@@ -37,7 +44,7 @@ def watch() -> None:
         explain(error)
 
     logging.Logger.callHandlers = call_handlers_and_explain  # type: ignore[method-assign]
-    sys.addaudithook(lambda event, given: _note(*given) if event == "sqlite3.connect" else None)
+    sys.addaudithook(_note)
 
 
 def explain(error: BaseException | None) -> None:
@@ -47,13 +54,19 @@ def explain(error: BaseException | None) -> None:
             log(hint)
 
 
+def chain(error: BaseException) -> list[BaseException]:
+    """An exception, and those behind it."""
+    errors = [error]
+    for one in errors:
+        behind = (one.__cause__, one.__context__)
+        errors += [other for other in behind if other and other not in errors]
+    return errors
+
+
 def of_error(error: BaseException) -> str:
     """What can't be written, and what to do; empty if that is not the reason, or was logged."""
-    chain = [error]
-    for one in chain:
-        behind = (one.__cause__, one.__context__)
-        chain += [other for other in behind if other and other not in chain]
-    path = next((path for one in chain for path in _paths(one) if _is_refused(path)), "")
+    found = (path for one in chain(error) for path in _paths(one) if _is_refused(path))
+    path = next(found, "")
     if not path or path in _explained:
         return ""
     _explained.add(path)
@@ -68,16 +81,26 @@ def _paths(error: BaseException) -> Iterator[str]:
         for name in (error.filename2, error.filename):
             if isinstance(name, str | bytes):
                 yield os.path.abspath(os.fsdecode(name))
+    elif isinstance(error, FileNotFoundError):  # a file in a folder that does not exist
+        yield from (path for path in _refused if path == os.path.abspath(str(error.filename)))
     elif type(error).__module__ == "sqlite3" and str(error) in _SQLITE:
         yield from reversed(_databases)
 
 
-def _note(database: Any) -> None:
-    """Remember the path of a database."""
-    if isinstance(database, str | bytes | os.PathLike) and len(_databases) < MAX_DATABASES:
-        path = os.fsdecode(database).removeprefix("file:").partition("?")[0]
-        if path and path != ":memory:":
-            _databases[os.path.abspath(path)] = None
+def _note(event: str, given: tuple[Any, ...]) -> None:
+    """Before each event of Python: note databases, and writes that will be refused."""
+    with contextlib.suppress(Exception):
+        if event == "sqlite3.connect" and len(_databases) < MAX_PATHS:
+            path = os.fsdecode(given[0]).removeprefix("file:").partition("?")[0]
+            if path and path != ":memory:":
+                _databases[os.path.abspath(path)] = None
+        elif event in _WRITES and (event != "open" or given[2] & (os.O_WRONLY | os.O_RDWR)):
+            path = os.path.abspath(os.fsdecode(given[_WRITES[event]]))
+            is_there = event == "os.mkdir" and os.path.exists(path)
+            if not is_there and len(_refused) < MAX_PATHS and _is_refused(path):
+                _refused[path] = os.fsdecode(given[0]) if event == "os.symlink" else ""
+                if is_loaded:
+                    explain(PermissionError(errno.EACCES, "", path))
 
 
 def _is_refused(path: str) -> bool:
@@ -114,6 +137,8 @@ def _advice(path: str) -> str:
             f"-v VOLUME:{mount} IMAGE chown -R {user} {quoted}"
         )
     line = "add to the Dockerfile, after the last COPY: RUN"
+    if target := _refused.get(path):
+        return f"{line} ln -sfn {shlex.quote(target)} {shlex.quote(path)}"
     if not is_folder and (folder == os.getcwd() or any(Path(folder).glob("*.py"))):
         # Code stays read-only.
         target = shlex.quote(f"{VOLUME}/{os.path.basename(path)}")

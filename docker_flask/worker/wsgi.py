@@ -13,7 +13,6 @@ import os
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from docker_flask import notify, process, worker_options
-from docker_flask.discovery import find_app, permission_hints, static_folder
+from docker_flask.discovery import find_app, load_errors, permission_hints, static_folder
 from docker_flask.discovery.callables import FoundApp, is_flask
 from docker_flask.request.chain import chain
 from docker_flask.request.wsgi_types import Wsgi
@@ -49,6 +48,7 @@ def load() -> Wsgi:
     no_debug.turn_off()
     permission_hints.watch()
     found = _find(options, tell)
+    permission_hints.is_loaded = True
     worker = WorkerProcess(options.retire_signal)
     watchdog = Watchdog(options.request_timeout, options.watchdog, worker)
     recycling = Recycling(options.max_requests, options.max_worker_memory, worker)
@@ -97,8 +97,7 @@ def _find(options: WorkerOptions, tell: Callable[..., bool]) -> FoundApp:
     except find_app.NotFound as error:
         _give_up(tell, str(error))
     except BaseException as error:
-        hint = permission_hints.of_error(error)
-        _give_up(tell, traceback.format_exc() + (hint and f"docker-flask: {hint}"))
+        _give_up(tell, load_errors.report(error))
 
 
 def _about(found: FoundApp, options: WorkerOptions) -> dict[str, Any]:

@@ -33,6 +33,7 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(folder)
     monkeypatch.setattr(permission_hints, "_explained", set())
     monkeypatch.setattr(permission_hints, "_databases", {})
+    monkeypatch.setattr(permission_hints, "_refused", {})
     return folder
 
 
@@ -92,8 +93,8 @@ def test_the_reason_behind_an_error(app: Path) -> None:
 @pytest.mark.parametrize("text", permission_hints._SQLITE)
 @pytest.mark.parametrize("database", ["app.db", b"app.db", Path("app.db"), "file:app.db?mode=rw"])
 def test_sqlite_names_no_path(app: Path, text: str, database: object) -> None:
-    permission_hints._note(":memory:")
-    permission_hints._note(database)
+    for name in (":memory:", database):
+        permission_hints._note("sqlite3.connect", (name,))
     hint = permission_hints.of_error(sqlite3.OperationalError(text))
     assert f"can't write {app}/app.db; " in hint
 
@@ -133,3 +134,38 @@ def test_what_is_logged_is_explained(
         log()
     LOGGER.error("something else")
     assert capfd.readouterr().err.count(f"can't write {app}/app.db; ") == explained
+
+
+@pytest.mark.parametrize(
+    ("event", "given", "path", "command"),
+    [
+        ("open", ("logs/a.log", "w", os.O_WRONLY), "logs/a.log", "mkdir -p APP/logs"),
+        ("os.mkdir", ("cache", 0o777, -1), "cache", "mkdir -p APP/cache"),
+        ("os.symlink", ("/data/up", "link", -1), "link", "ln -sfn /data/up APP/link"),
+        ("open", ("app.py", "r", os.O_RDONLY), "", ""),
+        ("os.mkdir", ("uploads", 0o777, -1), "", ""),
+    ],
+)
+def test_a_write_whose_exception_is_hidden(
+    app: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    event: str,
+    given: tuple[object, ...],
+    path: str,
+    command: str,
+) -> None:
+    permission_hints._note(event, given)
+    assert not capsys.readouterr().err  # it loads, and may try
+    monkeypatch.setattr(permission_hints, "is_loaded", True)
+    monkeypatch.setattr(permission_hints, "_refused", {})
+    permission_hints._note(event, given)
+    said = capsys.readouterr().err.replace(str(app), "APP")
+    assert (f"can't write APP/{path}; " in said and command in said) if path else not said
+
+
+def test_a_file_in_a_folder_that_does_not_exist(app: Path) -> None:
+    permission_hints._note("open", ("logs/a.log", "w", os.O_WRONLY))
+    missing = [FileNotFoundError(errno.ENOENT, "", name) for name in ("logs/a.log", "other.txt")]
+    assert "can't write" in permission_hints.of_error(missing[0])
+    assert not permission_hints.of_error(missing[1])
