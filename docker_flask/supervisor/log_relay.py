@@ -132,6 +132,8 @@ class _Stream:
                 self._has_failed = True
                 data = traceback.format_exc().encode() + data
         if len(self.buffer) > _MAX_BUFFER:
+            if not self.buffer.endswith(b"\n"):  # for the line below
+                self.buffer += b"\n"
             self._dropped += len(data)
         else:
             if self._dropped and not self.buffer:

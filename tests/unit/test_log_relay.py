@@ -31,15 +31,35 @@ from docker_flask.supervisor.log_relay import _Stream
 def test_control_characters_are_shown(
     monkeypatch: pytest.MonkeyPatch, blocks: list[bytes], shown: str
 ) -> None:
-    monkeypatch.setattr(os, "dup2", lambda *_: None)
-    monkeypatch.setattr(_Stream, "write", lambda _: None)
-    stream = _Stream(2, SimpleNamespace(shows_all=False))  # type: ignore[arg-type]
-    source, writer = os.pipe()
-    stream.source = source
+    stream, writer = stream_without_reader(monkeypatch)
     for block in blocks:
         os.write(writer, block)
         assert stream.read()
     os.close(writer)
     assert not stream.read()
     assert stream.buffer.decode() == shown
-    os.close(source)
+    os.close(stream.source)
+
+
+def test_what_is_dropped_is_said_on_a_line_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream, writer = stream_without_reader(monkeypatch)
+    for _ in range(20):
+        os.write(writer, b"x" * (1 << 16))
+        assert stream.read()
+    assert stream.buffer == b"x" * (17 << 16) + b"\n"
+    stream.buffer = b""  # the reader has read it all
+    os.write(writer, b"the next\n")
+    assert stream.read()
+    said = b"docker-flask: dropped 196608 bytes of log output: the reader is too slow\n"
+    assert stream.buffer == said + b"the next\n"
+    os.close(writer)
+    os.close(stream.source)
+
+
+def stream_without_reader(monkeypatch: pytest.MonkeyPatch) -> tuple[_Stream, int]:
+    """A stream, and the pipe whose text the stream reads."""
+    monkeypatch.setattr(os, "dup2", lambda *_: None)
+    monkeypatch.setattr(_Stream, "write", lambda _: None)
+    stream = _Stream(2, SimpleNamespace(shows_all=False))  # type: ignore[arg-type]
+    stream.source, writer = os.pipe()
+    return stream, writer
