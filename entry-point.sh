@@ -139,8 +139,8 @@ check_venv() {
 # the file is the machine's: mounted.
 name_owner() {
   local uid gid
-  read -r uid gid < <(stat -c '%u %g' .)
-  if [[ $EUID -eq 0 ]] && ! getent passwd "$uid" >/dev/null; then
+  [[ $EUID -eq 0 ]] && read -r uid gid < <(stat -c '%u %g' . 2>/dev/null) || return 0
+  if ! getent passwd "$uid" >/dev/null; then
     sed -i "\$ a uid$uid:x:$uid:$gid::/data/home:/bin/sh" /etc/passwd 2>/dev/null || true
   fi
 }
