@@ -58,7 +58,7 @@ class LiveReload:
         elif path == EVENTS:
             response = Response(self._events(), mimetype="text/event-stream")
         elif is_visit(environ):
-            response = self._with_script(environ)
+            response = self._with_script(environ, Response.from_app(self._restartable, environ))
         else:
             return self._application(environ, start_response)
         return response(environ, start_response)
@@ -78,8 +78,7 @@ class LiveReload:
                 if self._state == sent and not self._ended:
                     self._changed.wait(HEARTBEAT)
 
-    def _with_script(self, environ: Environ) -> Response:
-        page = Response.from_app(self._restartable, environ)
+    def _with_script(self, environ: Environ, page: Response) -> Response:
         source = f"{environ['SCRIPT_NAME']}{SCRIPT}"
         script = f'<script src="{source}" data-state="{self._state}"></script>\n'.encode()
         if page.mimetype == "text/html" and not any(name in page.headers for name in UNSUITABLE):
