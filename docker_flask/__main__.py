@@ -1,7 +1,5 @@
 """The command line behind entry-point.sh: serve, debug, settings, reload."""
 
-from __future__ import annotations
-
 import json
 import os
 import resource

@@ -4,8 +4,6 @@ In a container of its own, the command comes after prestart.sh, as the applicati
 application, it gets the variables that prestart.sh has left there.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -1,7 +1,5 @@
 """Numbers of connections, from the kernel's tables."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 # States of TCP, and SO_ACCEPTCON of a unix socket.

@@ -3,8 +3,6 @@
 `_socket` in place of `socket`, whose import would take as long as all the rest of a health check.
 """
 
-from __future__ import annotations
-
 import _socket
 import os
 

@@ -7,8 +7,6 @@ user root.
 Few imports, and _ctypes in place of ctypes: the health check imports this module every half minute.
 """
 
-from __future__ import annotations
-
 import _ctypes
 import contextlib
 import itertools

@@ -5,8 +5,6 @@ commands that the user of the image gives. A process in front of a `same` comman
 signals, so that none is lost at the start.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

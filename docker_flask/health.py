@@ -8,8 +8,6 @@ server is not new. So an orchestrator learns at once that the container is ready
 and the check costs little: it uses no site packages, and few modules.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 import time

@@ -1,7 +1,5 @@
 """Lines of docker-flask in the container's log."""
 
-from __future__ import annotations
-
 import contextlib
 import sys
 from pathlib import Path

@@ -6,8 +6,6 @@ write at the same time. Each worker inherits the descriptor that its options nam
 this descriptor, too: the supervisor trusts no message.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

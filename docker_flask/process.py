@@ -1,7 +1,5 @@
 """Child processes: start, signal, reap and measure them."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import glob

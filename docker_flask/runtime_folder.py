@@ -1,7 +1,5 @@
 """The folder where a running container keeps its sockets and its configuration files."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import glob

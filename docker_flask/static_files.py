@@ -1,7 +1,5 @@
 """The static files that nginx serves in place of the application."""
 
-from __future__ import annotations
-
 import os
 import re
 from dataclasses import dataclass

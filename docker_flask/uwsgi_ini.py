@@ -1,7 +1,5 @@
 """Reads uWSGI's ini files, which applications bring from other images; uWSGI never reads them."""
 
-from __future__ import annotations
-
 import errno
 import os
 import re

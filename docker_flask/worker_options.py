@@ -4,8 +4,6 @@ The supervisor writes the variable, and the worker reads and removes it, both wi
 settings in the environment stay as the user wrote them, for the application.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Sequence

@@ -3,8 +3,6 @@
 Gunicorn itself reads them, in a process of the application's Python (launch/gunicorn_server.py).
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping

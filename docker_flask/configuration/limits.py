@@ -1,8 +1,6 @@
 """The limits of this container: CPUs, memory, open files, backlog and processes; and memory that
 runs out."""
 
-from __future__ import annotations
-
 import math
 import os
 import resource

@@ -3,8 +3,6 @@
 nginx includes the snippets itself. What the image decides by them is read once for each generation.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import glob

@@ -3,8 +3,6 @@
 https://nginx.org/en/docs/beginners_guide.html#conf_structure
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The values of settings, and where each comes from."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """Packages that some settings need, and that the image does not contain by default."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from docker_flask.configuration.settings import Settings

@@ -5,8 +5,6 @@ supervisor, nginx, the application servers and the command `settings` only read 
 crashes restarts from the plan of its generation; a reload makes a new plan.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

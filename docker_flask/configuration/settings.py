@@ -3,8 +3,6 @@
 A setting is an environment variable. One of the user's files can set its value, too.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields

@@ -3,8 +3,6 @@
 benchmarks/reports/sizing.md has the measurements for these numbers.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from docker_flask.configuration.limits import Limits

@@ -4,8 +4,6 @@ discovery/find_app.py reads the options that name the application. Some others d
 image overrides some, and uWSGI gets the rest after app.ini.
 """
 
-from __future__ import annotations
-
 import functools
 import re
 from collections.abc import Mapping

@@ -4,8 +4,6 @@ Values of settings get into configuration files, and therefore always pass `Vali
 returns only numbers, known words, and paths or names without special characters.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Werkzeug's debugger around the application."""
 
-from __future__ import annotations
-
 import io
 import sys
 from collections.abc import Iterable, Iterator

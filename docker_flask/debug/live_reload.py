@@ -5,8 +5,6 @@ the script loads the page again. The state changes with each new child, and with
 template or a static file.
 """
 
-from __future__ import annotations
-
 import itertools
 import threading
 import uuid

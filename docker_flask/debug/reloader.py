@@ -5,8 +5,6 @@ waits instead of being refused. If the child dies, of a syntax error or a segfau
 starts another.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import secrets

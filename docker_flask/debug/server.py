@@ -4,8 +4,6 @@ Runs as a child of debug/reloader.py. If the application can't be loaded, the se
 with the error.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import select

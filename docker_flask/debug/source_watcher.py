@@ -4,8 +4,6 @@ This polls the files. It does not wait for events, because the file sharing of D
 not pass them on.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 

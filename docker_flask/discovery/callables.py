@@ -1,7 +1,5 @@
 """From a module to its WSGI callable."""
 
-from __future__ import annotations
-
 import ast
 import importlib.util
 import inspect

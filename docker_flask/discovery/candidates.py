@@ -3,8 +3,6 @@
 Nothing is imported here.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """Finds the application: the same in both modes and for every server."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import replace
 from pathlib import Path

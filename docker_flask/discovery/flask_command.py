@@ -8,8 +8,6 @@ and an application's own command line work as always.
 starts Flask's command line as root, this module starts it again without root.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -1,7 +1,5 @@
 """Sets the variables of .flaskenv and .env as `flask run` does, with python-dotenv if installed."""
 
-from __future__ import annotations
-
 import os
 
 from docker_flask.log import log

@@ -1,7 +1,5 @@
 """What the log says if the application can't be loaded: the traceback, and what to do."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re

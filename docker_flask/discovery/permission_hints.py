@@ -4,8 +4,6 @@ The path is in an exception that is logged, or the application tries to write th
 exception. SQLite's exceptions have no path, so the paths of databases are noted.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import logging

@@ -1,7 +1,5 @@
 """Where an application's static files are, and if nginx may serve them in its place."""
 
-from __future__ import annotations
-
 import os
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Clients that send one short request each; bounded in number and in size."""
 
-from __future__ import annotations
-
 import contextlib
 import socket
 from collections.abc import Callable

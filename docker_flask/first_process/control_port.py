@@ -1,7 +1,5 @@
 """Commands to the first process of this container: one word in, one line out."""
 
-from __future__ import annotations
-
 import contextlib
 import socket
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """An event loop for signals, descriptors and timeouts, in one thread."""
 
-from __future__ import annotations
-
 import selectors
 import signal
 import socket

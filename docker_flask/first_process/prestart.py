@@ -1,7 +1,5 @@
 """prestart.sh beside the application: in both modes, a shell sources it before the application."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """The TCP sockets that a container listens on; the supervisor binds and owns them."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import socket

@@ -4,8 +4,6 @@ The user's gunicorn.conf.py and GUNICORN_CMD_ARGS count, hooks included, except 
 that the image decides. Settings: https://docs.gunicorn.org/en/stable/settings.html
 """
 
-from __future__ import annotations
-
 import json
 import os
 import sys

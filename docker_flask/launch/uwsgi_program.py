@@ -5,8 +5,6 @@ uWSGI's own program contains libpython, which Debian and Ubuntu compile without 
 their `python3` (profile-guided and link-time optimization): a request would cost a seventh more.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import gc

@@ -3,8 +3,6 @@
 The build of the image runs it: `python3 -m docker_flask.nginx.mime_types > mime.types`.
 """
 
-from __future__ import annotations
-
 import mimetypes
 from collections import defaultdict
 

@@ -1,7 +1,5 @@
 """nginx as the supervisor runs it: one process on the container's sockets, for all generations."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re

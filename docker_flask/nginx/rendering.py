@@ -1,7 +1,5 @@
 """The text of the image's nginx configuration, rendered from nginx.conf and its parts."""
 
-from __future__ import annotations
-
 import functools
 import os
 import re

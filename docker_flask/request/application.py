@@ -1,7 +1,5 @@
 """The last handler, which calls the application."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterable
 from select import poll

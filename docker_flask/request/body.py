@@ -4,8 +4,6 @@ nginx has the whole body before it connects, so no client can slow this down, an
 no copy. But nginx stops sending the body when the response begins.
 """
 
-from __future__ import annotations
-
 import contextlib
 import shutil
 import tempfile

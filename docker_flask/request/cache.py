@@ -4,8 +4,6 @@ docker_flask/request/cache_policy.py decides which they are. nginx stores a resp
 X-Accel-Expires, and only this module sets that header.
 """
 
-from __future__ import annotations
-
 import contextlib
 import shutil
 from collections.abc import Iterable

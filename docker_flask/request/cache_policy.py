@@ -4,8 +4,6 @@ The rules are those of RFC 9111 for a shared cache, with restrictions: a respons
 or `s-maxage`, and what is not plain to read is not shared.
 """
 
-from __future__ import annotations
-
 import re
 
 from docker_flask.request.wsgi_types import Headers

@@ -5,8 +5,6 @@ with the Exchange; TrustedProxies is a WSGI callable. A handler that the contain
 left out.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from docker_flask.request.application import call, for_clients

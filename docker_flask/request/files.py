@@ -5,8 +5,6 @@ wrapper as the body. If the body is still this wrapper, nginx gets the path of t
 sends what has no path: BytesIO, pipes, removed files.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import os

@@ -1,7 +1,5 @@
 """Reads the values of X-Forwarded-* headers, and writes them into the WSGI environment."""
 
-from __future__ import annotations
-
 import ipaddress
 import re
 

@@ -4,8 +4,6 @@ Servers differ: uWSGI sends line breaks in a status and in a header's name as th
 of the text becomes a header that the application has not set. This check is the same for all.
 """
 
-from __future__ import annotations
-
 import functools
 import re
 from collections.abc import Iterable

@@ -11,8 +11,6 @@ The last value of a list counts, because the nearest proxy added it; the values 
 from the client. In X-Forwarded-For, the last address that is no trusted proxy counts.
 """
 
-from __future__ import annotations
-
 import ipaddress
 from collections.abc import Iterable
 

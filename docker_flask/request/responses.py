@@ -1,7 +1,5 @@
 """Gives the response of the application to the server: also if the application fails."""
 
-from __future__ import annotations
-
 import traceback
 from collections.abc import Iterable, Iterator
 

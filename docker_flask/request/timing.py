@@ -3,8 +3,6 @@
 This runs at each request: every line costs.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Iterator
 from typing import Protocol

@@ -1,7 +1,5 @@
 """The types of WSGI (PEP 3333)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from typing import Any
 

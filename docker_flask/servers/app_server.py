@@ -4,8 +4,6 @@ A server inherits a listening socket as descriptor 3. Its workers report when th
 (docker_flask/notify.py), and INT stops it.
 """
 
-from __future__ import annotations
-
 import json
 import signal
 from collections.abc import Callable

@@ -4,8 +4,6 @@ Process 1 responds itself, so the response depends neither on nginx nor on a fre
 available from the first moment on.
 """
 
-from __future__ import annotations
-
 import contextlib
 import re
 import socket

@@ -1,7 +1,5 @@
 """A generation: one application server, started from one plan, on a socket that PID 1 owns."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

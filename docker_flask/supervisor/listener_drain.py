@@ -1,7 +1,5 @@
 """Closes the listening sockets at a stop, without loss of the connections in their queues."""
 
-from __future__ import annotations
-
 import contextlib
 import select
 import socket

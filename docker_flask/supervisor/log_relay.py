@@ -7,8 +7,6 @@ processes therefore write to pipes that this module always reads. Only the relay
 the reader of the container's stdout and stderr.
 """
 
-from __future__ import annotations
-
 import codecs
 import os
 import re

@@ -1,7 +1,5 @@
 """A reload: a new generation replaces the current one, which serves meanwhile."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from docker_flask.configuration.validators import SettingError

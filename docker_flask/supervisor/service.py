@@ -1,7 +1,5 @@
 """What process 1 runs: nginx and the generations of the application."""
 
-from __future__ import annotations
-
 import os
 import signal
 import socket

@@ -1,7 +1,5 @@
 """The lines of docker-flask about a start: few, and after a reload only those that have changed."""
 
-from __future__ import annotations
-
 import os
 
 from docker_flask.configuration.origin import brief

@@ -1,7 +1,5 @@
 """The stop: finish all accepted requests within GRACEFUL_TIMEOUT, then end all processes."""
 
-from __future__ import annotations
-
 import time
 
 from docker_flask import process

@@ -1,7 +1,5 @@
 """Process 1 in production: signals, commands, the start, and the loop that serves."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

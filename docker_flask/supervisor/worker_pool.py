@@ -4,8 +4,6 @@ uWSGI's own algorithms (`cheaper-algo`) also add workers while all CPUs are busy
 nothing faster, and they know the memory of a worker only from measurements in each request.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Collection

@@ -1,7 +1,5 @@
 """Frames of the WebSocket protocol (RFC 6455, section 5.2), as far as the image must know them."""
 
-from __future__ import annotations
-
 import math
 import struct
 

@@ -1,7 +1,5 @@
 """gevent in a worker: real threads beside greenlets, and corrections of uWSGI's gevent loop."""
 
-from __future__ import annotations
-
 import signal
 import sys
 from collections.abc import Callable

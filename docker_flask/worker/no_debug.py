@@ -4,8 +4,6 @@ The debugger runs the code that a browser sends. This module changes the classes
 finds a debugger within another middleware, and an application that is created later.
 """
 
-from __future__ import annotations
-
 from types import ModuleType
 from typing import Any
 

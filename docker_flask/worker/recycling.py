@@ -1,7 +1,5 @@
 """Replaces a worker that reaches MAX_REQUESTS or MAX_WORKER_MEMORY."""
 
-from __future__ import annotations
-
 import math
 import os
 import random

@@ -1,7 +1,5 @@
 """Static files that Flask sends: no hidden file, no key, and nothing that a link leads out to."""
 
-from __future__ import annotations
-
 import functools
 import os
 import re

@@ -4,8 +4,6 @@ simple-websocket (of Flask-Sock and Flask-SocketIO) reads all the time into a li
 sends, or is slower than the client, the list would take all memory.
 """
 
-from __future__ import annotations
-
 import time
 from types import ModuleType
 from typing import Any

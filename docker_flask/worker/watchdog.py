@@ -1,7 +1,5 @@
 """Replaces a worker if a request exceeds REQUEST_TIMEOUT."""
 
-from __future__ import annotations
-
 import faulthandler
 import os
 import signal

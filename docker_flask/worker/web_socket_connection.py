@@ -1,7 +1,5 @@
 """Stands in for the socket of a WebSocket's connection."""
 
-from __future__ import annotations
-
 import contextlib
 import select
 import socket

@@ -7,8 +7,6 @@ responded or has taken the connection. Then the server gets its thread back, wit
 forgets the connection.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import os

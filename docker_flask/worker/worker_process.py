@@ -1,7 +1,5 @@
 """The worker as a process: its signals, its forks, its memory and its end."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import resource

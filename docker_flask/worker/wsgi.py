@@ -4,8 +4,6 @@ Each worker imports this module once. With PRELOAD=1, the server's first process
 then forks the workers.
 """
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import gc
