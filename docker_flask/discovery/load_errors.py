@@ -21,7 +21,8 @@ def report(error: BaseException) -> str:
     trace = error.__traceback__
     while trace and trace.tb_frame.f_code.co_filename.startswith(_IN_FRONT):
         trace = trace.tb_next
-    lines = traceback.format_exception(error.with_traceback(trace))
+    lines = [] if trace else ["Traceback (most recent call last):\n"]
+    lines += traceback.format_exception(error.with_traceback(trace))
     with contextlib.suppress(Exception):  # the traceback is what matters
         hints = (_hidden(one) or _missing(one) for one in permission_hints.chain(error))
         if hint := permission_hints.of_error(error) or next(filter(None, hints), ""):

@@ -10,6 +10,7 @@ import logging
 import os
 import shlex
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from docker_flask.drop_privileges import VOLUME
 from docker_flask.log import log
 
 MAX_PATHS = 1000
+# Seconds until the line about a write that is refused. An exception in the log gets it immediately.
+DELAY = 0.5
+_OF_KERNEL = ("/dev/", "/proc/", "/sys/")
 # While the application loads, it may try what it can do without.
 is_loaded = False
 _SQLITE = ("unable to open database file", "attempt to write a readonly database")
@@ -95,10 +99,14 @@ def _note(event: str, given: tuple[Any, ...]) -> None:
         elif event in _WRITES and (event != "open" or given[2] & (os.O_WRONLY | os.O_RDWR)):
             path = os.path.abspath(os.fsdecode(given[_WRITES[event]]))
             is_there = event == "os.mkdir" and os.path.exists(path)
+            is_there |= path in _refused or path.startswith(_OF_KERNEL)
             if not is_there and len(_refused) < MAX_PATHS and _is_refused(path):
                 _refused[path] = os.fsdecode(given[0]) if event == "os.symlink" else ""
                 if is_loaded:
-                    explain(PermissionError(errno.EACCES, "", path))
+                    error = PermissionError(errno.EACCES, "", path)
+                    timer = threading.Timer(DELAY, explain, [error])
+                    timer.daemon = True
+                    timer.start()
 
 
 def _is_refused(path: str) -> bool:

@@ -192,7 +192,7 @@ def test_format_of_requirements_os(tmp_path: Path, text: str, packages: list[str
     if packages is None:
         assert calls.read_text() == ""
     else:
-        wanted = " ".join(["install", "-y", "--no-install-recommends", *packages])
+        wanted = " ".join(["install", "-y", "--no-install-recommends", "--", *packages])
         assert calls.read_text().endswith(f"{wanted}\n")
 
 

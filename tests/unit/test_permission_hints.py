@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import sqlite3
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -157,9 +158,12 @@ def test_a_write_whose_exception_is_hidden(
 ) -> None:
     permission_hints._note(event, given)
     assert not capsys.readouterr().err  # it loads, and may try
-    monkeypatch.setattr(permission_hints, "is_loaded", True)
-    monkeypatch.setattr(permission_hints, "_refused", {})
+    for name, value in {"is_loaded": True, "_refused": {}, "DELAY": 0}.items():
+        monkeypatch.setattr(permission_hints, name, value)
     permission_hints._note(event, given)
+    for timer in threading.enumerate():
+        if isinstance(timer, threading.Timer):
+            timer.join()
     said = capsys.readouterr().err.replace(str(app), "APP")
     assert (f"can't write APP/{path}; " in said and command in said) if path else not said
 
