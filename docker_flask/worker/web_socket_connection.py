@@ -31,6 +31,8 @@ class Connection:
         self._sending = threading.Lock()
         self._messages = frames.Messages(largest)
         self._largest = largest
+        # The library has responded to the handshake: a close frame before would be no response.
+        self._has_responded = False
         self.has_left = False
 
     def __getattr__(self, name: str) -> Any:
@@ -58,6 +60,7 @@ class Connection:
                 return
             try:
                 connection.sendall(data)
+                self._has_responded = True
             except OSError:
                 # As with TCP, data is lost in silence until the library has read the end.
                 time.sleep(TICK)
@@ -92,8 +95,8 @@ class Connection:
             self._used().shutdown(socket.SHUT_WR)
 
     def leave(self, code: int = frames.GOING_AWAY) -> bool:
-        """Send a close frame; returns False if the client does not read."""
-        if self._sending.acquire(blocking=False):
+        """Send a close frame; returns False if the client does not read, or has no response yet."""
+        if self._has_responded and self._sending.acquire(blocking=False):
             try:
                 self._send_close(code)
             finally:

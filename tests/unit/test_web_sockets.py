@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -145,6 +146,29 @@ def test_more_than_may_be_open_are_refused(worker: Worker) -> None:
     worker.watchdog.web_sockets |= {1, 2}
     assert worker.call(echo) == [b"Too many WebSockets are open.\n"]
     worker.watchdog.web_sockets.clear()
+
+
+def test_a_client_leaves_after_the_response_to_its_handshake(worker: Worker) -> None:
+    """A close frame in place of the response is a 502."""
+    taken, respond = threading.Event(), threading.Event()
+
+    def view(environ: Any, start: Any) -> None:
+        connection = environ["werkzeug.socket"]
+        connection.settimeout(5)  # a library may use the connection before it responds
+        taken.set()
+        respond.wait(5)
+        connection.send(ACCEPT)
+        echo(connection)
+
+    assert not [*worker.call(view)]
+    worker.connection.close()
+    assert taken.wait(5)
+    worker.sockets.leave()
+    wait_for(lambda: worker.sockets._leaving, 5, "the order to arrive")
+    time.sleep(0.05)  # several tries to send
+    respond.set()
+    assert worker.nginx.recv(len(ACCEPT)) == ACCEPT
+    assert worker.nginx.recv(100) == CLOSE
 
 
 @pytest.mark.parametrize("by", ["the pipe", "the worker"])
