@@ -90,7 +90,8 @@ class Served:
         self._image = image
         self._source = source if mode == "debug" else None
         self._volumes = {path: engine.client.volumes.create() for path in application.volumes}
-        self._network = engine.client.networks.create(f"docker-flask-test-{secrets.token_hex(4)}")
+        self._network = "bridge"
+        self._made: list[Any] = [*self._volumes.values()]
         self.container: Container
 
     @contextmanager
@@ -107,8 +108,10 @@ class Served:
     def start_server(self) -> None:
         """Start what runs beside the application, and wait until it serves."""
         ready, options = SERVERS[self.application.server]
+        self._network = f"docker-flask-test-{secrets.token_hex(4)}"
+        self._made.append(self.engine.client.networks.create(self._network))
         server = self.engine.run(image=stand_in(self.application.server), ports={}, **options)
-        self._network.connect(server.docker, aliases=[self.application.server])
+        self._made[-1].connect(server.docker, aliases=[self.application.server])
         wait_for(lambda: server.execute(*ready.split())[0] == 0, 30, self.application.server)
 
     def start(self) -> httpx.Response:
@@ -120,7 +123,7 @@ class Served:
             app=self._source,
             env=self.application.env,
             volumes=volumes,
-            network=self._network.name,
+            network=self._network,
         )
         self.client.base_url = httpx.URL(self.container.url("/", self.port))
         page, seconds = self.application.page, self.application.start_seconds
@@ -177,11 +180,11 @@ class Served:
         self.start()
 
     def close(self) -> None:
-        """Remove its containers and volumes."""
+        """Remove its containers, volumes and network."""
         self.client.close()
         self.engine.remove_containers()
-        for what in (self._network, *self._volumes.values()):
-            what.remove()
+        for made in self._made:
+            made.remove()
 
 
 def hidden(page: httpx.Response) -> dict[str, str]:
