@@ -109,7 +109,7 @@ def show_settings() -> int:
         rows = plan.make(os.environ, limits.read()).rows()
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     for name, value, origin in rows:
-        print(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {origin}")
+        print(control.printable(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {origin}"))
     return 0
 
 

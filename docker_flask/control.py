@@ -15,7 +15,7 @@ def ask(folder: str | os.PathLike[str], word: str, seconds: float) -> str:
 
 
 def exchange(path: str, request: str, seconds: float) -> str:
-    """Send a request to a unix socket and return all of the response; raises OSError."""
+    """Send a request to a unix socket and return the response, printable; raises OSError."""
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
         connection.settimeout(seconds)
@@ -26,4 +26,9 @@ def exchange(path: str, request: str, seconds: float) -> str:
             answer += part
     finally:
         connection.close()
-    return answer.decode(errors="replace").strip()
+    return printable(answer.decode(errors="replace").strip())
+
+
+def printable(text: str) -> str:
+    """The text without what terminals obey: the application can take the socket's place."""
+    return "".join(each if each.isprintable() or each == "\n" else "?" for each in text)

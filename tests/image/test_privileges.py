@@ -398,6 +398,31 @@ def test_the_terminal_of_roots_shell_stays_roots(engine: Engine) -> None:
     assert rest == ["WWW-DATA", "7", "in", "root", ""]
 
 
+# Takes the place of process 1's socket for commands, as the application could.
+FORGED_SOCKET = """
+import json, os, socket
+path = "/run/docker-flask/control.sock"
+os.unlink(path)
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(path)
+listener.listen()
+while True:
+    client, _ = listener.accept()
+    is_table = client.recv(100) == b"settings\\n"
+    title = "\\x1b]0;forged\\x07"
+    client.sendall((json.dumps([[title, "", ""]]) if is_table else title).encode())
+    client.close()
+"""
+
+
+def test_a_forged_socket_sends_roots_terminal_no_orders(engine: Engine) -> None:
+    container = engine.serve()
+    container.docker.exec_run(["python3", "-c", FORGED_SOCKET], user="33", detach=True)
+    wait_for(lambda: "forged" in container.execute("docker-flask", "health")[1], 10, "the socket")
+    for command in ("health", "reload", "settings"):
+        assert "?]0;forged?" in container.execute("docker-flask", command)[1]
+
+
 def test_a_container_with_init_and_a_terminal_stops_as_any_other(engine: Engine) -> None:
     """Its terminal is that of no shell, so that nothing stands between process 1 and the server."""
     container = engine.serve(init=True, tty=True)
