@@ -25,9 +25,10 @@ _OF_KERNEL = ("/dev/", "/proc/", "/sys/")
 # While the application loads, it may try what it can do without.
 is_loaded = False
 _SQLITE = ("unable to open database file", "attempt to write a readonly database")
-# Audit events of Python that write, and the position of their path:
+# Audit events of Python that may write, and the position of their path:
 # https://docs.python.org/3/library/audit_events.html
-_WRITES = {"open": 0, "os.mkdir": 0, "os.symlink": 1, "os.link": 1, "os.rename": 1}
+_PATHS = {"open": 0, "os.mkdir": 0, "os.symlink": 1, "os.link": 1, "os.rename": 1}
+_PATHS["sqlite3.connect"] = 0
 _databases: dict[str, None] = {}
 # Paths that this process could not write, and what a link there was to lead to.
 _refused: dict[str, str] = {}
@@ -91,22 +92,29 @@ def _paths(error: BaseException) -> Iterator[str]:
 
 def _note(event: str, given: tuple[Any, ...]) -> None:
     """Before each event of Python: note databases, and writes that will be refused."""
+    if event not in _PATHS:
+        return
     with contextlib.suppress(Exception):
-        if event == "sqlite3.connect" and len(_databases) < MAX_PATHS:
-            path = os.fsdecode(given[0]).removeprefix("file:").partition("?")[0]
-            if path and path != ":memory:":
+        path = os.fsdecode(given[_PATHS[event]])
+        if event == "sqlite3.connect":
+            path = path.removeprefix("file:").partition("?")[0]
+            if path not in ("", ":memory:") and len(_databases) < MAX_PATHS:
                 _databases[os.path.abspath(path)] = None
-        elif event in _WRITES and (event != "open" or given[2] & (os.O_WRONLY | os.O_RDWR)):
-            path = os.path.abspath(os.fsdecode(given[_WRITES[event]]))
-            is_there = event == "os.mkdir" and os.path.exists(path)
-            is_there |= path in _refused or path.startswith(_OF_KERNEL)
-            if not is_there and len(_refused) < MAX_PATHS and _is_refused(path):
-                _refused[path] = os.fsdecode(given[0]) if event == "os.symlink" else ""
-                if is_loaded:
-                    error = PermissionError(errno.EACCES, "", path)
-                    timer = threading.Timer(DELAY, explain, [error])
-                    timer.daemon = True
-                    timer.start()
+        elif event != "open" or given[2] & (os.O_WRONLY | os.O_RDWR):
+            _note_write(event, os.path.abspath(path), os.fsdecode(given[0]))
+
+
+def _note_write(event: str, path: str, source: str) -> None:
+    # An existing file may be writable in a folder that is not; a new name needs the folder.
+    place = _existing(path if event == "open" else os.path.dirname(path))
+    is_there = event == "os.mkdir" and os.path.exists(path)
+    is_there |= path in _refused or path.startswith(_OF_KERNEL)
+    if not is_there and len(_refused) < MAX_PATHS and not os.access(place, os.W_OK):
+        _refused[path] = source if event == "os.symlink" else ""
+        if is_loaded:
+            timer = threading.Timer(DELAY, explain, [PermissionError(errno.EACCES, "", path)])
+            timer.daemon = True
+            timer.start()
 
 
 def _is_refused(path: str) -> bool:

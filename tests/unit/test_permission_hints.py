@@ -19,15 +19,15 @@ LOGGER = logging.getLogger("shop")
 
 @pytest.fixture
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An application's folder, in which nothing can be written and secret.txt can't be read."""
+    """An application's folder: only ours.log can be written, and secret.txt can't be read."""
     folder = tmp_path / "app"
     (folder / "uploads").mkdir(parents=True)
-    for name in ("app.py", "app.db", "secret.txt", "uploads/.gitkeep"):
+    for name in ("app.py", "app.db", "secret.txt", "ours.log", "uploads/.gitkeep"):
         (folder / name).touch()
     access = os.access
 
     def refuse(path: str, mode: int) -> bool:
-        refused = os.R_OK if str(path).endswith("secret.txt") else os.W_OK
+        refused = {"secret.txt": os.R_OK, "ours.log": 0}.get(Path(path).name, os.W_OK)
         return not (mode & refused and str(path).startswith(str(folder))) and access(path, mode)
 
     monkeypatch.setattr(os, "access", refuse)
@@ -143,6 +143,8 @@ def test_what_is_logged_is_explained(
         ("open", ("logs/a.log", "w", os.O_WRONLY), "logs/a.log", "mkdir -p APP/logs"),
         ("os.mkdir", ("cache", 0o777, -1), "cache", "mkdir -p APP/cache"),
         ("os.symlink", ("/data/up", "link", -1), "link", "ln -sfn /data/up APP/link"),
+        ("os.rename", ("new.log", "ours.log", -1, -1), "ours.log", "/data/ours.log APP/ours.log"),
+        ("open", ("ours.log", "a", os.O_WRONLY), "", ""),
         ("open", ("app.py", "r", os.O_RDONLY), "", ""),
         ("os.mkdir", ("uploads", 0o777, -1), "", ""),
     ],
