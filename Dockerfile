@@ -185,7 +185,7 @@ COPY --from=application /files /
 # Without it, `--read-only --ipc none` would have no place to write, and `docker rm` would delete data. The
 # price is a volume without a name for each container that has none at /data (docs/data.md).
 VOLUME /data
-EXPOSE 80 5000
+EXPOSE 80 443 5000
 # TERM drains the container, exit code 0 (docs/reliability.md).
 STOPSIGNAL SIGTERM
 # The command of `docker-flask health` without bash, because the health check is most of the work of an

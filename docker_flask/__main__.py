@@ -29,7 +29,7 @@ def serve() -> int:
     early = settings.read_early(os.environ)
     ports, _ = settings.resolve(early, resources)
     resource.setrlimit(resource.RLIMIT_NOFILE, (resources.descriptors, resources.descriptors))
-    listeners = _bind_main(ports.listen_port)
+    listeners = _bind_main(ports)
     status = _bind_status(ports.status_port, "status_port" in early)
     drop_privileges.give_up_ports()
     if not ports.bind_when_ready:
@@ -64,13 +64,16 @@ def _bind(name: str, addresses: list[tuple[str, int]]) -> list[socket.socket]:
         ) from None
 
 
-def _bind_main(port: int) -> list[socket.socket]:
-    """Bind the addresses of the user's nginx.conf, or the port on all addresses."""
+def _bind_main(ports: settings.Settings) -> list[socket.socket]:
+    """Bind the addresses of the user's nginx.conf, or the ports on all addresses."""
     from docker_flask.configuration import nginx_files
 
     addresses = nginx_files.addresses()
     if addresses is None:
-        return _bind(f"LISTEN_PORT={port}", sockets.everywhere(port))
+        listeners = _bind(f"LISTEN_PORT={ports.listen_port}", sockets.everywhere(ports.listen_port))
+        if ports.has_tls:
+            listeners += _bind(f"TLS_PORT={ports.tls_port}", sockets.everywhere(ports.tls_port))
+        return listeners
     return _bind(f"a port of {nginx_files.WHOLE}", addresses)
 
 

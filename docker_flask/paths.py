@@ -19,6 +19,9 @@ EXECUTE = ("/usr/bin/python3", "-I", "-S", f"{HOME}/docker_flask/execute.py")
 # and `--ipc none` in addition leaves the volume.
 IMAGE_FOLDER = "/run/docker-flask"
 PLACES = ("/tmp", "/dev/shm", "/data")  # noqa: S108 (made with mode 700)
+# What an authority has issued, and the files with which it checks a host name.
+TLS_FOLDER = "/data/tls"
+CHALLENGES = f"{TLS_FOLDER}/challenges"
 # Sockets in this folder: process 1's for commands, and in production nginx's for the health check.
 CONTROL_SOCKET, NGINX_SOCKET = "control.sock", "nginx.sock"
 # Files in this folder; nginx checks whether they exist. DRAINING: nginx closes the connections of

@@ -79,10 +79,12 @@ class DebugOptions(_Options):
     """For the development server.
 
     script_name: the setting; debug_hosts: host names that may use the debugger's consoles;
-    live_reload: let pages load themselves again after an edit; debugpy: the editors' port, or 0.
+    live_reload: let pages load themselves again after an edit; debugpy: the editors' port, or 0;
+    certificate: the folder of the certificate for HTTPS, empty for HTTP.
     """
 
     script_name: str = ""
     debug_hosts: Sequence[str] = ()
     live_reload: bool = False
     debugpy: int = 0
+    certificate: str = ""

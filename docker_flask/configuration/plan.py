@@ -48,6 +48,11 @@ class Plan:
     ignored_options: tuple[str, ...]
 
     @property
+    def tls_port(self) -> int:
+        """The port for HTTPS, 0 for none."""
+        return self.settings.tls_port if self.settings.has_tls else 0
+
+    @property
     def drains_without_clients(self) -> bool:
         """True if a stop waits for DRAIN_DELAY also while no client is connected.
 
@@ -72,7 +77,7 @@ class Plan:
     def rows(self) -> list[tuple[str, str, str]]:
         """Each setting's name, value and origin, for a person to read."""
         return [
-            (name.upper(), settings.show(getattr(self.settings, name)), origin)
+            (name.upper(), settings.show(name, getattr(self.settings, name)), origin)
             for name, origin in self.origins.items()
         ]
 

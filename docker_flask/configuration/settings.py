@@ -20,13 +20,19 @@ DEFAULT_APP_SERVER = "uwsgi"
 # The lowest at which no variable in tests/unit/foreign_variables.txt resembles a setting.
 SIMILARITY = 0.92
 # Settings that are read before prestart.sh runs: the ports are bound, and root is left, before.
-EARLY = ("listen_port", "bind_when_ready", "status_port", "run_as_root", "install_on_start")
+EARLY = (
+    *("listen_port", "bind_when_ready", "status_port", "run_as_root", "install_on_start"),
+    *("tls_certificate", "tls_key", "tls_port", "tls_domain"),
+)
+# Settings whose value nobody sees.
+SECRETS = ("acme_eab_key",)
+ACME_ACCOUNT = validators.matching(r"[\w-]+", "what the authority gave you: letters, digits, _, -")
 
 # Values that others mean by these names, and what they are. Kubernetes sets STATUS_PORT in each
 # container if a Service is named status; STATIC_URL is a setting of Django, too.
 _ADDRESS = r"(tcp|udp|sctp)://[0-9a-f.:\[\]]+", "the address of a Service of Kubernetes"
 _URL = r"(https?:)?//[!-~]{1,300}|[\w.-][\w./-]{0,300}/", "no path on this server, such as /static"
-FOREIGN = {"LISTEN_PORT": _ADDRESS, "STATUS_PORT": _ADDRESS, "STATIC_URL": _URL}
+FOREIGN = dict.fromkeys(("LISTEN_PORT", "STATUS_PORT", "TLS_PORT"), _ADDRESS) | {"STATIC_URL": _URL}
 
 
 def setting(
@@ -88,6 +94,19 @@ class Settings:
     static_path: str | None = setting(validators.static_folder())
     static_index: bool = setting(validators.switch(), "0")
     static_max_age: int | None = setting(validators.whole_number(0, static_files.MAX_AGE_LIMIT))
+    tls_certificate: str | None = setting(validators.path())
+    tls_key: str | None = setting(validators.path())
+    tls_port: int = setting(validators.whole_number(1, 65535), "443")
+    tls_redirect: bool | int = setting(validators.switch_or_port(), "1")
+    hsts: int | None = setting(validators.whole_number(0, 100_000_000))
+    tls_domain: tuple[str, ...] | None = setting(validators.domains())
+    tls_email: str | None = setting(
+        validators.matching(r"\w[\w.+-]*@[\w.-]+", "one address, such as admin@example.com")
+    )
+    acme_directory: str = setting(validators.https_url(), validators.LETS_ENCRYPT)
+    acme_ca: str | None = setting(validators.path())
+    acme_eab_kid: str | None = setting(ACME_ACCOUNT)
+    acme_eab_key: str | None = setting(ACME_ACCOUNT)
     nginx_worker_processes: int | str = setting(
         validators.or_word("auto", validators.whole_number(1, 1024)), defaults.nginx_workers
     )
@@ -108,6 +127,11 @@ class Settings:
     def first_workers(self) -> int:
         """Number of workers at the start of a server."""
         return self.uwsgi_cheaper or self.web_concurrency
+
+    @property
+    def has_tls(self) -> bool:
+        """True if the container listens on TLS_PORT."""
+        return bool(self.tls_certificate or self.tls_domain)
 
 
 def read(environ: Mapping[str, str], early: Mapping[str, Found] | None = None) -> dict[str, Found]:
@@ -159,7 +183,25 @@ def resolve(
         found[spec.name] = value or (_of_file(spec, of_file) if of_file else _default(spec, limits))
     defaults.settle_workers(found, limits)
     settings = Settings(**{name: value for name, (value, _) in found.items()})
+    _check_tls(settings)
     return settings, {name: origin for name, (_, origin) in found.items()}
+
+
+def _check_tls(chosen: Settings) -> None:
+    """Raises SettingError for settings of HTTPS that conflict."""
+    if chosen.tls_certificate and chosen.tls_domain:
+        raise SettingError(
+            "TLS_CERTIFICATE and TLS_DOMAIN are both set; use one: a certificate from files, or "
+            "one that an authority issues"
+        )
+    if chosen.tls_key and not chosen.tls_certificate:
+        raise SettingError(f"TLS_KEY={chosen.tls_key} needs TLS_CERTIFICATE, its certificate")
+    if bool(chosen.acme_eab_kid) != bool(chosen.acme_eab_key):
+        raise SettingError("ACME_EAB_KID and ACME_EAB_KEY belong together; set both or none")
+    if chosen.has_tls and chosen.tls_port in (chosen.listen_port, chosen.status_port):
+        raise SettingError(
+            f"TLS_PORT={chosen.tls_port} is also LISTEN_PORT or STATUS_PORT; use another port"
+        )
 
 
 def names() -> set[str]:
@@ -242,14 +284,18 @@ def _parse(spec: Field[Any], name: str, text: str, where: str) -> Any:
             raise ValueError(text)
         return kind.parse(text)
     except (ValueError, OSError, RuntimeError):  # a path that is too long; a link to itself
-        reason = f"{validators.shown(text)}{where} is not allowed; use {kind.allowed}"
+        is_secret = spec.name in SECRETS
+        value = f"({len(text)} characters)" if is_secret else validators.shown(text)
+        reason = f"{value}{where} is not allowed; use {kind.allowed}"
         raise SettingError(f"{name}={reason}") from None
 
 
-def show(value: Any) -> str:
-    """The value of a setting as a text that sets it."""
+def show(name: str, value: Any) -> str:
+    """The value of a setting as a text that sets it; name: of its field."""
     if value is None:
         return ""
+    if name in SECRETS:
+        return "(secret)"
     if isinstance(value, bool):
         return "1" if value else "0"
     if isinstance(value, tuple):

@@ -172,6 +172,55 @@ def existing_file() -> Validator:
     return Validator(parse, "the path of an existing file")
 
 
+def matching(pattern: str, allowed: str) -> Validator:
+    """Up to 500 characters that match a regular expression."""
+
+    def parse(text: str) -> str:
+        if len(text) > 500 or not re.fullmatch(pattern, text, re.ASCII):
+            raise ValueError(text)
+        return text
+
+    return Validator(parse, allowed)
+
+
+def path() -> Validator:
+    """A path that is read later: prestart.sh may create it."""
+    return matching(r"[\w./][\w./+-]*", "a path of letters, digits, ., _, + and -")
+
+
+def switch_or_port() -> Validator:
+    onoff, port = switch(), whole_number(2, 65535)
+
+    def parse(text: str) -> Any:
+        return port.parse(text) if re.fullmatch("[0-9]{2,}|[2-9]", text) else onoff.parse(text)
+
+    return Validator(parse, f"{onoff.allowed}, or the published port of HTTPS, such as 8443")
+
+
+LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
+
+
+def https_url() -> Validator:
+    pattern = r"https://[\w.-]+(:[0-9]{1,5})?(/[\w./~%+-]*)?"
+    return matching(pattern, f"an address such as {LETS_ENCRYPT}")
+
+
+def domains() -> Validator:
+    def parse(text: str) -> tuple[str, ...]:
+        names = tuple(dict.fromkeys(re.split("[, ]+", text.lower().strip(", "))))
+        label = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+        name = rf"(?=.{{1,253}}$)({label}\.)*(?=[a-z]){label}"
+        if len(names) > 100 or not all(re.fullmatch(name, each) for each in names):
+            raise ValueError(text)
+        return names
+
+    return Validator(
+        parse,
+        "1 to 100 host names, separated by commas, such as example.com,www.example.com; neither "
+        "addresses nor names with a *, which an authority does not check by HTTP",
+    )
+
+
 def networks() -> Validator:
     def parse(text: str) -> tuple[str, ...]:
         import ipaddress  # slow to import, and the port is not bound yet

@@ -25,6 +25,7 @@ from docker_flask.first_process.loop import Loop
 from docker_flask.first_process.prestart import Prestart, PrestartFailed
 from docker_flask.log import first_line, log
 from docker_flask.paths import PYTHON
+from docker_flask.tls.certificates import Certificates
 from docker_flask.worker_options import DebugOptions
 
 # Seconds between two scans of the source files.
@@ -55,6 +56,7 @@ class Reloader:
         self.channel, self.childs_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.channel.setblocking(False)
         self.folder = folder
+        self.certificates = Certificates(folder)
         # For commands that run as the application: their variables.
         ControlPort(folder, self.loop, {"environment": self.prestart.answer_changes})
         self.exit_code: int | None = None
@@ -93,6 +95,8 @@ class Reloader:
             return
         self.settings, _ = resolve(read(self.environment), self.limits)
         packages.check_debugpy(self.settings.debugpy)
+        if self.settings.tls_certificate:
+            self.certificates.start(self.settings)
         libraries = filter(None, self.environment.get("PYTHONPATH", "").split(":"))
         self.watcher = SourceWatcher(str(self.root), *libraries, pages=self.settings.live_reload)
         log(first_line("debug mode"))
@@ -133,6 +137,7 @@ class Reloader:
         with contextlib.suppress(KeyError):  # unless the child before this one has died
             self.loop.forget(self.listener)
         self.serving = False
+        self.certificates.refresh()
         self.child = process.spawn(
             # -P: modules in the application's folder must not replace the server's modules.
             [*IGNORE_CTRL_C, PYTHON, "-P", "-m", "docker_flask.debug.server"],
@@ -150,6 +155,7 @@ class Reloader:
             debug_hosts=self.settings.debug_hosts or (),
             live_reload=self.settings.live_reload,
             debugpy=self.settings.debugpy or 0,
+            certificate=str(self.certificates.folder or ""),
         )
         return {
             **options.to_environment(),

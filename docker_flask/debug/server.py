@@ -9,6 +9,7 @@ import os
 import select
 import signal
 import socket
+import ssl
 import sys
 import threading
 import uuid
@@ -32,6 +33,8 @@ from docker_flask.worker_options import DebugOptions
 # Seconds for the first byte of a request. Browsers open connections in advance, and these must not
 # keep the server from its end.
 FIRST_BYTE_TIMEOUT = 0.4
+# Seconds for the handshake of HTTPS, which each connection does in its own thread.
+HANDSHAKE_TIMEOUT = 5.0
 
 
 def load(options: DebugOptions) -> Wsgi:
@@ -85,6 +88,14 @@ class Connection(WSGIRequestHandler):
     script_name = ""
 
     def handle(self) -> None:
+        if self.server.ssl_context:
+            self.connection.settimeout(HANDSHAKE_TIMEOUT)
+            try:
+                self.connection.do_handshake()
+            except OSError as error:  # also of a client that speaks HTTP here
+                self.log_error("no HTTPS connection: %s", error)
+                return
+            self.connection.settimeout(None)
         if select.select([self.connection], [], [], FIRST_BYTE_TIMEOUT)[0]:
             super().handle()
 
@@ -94,6 +105,8 @@ class Connection(WSGIRequestHandler):
         environ["SERVER_NAME"] = "localhost"
         environ["REMOTE_PORT"] = str(environ["REMOTE_PORT"])
         environ["HTTP_X_REQUEST_ID"] = uuid.uuid4().hex
+        if self.server.ssl_context:
+            environ["HTTPS"] = "on"
         environ.pop("HTTP_PROXY", None)  # https://httpoxy.org
         environ["SCRIPT_NAME"], path = self.script_name, environ["PATH_INFO"]
         if path == self.script_name or path.startswith(f"{self.script_name}/"):
@@ -129,6 +142,14 @@ def main() -> None:
         request_handler=Connection,
         fd=FIRST_DESCRIPTOR,
     )
+    if options.certificate:
+        context = server.ssl_context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(
+            f"{options.certificate}/chain.pem", f"{options.certificate}/key.pem"
+        )
+        server.socket = context.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
     server.daemon_threads = False  # type: ignore[attr-defined]  # the server's end waits for them
 
     def stop() -> None:

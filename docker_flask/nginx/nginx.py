@@ -1,6 +1,7 @@
 """nginx as the supervisor runs it: one process on the container's sockets, for all generations."""
 
 import contextlib
+import functools
 import os
 import re
 import signal
@@ -16,7 +17,7 @@ from docker_flask.first_process import sockets
 from docker_flask.first_process.loop import Loop
 from docker_flask.first_process.task import TICK, Steps, Until
 from docker_flask.log import log
-from docker_flask.nginx.rendering import PARAMETERS, Frontend, render
+from docker_flask.nginx.rendering import PARAMETERS, Frontend, Listen, render
 from docker_flask.runtime_folder import replace_symlink
 from docker_flask.static_files import DEFAULT_URL, NOWHERE, StaticFiles
 
@@ -28,8 +29,8 @@ QUIT = 2.0
 CACHE_SHARE = 4
 # The settings that have no effect with a whole configuration of the user's.
 _IGNORED = (
-    "ACCESS_LOG, HEALTH_PATH, LISTEN_PORT, MAX_UPLOAD, NGINX_WORKER_*, RESPONSE_CACHE, "
-    "SCRIPT_NAME, SENDFILE, STATIC_*"
+    "ACCESS_LOG, HEALTH_PATH, HSTS, LISTEN_PORT, MAX_UPLOAD, NGINX_WORKER_*, RESPONSE_CACHE, "
+    "SCRIPT_NAME, SENDFILE, STATIC_*, TLS_*"
 )
 
 
@@ -61,6 +62,8 @@ class Nginx:
         # nginx would let everybody write to a unix socket that it binds itself.
         self._health = sockets.listen_unix(str(runtime / paths.NGINX_SOCKET))
         self._ports = sockets.ports(listeners)
+        # The folder of the certificate; None while there is none.
+        self.certificate: Path | None = None
         # What the configuration says of static files, and what was tested and taken up last.
         self._static: StaticFiles | None = None
         self._configuration: Configuration | None = None
@@ -130,7 +133,10 @@ class Nginx:
         return Configuration(text, read, notes + warnings)
 
     def _render(self, plan: Plan, **more: Any) -> str:
-        listen, frontend = sockets.addresses(self._listeners), self.frontend(plan)
+        addresses, frontend = sockets.addresses(self._listeners), self.frontend(plan)
+        tls = [each for each in addresses if each.endswith(f":{plan.tls_port}")]
+        plain = [each for each in addresses if each not in tls]
+        listen = Listen(plain, tls, self.certificate, not tls or _version() >= (1, 25, 1))
         return render(plan, self._runtime, listen, self._disk, frontend, self._static, **more)
 
     def _test(self, named: Path) -> tuple[str, list[str]]:
@@ -265,6 +271,14 @@ class Nginx:
 
     def _descriptors(self) -> list[int]:
         return [listener.fileno() for listener in (*self._listeners, self._health)]
+
+
+@functools.cache
+def _version() -> tuple[int, ...]:
+    import subprocess  # slow to import, and only HTTPS needs it
+
+    words = subprocess.run(["/usr/sbin/nginx", "-v"], capture_output=True, text=True, check=True)
+    return tuple(map(int, re.findall(r"\d+", words.stderr)[:3]))
 
 
 def _command(configuration: Path) -> list[str]:

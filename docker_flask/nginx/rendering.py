@@ -4,13 +4,15 @@ import functools
 import os
 import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from docker_flask.configuration.plan import Plan
 from docker_flask.configuration.sizing import large_bodies, response_file
 from docker_flask.configuration.validators import PRIVATE
+from docker_flask.paths import CHALLENGES
 from docker_flask.sendfile_headers import PUT_BACK
 from docker_flask.static_files import StaticFiles
 
@@ -20,6 +22,19 @@ TEMPLATES = Path(__file__).parents[2]
 MAIN, PARAMETERS = "nginx.conf", "docker_flask/nginx/uwsgi_params.conf"
 # The include of a part in a template.
 _PART = re.compile(r"^( *)include (docker_flask/nginx/parts/\w+\.conf);\n", re.MULTILINE)
+
+
+class Listen(NamedTuple):
+    """The addresses of the inherited sockets in nginx's form, for HTTP and for HTTPS.
+
+    certificate: the folder of the certificate; None while there is none. has_http2_directive: of
+    nginx 1.25.1 and later, where the word `http2` in `listen` leads to a warning.
+    """
+
+    plain: list[str]
+    tls: Sequence[str] = ()
+    certificate: Path | None = None
+    has_http2_directive: bool = True
 
 
 @dataclass(frozen=True)
@@ -37,7 +52,7 @@ class Frontend:
 def render(
     plan: Plan,
     runtime: Path,
-    listen: list[str],
+    listen: Listen,
     disk: int,
     frontend: Frontend,
     static: StaticFiles | None = None,
@@ -46,11 +61,11 @@ def render(
 ) -> str:
     """The text of a file for nginx.
 
-    runtime: the folder for sockets and temporary files. listen: the addresses of the inherited
-    sockets, in nginx's form. disk: free bytes for temporary files. static: the files that nginx
-    serves. starting: respond with 503 to every request.
+    runtime: the folder for sockets and temporary files. disk: free bytes for temporary files.
+    static: the files that nginx serves. starting: respond with 503 to every request.
     """
     settings, sizing = plan.settings, plan.sizing
+    redirects = bool(listen.certificate and settings.tls_redirect)
     return _renderer(TEMPLATES, name)(
         settings=settings,
         sizing=sizing,
@@ -58,6 +73,11 @@ def render(
         runs_as_root=os.geteuid() == 0,
         starting=starting,
         listen=listen,
+        certificate=listen.certificate,
+        redirects=redirects,
+        plain=[] if redirects else listen.plain,
+        has_http2_directive=listen.has_http2_directive,
+        challenges=CHALLENGES,
         backlog=plan.limits.backlog,
         large_bodies=large_bodies(settings, disk),
         response_file=response_file(disk),

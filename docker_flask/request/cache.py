@@ -44,7 +44,9 @@ class Cache:
     def handle(self, exchange: Exchange) -> Iterable[bytes]:
         environ = exchange.environ
         seen = environ.pop(CACHE_HEADER, "")
-        if seen and seen[0] != "\t" and environ["REQUEST_METHOD"] == "GET":
+        # With HTTP/2, nginx learns too late that a request has a body.
+        has_body = environ.get("CONTENT_LENGTH", "0").strip("0")
+        if seen and seen[0] != "\t" and environ["REQUEST_METHOD"] == "GET" and not has_body:
             found, _, forwarded = seen.partition("\t")
             exchange.may_cache = not self._is_proxied or _same_proxies(environ, forwarded)
             if found == "EXPIRED":  # the page is expired, and the application has to make all of it

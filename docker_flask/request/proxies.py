@@ -37,8 +37,8 @@ class TrustedProxies:
         __traceback_hide__ = True  # noqa: F841  # from Werkzeug's debugger: not the user's code
         environ = environ.copy()  # the callers keep the real peer and host
         hops, *others = [environ.pop(name, "") for name in (*NAMES, *DROPPED)]
-        # The container itself speaks http only, but uWSGI copies this header from any client.
-        environ["wsgi.url_scheme"] = "http"
+        # Of the connection to this container; uWSGI copies X-Forwarded-Proto from any client.
+        environ["wsgi.url_scheme"] = "https" if environ.get("HTTPS") else "http"
         peer = forwarded.address(environ["REMOTE_ADDR"])
         if peer and self._trusts(peer):
             environ["REMOTE_ADDR"] = str(self._client(peer, hops))

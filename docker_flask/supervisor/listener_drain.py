@@ -27,12 +27,13 @@ def close_listeners(
     quit_nginx: Callable[[], None],
     nginx_runs: Callable[[], object],
     seconds: float,
+    tls_port: int = 0,
 ) -> int:
     """Refuse new connections, let nginx accept the queued ones, then close the sockets.
 
     nginx closes its copy of a listening socket without accepting the queue, and the kernel resets
     the connections in the queue. So this waits until the queue is empty; seconds: at most.
-    Connections that are left get a 503 with Retry-After; returns how many.
+    Connections that are left get a 503 with Retry-After, those for HTTPS an end; returns how many.
     """
     for listener in listeners:
         _refuse(listener)
@@ -45,7 +46,8 @@ def close_listeners(
         return not select.select(listeners, (), (), 0)[0]
 
     def reject() -> bool:
-        rejected.extend(client for listener in listeners for client in _reject(listener))
+        for listener in listeners:
+            rejected.extend(_reject(listener, listener.getsockname()[1] == tls_port))
         return not nginx_runs()
 
     loop.wait(handshakes_ended, _HANDSHAKE_TIMEOUT, tick=_TICK)
@@ -63,13 +65,13 @@ def close_listeners(
     return len(rejected)
 
 
-def _reject(listener: socket.socket) -> Iterator[socket.socket]:
+def _reject(listener: socket.socket, is_tls: bool) -> Iterator[socket.socket]:
     with contextlib.suppress(BlockingIOError, ConnectionError):
         while True:
             client, _ = listener.accept()
             client.setblocking(False)
             with contextlib.suppress(OSError):
-                client.send(_RESPONSE_503)
+                client.send(b"" if is_tls else _RESPONSE_503)
                 client.shutdown(socket.SHUT_WR)
             yield client
 

@@ -20,11 +20,12 @@ from docker_flask.first_process.loop import Interrupt, Loop
 from docker_flask.first_process.prestart import Prestart
 from docker_flask.first_process.task import TICK, Task
 from docker_flask.log import log
-from docker_flask.nginx.nginx import Nginx
+from docker_flask.nginx.nginx import Configuration, Nginx
 from docker_flask.runtime_folder import replace_symlink
 from docker_flask.servers.app_server import SERVERS
 from docker_flask.supervisor.generation import STOP_TIMEOUT, Generation
 from docker_flask.supervisor.start_log import StartLog
+from docker_flask.tls.certificates import Certificates
 
 EXIT_NOT_SERVING = 70  # EX_SOFTWARE in sysexits.h: the application or a server can't run
 # The container stops if one process dies more often than this within these seconds.
@@ -69,6 +70,7 @@ class Service:
         self.loop = Loop()
         self.prestart = Prestart()
         self.nginx = Nginx(self.loop, runtime, listeners)
+        self.certificates = Certificates(runtime)
         self.start_log = StartLog(sockets.ports(listeners))
         self.current: Generation | None = None
         self.candidate: Generation | None = None
@@ -86,6 +88,13 @@ class Service:
     def make_plan(self) -> Plan:
         """Read the settings and the user's files; raises SettingError, OSError."""
         return plan.make(self.environment, self.limits, self.early)
+
+    def configure_nginx(
+        self, new_plan: Plan, generation: Generation | None, tested: Configuration | None = None
+    ) -> Configuration:
+        """The configuration of nginx for this plan and certificate; raises SettingError."""
+        self.nginx.certificate = self.certificates.folder
+        return self.nginx.prepare(new_plan, generation.static if generation else None, tested)
 
     def load(self, new_plan: Plan) -> Generation:
         """Start a new generation; the current generation keeps serving."""
@@ -154,7 +163,7 @@ class Service:
             self.prestart.ended(status)
         elif pid == self.nginx.pid:
             self._nginx_ended(status)
-        else:
+        elif not self.certificates.ended(pid, status):
             for generation in list(self.generations()):
                 if pid == generation.pid:
                     self._server_ended(generation, status)

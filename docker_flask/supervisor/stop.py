@@ -42,7 +42,9 @@ def stop(service: Service) -> int:
     for generation in service.generations():
         generation.close_web_sockets()
     seconds = min(QUEUE_TIMEOUT, left() / 2)
-    rejected = close_listeners(service.listeners, loop, nginx.quit, lambda: nginx.pid, seconds)
+    rejected = close_listeners(
+        service.listeners, loop, nginx.quit, lambda: nginx.pid, seconds, plan.tls_port
+    )
     while nginx.pid and left():
         # Nobody waits for a request whose client has left.
         is_last = not nginx.clients()

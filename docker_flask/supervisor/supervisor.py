@@ -97,10 +97,12 @@ class Supervisor:
         notes = [*too_late(os.environ, service.environment), *ignored(service.environment)]
         service.start_log.notes += notes
         plan, nginx = service.make_plan(), service.nginx
+        if plan.nginx_files.whole is None:
+            service.certificates.start(plan.settings)
         self._relay.shows_all = plan.settings.log_level == "debug"
         first = service.load(plan)
         # While the application loads, nginx tests the configuration that most applications need.
-        configuration = nginx.prepare(plan, None)
+        configuration = service.configure_nginx(plan, None)
         seconds = min(WAIT_BEFORE_503, plan.settings.start_timeout)
         if not self._loop.wait(first.settled, seconds, tick=0.1):
             if not plan.settings.bind_when_ready:
@@ -108,7 +110,7 @@ class Supervisor:
             self._loop.wait(first.settled, plan.settings.start_timeout - seconds, tick=0.1)
         if not first.ready():
             raise Failure(first.why_not_ready())
-        configuration = nginx.prepare(plan, first.static, configuration)
+        configuration = service.configure_nginx(plan, first, configuration)
         service.switch_to(first)
         sockets.listen(service.listeners)  # for BIND_WHEN_READY=1; a second time changes nothing
         nginx.start(plan, configuration)

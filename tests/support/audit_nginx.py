@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from docker_flask.nginx import rendering
-from docker_flask.nginx.rendering import Frontend
+from docker_flask.nginx.rendering import Frontend, Listen
 from docker_flask.static_files import StaticFiles
 from tests.support import plans
 
@@ -55,7 +55,7 @@ def main() -> int:
 def render(environ: dict[str, str], more: dict[str, Any]) -> str:
     """One of RENDERED. gixy can't read possessive quantifiers, which change no result."""
     parameters = {"frontend": Frontend(), "static": None, **more}
-    plan, listen = plans.make(plans.LIMITS, **environ), ["0.0.0.0:80", "[::]:80"]
+    plan, listen = plans.make(plans.LIMITS, **environ), Listen(["0.0.0.0:80"], ["0.0.0.0:443"])
     text = rendering.render(plan, Path("/run/docker-flask"), listen, MEGABYTE, **parameters)
     return text.replace("*+", "*")
 

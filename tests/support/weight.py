@@ -13,14 +13,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 LINES = [
-    ("package, Python", 8800, ["docker_flask/**/*.py"]),
+    ("package, Python", 9400, ["docker_flask/**/*.py"]),
     ("package, C", 140, ["docker_flask/**/*.c"]),
-    ("nginx", 550, ["nginx.conf", "docker_flask/nginx/**/*.conf"]),
-    ("tests", 21100, ["tests/**/*.py"]),
+    ("nginx", 630, ["nginx.conf", "docker_flask/nginx/**/*.conf"]),
+    ("tests", 22300, ["tests/**/*.py"]),
     ("benchmarks", 3000, ["benchmarks/**/*.py"]),
-    ("documentation", 2320, ["docs/*.md"]),
+    ("documentation", 2430, ["docs/*.md"]),
 ]
-PAGES, TARGETS = 15, 16
+PAGES, TARGETS = 16, 16
 MODULE, CLASS, FUNCTION, PARAMETERS = 400, 300, 60, 8
 
 

@@ -59,9 +59,13 @@ HARMLESS = {
     ("FLASK_APP", "1\u0660"),
     ("FLASK_APP", "/x"),
     ("UWSGI_INI", "/proc/self/environ"),  # it has no options
-    *((name, "tcp://10.0.0.1:80") for name in ("LISTEN_PORT", "STATUS_PORT")),  # a Service's
+    # A Service's.
+    *((f"{name}_PORT", "tcp://10.0.0.1:80") for name in ("LISTEN", "STATUS", "TLS")),
     ("STATIC_URL", "http://127.0.0.1/"),  # Django's
     *((name, place) for name in ("HEALTH_PATH", "SCRIPT_NAME", "STATIC_URL") for place in PLACES),
+    # Read later, and only if it is a file with a certificate.
+    *((name, place) for name in ("TLS_CERTIFICATE", "TLS_KEY", "ACME_CA") for place in PLACES),
+    *((f"ACME_EAB_{name}", value) for name in ("KID", "KEY") for value in ("--help", "-" * 300)),
 }
 
 

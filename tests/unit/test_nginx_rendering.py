@@ -16,7 +16,7 @@ from docker_flask.configuration.nginx_files import NginxFiles
 from docker_flask.first_process.loop import Loop
 from docker_flask.nginx import rendering
 from docker_flask.nginx.nginx import Nginx
-from docker_flask.nginx.rendering import Frontend
+from docker_flask.nginx.rendering import Frontend, Listen
 from docker_flask.sendfile_headers import PUT_BACK
 from docker_flask.static_files import StaticFiles
 from tests.support import plans
@@ -25,7 +25,7 @@ TEMPLATES = Path(__file__).parents[2]
 RUNTIME = Path("/run/somewhere")
 LIMITS = replace(plans.LIMITS, cpus=1.0, memory=1 << 30)
 STATIC = StaticFiles("/static", "/app/static")
-BOTH = ["0.0.0.0:80", "[::]:80"]
+BOTH = Listen(["0.0.0.0:80", "[::]:80"])
 NO_FILES = NginxFiles()
 
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "docker_flask"
 GROUND = "docker_flask"
 # Each room, and the rooms whose modules it may import beside the ground's and its own. PID 1 has
-# the first seven and `debug/reloader.py`; the application's processes have the others.
+# the first eight and `debug/reloader.py`; the application's processes have the others.
 MAY_IMPORT: dict[str, set[str]] = {
     GROUND: set(),
     "configuration": set(),
@@ -21,7 +21,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "nginx": {"configuration", "first_process"},
     "servers": {"configuration"},
     "status": {"first_process"},
-    "supervisor": {"configuration", "first_process", "nginx", "servers", "status"},
+    "tls": {"configuration"},
+    "supervisor": {"configuration", "first_process", "nginx", "servers", "status", "tls"},
     "discovery": set(),
     "request": {"discovery"},
     "worker": {"discovery", "request"},
@@ -32,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 EXCEPTIONS = {
     "__main__.py": set(MAY_IMPORT),
     "command.py": {"configuration", "discovery", "first_process"},
-    "debug/reloader.py": {"configuration", "first_process"},
+    "debug/reloader.py": {"configuration", "first_process", "tls"},
 }
 # What a module needs beside the standard library: packages of the room's own process.
 PACKAGES = {

@@ -58,7 +58,7 @@ def explain(*arguments: Any) -> dict[str, tuple[str, str]]:
     """Value and origin of each setting, by name."""
     chosen, origins = resolve(*arguments)
     return {
-        name.upper(): (settings.show(getattr(chosen, name)), origin)
+        name.upper(): (settings.show(name, getattr(chosen, name)), origin)
         for name, origin in origins.items()
     }
 

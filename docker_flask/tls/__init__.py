@@ -1,0 +1,1 @@
+"""HTTPS: the certificate and its key, from files or from an authority."""

@@ -1,0 +1,133 @@
+"""Orders a certificate from an authority, and renews it, by the protocol ACME (RFC 8555).
+
+docker_flask/tls/acme.sh runs uacme. This module decides when.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from docker_flask import paths, process
+from docker_flask.configuration.settings import Settings
+from docker_flask.configuration.validators import SettingError
+from docker_flask.log import log
+from docker_flask.tls.certificate import Certificate, Files
+
+FOLDER = Path(paths.TLS_FOLDER)
+# Renewed after this share of its life; Let's Encrypt advises two thirds.
+RENEWAL_SHARE = 2 / 3
+# Seconds between two questions whether the authority wants an earlier renewal (RFC 9773).
+ASK_INTERVAL = 6 * 3600.0
+# Seconds after the first failure, doubled by each failure, and at most. Let's Encrypt allows five
+# failures an hour: https://letsencrypt.org/docs/rate-limits/.
+FIRST_PAUSE, LONGEST_PAUSE = 120.0, 12 * 3600.0
+# Seconds after a file of /data could not be written.
+DISK_PAUSE = 600.0
+# Exit codes of acme.sh that are no failures: uacme's for "ordered" and "not due"; another container
+# orders.
+DONE, NOT_DUE, BUSY = 0, 1, 3
+
+
+class Acme:
+    """The certificate of TLS_DOMAIN; files: where it is, as soon as there is one."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises SettingError if the image lacks the program."""
+        if not shutil.which("uacme"):
+            raise SettingError(
+                "TLS_DOMAIN needs the package uacme, which this image does not contain: add uacme "
+                "to requirements_os.txt and build the image again"
+            )
+        self._settings = settings
+        self._names = list(settings.tls_domain or ())
+        # Each authority has its own accounts and certificates.
+        authority = urlsplit(settings.acme_directory).netloc.replace(":", "_")
+        self._folder = FOLDER / authority
+        first = self._names[0]
+        self.files = Files(
+            self._folder / first / "cert.pem",
+            self._folder / "private" / first / "key.pem",
+            ("TLS_DOMAIN", "TLS_DOMAIN"),
+        )
+        # How many orders have failed in a row; the time of the file is that of the last one.
+        self._failures = self._folder / "failures"
+        self._pid = 0
+        self._is_due = self._is_settled = False
+        self._asked_at, self._paused_until = time.monotonic(), 0.0
+
+    def step(self, current: Certificate | None) -> None:
+        """Order a certificate if that is necessary; current: the one that nginx has."""
+        now = time.monotonic()
+        if self._pid or now < self._paused_until:
+            return
+        self._is_due = not current or not current.names.issuperset(self._names)
+        if current and not self._is_due:
+            life = current.ends - current.begins
+            self._is_due = time.time() >= current.begins + RENEWAL_SHARE * life
+        try:
+            if not self._is_due and not self._is_settled:
+                self._failures.unlink(missing_ok=True)
+                self._is_settled = True
+            is_wanted = self._is_due or now - self._asked_at >= ASK_INTERVAL
+            if is_wanted and time.time() >= self._next_try():
+                self._start()
+        except OSError as error:
+            log(f"can't order a certificate: {error}; trying again in {DISK_PAUSE / 60:g} minutes")
+            self._paused_until = now + DISK_PAUSE
+
+    def ended(self, pid: int, status: int) -> bool:
+        """Note that a process has ended; returns True if it was ours."""
+        if pid != self._pid:
+            return False
+        self._pid = 0
+        code = os.waitstatus_to_exitcode(status)
+        # An order that is due and gets "not due" is a failure of another program.
+        if code not in (DONE, BUSY, *([] if self._is_due else [NOT_DUE])):
+            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(self._next_try()))
+            log(
+                f"no certificate for {', '.join(self._names)}: uacme {process.describe(status)} "
+                f"(the lines above say why); the next try is at {when}"
+            )
+        return True
+
+    def _next_try(self) -> float:
+        """Seconds since the epoch; after a restart, too."""
+        try:
+            failures = min(20, len(self._failures.read_text()))
+            at = self._failures.stat().st_mtime
+        except OSError:
+            return 0.0
+        return at + min(FIRST_PAUSE * 2.0 ** (failures - 1), LONGEST_PAUSE)
+
+    def _start(self) -> None:
+        """Order, or ask whether to; raises OSError."""
+        FOLDER.mkdir(mode=0o700, exist_ok=True)
+        if not paths.is_own(str(FOLDER)) or FOLDER.stat().st_mode & 0o022:
+            raise PermissionError(
+                f"{FOLDER} must be a folder of uid {os.geteuid()} that nobody else can write to"
+            )
+        self._folder.mkdir(exist_ok=True)
+        if self._is_due:  # noted before, in case the container ends during the order
+            self._is_settled = False
+            log(f"ordering a certificate for {', '.join(self._names)}")
+            with self._failures.open("a") as failures:
+                failures.write("x")
+        settings = self._settings
+        account = ["new", *filter(None, [settings.tls_email])]
+        if settings.acme_eab_kid:
+            account = ["-e", f"{settings.acme_eab_kid}:{settings.acme_eab_key}", *account]
+        # Without a force, uacme asks the authority, and else renews in the last `-d` days.
+        order = ["-t", "EC", *(["-f"] if self._is_due else ["-d", "1"])]
+        environment = {**os.environ, "CHALLENGES": paths.CHALLENGES}
+        if settings.acme_ca:
+            environment["UACME_CAINFO"] = settings.acme_ca
+        words = ["order", str(self._folder), settings.acme_directory, " ".join(account)]
+        script = f"{paths.HOME}/docker_flask/tls/acme.sh"
+        self._pid = process.spawn(
+            [script, *words, " ".join(order), "--", *self._names], environment
+        )
+        self._asked_at = time.monotonic()

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Orders a certificate, or renews it, by uacme: https://github.com/ndilieto/uacme.
+#   acme.sh order FOLDER DIRECTORY ACCOUNT ORDER -- NAME...
+# FOLDER: for the keys and the certificate. DIRECTORY: the authority's address. ACCOUNT, ORDER: words
+# with further options and arguments of uacme. uacme also calls this file as its hook.
+set -Eeuo pipefail
+
+readonly EXIT_BUSY=3 # another container with this folder orders
+readonly SECONDS_TO_ORDER=300
+
+# For HTTP-01: a file that the authority reads from nginx. Another type of challenge: "no".
+hook() {
+  local method=$1 type=$2 token=$4 content=$5
+  [[ $type == http-01 && $token =~ ^[A-Za-z0-9_-]+$ ]] || return 1
+  case $method in
+    begin) printf '%s' "$content" >"$CHALLENGES/$token" ;;
+    *) rm -f "$CHALLENGES/$token" ;;
+  esac
+}
+
+order() {
+  local folder=$1 account order uacme
+  read -ra account <<<"$3"
+  read -ra order <<<"$4"
+  uacme=(timeout "$SECONDS_TO_ORDER" uacme -c "$folder" -a "$2" -h "$0" -y)
+  shift 5
+  mkdir -p "$folder" "$CHALLENGES"
+  exec {lock}>"$folder/lock"
+  flock -n "$lock" || exit "$EXIT_BUSY"
+  if [[ ! -e $folder/account ]]; then
+    "${uacme[@]}" "${account[@]}"
+    touch "$folder/account"
+  fi
+  exec "${uacme[@]}" "${order[@]}" issue "$@"
+}
+
+main() {
+  umask 077
+  case $1 in
+    order) order "${@:2}" ;;
+    *) hook "$@" ;;
+  esac
+}
+
+main "$@"

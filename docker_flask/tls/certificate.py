@@ -1,0 +1,154 @@
+"""Reads a certificate with its chain and its key, and checks that nginx can serve with them."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from docker_flask.configuration.validators import SettingError
+
+# The names in a folder, the certificate's and the key's: of Kubernetes, and of certbot.
+NAMES = (("tls.crt", "tls.key"), ("fullchain.pem", "privkey.pem"))
+# Of the copies that nginx reads.
+CHAIN, KEY = "chain.pem", "key.pem"
+MAX_SIZE = 1 << 20
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----\s.+?-----END CERTIFICATE-----\s?", re.S)
+
+
+# Of a certificate's file and its key's: device, inode, time of the last change (ns), size.
+Signature = tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where a certificate and its key are, and which settings say so."""
+
+    certificate: Path
+    key: Path
+    settings: tuple[str, str] = ("TLS_CERTIFICATE", "TLS_KEY")
+
+    def signature(self) -> Signature:
+        """Differs after each change of the files, also behind symbolic links."""
+        return tuple(_signature(path) for path in (self.certificate, self.key))
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """begins, ends: seconds since the epoch; names: the hosts that it is for."""
+
+    begins: float
+    ends: float
+    names: frozenset[str]
+
+
+def find(certificate: str, key: str | None) -> Files:
+    """The files that TLS_CERTIFICATE and TLS_KEY mean; raises SettingError."""
+    path = Path(os.path.abspath(certificate))
+    if key:
+        return Files(path, Path(os.path.abspath(key)))
+    if not path.is_dir():
+        raise SettingError(f"TLS_CERTIFICATE={path} needs TLS_KEY, the path of its key")
+    for names in NAMES:
+        if all((path / name).exists() for name in names):
+            return Files(path / names[0], path / names[1], ("TLS_CERTIFICATE", "TLS_CERTIFICATE"))
+    usual = ", or ".join(map(" and ".join, NAMES))
+    raise SettingError(f"TLS_CERTIFICATE={path} is a folder without {usual}")
+
+
+def take(files: Files, folder: Path) -> Certificate:
+    """Check the files, and put copies for nginx into a folder; raises SettingError, OSError.
+
+    Copies, because nginx reads its files again after a crash, when the originals may be half
+    written. folder: nothing is there yet.
+    """
+    of_chain, of_key = (
+        f"{files.settings[0]}={files.certificate}",
+        f"{files.settings[1]}={files.key}",
+    )
+    chain, key = _read(files.certificate, of_chain), _read(files.key, of_key)
+    blocks = _CERTIFICATE.findall(chain)
+    if not blocks:
+        raise SettingError(
+            f"{of_chain} has no certificate in PEM; from DER: openssl x509 -inform DER -in FILE"
+        )
+    if b"PRIVATE KEY-----" not in key:
+        raise SettingError(f"{of_key} has no private key in PEM")
+    if b"ENCRYPTED" in key:
+        raise SettingError(
+            f"{of_key} is encrypted, and nobody can type its password here; decrypt it: "
+            "openssl pkey -in FILE -out DECRYPTED_FILE"
+        )
+    folder.mkdir(mode=0o700)
+    _write(folder / KEY, key)
+    for block in blocks:  # the server's own certificate may be at a wrong place
+        _write(folder / CHAIN, block)
+        if _fits(folder, f"{of_chain} and {of_key}"):
+            _write(folder / CHAIN, b"".join([block, *(it for it in blocks if it is not block)]))
+            return _checked(_decode(folder / CHAIN), of_chain)
+    raise SettingError(f"{of_key} is not the key of {of_chain}")
+
+
+def _read(path: Path, named: str) -> bytes:
+    try:
+        # A pipe without a writer would block.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            return file.read(MAX_SIZE) or b""
+    except PermissionError:
+        raise SettingError(
+            f"{named}: uid {os.geteuid()} can't read the file, which is also read after each "
+            f"renewal; let a group: chgrp {os.getegid()} FILE && chmod 640 FILE, chmod 755 FOLDER"
+        ) from None
+    except OSError as error:
+        raise SettingError(f"{named} can't be read: {error.strerror}") from None
+
+
+def _write(path: Path, data: bytes) -> None:
+    with open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.write(data)
+
+
+def _fits(folder: Path, named: str) -> bool:
+    """True if OpenSSL takes the certificate with the key; raises SettingError if not at all."""
+    import ssl  # slow to import, and only HTTPS needs it
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(folder / CHAIN, folder / KEY)
+    except ssl.SSLError as error:
+        # The last: the key is of another kind.
+        if error.reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"):
+            return False
+        raise SettingError(f"OpenSSL can't use {named}: {error.reason or error}") from None
+    return True
+
+
+def _decode(path: Path) -> dict[str, Any]:
+    """What the first certificate of a file says; Python has no public function for this."""
+    import _ssl
+
+    return dict(_ssl._test_decode_cert(str(path)))  # type: ignore[attr-defined]
+
+
+def _checked(found: dict[str, Any], named: str) -> Certificate:
+    """Raises SettingError if browsers would refuse the certificate today."""
+    import ssl
+
+    names = frozenset(v for kind, v in found.get("subjectAltName", ()) if kind == "DNS")
+    begins, ends = map(ssl.cert_time_to_seconds, (found["notBefore"], found["notAfter"]))
+    if ends <= time.time():
+        raise SettingError(f"{named} has expired on {found['notAfter']}; renew it")
+    if begins > time.time() + 300:  # an authority's clock may be ahead
+        begin = f"is not valid before {found['notBefore']}"
+        raise SettingError(f"{named} {begin}; is the clock of this machine right?")
+    return Certificate(begins, ends, names)
+
+
+def _signature(path: Path) -> tuple[int, ...]:
+    try:
+        status = path.stat()
+    except OSError:
+        return ()
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size

@@ -1,0 +1,115 @@
+"""The certificate that nginx has, and the one that follows it."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from pathlib import Path
+
+from docker_flask.configuration.settings import Settings
+from docker_flask.configuration.validators import SettingError
+from docker_flask.log import log
+from docker_flask.tls import certificate
+from docker_flask.tls.acme import Acme
+from docker_flask.tls.certificate import Certificate, Files, Signature
+
+# Seconds between two looks at the files. Files that stay the same for one look are complete.
+INTERVAL = 3.0
+DAY = 86400.0
+# The log names the end of the certificate this many days before, and on each of the last days.
+WARN_DAYS, LAST_DAYS = 14, 3
+
+
+class Certificates:
+    """folder: of the copies for nginx; None while there is none, and without HTTPS."""
+
+    def __init__(self, runtime: Path) -> None:
+        self.folder: Path | None = None
+        self._runtime = runtime
+        self._number = 0
+        self._files: Files | None = None
+        self._acme: Acme | None = None
+        self._current: Certificate | None = None
+        # The state of the files that was taken up last, and at the last look.
+        self._taken: Signature | None = None
+        self._seen: Signature | None = None
+        self._look_at = 0.0
+        self._warned: int | None = None
+
+    def start(self, settings: Settings) -> None:
+        """Take up the certificate of these settings; raises SettingError if it is no good.
+
+        The certificate of an authority may come later.
+        """
+        if settings.tls_domain:
+            self._acme = Acme(settings)
+            self._files = self._acme.files
+            if not self.refresh():
+                log("HTTPS refuses clients until an authority has issued the certificate")
+        elif settings.tls_certificate:
+            self._files = certificate.find(settings.tls_certificate, settings.tls_key)
+            self._taken = self._files.signature()
+            self._take(self._files)
+
+    def refresh(self) -> bool:
+        """Take up the files if they have changed; keep the certificate if they are no good."""
+        if not self._files or (state := self._files.signature()) == self._taken:
+            return False
+        self._taken = state
+        if self._acme and not self._files.certificate.exists():
+            return False
+        try:
+            self._take(self._files)
+        except (SettingError, OSError) as error:
+            kept = "keeping the previous certificate: " if self._current else ""
+            log(f"{kept}{error}")
+            return False
+        return True
+
+    def look(self) -> bool:
+        """Look for another certificate, and order one; returns True if nginx should reload."""
+        now = time.monotonic()
+        if not self._files or now < self._look_at:
+            return False
+        self._look_at = now + INTERVAL
+        self._warn()
+        before, self._seen = self._seen, self._files.signature()
+        if self._seen != self._taken:
+            return self._seen == before and self.refresh()
+        if self._acme:
+            self._acme.step(self._current)
+        return False
+
+    def ended(self, pid: int, status: int) -> bool:
+        """Note that a process has ended; returns True if it was ours."""
+        if not self._files or not self._acme or not self._acme.ended(pid, status):
+            return False
+        self._look_at, self._seen = 0.0, self._files.signature()  # they are complete
+        return True
+
+    def _take(self, files: Files) -> None:
+        folder = self._runtime / f"tls{self._number + 1}"
+        shutil.rmtree(folder, ignore_errors=True)  # of a try that failed
+        self._current = certificate.take(files, folder)
+        # nginx has the folder before this one until its reload.
+        shutil.rmtree(self._runtime / f"tls{self._number - 1}", ignore_errors=True)
+        self.folder, self._number, self._warned = folder, self._number + 1, None
+        names = ", ".join(sorted(self._current.names)) or "no host name"
+        log(f"the certificate for {names} is valid until {_date(self._current)}")
+
+    def _warn(self) -> None:
+        if not self._current:
+            return
+        left = self._current.ends - time.time()
+        days = math.ceil(left / DAY)
+        # Certificates of a few days are new when they have few days left.
+        is_late = left < min(WARN_DAYS * DAY, (self._current.ends - self._current.begins) / 6)
+        mark = (WARN_DAYS if days > LAST_DAYS else days) if is_late else None
+        if mark != self._warned and is_late:
+            log(f"the certificate ends on {_date(self._current)}, and there is no new one yet")
+        self._warned = mark
+
+
+def _date(current: Certificate) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(current.ends))
