@@ -12,7 +12,7 @@ TESTS ?=
 OPTIONS ?=
 DOCKER := tools/docker
 # Modules of benchmarks/ that `make measure` runs.
-MEASUREMENTS := first-page hardening jobs known-problems peers replicas sizing websockets
+MEASUREMENTS := first-page hardening https jobs known-problems peers replicas sizing websockets
 RUN = BASE_IMAGE=$$(tools/base-image) IMAGE=$(IMAGE) DOCKER=$(DOCKER) .venv/bin/python -m benchmarks
 
 .DEFAULT_GOAL := help
@@ -74,5 +74,5 @@ bench: image ## compare speed with other images for Flask; hours
 
 measure: image ## measure WHAT=sizing, for example; 4 to 20 minutes
 	@$(if $(filter $(MEASUREMENTS),$(WHAT)),,$(error WHAT is one of: $(MEASUREMENTS)))
-	@tools/install python wrk compose
+	@tools/install python wrk compose $(if $(filter https,$(WHAT)),tls)
 	@$(RUN).$(subst -,_,$(WHAT)) $(OPTIONS)
