@@ -101,6 +101,7 @@ class Service:
         volumes = {
             str(self.app): {"bind": "/app", "mode": "ro"},
             str(self.record): {"bind": "/record", "mode": "rw"},
+            **options.pop("volumes", {}),
         }
         self.container = engine.run(server=server, env=env, volumes=volumes, **options)
         if wait:

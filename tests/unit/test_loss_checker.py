@@ -15,9 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+import hpack
 import pytest
+from hyperframe import frame as frames
 
-from tests.support.loss_checker.client import TRAILER, Settings, run
+from tests.support.loss_checker.client import Settings, run
+from tests.support.loss_checker.exchange import TRAILER
+from tests.support.loss_checker.http2 import PREFACE
 from tests.support.loss_checker.record import (
     AppRecord,
     check,
@@ -234,6 +238,79 @@ def test_each_behaviour_has_its_verdict(case: Case, mode: str) -> None:
     assert len(server.requests) == len(set(server.requests))
     kept = mode == "keepalive" and case.behaviour is honest
     assert server.connections == (CONNECTIONS if kept else tries)
+
+
+# -- HTTP/2 --------------------------------------------------------------------------------------
+
+Answer = Callable[[Peer, int], list[frames.Frame]]
+
+
+def http2(answer: Answer, last: bool = False) -> Behaviour:
+    """Reads requests, and sends these frames for each; last: and closes after the first."""
+
+    def behaviour(peer: Peer) -> None:
+        decoder = hpack.Decoder()
+        peer.stream.read(len(PREFACE))
+        while head := peer.stream.read(9):
+            frame, length = frames.Frame.parse_frame_header(memoryview(head))
+            frame.parse_body(memoryview(peer.stream.read(length)))
+            if isinstance(frame, frames.HeadersFrame):
+                path = dict(decoder.decode(frame.data, raw=True))[b":path"].decode()
+                peer.ident = path.removeprefix("/?id=")
+                peer.server.requests.append(peer.ident)
+                sent = answer(peer, frame.stream_id)
+                peer.sock.sendall(b"".join(each.serialize() for each in sent))
+                if last:
+                    return
+
+    return behaviour
+
+
+def whole(peer: Peer, number: int) -> list[frames.Frame]:
+    """A right response in two frames."""
+    head = frames.HeadersFrame(number, hpack.Encoder().encode([(":status", "200")]))
+    head.flags.add("END_HEADERS")
+    return [head, frames.DataFrame(number, peer.body(), flags=["END_STREAM"])]
+
+
+def goaway(before: int) -> Answer:
+    """The server is leaving; before: 1 to say that the request is not processed, 0 if it is."""
+    return lambda _, number: [frames.GoAwayFrame(0, last_stream_id=number - before)]
+
+
+def reset(code: int) -> Answer:
+    return lambda _, number: [frames.RstStreamFrame(number, error_code=code)]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "verdict", "detail", "sent"),
+    [
+        (http2(whole), "ok", "", True),
+        (http2(lambda p, n: goaway(0)(p, n) + whole(p, n), last=True), "ok", "", True),
+        (http2(goaway(1)), "refused", "GOAWAY", False),
+        (http2(goaway(0), last=True), "reset_sent", "EOF", True),
+        (http2(reset(7)), "refused", "REFUSED_STREAM", False),
+        (http2(reset(2)), "reset_sent", "RST_STREAM", True),
+        (http2(lambda p, n: whole(p, n)[:1], last=True), "cut_short", "EOF", True),
+    ],
+)
+def test_what_http2_says_of_a_stream(
+    behaviour: Behaviour, verdict: str, detail: str, sent: bool
+) -> None:
+    with Server(behaviour) as server:
+        result = load(server.url, mode="h2", connections=1)
+    assert result.counts == only(verdict, TRIES)
+    assert {(r.detail, r.sent) for r in result.records} == {(detail, sent)}
+    assert len(server.requests) == len(set(server.requests))
+
+
+@pytest.mark.parametrize("mode", ["new", "h2"])
+def test_a_handshake_that_fails_is_before_the_request(mode: str) -> None:
+    alert = b"\x15\x03\x03\x00\x02\x02\x70"  # fatal: unrecognized_name
+    with Server(lambda peer: peer.sock.sendall(alert)) as server:
+        result = load(server.url.replace("http:", "https:"), mode=mode)
+    assert result.counts == only("reset_unsent", TRIES)
+    assert not any(r.sent for r in result.records)
 
 
 def test_refused() -> None:

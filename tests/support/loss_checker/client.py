@@ -1,4 +1,4 @@
-"""The load client: numbered requests over raw HTTP/1.1, none ever retried, a verdict for each.
+"""The load client: numbered requests over raw HTTP, none ever retried, a verdict for each.
 
 It uses non-blocking sockets instead of asyncio's streams, because a verdict needs the errno, and
 whether a byte had been sent.
@@ -15,39 +15,36 @@ A response (see app.py) has `id=<id>` on the first line, for a POST a later line
 from __future__ import annotations
 
 import asyncio
-import errno
 import gc
 import json
 import resource
 import secrets
 import signal
 import socket
+import ssl
 import sys
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from time import monotonic
 from urllib.parse import urlsplit
 
-from tests.support.loss_checker.response import BadResponseError, Response
-from tests.support.loss_checker.result import Record, Result, Verdict
+from tests.support.loss_checker.channel import Channel
+from tests.support.loss_checker.exchange import Exchange, request_template
+from tests.support.loss_checker.http2 import STREAMS, Connection, Stream
+from tests.support.loss_checker.result import Record, Result
 
-TRAILER = b"\nend-of-answer\n"
-RECV_BYTES = 65536
 BURST = 32  # requests begun in a row before responses are read again
 REFUSED_PAUSE = 0.01  # s; without a pause a closed loop counts only refusals
-
-# Failures of connect() that come from the client's own host and not from the server.
-OWN_LIMITS = {errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM}
 
 
 @dataclass(frozen=True)
 class Settings:
     """One load. Give either `rate` (steady, whatever the server does) or `connections`."""
 
-    url: str  # http://host[:port]/path[?query]; the id is added to the query
-    mode: str = "new"  # "new": a connection for each request; "keepalive": reused while possible
+    url: str  # http[s]://host[:port]/path[?query]; the id is added to the query
+    # "new": a connection for each request; "keepalive": reused while possible; "h2": shared
+    mode: str = "new"
     method: str = "GET"
     rate: float | None = None  # requests begun per second
     connections: int | None = None  # this many at a time, each as fast as responses come
@@ -71,10 +68,13 @@ class Load:
         self.settings = settings
         self.stop = asyncio.Event()
         url = urlsplit(settings.url)
-        found = socket.getaddrinfo(url.hostname, url.port or 80, type=socket.SOCK_STREAM)
+        port = url.port or {"http": 80, "https": 443}[url.scheme]
+        found = socket.getaddrinfo(url.hostname, port, type=socket.SOCK_STREAM)
         self.family, self.address = found[0][0], found[0][4]
-        self.idle: list[socket.socket] = []
-        self._request = _request_template(settings)
+        self.tls = _tls(settings.mode) if url.scheme == "https" else None
+        self.idle: list[Channel] = []
+        self._connections: list[Connection] = []
+        self._template = request_template(settings)
         self._records: list[Record] = []
         self._prefix = secrets.token_hex(5)  # no other load has the same ids
         self._begun = 0
@@ -95,8 +95,10 @@ class Load:
         loop.remove_signal_handler(signal.SIGTERM)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         limit.cancel()
-        for sock in self.idle:
-            sock.close()
+        for channel in self.idle:
+            channel.sock.close()
+        for connection in self._connections:
+            connection.task.cancel()
         return Result(began, monotonic(), self._records)
 
     async def _steady_rate(self, tasks: asyncio.TaskGroup, began: float, period: float) -> None:
@@ -132,7 +134,7 @@ class Load:
         """Send one request, due at `due` (s, monotonic), and note its verdict."""
         ident = f"{self._prefix}-{next(self._numbers)}"
         start = monotonic()
-        exchange = Exchange(self, ident, self._request.replace(b"{id}", ident.encode()))
+        exchange = (Stream if self.settings.mode == "h2" else Exchange)(self, ident)
         verdict, detail = await exchange.run()
         record = Record(
             id=ident,
@@ -149,141 +151,35 @@ class Load:
         self._records.append(record)
         return record
 
-    def kept_connection(self) -> socket.socket | None:
+    def request(self, ident: str) -> bytes:
+        """The bytes of a request over HTTP/1.1."""
+        return self._template.replace(b"{id}", ident.encode())
+
+    def kept_connection(self) -> Channel | None:
         """An idle connection that can be used again; others are closed."""
         while self.idle:
-            sock = self.idle.pop()
-            try:
-                sock.recv(1, socket.MSG_PEEK)  # the server closed it, or sent unasked bytes
-            except BlockingIOError:
-                return sock
-            except OSError:
-                pass
-            sock.close()
+            channel = self.idle.pop()
+            if channel.is_idle():
+                return channel
+            channel.sock.close()
         return None
 
-
-class Exchange:
-    """One request and its response: connect, (send_delay,) send, receive, verdict."""
-
-    def __init__(self, load: Load, ident: str, request: bytes) -> None:
-        self.response = Response()
-        self.port = 0
-        self.sent = False
-        self._load = load
-        self._id = ident
-        self._request = request
-        self._phase = "connect"
-        self._send_error = ""
-        self._loop = asyncio.get_running_loop()
-        self._sock = load.kept_connection()
-        self.reused = self._sock is not None
-
-    async def run(self) -> tuple[Verdict, str]:
-        """The verdict, and what ended the request: "EOF", an errno's name, a phase, ..."""
-        settings, verdict, detail = self._load.settings, Verdict.UNEXPECTED, ""
-        try:
-            async with asyncio.timeout(settings.timeout):
-                await self._talk(settings.send_delay)
-            verdict = check_response(self.response, self._id, settings)
-        except TimeoutError:
-            verdict, detail = Verdict.TIMEOUT, self._phase
-        except BadResponseError as error:
-            detail = str(error)
-        except OSError as error:
-            verdict, detail = self._broken(error)
-        if self._sock is not None:
-            keep = settings.mode == "keepalive" and self.response.keep_alive
-            if keep and self.response.complete and verdict != Verdict.UNEXPECTED:
-                self._load.idle.append(self._sock)
-            else:
-                self._sock.close()
-        return verdict, detail
-
-    async def _talk(self, send_delay: float) -> None:
-        if self._sock is None:
-            self._sock = socket.socket(self._load.family, socket.SOCK_STREAM)
-            self._sock.setblocking(False)
-            # The last bytes of a large request must not wait for an ACK.
-            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            await self._loop.sock_connect(self._sock, self._load.address)
-        self.port = self._sock.getsockname()[1]
-        self._phase = "send"
-        if send_delay:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._receive(self._sock), send_delay)
-        try:
-            taken = self._sock.send(self._request)
-            self.sent = taken > 0
-            if taken < len(self._request):
-                await self._loop.sock_sendall(self._sock, memoryview(self._request)[taken:])
-        except OSError as error:
-            # The server may have sent a response before it hung up.
-            self._send_error = errno.errorcode[error.errno or 0]
-        self._phase = "head"
-        await self._receive(self._sock)
-
-    async def _receive(self, sock: socket.socket) -> None:
-        while not self.response.complete:
-            data = await self._loop.sock_recv(sock, RECV_BYTES)
-            if data:
-                self.response.feed(data)
-            else:
-                self.response.end()
-                if not self.response.complete:
-                    raise ConnectionError("EOF")
-            self._phase = "head" if self.response.status is None else "body"
-
-    def _broken(self, error: OSError) -> tuple[Verdict, str]:
-        """The verdict on a connection that has ended under a request."""
-        detail = errno.errorcode.get(error.errno or 0) or self._send_error or "EOF"
-        if self._phase == "connect" and error.errno == errno.ECONNREFUSED:
-            return Verdict.REFUSED, detail
-        if self._phase == "connect" and error.errno in OWN_LIMITS:
-            return Verdict.CLIENT_ERROR, detail
-        if self.response.status is not None:
-            return Verdict.CUT_SHORT, detail
-        return Verdict.RESET_SENT if self.sent else Verdict.RESET_UNSENT, detail
+    def connection(self) -> Connection:
+        """A connection of HTTP/2 that takes another stream."""
+        self._connections = [each for each in self._connections if not each.is_leaving]
+        for connection in self._connections:
+            if connection.users < STREAMS:
+                return connection
+        self._connections.append(Connection(self))
+        return self._connections[-1]
 
 
-def _request_template(settings: Settings) -> bytes:
-    """The bytes of a request, with {id} in place of its id."""
-    url = urlsplit(settings.url)
-    query = f"{url.query}&" if url.query else ""
-    body = b"x" * settings.body_bytes if settings.method == "POST" else b""
-    lines = [
-        f"{settings.method} {url.path or '/'}?{query}id={{id}} HTTP/1.1",
-        f"Host: {url.netloc}",
-    ]
-    if settings.mode == "new":
-        lines.append("Connection: close")
-    if settings.method == "POST":
-        lines += ["Content-Type: application/octet-stream", f"Content-Length: {len(body)}"]
-    return "\r\n".join([*lines, "", ""]).encode() + body
-
-
-def check_response(response: Response, ident: str, settings: Settings) -> Verdict:
-    """The verdict on a complete response to the request `ident`."""
-    status = response.status or 0
-    if status == 503 and b"retry-after" in response.headers:
-        return Verdict.RETRY_LATER
-    if 500 <= status <= 599:
-        return Verdict.ERROR_5XX
-    if 400 <= status <= 499:
-        return Verdict.ERROR_4XX
-    if status != 200:
-        return Verdict.UNEXPECTED
-    if settings.no_echo:
-        return Verdict.OK
-    body, first_line = response.body, b"id=%b\n" % ident.encode()
-    if not body.startswith(first_line):
-        # Too short to tell whose it is: something between server and client shortened it.
-        return Verdict.CUT_SHORT if first_line.startswith(body) else Verdict.WRONG_BODY
-    if not body.endswith(TRAILER):
-        return Verdict.CUT_SHORT
-    if settings.method == "POST" and b"\nreceived=%d\n" % settings.body_bytes not in body:
-        return Verdict.WRONG_BODY
-    return Verdict.OK
+def _tls(mode: str) -> ssl.SSLContext:
+    """The client takes any certificate: it measures what is lost."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2" if mode == "h2" else "http/1.1"])
+    return context
 
 
 def main(settings: str, out: str) -> None:

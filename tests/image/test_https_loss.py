@@ -1,0 +1,144 @@
+"""Nothing is lost over HTTPS either: the rows of test_loss.py, by HTTP/1.1 and HTTP/2 together."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import certificates
+from tests.support.harness import Engine, wait_for
+from tests.support.loss import Service
+from tests.support.loss_checker.result import Record, Result, Verdict
+
+# Requests a second: one connection each, kept connections, HTTP/2. A machine with two busy CPUs
+# carries them, handshakes included.
+LOADS = {"new": 40, "keepalive": 100, "h2": 100}
+SETTLE = 1.5  # s of load before and after what is done
+TAKEN_UP = 10.0  # s until a changed certificate is served
+
+
+@pytest.fixture
+def service(engine: Engine, tmp_path: Path) -> Service:
+    """The checked application with HTTPS; its certificate is in the folder `certs`."""
+    certs = certificates.make(tmp_path / "certs")
+    env = {"TLS_CERTIFICATE": "/certs", "TLS_REDIRECT": "0"}
+    volumes = certificates.mounted(certs)
+    return Service(engine, tmp_path, env=env, volumes=volumes, ports=certificates.PORTS)
+
+
+@contextlib.contextmanager
+def under_load(service: Service) -> Iterator[dict[str, Result]]:
+    """Put all loads on HTTPS; afterwards, the results are there."""
+    results: dict[str, Result] = {}
+    with contextlib.ExitStack() as stack:
+        running = {
+            mode: stack.enter_context(
+                service.load(mode=mode, rate=rate, url="https://127.0.0.1/", seconds=600)
+            )
+            for mode, rate in LOADS.items()
+        }
+        time.sleep(SETTLE)
+        yield results
+        time.sleep(SETTLE)
+        results |= {mode: load.finish() for mode, load in running.items()}
+
+
+def check_that_nothing_is_lost(
+    service: Service,
+    results: dict[str, Result],
+    stopped: bool = False,
+    may_fail: Callable[[Record], bool] = lambda one: False,
+) -> None:
+    """Each request was answered, or HTTP/2 said that it was not processed; at a stop, refused."""
+    verdicts = service.verdicts(*results.values(), ended_by_itself=stopped)
+    print(verdicts.tries, {name: count for name, count in verdicts.rows().items() if count})
+    assert [one for one in verdicts.lost() if not may_fail(one)] == []
+    assert verdicts.most_runs <= 2
+    for mode, result in results.items():
+        failed = [one for one in result.records if one.verdict != Verdict.OK and not may_fail(one)]
+        assert len(result.records) - len(failed) > 50, result.counts
+        if not stopped:
+            assert {one.detail for one in failed} <= ({"GOAWAY"} if mode == "h2" else set())
+
+
+def swap(service: Service) -> None:
+    """Another certificate, by `cp`, is served soon."""
+    certs = service.app.parent / "certs"
+    shutil.rmtree(certs.with_name("other"), ignore_errors=True)
+    other = certificates.make(certs.with_name("other"))
+    for name in ("tls.key", "tls.crt"):
+        shutil.copyfile(other / name, certs / name)
+    certificates.wait_until_served(service.container.port(443), other, TAKEN_UP)
+
+
+def reload(service: Service) -> None:
+    """New code."""
+    service.set_version("2")
+    service.container.reload()
+    assert "version=2\n" in service.container.get("/").text
+
+
+def broken_reload(service: Service) -> None:
+    """Code that can't be loaded."""
+    (service.app / "app.py").write_text("import nothing_of_that_name\n")
+    assert service.container.execute("docker-flask", "reload")[0] == 1
+
+
+def kill(role: str) -> Callable[[Service], None]:
+    """SIGKILL of a process, which is replaced."""
+
+    def once(service: Service) -> None:
+        (victim, *_) = before = service.processes(role)
+        service.signal("KILL", victim)
+
+        def is_replaced() -> bool:
+            now = service.processes(role)
+            return victim not in now and len(now) == len(before)
+
+        wait_for(is_replaced, 5, f"another {role}")
+
+    return once
+
+
+DEEDS = {
+    "swap": swap,
+    "reload": reload,
+    "broken reload": broken_reload,
+    "killed worker": kill("app worker"),
+    "killed nginx": kill("nginx master"),
+}
+
+
+@pytest.mark.timed
+@pytest.mark.parametrize("deed", DEEDS)
+def test_nothing_is_lost(service: Service, deed: str) -> None:
+    def left_by_nginx(one: Record) -> bool:
+        """A kept connection that ends under a request: HTTP/1.1's clients repeat the request."""
+        return deed == "killed nginx" and one.reused and one.verdict == Verdict.RESET_SENT
+
+    with under_load(service) as results:
+        DEEDS[deed](service)
+    check_that_nothing_is_lost(service, results, may_fail=left_by_nginx)
+
+
+@pytest.mark.timed
+def test_stop_under_load_loses_nothing(service: Service) -> None:
+    with under_load(service) as results:
+        code, _ = service.container.stop()
+    assert code == 0
+    check_that_nothing_is_lost(service, results, stopped=True)
+
+
+@pytest.mark.alone
+@pytest.mark.nightly
+@pytest.mark.timeout(180)
+def test_ten_swaps_lose_nothing(service: Service) -> None:
+    with under_load(service) as results:
+        for _ in range(10):
+            swap(service)
+    check_that_nothing_is_lost(service, results)
