@@ -25,8 +25,8 @@ ASK_INTERVAL = 6 * 3600.0
 # Seconds after the first failure, doubled by each failure, and at most. Let's Encrypt allows five
 # failures an hour: https://letsencrypt.org/docs/rate-limits/.
 FIRST_PAUSE, LONGEST_PAUSE = 120.0, 12 * 3600.0
-# Seconds after a file of /data could not be written.
-DISK_PAUSE = 600.0
+# Seconds after a file of /data could not be written; bytes of all files of an order, and some more.
+DISK_PAUSE, ROOM = 600.0, 64 << 10
 # Exit codes of acme.sh that are no failures: uacme's for "ordered" and "not due"; another container
 # orders.
 DONE, NOT_DUE, BUSY = 0, 1, 3
@@ -53,7 +53,7 @@ class Acme:
             self._folder / "private" / first / "key.pem",
             ("TLS_DOMAIN", "TLS_DOMAIN"),
         )
-        # How many orders have failed in a row; the time of the file is that of the last one.
+        # Names of each order that has failed, a line each; the file's time is that of the last one.
         self._failures = self._folder / "failures"
         self._pid = 0
         self._is_due = self._is_settled = False
@@ -87,21 +87,27 @@ class Acme:
         code = os.waitstatus_to_exitcode(status)
         # An order that is due and gets "not due" is a failure of another program.
         if code not in (DONE, BUSY, *([] if self._is_due else [NOT_DUE])):
-            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(self._next_try()))
             log(
                 f"no certificate for {', '.join(self._names)}: uacme {process.describe(status)} "
-                f"(the lines above say why); the next try is at {when}"
+                f"(the lines above say why){self.pause()}"
             )
         return True
+
+    def pause(self) -> str:
+        """When the next order may begin, for the log; "" for now."""
+        at = self._next_try()
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
+        return f"; the next try is at {when}" if at > time.time() else ""
 
     def _next_try(self) -> float:
         """Seconds since the epoch; after a restart, too."""
         try:
-            failures = min(20, len(self._failures.read_text()))
+            orders = self._failures.read_text().splitlines()
             at = self._failures.stat().st_mtime
         except OSError:
             return 0.0
-        return at + min(FIRST_PAUSE * 2.0 ** (failures - 1), LONGEST_PAUSE)
+        failures = min(20, orders.count(" ".join(self._names)))  # none of a name that was mended
+        return at + min(FIRST_PAUSE * 2.0 ** (failures - 1), LONGEST_PAUSE) if failures else 0.0
 
     def _start(self) -> None:
         """Order, or ask whether to; raises OSError."""
@@ -110,12 +116,14 @@ class Acme:
             raise PermissionError(
                 f"{FOLDER} must be a folder of uid {os.geteuid()} that nobody else can write to"
             )
+        if shutil.disk_usage(FOLDER).free < ROOM:
+            raise OSError(f"no space left in {FOLDER.parent}")
         self._folder.mkdir(exist_ok=True)
         if self._is_due:  # noted before, in case the container ends during the order
             self._is_settled = False
             log(f"ordering a certificate for {', '.join(self._names)}")
             with self._failures.open("a") as failures:
-                failures.write("x")
+                failures.write(" ".join(self._names) + "\n")
         settings = self._settings
         account = ["new", *filter(None, [settings.tls_email])]
         if settings.acme_eab_kid:

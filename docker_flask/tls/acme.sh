@@ -27,6 +27,8 @@ order() {
   mkdir -p "$folder" "$CHALLENGES"
   exec {lock}>"$folder/lock"
   flock -n "$lock" || exit "$EXIT_BUSY"
+  # What a full disk has left; uacme would never replace it.
+  find "$folder" -name '*.pem' -empty -delete
   if [[ ! -e $folder/account ]]; then
     "${uacme[@]}" "${account[@]}"
     touch "$folder/account"

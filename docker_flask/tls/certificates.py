@@ -46,7 +46,8 @@ class Certificates:
             self._acme = Acme(settings)
             self._files = self._acme.files
             if not self.refresh():
-                log("HTTPS refuses clients until an authority has issued the certificate")
+                waiting = "HTTPS refuses clients until an authority has issued the certificate"
+                log(waiting + self._acme.pause())
         elif settings.tls_certificate:
             self._files = certificate.find(settings.tls_certificate, settings.tls_key)
             self._taken = self._files.signature()
