@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,15 +18,14 @@ from tests.support.loss_checker.result import Record, Result, Verdict
 # carries them, handshakes included.
 LOADS = {"new": 40, "keepalive": 100, "h2": 100}
 SETTLE = 1.5  # s of load before and after what is done
-TAKEN_UP = 10.0  # s until a changed certificate is served
 
 
 @pytest.fixture
 def service(engine: Engine, tmp_path: Path) -> Service:
     """The checked application with HTTPS; its certificate is in the folder `certs`."""
-    certs = certificates.make(tmp_path / "certs")
+    certificates.write(tmp_path / "certs")
     env = {"TLS_CERTIFICATE": "/certs", "TLS_REDIRECT": "0"}
-    volumes = certificates.mounted(certs)
+    volumes = certificates.mounted(tmp_path / "certs")
     return Service(engine, tmp_path, env=env, volumes=volumes, ports=certificates.PORTS)
 
 
@@ -67,13 +65,9 @@ def check_that_nothing_is_lost(
 
 
 def swap(service: Service) -> None:
-    """Another certificate, by `cp`, is served soon."""
-    certs = service.app.parent / "certs"
-    shutil.rmtree(certs.with_name("other"), ignore_errors=True)
-    other = certificates.make(certs.with_name("other"))
-    for name in ("tls.key", "tls.crt"):
-        shutil.copyfile(other / name, certs / name)
-    certificates.wait_until_served(service.container.port(443), other, TAKEN_UP)
+    """Another certificate is served soon."""
+    new = certificates.write(service.app.parent / "certs")
+    certificates.wait_until_served(service.container, new)
 
 
 def reload(service: Service) -> None:
