@@ -3,8 +3,6 @@
 docker_flask/tls/acme.sh runs uacme. This module decides when.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import time

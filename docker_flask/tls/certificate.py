@@ -1,10 +1,9 @@
 """Reads a certificate with its chain and its key, and checks that nginx can serve with them."""
 
-from __future__ import annotations
-
 import os
 import re
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,8 @@ NAMES = (("tls.crt", "tls.key"), ("fullchain.pem", "privkey.pem"))
 # Of the copies that nginx reads.
 CHAIN, KEY = "chain.pem", "key.pem"
 MAX_SIZE = 1 << 20
-_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----\s.+?-----END CERTIFICATE-----\s?", re.S)
-
+# Also the start of one whose end is missing.
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?(?:-----END CERTIFICATE-----|\Z)", re.S)
 
 # Of a certificate's file and its key's: device, inode, time of the last change (ns), size.
 Signature = tuple[tuple[int, ...], ...]
@@ -50,10 +49,13 @@ def find(certificate: str, key: str | None) -> Files:
     path = Path(os.path.abspath(certificate))
     if key:
         return Files(path, Path(os.path.abspath(key)))
-    if not path.is_dir():
-        raise SettingError(f"TLS_CERTIFICATE={path} needs TLS_KEY, the path of its key")
+    if not os.path.isdir(path):
+        raise SettingError(
+            f"TLS_CERTIFICATE={path} is no folder that uid {os.geteuid()} can read; "
+            "a file needs TLS_KEY, the path of its key"
+        )
     for names in NAMES:
-        if all((path / name).exists() for name in names):
+        if all(os.path.lexists(path / name) for name in names):
             return Files(path / names[0], path / names[1], ("TLS_CERTIFICATE", "TLS_CERTIFICATE"))
     usual = ", or ".join(map(" and ".join, NAMES))
     raise SettingError(f"TLS_CERTIFICATE={path} is a folder without {usual}")
@@ -73,7 +75,8 @@ def take(files: Files, folder: Path) -> Certificate:
     blocks = _CERTIFICATE.findall(chain)
     if not blocks:
         raise SettingError(
-            f"{of_chain} has no certificate in PEM; from DER: openssl x509 -inform DER -in FILE"
+            f"{of_chain} has no certificate in PEM; is it the key, or DER? "
+            "From DER: openssl x509 -inform DER -in FILE"
         )
     if b"PRIVATE KEY-----" not in key:
         raise SettingError(f"{of_key} has no private key in PEM")
@@ -87,7 +90,9 @@ def take(files: Files, folder: Path) -> Certificate:
     for block in blocks:  # the server's own certificate may be at a wrong place
         _write(folder / CHAIN, block)
         if _fits(folder, f"{of_chain} and {of_key}"):
-            _write(folder / CHAIN, b"".join([block, *(it for it in blocks if it is not block)]))
+            _write(folder / CHAIN, b"\n".join([block, *blocks]))
+            _fits(folder, of_chain)  # also the rest of the chain
+            _write(folder / CHAIN, b"\n".join(_in_order(block, blocks, folder / "one.pem")))
             return _checked(_decode(folder / CHAIN), of_chain)
     raise SettingError(f"{of_key} is not the key of {of_chain}")
 
@@ -121,7 +126,8 @@ def _fits(folder: Path, named: str) -> bool:
         # The last: the key is of another kind.
         if error.reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"):
             return False
-        raise SettingError(f"OpenSSL can't use {named}: {error.reason or error}") from None
+        reason = f" ({error.reason})" if error.reason else ""
+        raise SettingError(f"{named} contains a damaged certificate or key{reason}") from None
     return True
 
 
@@ -130,6 +136,20 @@ def _decode(path: Path) -> dict[str, Any]:
     import _ssl
 
     return dict(_ssl._test_decode_cert(str(path)))  # type: ignore[attr-defined]
+
+
+def _in_order(own: bytes, blocks: list[bytes], scratch: Path) -> Iterator[bytes]:
+    """The server's own certificate, then each certificate that signs the one before it."""
+    yield own
+    decoded = {}
+    for block in blocks:
+        _write(scratch, block)
+        decoded[block] = _decode(scratch)
+    scratch.unlink()
+    last = decoded.pop(own)
+    while signer := next((b for b, it in decoded.items() if it["subject"] == last["issuer"]), None):
+        yield signer
+        last = decoded.pop(signer)
 
 
 def _checked(found: dict[str, Any], named: str) -> Certificate:

@@ -1,7 +1,5 @@
 """The certificate that nginx has, and the one that follows it."""
 
-from __future__ import annotations
-
 import math
 import shutil
 import time
