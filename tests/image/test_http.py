@@ -18,16 +18,19 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.support import trust
 from tests.support.harness import (
     APPS,
     DEBUG,
     DEBUG_PORT,
     NO_TLS,
     PRODUCTION_PORT,
+    TLS_PORT,
     Container,
     Engine,
     wait_for,
 )
+from tests.support.marks import at_night
 from tests.support.servers import CHOSEN
 
 KB, MB = 1 << 10, 1 << 20
@@ -60,7 +63,8 @@ class Service:
         return httpx.stream(method, url, headers=headers, timeout=20, verify=NO_TLS)
 
     def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        plain = socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        return NO_TLS.wrap_socket(plain) if self.inside == TLS_PORT else plain
 
     def exchange(self, request: bytes) -> bytes:
         """Send a request as it is, and return all that comes until the server hangs up."""
@@ -83,10 +87,15 @@ def start(module_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> St
         str(files): {"bind": "/files", "mode": "ro"},
     }
 
+    _, tls = trust.issue(files)
+    volumes |= tls["volumes"]
+
     @functools.cache
     def run(mode: str = "production", **env: str) -> Service:
-        command, inside = ([], PRODUCTION_PORT) if mode == "production" else (DEBUG, DEBUG_PORT)
+        command, inside = (DEBUG, DEBUG_PORT) if mode == "debug" else ([], PRODUCTION_PORT)
         env = {"WEB_CONCURRENCY": "2", **env, "FILES": "/files"}
+        if mode == "https":
+            env, inside = {**env, **tls["env"], "TLS_REDIRECT": "0"}, TLS_PORT
         return Service(module_engine.serve(command, env=env, volumes=volumes), inside)
 
     return run
@@ -101,12 +110,12 @@ def write_files(folder: Path) -> None:
         big.truncate(BIG)
 
 
-@pytest.fixture(scope="module")
-def production(start: Start) -> Service:
-    return start()
+@pytest.fixture(scope="module", params=["production", *at_night("https")])
+def production(start: Start, request: pytest.FixtureRequest) -> Service:
+    return start(request.param)
 
 
-@pytest.fixture(scope="module", params=["production", "debug"])
+@pytest.fixture(scope="module", params=["production", "debug", *at_night("https")])
 def service(start: Start, request: pytest.FixtureRequest) -> Service:
     """For what holds in both modes."""
     return start(request.param)
@@ -190,7 +199,7 @@ def test_a_request_with_nothing_in_it(service: Service) -> None:
     """As of a load balancer that asks whether there is anybody."""
     found = json.loads(body(service.exchange(b"GET /bare HTTP/1.0\r\n\r\n")))
     assert found["given"] == {}
-    assert re.fullmatch(r"http://[\w.]+(:5000)?/bare", found["url"])
+    assert re.fullmatch(r"https?://[\w.]+(:5000)?/bare", found["url"])
 
 
 def test_response_headers_of_32_kb(service: Service) -> None:

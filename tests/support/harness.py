@@ -41,7 +41,9 @@ LABEL = "docker-flask.test"
 # Without it, httpx loads all certificate authorities for each request: 20 ms of CPU, often more
 # than the container needs.
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-PRODUCTION_PORT, DEBUG_PORT = 80, 5000
+# Where a test is not about certificates, it takes any.
+NO_TLS.check_hostname, NO_TLS.verify_mode = False, ssl.CERT_NONE
+PRODUCTION_PORT, TLS_PORT, DEBUG_PORT = 80, 443, 5000
 DEBUG = ["-d", "debug"]
 # The application of tests that need any application.
 HELLO = (APPS / "hello/app.py").read_text()
@@ -110,7 +112,8 @@ class Container:
 
     def url(self, path: str = "/", inside: int = PRODUCTION_PORT) -> str:
         """The address of a path, as the host reaches it."""
-        return f"http://127.0.0.1:{self.port(inside)}{path}"
+        scheme = "https" if inside == TLS_PORT else "http"
+        return f"{scheme}://127.0.0.1:{self.port(inside)}{path}"
 
     def get(self, path: str = "/", inside: int = PRODUCTION_PORT, **options: Any) -> httpx.Response:
         """GET a path; options are httpx's."""
@@ -282,6 +285,7 @@ class Engine:
         if app is not None:
             mounts[str(app)] = {"bind": "/app", "mode": "rw"}
         port = DEBUG_PORT if command == DEBUG else PRODUCTION_PORT
+        tls = {TLS_PORT} if "TLS_CERTIFICATE" in (env or {}) and port == PRODUCTION_PORT else set()
         container = self.client.containers.run(
             image or image_with(*server.packages),
             command or [],
@@ -290,7 +294,7 @@ class Engine:
             volumes=mounts,
             labels=self._labels,
             **{
-                "ports": {f"{port}/tcp": ("127.0.0.1", None)},
+                "ports": {f"{each}/tcp": ("127.0.0.1", None) for each in (port, *tls)},
                 "healthcheck": {"test": ["NONE"]},  # it would cost each container a process
                 **options,
             },

@@ -4,7 +4,8 @@
 
 Kinds: `headers` and `bodies` are sent a byte at a time. Of a `static` file and of a `dynamic`
 response (6 MB, also by `range`, `if-match` and `post`), of a `page` (120 KB) and of a compressed
-`text`, the client reads a little at a time. A client that is refused or closed comes back after
+`text`, the client reads a little at a time. A handshake of HTTPS is `silent`, ends within its first
+message (`half-hello`), or after it (`hello`). A client that is refused or closed comes back after
 ten seconds. The clients have several addresses of the loopback network. Prints a line of JSON.
 """
 
@@ -16,6 +17,7 @@ import json
 import resource
 import selectors
 import socket
+import ssl
 import threading
 import time
 from dataclasses import asdict, dataclass, field
@@ -25,7 +27,7 @@ from itertools import cycle
 PAUSE, READ, BUFFER = 2.0, 512, 4096
 # All come within RAMP seconds: more at once would be a flood, and not slow.
 COMES_BACK, RAMP = 10.0, 10.0
-SERVER, ADDRESSES = ("127.0.0.1", 80), 40
+ADDRESSES = 40
 RATE = 20  # requests of the good client a second
 HEAD = "Host: shop.example\r\nUser-Agent: slow\r\n"
 START = {
@@ -39,6 +41,22 @@ START = {
     "page": f"GET /page HTTP/1.1\r\n{HEAD}\r\n",
     "text": f"GET /text HTTP/1.1\r\n{HEAD}Accept-Encoding: gzip\r\n\r\n",
 }
+
+
+def trustful() -> ssl.SSLContext:
+    """For the test's own container."""
+    return ssl._create_unverified_context()  # noqa: S323
+
+
+def hello() -> bytes:
+    """The first message of a handshake."""
+    sent = ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        trustful().wrap_bio(ssl.MemoryBIO(), sent, server_hostname="shop.example").do_handshake()
+    return sent.read()
+
+
+HANDSHAKES = {"silent": b"", "half-hello": hello()[:100], "hello": hello()}
 
 
 @dataclass
@@ -56,6 +74,8 @@ class SlowClients:
 
     def __init__(self, kind: str, count: int, ramp: float) -> None:
         self._kind = kind
+        self._server = ("127.0.0.1", 443 if kind in HANDSHAKES else 80)
+        self._start = HANDSHAKES.get(kind) or START.get(kind, "").encode()
         self._selector = selectors.DefaultSelector()
         self._sources = cycle(f"127.0.{1 + n // 250}.{1 + n % 250}" for n in range(ADDRESSES))
         self._due: list[tuple[float, socket.socket | None]] = [
@@ -87,8 +107,8 @@ class SlowClients:
         client.settimeout(1)
         try:
             client.bind((next(self._sources), 0))
-            client.connect(SERVER)
-            client.sendall(START[self._kind].encode())
+            client.connect(self._server)
+            client.sendall(self._start)
         except OSError:
             client.close()
             later.append((time.monotonic() + COMES_BACK, None))
@@ -128,12 +148,16 @@ class SlowClients:
         client.close()
 
 
-def request() -> tuple[str, float]:
+def request(kind: str) -> tuple[str, float]:
     """A request on a connection of its own: its status, or what failed, and its milliseconds."""
     begun = time.monotonic()
     answer = b""
     try:
-        with socket.create_connection(SERVER, timeout=10) as client:
+        port = 443 if kind in HANDSHAKES else 80
+        with contextlib.ExitStack() as stack:
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
+            if port == 443:
+                client = stack.enter_context(trustful().wrap_socket(client))
             client.sendall(b"GET / HTTP/1.0\r\nHost: shop.example\r\n\r\n")
             while block := client.recv(65536):
                 answer += block
@@ -153,7 +177,7 @@ def measure(kind: str, count: int, seconds: float) -> Measured:
     result, times = Measured(), list[float]()
     while time.monotonic() < until - 0.5:
         next_one = time.monotonic() + 1 / RATE
-        status, took = request()
+        status, took = request(kind)
         result.statuses[status] = result.statuses.get(status, 0) + 1
         times.append(took)
         time.sleep(max(0, next_one - time.monotonic()))
@@ -167,7 +191,7 @@ def measure(kind: str, count: int, seconds: float) -> Measured:
 def main() -> None:
     """Run as the arguments say."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--kind", choices=START, required=True)
+    parser.add_argument("--kind", choices=[*START, *HANDSHAKES], required=True)
     parser.add_argument("--clients", type=int, default=4000)
     parser.add_argument("--seconds", type=float, default=20)
     given = parser.parse_args()

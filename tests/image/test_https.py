@@ -1,0 +1,292 @@
+"""HTTPS as an application and its clients see it, over HTTP/1.1 and HTTP/2."""
+
+from __future__ import annotations
+
+import functools
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support import raw_http, trust
+from tests.support.harness import (
+    PRODUCTION_PORT,
+    ROOT,
+    TLS_PORT,
+    Container,
+    Engine,
+    command_in_netns,
+)
+from tests.support.loss import written_memory
+from tests.support.marks import at_night
+from tests.support.servers import SERVERS
+
+APP = """
+import time
+from flask import Flask, Response, redirect, request, send_file, session, url_for
+app = Flask(__name__)
+app.secret_key, app.config["SESSION_COOKIE_SECURE"] = "x", True
+
+@app.route("/", methods=["GET", "POST"])
+def seen():
+    session["a"] = 1
+    body = sum(map(len, iter(lambda: request.stream.read(65536), b"")))
+    return {
+        "secure": request.is_secure, "scheme": request.environ["wsgi.url_scheme"], "body": body,
+        "url": url_for("seen", _external=True), "client": request.remote_addr,
+        "environ": {k: v for k, v in request.environ.items() if isinstance(v, str)},
+    }
+
+@app.get("/leave")
+def leave():
+    return redirect(url_for("seen", _external=True))
+
+@app.get("/file")
+def file():
+    return send_file(__file__)
+
+@app.get("/events")
+def events():
+    parts = (time.sleep(0.3) or f"data: {n}\\n\\n" for n in range(4))
+    return Response(parts, mimetype="text/event-stream")
+
+@app.get("/public")
+def public():
+    text = request.scheme + request.get_data(as_text=True) + str(time.monotonic_ns())
+    return text, {"Cache-Control": "public, max-age=600"}
+"""
+HOST = "shop.example"
+HSTS = "Strict-Transport-Security"
+PUBLIC_CLIENT = "203.0.113.9"
+
+
+class Service:
+    """A container whose clients trust its root."""
+
+    def __init__(self, container: Container, root: Any) -> None:
+        self.container = container
+        self.clients = {
+            http2: httpx.Client(http2=http2, verify=trust.trusting(root), timeout=10)
+            for http2 in (False, True)
+        }
+        container.wait_until_serving("/", TLS_PORT)
+
+    def ask(self, path: str = "/", method: str = "GET", http2: bool = True, **how: Any) -> Any:
+        """A request with the host's name, as a browser sends it."""
+        how["headers"] = {"Host": HOST, **how.get("headers", {})}
+        url = self.container.url(path, TLS_PORT)
+        answer = self.clients[http2].request(method, url, **how)
+        assert answer.http_version == ("HTTP/2" if http2 else "HTTP/1.1")
+        return answer
+
+    def seen(self, **how: Any) -> tuple[Any, ...]:
+        found = self.ask(**how).json()
+        return tuple(found[name] for name in ("scheme", "secure", "url"))
+
+
+Start = Callable[..., Service]
+
+
+@pytest.fixture(scope="module")
+def start(module_engine: Engine, module_folder: Path) -> Start:
+    """Start a container with settings and a server; each only once."""
+    (module_folder / "app.py").write_text(APP)
+    (module_folder / "static").mkdir()
+    (module_folder / "static/large.bin").write_bytes(bytes(6_000_000))
+    root, tls = trust.issue(module_folder)
+
+    @functools.cache
+    def run(name: str = "uwsgi", **env: str) -> Service:
+        options = {"mem_limit": "512m", "volumes": tls["volumes"], "app": module_folder}
+        env = {**tls["env"], "WEB_CONCURRENCY": "4", **env}
+        return Service(module_engine.run(server=SERVERS[name], env=env, **options), root)
+
+    return run
+
+
+# --- what the application sees -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "server", ["uwsgi", "gunicorn-gthread", *at_night("gunicorn-sync", "gunicorn-gevent")]
+)
+def test_the_application_sees_https(start: Start, server: str) -> None:
+    service = start(server, TLS_REDIRECT="0")
+    of_tls, plain = ("https", True, f"https://{HOST}/"), ("http", False, f"http://{HOST}/")
+    for http2 in (False, True):
+        for claim in ({}, {"X-Forwarded-Proto": "http"}, {"X-Forwarded-Host": "evil.example"}):
+            assert service.seen(http2=http2, headers=claim) == of_tls
+        assert service.ask("/leave", http2=http2).headers["Location"] == f"https://{HOST}/"
+        assert "; Secure;" in service.ask(http2=http2).headers["Set-Cookie"]
+    claim = {"Host": HOST, "X-Forwarded-Proto": "https"}
+    found = service.container.get(headers=claim).json()
+    assert (found["scheme"], found["secure"], found["url"]) == plain
+
+
+@pytest.mark.parametrize("server", ["uwsgi", *at_night("gunicorn-sync", "gunicorn-gevent")])
+def test_a_proxy_that_encrypts_again(start: Start, server: str) -> None:
+    service = start(server, TLS_REDIRECT="0", TRUSTED_PROXIES="private")
+    assert service.seen() == ("https", True, f"https://{HOST}/"), "it says nothing"
+    for claimed in ("https", "http"):
+        by_proxy = {"X-Forwarded-Proto": claimed, "X-Forwarded-For": PUBLIC_CLIENT}
+        assert service.seen(headers=by_proxy)[0] == claimed
+        assert service.ask(headers=by_proxy).json()["client"] == PUBLIC_CLIENT
+        assert service.container.get(headers=by_proxy).json()["scheme"] == claimed
+
+
+def test_http2_has_the_same_environment(start: Start) -> None:
+    service = start(TLS_REDIRECT="0")
+    lines = [
+        ("Cookie", "a=1"),
+        ("Cookie", "b=2"),
+        ("X-Two", "a"),
+        ("X-Two", "b"),
+        ("Proxy", "evil"),
+    ]
+    url = service.container.url("/?x=%26", TLS_PORT)
+    sent = [("Host", f"{HOST}:8443"), *lines, ("User-Agent", "me"), ("TE", "trailers")]
+    seen = [
+        client.post(url, headers=sent, content=b"abc").json()["environ"]
+        for client in service.clients.values()
+    ]
+    differ = {key for key in {**seen[0], **seen[1]} if seen[0].get(key) != seen[1].get(key)}
+    # HTTP/2 has no such header.
+    assert differ - {"HTTP_X_REQUEST_ID", "REMOTE_PORT", "HTTP_CONNECTION"} == {"SERVER_PROTOCOL"}
+    wanted = {"SERVER_PROTOCOL": "HTTP/2.0", "HTTP_HOST": f"{HOST}:8443", "HTTPS": "on"}
+    wanted |= {"HTTP_COOKIE": "a=1; b=2", "HTTP_X_TWO": "a, b", "CONTENT_LENGTH": "3"}
+    assert {key: seen[1].get(key) for key in (*wanted, "HTTP_PROXY")} == {
+        **wanted,
+        "HTTP_PROXY": None,
+    }
+
+
+# --- port 80 -----------------------------------------------------------------------------------
+
+HOSTS = ["", "a<b>", "shop.example@evil.example", "a\\b", "a#b", "a b", "\xe4.example", "a/b"]
+
+
+def asked(service: Service, request: str) -> tuple[int, list[str], list[str]]:
+    """Status, Location and HSTS of what port 80 answers to the first lines of a request."""
+    port = service.container.port(PRODUCTION_PORT)
+    message = f"{request}\r\nContent-Length: 3\r\n\r\nabc".encode("latin-1")
+    (answer,) = raw_http.answers(raw_http.exchange(port, message, end=False), request.split()[0])
+    return answer.status, answer.values("Location"), answer.values(HSTS)
+
+
+@pytest.mark.parametrize("port", ["", ":8443"])
+def test_port_80_redirects(start: Start, port: str) -> None:
+    env = {"TLS_REDIRECT": port[1:]} if port else {}
+    service = start(HSTS="31536000", HEALTH_PATH="/up", **env)
+    target = "/a%0d%0aSet-Cookie:x/..//b?c=%26&d=//e"
+    for method in ("GET", "HEAD", "POST", "DELETE", "OPTIONS"):
+        for host in (HOST, f"{HOST}:8091", HOST.upper()):
+            found = asked(service, f"{method} {target} HTTP/1.1\r\nHost: {host}")
+            assert found == (308, [f"https://{HOST}{port}{target}"], [])
+    named = asked(service, f"GET http://{HOST}/a HTTP/1.1\r\nHost: other.example")
+    assert named == (308, [f"https://{HOST}{port}/a"], [])
+    found = asked(service, "GET //evil.example/ HTTP/1.1\r\nHost: [::1]:80")
+    assert found == (308, [f"https://[::1]{port}//evil.example/"], [])
+    assert asked(service, "GET /up HTTP/1.1\r\nHost: x") == (200, [], [])
+    for host in HOSTS:
+        assert asked(service, f"GET /evil.example HTTP/1.1\r\nHost: {host}") == (400, [], [])
+    assert asked(service, "GET /evil.example HTTP/1.0") == (400, [], [])
+
+
+def test_hsts_is_part_of_all_responses(start: Start) -> None:
+    service = start(HSTS="31536000", HEALTH_PATH="/up")
+    for path in ("/", "/none", "/file", "/static/large.bin", "/static/none", "//a", "/%00"):
+        found = service.ask(path, http2=False, follow_redirects=False).headers
+        assert found.get_list(HSTS) == ["max-age=31536000"], path
+
+
+# --- as over HTTP ------------------------------------------------------------------------------
+
+
+def test_bodies_over_http2(start: Start) -> None:
+    service = start(TLS_REDIRECT="0", MAX_UPLOAD="2m")
+    few = start(TLS_REDIRECT="0", MAX_UPLOAD="30k")  # httpx hangs if a refused body has to wait
+    for one, size, status in (
+        *((service, 0, 200), (service, 3, 200), (service, 1_900_000, 200)),
+        *((few, 30_000, 200), (few, 31_000, 413)),
+    ):
+        parts = [b"x" * 1000] * (size // 1000) or [b"x" * size]
+        for body in (b"".join(parts), iter(parts)):  # the second without Content-Length
+            answer = one.ask(method="POST", content=body)
+            assert answer.status_code == status
+            assert status == 413 or answer.json()["body"] == size
+    with service.clients[True].stream("GET", service.container.url("/events", TLS_PORT)) as answer:
+        times = [time.monotonic() for _ in answer.iter_raw()]
+    assert times[-1] - times[0] > 0.6, "a stream is not buffered"
+    for path, size in (("/file", len(APP)), ("/static/large.bin", 6_000_000)):
+        part = service.ask(path, headers={"Range": "bytes=-5"})
+        assert (part.status_code, len(part.content)) == (206, 5)
+        assert len(service.ask(path).content) == size
+
+
+def test_the_cache_keeps_the_schemes_and_bodies_apart(start: Start) -> None:
+    service = start(TLS_REDIRECT="0")
+    service.ask("/public")  # from the first shared page on
+
+    def page(path: str, **how: Any) -> str:
+        return str(service.ask(path, **how).text)
+
+    with_body = page("/public?a", content=iter([b"evil"]))
+    assert with_body.startswith("httpsevil")
+    kept = page("/public?a")
+    assert re.fullmatch("https[0-9]+", kept), "a body is no part of a shared page"
+    assert page("/public?a") == page("/public?a", http2=False) == kept
+    headers = {"Host": HOST}
+    assert re.fullmatch("http[0-9]+", service.container.get("/public?a", headers=headers).text)
+
+
+# --- attacks on HTTP/2 -------------------------------------------------------------------------
+
+# Kinds that stopped the service, with connections: 128 requests each.
+HELD = {"get-without-end": 60, "no-window": 300, "no-window-static": 100, "post-without-end": 60}
+FLOODS = ["rapid-reset", "continuation", "empty-continuation", "empty-data", "settings", "ping"]
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize(
+    "kind", ["no-window", "no-window-static", *at_night("get-without-end", "post-without-end")]
+)
+def test_requests_that_wait_for_their_client_stop_nobody(start: Start, kind: str) -> None:
+    service = start(TLS_REDIRECT="0", TRUSTED_PROXIES="private", ACCESS_LOG="0")
+    attacked(service, kind, HELD[kind], 6)
+
+
+@pytest.mark.nightly
+@pytest.mark.alone
+@pytest.mark.parametrize("kind", [*FLOODS, "priority", "hpack-bomb"])
+def test_floods_of_frames(start: Start, kind: str) -> None:
+    service = start(TLS_REDIRECT="0", TRUSTED_PROXIES="private", ACCESS_LOG="0")
+    attacked(service, kind, 4, 10)
+
+
+def attacked(service: Service, kind: str, connections: int, seconds: int) -> None:
+    """A client with another address gets its responses meanwhile."""
+    words = [sys.executable, "-m", "tests.support.http2_attacks", "--kind", kind]
+    words += ["--connections", str(connections), "--seconds", str(seconds)]
+    command = command_in_netns(service.container.pid, words)
+    pids, statuses, times = service.container.pids("nginx: worker"), set(), list[float]()
+    attack = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        while attack.poll() is None:
+            begun = time.monotonic()
+            statuses.add(service.ask().status_code)
+            times.append(time.monotonic() - begun)
+            time.sleep(0.05)
+            memory = written_memory(service.container) >> 20 if len(times) % 20 == 10 else 0
+            assert memory < 400, f"{memory} MB"
+    finally:
+        attack.kill()
+        print(kind, attack.communicate()[0], f"p95 {sorted(times)[int(len(times) * 0.95)]:.3f} s")
+    # A flood of requests may fill the queue, over HTTP/1.1, too.
+    assert statuses <= ({200, 503} if kind == "rapid-reset" else {200})
+    assert service.container.pids("nginx: worker") == pids
