@@ -74,5 +74,5 @@ bench: image ## compare speed with other images for Flask; hours
 
 measure: image ## measure WHAT=sizing, for example; 4 to 20 minutes
 	@$(if $(filter $(MEASUREMENTS),$(WHAT)),,$(error WHAT is one of: $(MEASUREMENTS)))
-	@tools/install python wrk compose $(if $(filter https,$(WHAT)),tls)
+	@tools/install python wrk compose $(if $(filter https,$(WHAT)),h2load)
 	@$(RUN).$(subst -,_,$(WHAT)) $(OPTIONS)

@@ -73,7 +73,7 @@ def test_a_bad_file_is_not_served_after_a_crash_either(container: Container, cer
     before = certificates.served(container)
     (certs / "tls.crt").write_bytes((certs / "tls.crt").read_bytes()[:300])
     os.truncate(certs / "tls.key", 0)
-    container.wait_for_log("keeping the previous certificate: TLS_CERTIFICATE=/certs/tls.crt")
+    container.wait_for_log("keeping the previous certificate: TLS_CERTIFICATE=/certs/tls.key has")
     (master,) = container.pids("nginx: master")
     container.kill("KILL", master)
     wait_for(lambda: container.pids("nginx: master") not in ([], [master]), 5, "another nginx")

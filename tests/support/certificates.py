@@ -35,8 +35,11 @@ def served(container: Container, name: str = NAME) -> bytes:
     try:
         with (
             socket.create_connection(("127.0.0.1", container.port(443)), 5) as connection,
-            context.wrap_socket(connection, server_hostname=name) as tls,
+            context.wrap_socket(
+                connection, do_handshake_on_connect=False, server_hostname=name
+            ) as tls,
         ):
+            tls.do_handshake()
             return tls.getpeercert(binary_form=True) or b""
     except OSError:  # also of TLS
         return b""
