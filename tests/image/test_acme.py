@@ -92,6 +92,7 @@ def test_a_renewal_loses_nothing(engine: Engine, tmp_path: Path, renewals: int) 
     check_that_nothing_is_lost(service, results)
 
 
+@pytest.mark.nightly
 def test_an_authority_that_is_down(authority: Authority, engine: Engine) -> None:
     authority.container.docker.stop(timeout=1)
     options = authority.options("down.test")
@@ -119,6 +120,7 @@ def test_a_name_that_leads_elsewhere(authority: Authority, engine: Engine) -> No
     assert container.get("/").status_code == 200
 
 
+@pytest.mark.nightly
 def test_containers_that_share_data(authority: Authority, engine: Engine) -> None:
     """One orders, also if it takes longer than the pause after a failure."""
     before = authority.orders()
