@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ Start = Callable[..., Service]
 
 
 @pytest.fixture(scope="module")
-def start(module_engine: Engine, module_folder: Path) -> Start:
+def start(module_engine: Engine, module_folder: Path) -> Iterator[Start]:
     """Start a container with settings and a server; each only once."""
     (module_folder / "app.py").write_text(APP)
     (module_folder / "static").mkdir()
@@ -105,9 +106,13 @@ def start(module_engine: Engine, module_folder: Path) -> Start:
     def run(name: str = "uwsgi", **env: str) -> Service:
         options = {"mem_limit": "512m", "volumes": tls["volumes"], "app": module_folder}
         env = {**tls["env"], "WEB_CONCURRENCY": "4", **env}
-        return Service(module_engine.run(server=SERVERS[name], env=env, **options), root)
+        service = Service(module_engine.run(server=SERVERS[name], env=env, **options), root)
+        for client in service.clients.values():
+            clients.enter_context(client)
+        return service
 
-    return run
+    with contextlib.ExitStack() as clients:
+        yield run
 
 
 # --- what the application sees -----------------------------------------------------------------
