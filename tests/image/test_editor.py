@@ -10,7 +10,7 @@ import pytest
 from docker_flask.configuration.packages import DEBUGPY_PIN
 from tests.support import raw_http
 from tests.support.dap import Editor, message
-from tests.support.harness import DEBUG, DEBUG_PORT, Engine, image_with
+from tests.support.harness import DEBUG, DEBUG_PORT, Container, Engine, image_with
 
 PORT = 5678
 BAD_SETTING = 78
@@ -31,19 +31,24 @@ def write(folder: Path, word: str) -> None:
     (folder / "app.py").write_text(APP.format(word=word))
 
 
+def serve(engine: Engine, folder: Path) -> Container:
+    """Debug mode with a port for editors."""
+    write(folder, "first")
+    return engine.serve(
+        DEBUG,
+        image=image_with(DEBUGPY_PIN),
+        app=folder,
+        env={"DEBUGPY": str(PORT)},
+        ports={f"{port}/tcp": ("127.0.0.1", None) for port in (DEBUG_PORT, PORT)},
+    )
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.nightly
 @pytest.mark.parametrize("continues", [True, False], ids=["after", "during"])
 def test_a_breakpoint_and_an_edit(engine: Engine, app_folder: Path, continues: bool) -> None:
     """An edit after the breakpoint, or while it holds, ends the session; the editor comes back."""
-    write(app_folder, "first")
-    container = engine.serve(
-        DEBUG,
-        image=image_with(DEBUGPY_PIN),
-        app=app_folder,
-        env={"DEBUGPY": str(PORT)},
-        ports={f"{port}/tcp": ("127.0.0.1", None) for port in (DEBUG_PORT, PORT)},
-    )
+    container = serve(engine, app_folder)
     with ThreadPoolExecutor() as browser:
         for word, edited in (("first", "second"), ("second", "third")):
             editor = Editor(container.port(PORT))
@@ -64,14 +69,7 @@ def test_a_breakpoint_and_an_edit(engine: Engine, app_folder: Path, continues: b
 @pytest.mark.nightly
 def test_a_page_of_another_site_is_no_editor(engine: Engine, app_folder: Path) -> None:
     """debugpy skips the lines of HTTP, and would take the body of a POST for a message."""
-    write(app_folder, "first")
-    container = engine.serve(
-        DEBUG,
-        image=image_with(DEBUGPY_PIN),
-        app=app_folder,
-        env={"DEBUGPY": str(PORT)},
-        ports={f"{port}/tcp": ("127.0.0.1", None) for port in (DEBUG_PORT, PORT)},
-    )
+    container = serve(engine, app_folder)
     editor = Editor(container.port(PORT))
     editor.attach("/app/app.py", LINE)
     asked = message(1, "initialize", adapterID="debugpy")
