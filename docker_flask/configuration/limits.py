@@ -78,7 +78,7 @@ class MemoryWatch:
         return text if self._kills > before else ""
 
     def lacks(self, needed: int) -> str:
-        """Why so many more bytes may not fit; empty if they fit."""
+        """Why this number of bytes may not fit into the memory; empty if it fits."""
         # Without cached files: the kernel drops them.
         found = _counters(self._stat)
         used = found.get("anon", found.get("rss", 0)) + found.get("shmem", 0)

@@ -201,8 +201,7 @@ LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 
 
 def https_url() -> Validator:
-    pattern = r"https://[\w.-]+(:[0-9]{1,5})?(/[\w./~%+-]*)?"
-    return matching(pattern, f"an address such as {LETS_ENCRYPT}")
+    return matching(r"https://[\w.-]+(:\d{1,5})?(/[\w./~%+-]*)?", f"such as {LETS_ENCRYPT}")
 
 
 def domains() -> Validator:

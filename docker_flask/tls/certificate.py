@@ -67,10 +67,8 @@ def take(files: Files, folder: Path) -> Certificate:
     Copies, because nginx reads its files again after a crash, when the originals may be half
     written. folder: nothing is there yet.
     """
-    of_chain, of_key = (
-        f"{files.settings[0]}={files.certificate}",
-        f"{files.settings[1]}={files.key}",
-    )
+    paths = zip(files.settings, (files.certificate, files.key), strict=True)
+    of_chain, of_key = (f"{setting}={path}" for setting, path in paths)
     chain, key = _read(files.certificate, of_chain), _read(files.key, of_key)
     blocks = _CERTIFICATE.findall(chain)
     if not blocks:

@@ -36,7 +36,7 @@ class Certificates:
         self._warned: int | None = None
 
     def start(self, settings: Settings) -> None:
-        """Take up the certificate of these settings; raises SettingError if it is no good.
+        """Use the certificate of these settings; raises SettingError if a check fails.
 
         The certificate of an authority may come later.
         """
@@ -52,7 +52,7 @@ class Certificates:
             self._take(self._files)
 
     def refresh(self) -> bool:
-        """Take up the files if they have changed; keep the certificate if they are no good."""
+        """Use the files if they have changed; keep the previous certificate if a check fails."""
         if not self._files or (state := self._files.signature()) == self._taken:
             return False
         self._taken = state
