@@ -258,13 +258,9 @@ def host_names() -> Validator:
 
 
 def debugger_pin() -> Validator:
-    def parse(text: str) -> str:
-        if text != "off" and not re.fullmatch(r"(?=.{1,100}$)[0-9]+(-[0-9]+)*", text):
-            raise ValueError(text)
-        return text
-
-    return Validator(
-        parse, "digits, with or without dashes between them, such as 123-456-789; or off"
+    return matching(
+        r"off|(?=.{1,100}$)[0-9]+(-[0-9]+)*",
+        "digits, with or without dashes between them, such as 123-456-789; or off",
     )
 
 

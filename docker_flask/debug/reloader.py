@@ -160,9 +160,6 @@ class Reloader:
         return {
             **options.to_environment(),
             "FLASK_DEBUG": "1",
-            # Python compares the size and the second of a source file with its compiled file, and
-            # would miss the second of two quick edits. The source tree stays clean, too.
-            "PYTHONDONTWRITEBYTECODE": "1",
             # Show a traceback at a segfault.
             "PYTHONFAULTHANDLER": "1",
             # Applications check this to start a thing only once under Werkzeug's reloader.

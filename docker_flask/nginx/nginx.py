@@ -47,10 +47,14 @@ class Configuration(NamedTuple):
 
 
 class Nginx:
-    """The nginx of one container; pid: of its first process, 0 while there is none."""
+    """The nginx of one container; pid: of its first process, 0 while there is none.
+
+    orphans: the process groups of earlier first processes that died; their workers serve on.
+    """
 
     def __init__(self, loop: Loop, runtime: Path, listeners: list[socket.socket]) -> None:
         self.pid = 0
+        self.orphans: list[int] = []
         disk = os.statvfs(runtime)
         self._disk = disk.f_bavail * disk.f_frsize
         # Names nginx's location for files: no client can guess it.
@@ -168,6 +172,7 @@ class Nginx:
 
     def start(self, plan: Plan, configuration: Configuration) -> None:
         """Start with this configuration; replaces an nginx that answers 503."""
+        self._quit_orphans()
         if self.pid:
             self._quit()
         self._take_up(configuration)
@@ -190,8 +195,7 @@ class Nginx:
     def ended(self, status: int) -> str:
         """Note that the first process ended; returns that in words."""
         group, self.pid = self.pid, 0
-        # Workers that outlived it answer what they have, and end.
-        process.signal_group(group, signal.SIGQUIT)
+        self.orphans.append(group)
         return f"nginx (pid {group}) {process.describe(status)}"
 
     def restart(self) -> None:
@@ -204,25 +208,25 @@ class Nginx:
             descriptors,
         )
 
-    def reload(self, plan: Plan, configuration: Configuration) -> Steps[None]:
-        """Take up another configuration without losing a connection.
-
-        Clients get DRAIN_DELAY to leave their connections.
-        """
-        if self._configuration and configuration.read == self._configuration.read:
-            return
-        self._take_up(configuration)
-        # nginx closes idle connections when it reloads, so clients are told before to leave them.
+    def reload(self, plan: Plan, configuration: Configuration | None) -> Steps[None]:
+        """Take up another configuration, if not None, and end the orphans; loses no connection."""
+        if configuration:
+            if self._configuration and configuration.read == self._configuration.read:
+                return
+            self._take_up(configuration)
+        # A worker that ends closes idle connections, so clients get DRAIN_DELAY to leave them.
         self.send_clients_away()
         yield Until(lambda: not self.clients(), plan.settings.drain_delay)
-        old_workers = process.states([self.pid]).keys() - {self.pid}
+        old_workers = process.states([self.pid, *self.orphans]).keys() - {self.pid}
         process.signal_process(self.pid, signal.SIGHUP)
+        self._quit_orphans()
         yield Until(lambda: not any(map(process.alive, old_workers)), TAKEOVER)
         (self._runtime / paths.DRAINING).unlink(missing_ok=True)
 
     def quit(self) -> None:
         """Tell nginx to answer the requests that it has, and to end."""
         process.signal_process(self.pid, signal.SIGQUIT)
+        self._quit_orphans()
 
     def kill(self) -> None:
         """End all its processes at once."""
@@ -268,6 +272,10 @@ class Nginx:
         process.signal_process(pid, signal.SIGQUIT)
         self._loop.wait(lambda: not process.alive(pid), QUIT, tick=TICK)
         process.signal_group(pid, signal.SIGKILL)
+
+    def _quit_orphans(self) -> None:
+        while self.orphans:
+            process.signal_group(self.orphans.pop(), signal.SIGQUIT)
 
     def _descriptors(self) -> list[int]:
         return [listener.fileno() for listener in (*self._listeners, self._health)]

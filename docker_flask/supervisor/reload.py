@@ -38,10 +38,15 @@ class Reload:
         """Continue the reload, or start the next one."""
         if self._task and self._task.advance():
             self._task = None
-        if self._is_wanted and not self._task:
+        if self._task:
+            return
+        nginx, current = self._service.nginx, self._service.current
+        if self._is_wanted:
             self._is_wanted = False
             self._task = Task(self._run())
-        elif not self._task and self._service.certificates.look():
+        elif nginx.orphans and current:
+            self._task = Task(nginx.reload(current.plan, None))
+        elif self._service.certificates.look():
             self._task = Task(self._swap_certificate())
 
     def cancel(self) -> None:
