@@ -17,6 +17,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks import common
+from tests.image import test_https_loss as https
 from tests.support.harness import Engine, wait_for
 from tests.support.loss import Service, written_memory
 from tests.support.loss_checker.record import Verdicts, read_record, upper_bound
@@ -188,6 +189,14 @@ def exits(service: Service, tally: Tally) -> None:
     tally.add(5, service.verdicts(result))
 
 
+def swaps(service: Service, tally: Tally) -> None:
+    """Ten certificates, one after another, under load over HTTPS."""
+    with https.under_load(service) as results:
+        for _ in range(10):
+            https.swap(service)
+    tally.add(10, service.verdicts(*results.values(), ended_by_itself=True))
+
+
 def pause(service: Service, tally: Tally) -> None:
     """A minute's pause, with requests in flight that need not be done before REQUEST_TIMEOUT."""
     with service.load("/sleep?s=0.5", connections=3, mode="new", timeout=90) as running:
@@ -239,6 +248,7 @@ DEEDS: dict[str, Deed] = {
     "9 nginx's master killed": kills("nginx master", DEATHS_A_CONTAINER),
     "9 nginx's worker killed": kills("nginx worker", DEATHS_A_CONTAINER),
     "12 view ends its worker": exits,
+    "20 certificate swapped, HTTPS": swaps,
 }
 # Done a few times only: each takes a minute.
 LONG: dict[str, Deed] = {"15 twice the load, 30 s": overload, "18 paused for 60 s": pause}
@@ -257,7 +267,10 @@ def repeat(engine: Engine, name: str, tries: int) -> Tally:
     tally = Tally()
     while tally.tries < tries:
         with common.folder() as folder:
-            service = Service(engine, folder, **OPTIONS.get(name, {}))
+            if "HTTPS" in name:
+                service = https.start(engine, folder)
+            else:
+                service = Service(engine, folder, **OPTIONS.get(name, {}))
             service.container.wait_until_serving()
             (DEEDS | LONG)[name](service, tally)
             engine.remove_containers()

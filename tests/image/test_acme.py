@@ -73,8 +73,8 @@ def test_first_certificate_is_kept(authority: Authority, engine: Engine, restart
 
 
 @pytest.mark.timed
-@pytest.mark.timeout(200)
-@pytest.mark.parametrize("renewals", [1, *at_night(5)])
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("renewals", [1, *at_night(20)])
 def test_a_renewal_loses_nothing(engine: Engine, tmp_path: Path, renewals: int) -> None:
     with Authority(engine, tmp_path, validity=SHORT) as authority:
         options = authority.options("renewed.test", env={"TLS_REDIRECT": "0"})

@@ -20,13 +20,18 @@ LOADS = {"new": 40, "keepalive": 100, "h2": 100}
 SETTLE = 1.5  # s of load before and after what is done
 
 
+def start(engine: Engine, folder: Path) -> Service:
+    """The checked application with HTTPS; its certificate is in the folder `certs`."""
+    certificates.write(folder / "certs")
+    env = {"TLS_CERTIFICATE": "/certs", "TLS_REDIRECT": "0"}
+    volumes = certificates.mounted(folder / "certs")
+    return Service(engine, folder, env=env, volumes=volumes, ports=certificates.PORTS)
+
+
 @pytest.fixture
 def service(engine: Engine, tmp_path: Path) -> Service:
-    """The checked application with HTTPS; its certificate is in the folder `certs`."""
-    certificates.write(tmp_path / "certs")
-    env = {"TLS_CERTIFICATE": "/certs", "TLS_REDIRECT": "0"}
-    volumes = certificates.mounted(tmp_path / "certs")
-    return Service(engine, tmp_path, env=env, volumes=volumes, ports=certificates.PORTS)
+    """A container for each test."""
+    return start(engine, tmp_path)
 
 
 @contextlib.contextmanager
@@ -119,13 +124,3 @@ def test_stop_under_load_loses_nothing(service: Service) -> None:
         code, _ = service.container.stop()
     assert code == 0
     check_that_nothing_is_lost(service, results, stopped=True)
-
-
-@pytest.mark.alone
-@pytest.mark.nightly
-@pytest.mark.timeout(180)
-def test_ten_swaps_lose_nothing(service: Service) -> None:
-    with under_load(service) as results:
-        for _ in range(10):
-            swap(service)
-    check_that_nothing_is_lost(service, results)
