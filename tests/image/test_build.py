@@ -34,6 +34,7 @@ from tests.support.harness import (
     Engine,
     docker_client,
 )
+from tests.support.pages import recipe
 
 REBUILT, ADDED_MB = 3.0, 90  # seconds, megabytes: as promised
 NOT_COPIED = shutil.ignore_patterns(".git", ".venv", ".*_cache", "__pycache__", "tests", "docs")
@@ -339,25 +340,12 @@ def test_a_lock_file_in_place_of_requirements(
         builder.build(context)
 
 
-def recipe(word: str) -> str:
-    """The Dockerfile of docs/building.md with this word, for the image under test."""
-    page = (ROOT / "docs" / "building.md").read_text()
-    (found,) = [
-        text for text in re.findall(r"```dockerfile\n(.*?)```", page, re.DOTALL) if word in text
-    ]
-    # As the recipe is, but behind the machine's proxy.
-    if CA_BUNDLE.is_file():
-        trust = "--mount=type=secret,id=ca export PIP_CERT=/run/secrets/ca;"
-        found = found.replace("RUN ", f"RUN {trust} ")
-    return re.sub(r"^FROM docker-flask\b", f"FROM {IMAGE}", found, flags=re.MULTILINE)
-
-
 @pytest.mark.nightly
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("tool", TOOLS)
 def test_built_upon_with_a_lock_file(engine: Engine, derive: Derive, tool: str) -> None:
     files = {path.name: path.read_text() for path in (APPS / "locked" / tool).iterdir()}
-    text = recipe("uv.lock")
+    text = recipe("building.md", "uv.lock")
     assert "COPY pyproject.toml uv.lock " in text
     text = text.replace("pyproject.toml uv.lock", " ".join(files))
     image = derive({**files, "app/app.py": PLAIN, "Dockerfile": text})
@@ -371,7 +359,8 @@ def test_built_upon_with_a_lock_file(engine: Engine, derive: Derive, tool: str) 
 def test_built_upon_with_a_package_that_needs_a_compiler(engine: Engine, derive: Derive) -> None:
     requirements = "--no-binary bitarray\nbitarray==3.12.3\n"
     app = PLAIN.replace("six.__version__", "bitarray.__file__").replace("six", "bitarray")
-    files = {"requirements.txt": requirements, "app/app.py": app, "Dockerfile": recipe("gcc")}
+    files = {"requirements.txt": requirements, "app/app.py": app}
+    files["Dockerfile"] = recipe("building.md", "gcc")
     container = engine.run(image=derive(files))
     assert container.wait_until_serving().text.startswith("/opt/venv/")
     for what in ("compilers", "headers"):

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from tests.support import raw_http
-from tests.support.harness import APPS, DEBUG, DEBUG_PORT, PRODUCTION_PORT, ROOT, Engine
+from tests.support.harness import APPS, DEBUG, DEBUG_PORT, PRODUCTION_PORT, Engine
 from tests.support.marks import at_night
+from tests.support.pages import rows, text_of
 from tests.support.servers import SERVERS
 
-PAGE = ROOT / "docs" / "settings.md"
 COLUMNS = ("uWSGI", "Gunicorn", "debug mode")
 # Objects and methods of the servers themselves.
 OWN = ("uwsgi.*", "x-wsgiorg.*", "gunicorn.*", "werkzeug.*")
@@ -111,14 +111,12 @@ def asked(port: int, request: bytes) -> dict[str, Any]:
 
 def rows_of_the_page() -> dict[tuple[str, str], dict[str, str]]:
     """The table: for a request ("" for all) and a key, the cell of each column."""
-    (table,) = re.findall(r"<!-- environ -->\n(.*?)<!-- /environ -->", PAGE.read_text(), re.DOTALL)
-    rows = {}
-    for line in table.splitlines()[2:]:
-        first, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+    found = {}
+    for first, *cells in rows(text_of("settings.md"), "environ"):
         key, _, case = first.partition(", of ")
         assert len(set(cells)) > 1, "a row is a difference"
-        rows[case, key.strip("`")] = dict(zip(COLUMNS, cells, strict=True))
-    return rows
+        found[case, key.strip("`")] = dict(zip(COLUMNS, cells, strict=True))
+    return found
 
 
 def agrees(cell: str, environ: dict[str, Any], key: str) -> bool:

@@ -5,6 +5,10 @@ The test itself plays the proxy; its address, as containers see it, is a private
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +22,11 @@ from tests.support.harness import (
     PRODUCTION_PORT,
     Container,
     Engine,
+    command_in_netns,
     mounted,
 )
+from tests.support.marks import at_night
+from tests.support.pages import rows, text_of
 
 MODES = {"production": ([], PRODUCTION_PORT), "debug": (DEBUG, DEBUG_PORT)}
 CLIENT, STRANGER = "203.0.113.9", "198.51.100.7"
@@ -323,3 +330,55 @@ def test_the_debugger_goes_by_the_real_host(trusting: Served) -> None:
     assert "EVALEX = false" in lured.text
     assert "proxies.py" not in lured.text, "no frame of the application's"
     assert "EVALEX = true" in trusting.container.get("/fail", DEBUG_PORT).text
+
+
+CASES = [row[1:] for row in rows(text_of("behind-a-proxy.md"), "clients")]
+FORGED = "192.0.2.66"
+FROM_PROXY = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": HOST}
+# Asks for /echo from an address that the container's network gets for it.
+ASK = """
+import http.client, json, subprocess, sys
+peer, port, headers = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3])
+subprocess.run(["ip", "address", "replace", f"{peer}/32", "dev", "lo"], check=True)
+connection = http.client.HTTPConnection("127.0.0.1", port, 10, (peer, 0))
+connection.request("GET", "/echo", headers=headers)
+print(connection.getresponse().read().decode())
+"""
+
+
+@pytest.fixture(scope="module")
+def by_setting(module_engine: Engine, module_folder: Path) -> Callable[[str, str], Served]:
+    """Gives a container in a mode with a value of TRUSTED_PROXIES, the same one each time."""
+    (module_folder / "app.py").write_text(APP)
+    served: dict[tuple[str, str], Served] = {}
+
+    def one(mode: str, trusted: str) -> Served:
+        if (mode, trusted) not in served:
+            command, inside = MODES[mode]
+            env = {"TRUSTED_PROXIES": trusted}
+            container = module_engine.serve(command, app=module_folder, env=env)
+            served[mode, trusted] = Served(container, inside)
+        return served[mode, trusted]
+
+    return one
+
+
+@pytest.mark.parametrize("mode", ["production", *at_night("debug")])
+@pytest.mark.parametrize("case", CASES, ids=" ".join)
+def test_the_table_of_proxies(
+    by_setting: Callable[[str, str], Served], mode: str, case: list[str]
+) -> None:
+    """The page's table: the first column is for its readers."""
+    peer, hops, trusted, client, root, forgeable = (cell.strip("`-") for cell in case)
+    served = by_setting(mode, trusted)
+
+    def ask(hops: str) -> tuple[str, str]:
+        headers = {"Host": "flaskapp", **({"X-Forwarded-For": hops, **FROM_PROXY} if hops else {})}
+        words = [sys.executable, "-c", ASK, peer, str(served.inside), json.dumps(headers)]
+        command = command_in_netns(served.container.pid, words)
+        seen = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+        return seen["client"], seen["root"]
+
+    assert ask(hops) == (client, root)
+    forged, _ = ask(", ".join([FORGED, *filter(None, [hops])]))
+    assert forged == (FORGED if forgeable == "yes" else client)
