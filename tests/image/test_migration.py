@@ -1,6 +1,6 @@
 """What was built on tiangolo/uwsgi-nginx-flask runs when only its FROM line changes.
 
-docs/migrating-from-tiangolo.md says the same in words.
+docs/migrating.md says the same in words.
 """
 
 from __future__ import annotations

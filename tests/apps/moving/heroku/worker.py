@@ -1,0 +1,3 @@
+import shop.web
+
+print("worked")

@@ -1,0 +1,1 @@
+app = None  # MODULE_NAME names another one
