@@ -15,7 +15,7 @@ import pytest
 from tests.support import raw_http
 from tests.support.harness import APPS, DEBUG, DEBUG_PORT, PRODUCTION_PORT, Engine
 from tests.support.marks import at_night
-from tests.support.pages import rows, text_of
+from tests.support.pages import rows
 from tests.support.servers import SERVERS
 
 COLUMNS = ("uWSGI", "Gunicorn", "debug mode")
@@ -112,7 +112,7 @@ def asked(port: int, request: bytes) -> dict[str, Any]:
 def rows_of_the_page() -> dict[tuple[str, str], dict[str, str]]:
     """The table: for a request ("" for all) and a key, the cell of each column."""
     found = {}
-    for first, *cells in rows(text_of("settings.md"), "environ"):
+    for first, *cells in rows("settings.md", "<!-- environ -->", "<!-- /environ -->"):
         key, _, case = first.partition(", of ")
         assert len(set(cells)) > 1, "a row is a difference"
         found[case, key.strip("`")] = dict(zip(COLUMNS, cells, strict=True))

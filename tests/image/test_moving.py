@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.harness import APPS, HELLO, NO_TLS, Container, Derive, Engine
 from tests.support.marks import at_night
-from tests.support.pages import recipe, rows, text_of
+from tests.support.pages import recipe, rows
 
 COMMAND = "@app.cli.command()\ndef prepare():\n    print('prepared')\n"
 
@@ -32,7 +32,7 @@ class Project:
         folder = APPS / "moving" / name
         names = {path: str(path.relative_to(folder)) for path in folder.rglob("*")}
         self._files = {name: path.read_text() for path, name in names.items() if path.is_file()}
-        table = rows(text_of("migrating.md", f"## From {title}"))
+        table = rows("migrating.md", f"## From {title}", "## ")
         theirs, ours = (re.findall("`([^`]+)`", " ".join(row[n] for row in table)) for n in (0, 1))
         whole = "\n/".join(["", *self._files, *self._files.values()])
         assert [span for span in theirs if span not in whole] == [], "not in their files"
