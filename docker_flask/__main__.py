@@ -70,6 +70,10 @@ def _bind_main(ports: settings.Settings) -> list[socket.socket]:
 
     addresses = nginx_files.addresses()
     if addresses is None:
+        if ports.has_tls and ports.tls_port in (ports.listen_port, ports.status_port):
+            raise SettingError(
+                f"TLS_PORT={ports.tls_port} is also LISTEN_PORT or STATUS_PORT; use another port"
+            )
         listeners = _bind(f"LISTEN_PORT={ports.listen_port}", sockets.everywhere(ports.listen_port))
         if ports.has_tls:
             listeners += _bind(f"TLS_PORT={ports.tls_port}", sockets.everywhere(ports.tls_port))

@@ -198,10 +198,6 @@ def _check_tls(chosen: Settings) -> None:
         raise SettingError(f"TLS_KEY={chosen.tls_key} needs TLS_CERTIFICATE, its certificate")
     if bool(chosen.acme_eab_kid) != bool(chosen.acme_eab_key):
         raise SettingError("ACME_EAB_KID and ACME_EAB_KEY belong together; set both or none")
-    if chosen.has_tls and chosen.tls_port in (chosen.listen_port, chosen.status_port):
-        raise SettingError(
-            f"TLS_PORT={chosen.tls_port} is also LISTEN_PORT or STATUS_PORT; use another port"
-        )
 
 
 def names() -> set[str]:
@@ -219,6 +215,8 @@ def ignored(environ: Mapping[str, str], production: bool = True) -> list[str]:
         for name in ("FLASK_DEBUG", "DEBUGPY")
         if production and environ.get(name, "").strip().lower() not in ("", "0", "false", "no")
     ]
+    if not production and environ.get("TLS_DOMAIN", "").strip():
+        found.append("TLS_DOMAIN is ignored in debug mode: use TLS_CERTIFICATE")
     found += [
         f"{name}={environ[name]} is ignored: it is {what}"
         for name, (pattern, what) in FOREIGN.items()

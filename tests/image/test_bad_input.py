@@ -6,12 +6,14 @@ Times are those between the start and the end of process 1, as the engine noted 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from tests.support import certificates
 from tests.support.harness import (
     APPS,
     DEBUG,
@@ -19,13 +21,16 @@ from tests.support.harness import (
     Container,
     Derive,
     Engine,
+    assert_within,
     wait_for,
     write_files,
 )
+from tests.support.marks import at_night
 
 NOT_SERVING, NOT_PERMITTED, BAD_SETTING = 70, 77, 78
 NOTICED = 1.0  # seconds that a start may take until the trouble shows
 IN_TIME = 2.0  # seconds from noticing to the end
+AT_ONCE = 0.5  # seconds of a start with a bad setting
 
 pytestmark = pytest.mark.timed
 
@@ -198,8 +203,14 @@ def test_another_virtual_environment_in_path(engine: Engine, derive: Derive) -> 
 def test_a_taken_port(engine: Engine) -> None:
     first = engine.serve(app=APPS / "hello")
     network = f"container:{first.docker.id}"
-    second = engine.run(app=APPS / "hello", network_mode=network, ports=None)
-    assert "in use" in ended(second, BAD_SETTING, "LISTEN_PORT=80")
+    tls = {"TLS_CERTIFICATE": "/certs", "TLS_PORT": "80"}
+    for env, reason in (
+        ({}, "can't listen on LISTEN_PORT=80: Address already in use; use a free port"),
+        ({**tls, "LISTEN_PORT": "81"}, "can't listen on TLS_PORT=80: Address already in use"),
+        (tls, "TLS_PORT=80 is also LISTEN_PORT or STATUS_PORT; use another port"),
+    ):
+        second = engine.run(app=APPS / "hello", network_mode=network, ports=None, env=env)
+        ended(second, BAD_SETTING, reason)
     assert first.get().text == "hello"
 
 
@@ -207,6 +218,60 @@ def test_a_forbidden_port(engine: Engine) -> None:
     sysctls = {"net.ipv4.ip_unprivileged_port_start": "1024"}
     container = engine.run(app=APPS / "hello", user="12345", sysctls=sysctls)
     assert "denied" in ended(container, NOT_PERMITTED, "LISTEN_PORT=80")
+
+
+# --- HTTPS ---------------------------------------------------------------------------------------
+
+# The settings, and how the only line begins.
+HTTPS = {
+    "TLS_KEY=/certs/good/tls.key": "{TLS_KEY} needs TLS_CERTIFICATE",
+    "TLS_CERTIFICATE=/certs/good/tls.crt": "{TLS_CERTIFICATE} is no folder",
+    "TLS_CERTIFICATE=/certs/good TLS_DOMAIN=a.test": "TLS_CERTIFICATE and TLS_DOMAIN are both set",
+    "TLS_DOMAIN=*.a.test": "TLS_DOMAIN='*.a.test' is not allowed; use",
+    "TLS_CERTIFICATE=/certs/encrypted": "{TLS_CERTIFICATE}/tls.key is encrypted",
+    "TLS_CERTIFICATE=/certs/der": "{TLS_CERTIFICATE}/tls.crt has no certificate in PEM; is it",
+    "TLS_CERTIFICATE=/certs/none": "{TLS_CERTIFICATE} is a folder without tls.crt",
+    "TLS_CERTIFICATE=/certs/root": "{TLS_CERTIFICATE}/tls.key: uid 33 can't read the file",
+    "TLS_CERTIFICATE=/certs/good/tls.crt TLS_KEY=/certs/root.key": "{TLS_KEY} is not the key of",
+}
+
+
+@pytest.fixture(scope="module")
+def certs(module_folder: Path) -> Path:
+    """Folders with certificates, good ones and others."""
+    for name in ("good", "encrypted", "root", "none"):
+        certificates.write(module_folder / name)
+    shutil.copy(module_folder / "root/tls.key", module_folder / "root.key")
+    (module_folder / "root/tls.key").chmod(0o600)
+    (module_folder / "none/tls.key").unlink()
+    der, key = module_folder / "der", module_folder / "encrypted/tls.key"
+    (der / "tls.crt").write_bytes(certificates.write(der))
+    key.write_text(key.read_text().replace("PRIVATE", "ENCRYPTED PRIVATE"))
+    return module_folder
+
+
+def refused(engine: Engine, certs: Path, case: str, mode: list[str]) -> float:
+    """Start with a bad setting of HTTPS, and check how it ends; returns after how many seconds."""
+    env = dict(word.split("=") for word in case.split())
+    container = engine.run(mode, env=env, volumes=certificates.mounted(certs), ports={})
+    code, out, err = container.finish()
+    assert (code, out, err.count("\n")) == (BAD_SETTING, "", 1), err
+    named = {name: f"{name}={value}" for name, value in env.items()}
+    assert err.startswith(f"docker-flask: {HTTPS[case].format_map(named)}")
+    return container.lifetime()
+
+
+@pytest.mark.parametrize("mode", [[], *at_night(DEBUG)], ids=["production", "debug"])
+@pytest.mark.parametrize("case", HTTPS)
+def test_a_bad_setting_of_https(engine: Engine, certs: Path, case: str, mode: list[str]) -> None:
+    assert refused(engine, certs, case, mode) < NOTICED + IN_TIME
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("case", [list(HTTPS)[2], list(HTTPS)[-1]])
+def test_it_ends_at_once(engine: Engine, certs: Path, case: str) -> None:
+    """Other work on the machine makes a start slower, but not each of five."""
+    assert_within(AT_ONCE, min(refused(engine, certs, case, []) for _ in range(5)))
 
 
 # --- what helps ------------------------------------------------------------------------------

@@ -211,7 +211,7 @@ CMD ["/start.sh"]
 @pytest.mark.parametrize(
     "options",
     [
-        {"user": "12345"},
+        {"user": "12345", "env": {"TLS_CERTIFICATE": "/none", "TLS_PORT": "80"}},
         *at_night({"read_only": True, "tmpfs": {"/tmp": ""}}),
     ],
 )

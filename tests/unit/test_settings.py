@@ -277,6 +277,9 @@ def test_flask_debug_is_named_in_production_if_it_is_on() -> None:
     (sentence,) = ignored({"FLASK_DEBUG": "on"})
     assert sentence == "FLASK_DEBUG='on' is ignored in production: use -d debug"
     assert ignored({"FLASK_DEBUG": "on"}, production=False) == []
+    (sentence,) = ignored({"TLS_DOMAIN": "a.test"}, production=False)
+    assert sentence == "TLS_DOMAIN is ignored in debug mode: use TLS_CERTIFICATE"
+    assert ignored({"TLS_DOMAIN": "a.test"}) == []
     for value in ("", "0", "False", "no"):
         assert ignored({"FLASK_DEBUG": value}) == []
 
