@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.browser.visit import Site, Watch
+from tests.support import certificates
 from tests.support.harness import DEBUG, DEBUG_PORT, PRODUCTION_PORT, Engine
 from tests.support.marks import at_night
 
@@ -23,6 +24,9 @@ ARGUMENTS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # For HTTPS: a host that is no loopback address, and the root of the tests.
+    f"--host-resolver-rules=MAP {certificates.NAME} 127.0.0.1",
+    f"--ignore-certificate-errors-spki-list={certificates.root_pin()}",
 ]
 REPORT = pytest.StashKey[pytest.TestReport]()
 
