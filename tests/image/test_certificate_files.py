@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support import certificates
-from tests.support.harness import Container, Engine, wait_for
+from tests.support.harness import ROOT, Container, Engine, wait_for
 
 NUMBERS = itertools.count()
 
@@ -32,6 +34,9 @@ def linked(certs: Path) -> bytes:
     """As the kubelet does for a Secret: the files are links through a link to a folder."""
     folder = certs / f"..{next(NUMBERS)}"
     new = certificates.write(folder)
+    for path in folder.iterdir():  # by fsGroup and defaultMode
+        os.chown(path, 0, 33)
+        path.chmod(0o440)
     (certs / "..next").symlink_to(folder.name)
     (certs / "..next").rename(certs / "..data")
     return new
@@ -82,3 +87,23 @@ def test_a_bad_file_is_not_served_after_a_crash_either(container: Container, cer
     assert certificates.served(container) == before
     certificates.wait_until_served(container, certificates.write(certs), 10)
     assert container.logs().count("keeping the previous certificate") == 1
+
+
+def test_in_a_pod(engine: Engine, certs: Path) -> None:
+    """As deploy/kubernetes runs it, with the settings that docs/https.md names."""
+    text = (ROOT / "docs/https.md").read_text()
+    (named,) = re.findall("^On Kubernetes.*?^```", text, re.S | re.M)
+    env = dict(re.findall("`([A-Z_]+)=([^`]+)`", named))
+    assert env.keys() == {"TLS_CERTIFICATE", "TLS_PORT", "HEALTH_PATH"}
+    port = int(env["TLS_PORT"])
+    locked: dict[str, Any] = {"user": "33:33", "read_only": True, "cap_drop": ["ALL"]}
+    locked |= {"security_opt": ["no-new-privileges"], "tmpfs": {"/tmp": "", "/data": "uid=33"}}
+    container = engine.run(
+        env={"LISTEN_PORT": "8080", **env},
+        volumes=certificates.mounted(certs),
+        ports={f"{each}/tcp": ("127.0.0.1", None) for each in (8080, port)},
+        **locked,
+    )
+    container.wait_until_serving(env["HEALTH_PATH"], 8080)
+    assert container.get("/", 8080).headers["Location"] == "https://127.0.0.1/"
+    certificates.wait_until_served(container, linked(certs), at=port)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import shutil
 import time
@@ -14,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.support import certificates
 from tests.support.compose import Project
 from tests.support.harness import (
     BASE_IMAGE,
@@ -32,12 +34,12 @@ NOT_BUILT = shutil.ignore_patterns(".git", ".venv", ".*_cache", "__pycache__")
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(600)]  # one test builds Debian 12
 
 
-def page(port: int, words: str = "") -> Callable[[], httpx.Response | None]:
+def page(port: int, words: str = "", scheme: str = "http") -> Callable[[], httpx.Response | None]:
     """Look for a page with these words."""
 
     def look() -> httpx.Response | None:
         try:
-            response = httpx.get(f"http://127.0.0.1:{port}/", verify=NO_TLS)
+            response = httpx.get(f"{scheme}://127.0.0.1:{port}/", verify=NO_TLS)
         except httpx.TransportError:
             return None
         return response if response.status_code == 200 and words in response.text else None
@@ -76,6 +78,23 @@ def test_production_and_development(project: Project) -> None:
     for service, port, server in (("web", 80, "nginx"), ("debug", 5000, "Werkzeug")):
         response = wait_for(page(project.port(service, port)), 20, f"{service} to serve")
         assert server in response.headers["Server"]
+
+
+def test_https_as_its_page_shows_it(tmp_path: Path) -> None:
+    (example,) = re.findall("```yaml\n(.*?)```", (ROOT / "docs/https.md").read_text(), re.S)
+    example = example.replace("image: docker-flask", f"image: {IMAGE}")
+    for port in (80, 443):
+        example = example.replace(f'"{port}:{port}"', f'"127.0.0.1::{port}"')
+    (tmp_path / "compose.yaml").write_text(example)
+    certificates.write(tmp_path / "certs")
+    project = Project(tmp_path, {})
+    try:
+        project.run("up", "--detach")
+        wait_for(page(project.port("web", 443), "This is the sample.", "https"), 20, "HTTPS")
+        plain = httpx.get(f"http://127.0.0.1:{project.port('web', 80)}/a", verify=NO_TLS)
+        assert (plain.status_code, plain.headers["Location"]) == (308, "https://127.0.0.1/a")
+    finally:
+        project.remove()
 
 
 def test_watch_builds_and_starts_again_after_an_edit(tmp_path: Path) -> None:

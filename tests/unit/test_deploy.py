@@ -54,6 +54,14 @@ def test_kubernetes_knows_every_field(version: str, monkeypatch: pytest.MonkeyPa
         kubernetes.validate(misspelt, version, strict=True)
 
 
+def test_kubernetes_knows_the_volume_with_a_certificate() -> None:
+    """That of docs/https.md."""
+    (line,) = re.findall("`(secret: {.*?})`", (ROOT / "docs/https.md").read_text())
+    pod = {"containers": [{"name": "a"}], "volumes": [{"name": "certs", **yaml.safe_load(line)}]}
+    resource = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": pod}
+    kubernetes.validate(resource, VERSIONS[-1], strict=True)
+
+
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_what_is_named_exists(name: str) -> None:
     resources = overlay(name)
