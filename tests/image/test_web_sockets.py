@@ -13,7 +13,7 @@ import socketio  # type: ignore[import-untyped]
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from tests.support import raw_http
+from tests.support import harness, raw_http, trust
 from tests.support.harness import DEBUG, DEBUG_PORT, Container, Engine, wait_for
 from tests.support.marks import at_night
 from tests.support.servers import SERVERS
@@ -34,11 +34,13 @@ def folder(module_folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def container(module_engine: Engine, folder: Path) -> Container:
     """One worker with one thread, and few WebSockets."""
+    _, tls = trust.issue(folder)
     env = {
+        **{**tls["env"], "TLS_REDIRECT": "0"},
         **{"WEB_CONCURRENCY": "1", "THREADS": "1", "REQUEST_TIMEOUT": "2"},
         **{"WEBSOCKETS": "5", "WEBSOCKET_MAX_MESSAGE": "100k"},
     }
-    return module_engine.serve(app=folder, env=env)
+    return module_engine.serve(app=folder, env=env, volumes=tls["volumes"])
 
 
 def open_socket(container: Container, path: str = "/echo", **options: Any) -> ClientConnection:
@@ -120,6 +122,12 @@ def check_libraries(container: Container, inside: int = 80) -> None:
     if inside == 80:
         assert refusal(container, "/")[0] == 400
         assert refusal(container, "/nowhere")[0] == 404
+
+
+def test_over_https(container: Container) -> None:
+    with open_socket(container, inside=443, ssl=harness.NO_TLS) as echo:
+        assert says(echo, "hello")
+        assert says(echo, "x" * 70_000)
 
 
 def test_idle_sockets_take_no_thread_and_no_time_limit(container: Container) -> None:
