@@ -161,14 +161,14 @@ def test_http2_has_the_same_environment(start: Start) -> None:
         for client in service.clients.values()
     ]
     differ = {key for key in {**seen[0], **seen[1]} if seen[0].get(key) != seen[1].get(key)}
-    # HTTP/2 has no such header.
-    assert differ - {"HTTP_X_REQUEST_ID", "REMOTE_PORT", "HTTP_CONNECTION"} == {"SERVER_PROTOCOL"}
+    # HTTP/2 has no such header. nginx before 1.23 joins cookies of HTTP/2 only.
+    differ -= {"HTTP_X_REQUEST_ID", "REMOTE_PORT", "HTTP_CONNECTION", "HTTP_COOKIE"}
+    assert differ == {"SERVER_PROTOCOL"}
     wanted = {"SERVER_PROTOCOL": "HTTP/2.0", "HTTP_HOST": f"{HOST}:8443", "HTTPS": "on"}
-    wanted |= {"HTTP_COOKIE": "a=1; b=2", "HTTP_X_TWO": "a, b", "CONTENT_LENGTH": "3"}
-    assert {key: seen[1].get(key) for key in (*wanted, "HTTP_PROXY")} == {
-        **wanted,
-        "HTTP_PROXY": None,
-    }
+    wanted |= {"HTTP_COOKIE": "a=1; b=2", "CONTENT_LENGTH": "3"}
+    assert wanted.items() <= seen[1].items()
+    assert seen[1]["HTTP_X_TWO"] in ("a, b", "b"), "nginx before 1.23 joins no lines"
+    assert "HTTP_PROXY" not in seen[1]
 
 
 # --- port 80 -----------------------------------------------------------------------------------
