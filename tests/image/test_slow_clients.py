@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import trust
 from tests.support.harness import APPS, ROOT, Container, Engine, command_in_netns
 from tests.support.loss import written_memory
 from tests.support.marks import at_night
@@ -32,11 +33,10 @@ def folder(module_folder: Path) -> Path:
     return module_folder
 
 
-def start(engine: Engine, folder: Path, memory: str = "512m", **env: str) -> Container:
+def start(engine: Engine, folder: Path, volumes: Any = None, **env: str) -> Container:
     """A container with one CPU."""
-    return engine.serve(
-        app=folder, mem_limit=memory, nano_cpus=1_000_000_000, env={"ACCESS_LOG": "0", **env}
-    )
+    limits: dict[str, Any] = {"mem_limit": "512m", "nano_cpus": 1_000_000_000}
+    return engine.serve(app=folder, volumes=volumes, env={"ACCESS_LOG": "0", **env}, **limits)
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +100,18 @@ def test_4000_slow_clients(engine: Engine, folder: Path, kind: str, env: dict[st
     assert set(found["statuses"]) == {"200"}
     assert found["p99"] < 500
     assert most < MOST_MEMORY
+
+
+@pytest.mark.nightly
+@pytest.mark.alone
+@pytest.mark.parametrize("kind", ["silent", "half-hello", "hello"])
+def test_4000_handshakes_that_never_end(engine: Engine, tmp_path: Path, kind: str) -> None:
+    """They cost nginx little, so that a machine with other work serves the good client, too."""
+    _, tls = trust.issue(tmp_path)
+    container = start(engine, APPS / "hardening", tls["volumes"], TLS_REDIRECT="0", **tls["env"])
+    cpu = container.worker_cpu()
+    found = slow(container, kind, 4000, 40)
+    assert set(found["statuses"]) == {"200"}
+    assert found["p99"] < 500
+    assert cpu() < 8, "each client comes twice"
+    assert written_memory(container) < MOST_MEMORY

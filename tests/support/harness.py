@@ -237,6 +237,13 @@ class Container:
         rows = self.docker.top(ps_args="axno pid,uid,args")["Processes"]
         return [(uid, line) for _, uid, line in rows]
 
+    def worker_cpu(self) -> Callable[[], float]:
+        """Returns a function: seconds of CPU time that nginx's workers have used."""
+        rows = self.docker.top(ps_args="axno pid,args")["Processes"]
+        workers = [pid for pid, line in rows if line.startswith("nginx: worker")]
+        files = [Path(f"/proc/{pid}/schedstat") for pid in workers]
+        return lambda: sum(int(file.read_text().split()[0]) for file in files) / 1e9
+
     def users(self) -> set[str]:
         """The user ids of all processes."""
         return {uid for uid, _ in self.processes()}
