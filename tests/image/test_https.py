@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -15,8 +17,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support import raw_http, trust
+from tests.support import certificates, raw_http, trust
 from tests.support.harness import (
+    DEBUG,
+    DEBUG_PORT,
     PRODUCTION_PORT,
     ROOT,
     TLS_PORT,
@@ -248,6 +252,80 @@ def test_the_cache_keeps_the_schemes_and_bodies_apart(start: Start) -> None:
     assert page("/public?a") == page("/public?a", http2=False) == kept
     headers = {"Host": HOST}
     assert re.fullmatch("http[0-9]+", service.container.get("/public?a", headers=headers).text)
+
+
+# --- debug mode --------------------------------------------------------------------------------
+
+
+def test_debug_mode(engine: Engine, app_folder: Path, tmp_path: Path) -> None:
+    (app_folder / "app.py").write_text(APP)
+    certs = tmp_path / "certs"
+    certificates.write(certs, "127.0.0.1")
+    env = {"TLS_CERTIFICATE": "/certs/tls.crt", "TLS_KEY": "/certs/tls.key"}
+    container = engine.run(DEBUG, app=app_folder, env=env, volumes=certificates.mounted(certs))
+    container.wait_for_log("serving app:app")
+    plain = container.url("/", DEBUG_PORT)
+    with httpx.Client(verify=trust.trusting(certificates.ROOT), headers={"Host": HOST}) as client:
+        found = client.get(plain.replace("http", "https"))
+        assert "; Secure;" in found.headers["Set-Cookie"]
+        seen = found.json()
+        assert (seen["scheme"], seen["url"]) == ("https", f"https://{HOST}/")
+        with pytest.raises(httpx.TransportError):
+            client.get(plain)
+        container.wait_for_log("no HTTPS connection")
+        # The next edit takes up another certificate, too.
+        new = certificates.write(certs, "127.0.0.1")
+        (app_folder / "app.py").write_text(f"{APP}\n")
+        certificates.wait_until_served(container, new, at=DEBUG_PORT)
+
+
+# --- handshakes ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", ["tls1_2", "tls1_3"])
+def test_any_worker_of_nginx_resumes_a_session(start: Start, tmp_path: Path, version: str) -> None:
+    """From the cache that they share: a ticket is a number, and has nothing in it."""
+    service = start(TLS_REDIRECT="0")
+    address = f"127.0.0.1:{service.container.port(TLS_PORT)}"
+    words = ["openssl", "s_client", f"-{version}", "-connect", address, "-ign_eof"]
+
+    def handshake(*options: str) -> str:
+        asked = "GET /none HTTP/1.0\r\n\r\n"  # TLS 1.3 sends tickets after the handshake
+        done = subprocess.run(
+            [*words, *options], input=asked, capture_output=True, text=True, timeout=10
+        )
+        return done.stdout
+
+    for _ in range(6):
+        first = handshake("-sess_out", str(tmp_path / "session"))
+        assert "New, TLSv1" in first
+        assert len(re.findall("^ +00[0-9a-f]0 - ", first, re.M)) <= (4 if version[-1] == "3" else 0)
+        assert "Reused, TLSv1" in handshake("-sess_in", str(tmp_path / "session"))
+
+
+# cert_revocation: of the test's own root. cipher_order: Mozilla lets the client choose, because all
+# these ciphers are strong; testssl.sh from 3.2 on agrees. BREACH: compressed pages (docs/https.md).
+# security_headers: the application's.
+NOT_OURS = {"cert_revocation", "cipher_order", "BREACH", "security_headers"}
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(400)
+def test_testssl_has_nothing_above_low(start: Start, module_folder: Path, tmp_path: Path) -> None:
+    program = shutil.which("testssl") or shutil.which("testssl.sh")
+    if not program:
+        pytest.skip("testssl.sh is missing: tools/install testssl")
+    service = start(HSTS="31536000", HEALTH_PATH="/up")
+    words = [program, "--quiet", "--warnings", "off", "--ip", "127.0.0.1", "--nodns", "none"]
+    words += ["--add-ca", str(module_folder / "certs/root.pem"), "--jsonfile", "found.json"]
+    url = f"https://{HOST}:{service.container.port(TLS_PORT)}"
+    subprocess.run([*words, url], cwd=tmp_path, stdout=subprocess.DEVNULL, timeout=380)
+    rows = json.loads((tmp_path / "found.json").read_text())
+    found = {row["id"]: (row["severity"], row["finding"]) for row in rows}
+    bad = {key: one for key, one in found.items() if one[0] in ("MEDIUM", "HIGH", "CRITICAL")}
+    assert {key: bad[key] for key in bad if key not in NOT_OURS} == {}
+    assert found.get("overall_grade", ("", "A+"))[1] == "A+"  # testssl.sh before 3.2 has no grades
+    assert found["HSTS_time"][0] == found["ALPN_HTTP2"][0] == found["cert_trust"][0] == "OK"
 
 
 # --- attacks on HTTP/2 -------------------------------------------------------------------------

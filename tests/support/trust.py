@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,10 @@ def issue(parent: Path, *names: str) -> tuple[CA, dict[str, Any]]:
     """Write a chain, its key and `root.pem` into a folder; returns what Engine.run needs."""
     root, folder = CA(), parent / "certs"
     folder.mkdir(mode=0o755)
-    leaf = root.create_child_ca().issue_cert(*(names or NAMES))
+    now, day = datetime.now(UTC), timedelta(days=1)  # 90 days, as Let's Encrypt does
+    leaf = root.create_child_ca().issue_cert(
+        *(names or NAMES), not_before=now - day, not_after=now + 89 * day
+    )
     for pem in leaf.cert_chain_pems:
         pem.write_to_path(folder / "tls.crt", append=True)
     leaf.private_key_pem.write_to_path(folder / "tls.key")
