@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -44,13 +42,6 @@ def marks(tested: Exchange) -> list[str]:
     return [name for name, _ in tested.headers[2:]]
 
 
-def test_a_shared_response_is_marked(folder: Path) -> None:
-    tested = exchange(folder)
-    assert ("X-Accel-Expires", "60") in tested.headers
-    assert marks(tested) == ["X-Accel-Expires", "Date"]
-    assert cache.CACHE_HEADER not in tested.environ
-
-
 @pytest.mark.parametrize(
     "changed",
     [
@@ -64,19 +55,6 @@ def test_a_shared_response_is_marked(folder: Path) -> None:
 )
 def test_other_responses_are_not_marked(folder: Path, changed: dict[str, Any]) -> None:
     assert marks(exchange(folder, **changed)) == []
-
-
-def test_no_page_is_stored_on_a_full_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1 << 20))
-    assert marks(exchange(folder)) == []
-
-
-def test_nginx_looks_for_pages_after_the_first_one_to_share(folder: Path) -> None:
-    sharing = folder.parent / "sharing"
-    exchange(folder, found="", control="private")
-    assert not sharing.exists()
-    exchange(folder, found="")
-    assert sharing.exists()
 
 
 @pytest.mark.parametrize("name", ["HTTP_IF_NONE_MATCH", "HTTP_RANGE"])

@@ -1,9 +1,7 @@
-"""Pages that load themselves again: which responses get the script, and which events it gets."""
+"""Pages that load themselves again: which responses get the script."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,7 +9,7 @@ from werkzeug.test import Client, TestResponse
 from werkzeug.wsgi import ClosingIterator
 
 from docker_flask.debug.debugger import Debugger
-from docker_flask.debug.live_reload import EVENTS, SCRIPT, LiveReload
+from docker_flask.debug.live_reload import SCRIPT, LiveReload
 from docker_flask.request.wsgi_types import Environ, StartResponse
 from docker_flask.worker_options import DebugOptions
 
@@ -74,23 +72,6 @@ def test_other_responses_stay_as_they_are(options: Any) -> None:
         None,
         options.get("Content_Security_Policy"),
     )
-
-
-def test_events_are_states() -> None:
-    live = LiveReload(lambda environ, start_response: [])
-    response = Client(live).get(EVENTS, buffered=False)
-    assert response.mimetype == "text/event-stream"
-    parts: Iterator[Any] = iter(response.response)
-    assert next(parts) == b"retry: 50\n\n"
-    first = next(parts)
-    edit = threading.Timer(0.1, live.page_edited)
-    edit.start()
-    second = next(parts)
-    assert first.startswith(b"data: ")
-    assert second.startswith(b"data: ")
-    assert first != second
-    live.end()
-    assert list(parts) == []
 
 
 def test_a_generator_that_fails_at_its_start_gets_the_debuggers_page() -> None:

@@ -11,7 +11,6 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,9 +19,6 @@ from docker_flask import process
 from docker_flask.first_process.loop import Interrupt, Loop
 from tests.support.harness import run_python as run
 from tests.support.harness import wait_for
-
-STANDARD_SIGNALS = (1 << 31) - 1
-
 
 # --- the loop --------------------------------------------------------------------------------
 
@@ -102,27 +98,6 @@ def child(*command: str, **options: Any) -> Iterator[int]:
         os.waitpid(pid, 0)
 
 
-def test_the_child_starts_with_clean_signals(tmp_path: Path) -> None:
-    """None blocked and none ignored; asked of cat, because Python ignores two at its start."""
-    status = run(
-        """
-        import json, os, signal, sys
-        from docker_flask import process
-
-        for number in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE}:
-            signal.signal(number, signal.SIG_DFL)  # also if `nohup` has started the tests
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP})
-        command = f"exec cat /proc/self/status > {sys.argv[1]}/out"
-        os.waitpid(process.spawn(["/bin/sh", "-c", command], {}), 0)
-        print(json.dumps(open(f"{sys.argv[1]}/out").read()))
-        """,
-        str(tmp_path),
-    )
-    found = dict(line.split(":\t") for line in status.splitlines() if ":\t" in line)
-    assert int(found["SigBlk"], 16) == 0
-    assert int(found["SigIgn"], 16) & STANDARD_SIGNALS == 0
-
-
 def test_the_parent_keeps_no_copies() -> None:
     before = set(os.listdir("/proc/self/fd"))
     with open(os.devnull) as file, child("/bin/true", descriptors=[file.fileno()] * 3):
@@ -152,27 +127,3 @@ def test_a_group_ends_as_a_whole() -> None:
         wait_for(lambda: {*process.states({leader}).values()} == {"T"}, 5, "a stop")
         process.signal_group(leader, signal.SIGKILL)
         wait_for(lambda: not process.states({leader}), 5, "the end")
-
-
-def test_reap_collects_every_child() -> None:
-    """In a process of its own, because it takes every child, pytest's too."""
-    reaped, left, nothing = run("""
-        import json, os, time
-        from docker_flask import process
-
-        pids = [process.spawn(["/bin/sh", "-c", f"exit {n}"], {}) for n in range(5)]
-        living = process.spawn(["/bin/sleep", "60"], {})
-        found = []
-        deadline = time.monotonic() + 5
-        while len(found) < 5 and time.monotonic() < deadline:
-            found += process.reap()
-        codes = {pid: os.waitstatus_to_exitcode(status) for pid, status in found}
-        left = process.any_left()
-        os.kill(living, 9)
-        os.waitpid(living, 0)
-        nothing = process.reap() or process.any_left()
-        print(json.dumps([[codes.get(pid) for pid in pids], left, nothing]))
-    """)
-    assert reaped == [0, 1, 2, 3, 4]
-    assert left
-    assert not nothing

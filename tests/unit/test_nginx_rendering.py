@@ -17,7 +17,6 @@ from docker_flask.first_process.loop import Loop
 from docker_flask.nginx import rendering
 from docker_flask.nginx.nginx import Nginx
 from docker_flask.nginx.rendering import Frontend, Listen
-from docker_flask.sendfile_headers import PUT_BACK
 from docker_flask.static_files import StaticFiles
 from tests.support import plans
 
@@ -169,27 +168,6 @@ def test_slow_clients_take_no_place_of_a_request_that_waits() -> None:
     assert sizing.admitted_bodies > 4096
 
 
-def test_files_are_sent_from_a_location_that_no_client_can_ask_for() -> None:
-    lines = directives(render(sendfile_location="/secret"))
-    begin = lines.index("location ^~ /secret/ {")
-    assert lines[begin + 1] == "internal;"
-    for name in PUT_BACK:
-        variable = name.lower().replace("-", "_")
-        assert f"add_header {name} $upstream_http_{variable};" in lines[begin:]
-
-
-def test_the_cache_is_bounded_and_can_be_off() -> None:
-    text = render(cache_size=8 << 20, TRUSTED_PROXIES="10.0.0.0/8")
-    assert f"uwsgi_cache_path {RUNTIME}/cache" in text
-    assert "max_size=8192k" in text
-    (key,) = re.findall("uwsgi_cache_key (.*);", text)
-    for name in ("proto", "host", "port", "prefix"):
-        assert f"\\n$http_x_forwarded_{name}\\n" in key
-    assert key.startswith('"$trusted_peer\\n')
-    assert "10.0.0.0/8 1;" in directives(text)
-    assert not re.search("uwsgi_cache|HTTP_IF_|X-Cache-Status|sharing", render())
-
-
 @pytest.mark.parametrize("starting", [True, False])
 def test_error_pages(starting: bool) -> None:
     text = render(starting=starting, MAX_UPLOAD="50m")
@@ -201,12 +179,3 @@ def test_error_pages(starting: bool) -> None:
     for status in (*statuses, "400headers"):
         assert len(re.findall(rf'^ *{status} "[^"]+";$', text, re.MULTILINE)) == 2
     assert "50m (setting MAX_UPLOAD)" in text
-
-
-def test_headers_are_at_the_level_of_the_users_headers() -> None:
-    cache_control = "add_header Cache-Control $static_cache_control;"
-    at_http = directives(render())
-    for line in ("add_header X-Request-ID $request_id always;", cache_control):
-        assert at_http.index(line) < at_http.index("server {")
-    at_both = directives(render(nginx_files=NginxFiles(adds_headers=True)))
-    assert at_both.count(cache_control) == at_http.count(cache_control) + 1

@@ -1,8 +1,7 @@
-"""What nginx learns about a response: its file, that it comes in parts, or nothing."""
+"""What nginx learns about a response: its file, or nothing."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from docker_flask.worker.watchdog import Watchdog
 from docker_flask.worker.worker_process import WorkerProcess
 from docker_flask.worker_options import WorkerOptions
 
-LOCATION = "/secret"
 TEXT = b"0123456789" * 10
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -25,18 +23,15 @@ Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 class Server:
     """A WSGI server for one request, which notes what it is given."""
 
-    def __init__(self, application: Application, location: str = LOCATION, **options: Any) -> None:
+    def __init__(self, application: Application, **options: Any) -> None:
         self.started: list[tuple[Any, ...]] = []
         self.body = b""
         watch = Watchdog(60, 60, WorkerProcess(0))
-        settings = WorkerOptions(sendfile_location=location)
-        handlers = chain(application, settings, watch, self.count, None)
+        settings = WorkerOptions(sendfile_location="/secret")
+        handlers = chain(application, settings, watch, lambda: None, None)
         for part in handlers(create_environ(**options), self.start):
             self.body += part
         assert not watch.active | watch.silent_since.keys()
-
-    def count(self) -> None:
-        self.counted = True
 
     def start(self, *arguments: Any) -> Callable[[bytes], None]:
         self.started.append(arguments)
@@ -88,52 +83,9 @@ def test_a_file_is_named_to_nginx(path: Path) -> None:
     assert not server.values("Content-Length"), "nginx would wait for a body"
 
 
-def test_a_range_is_left_to_nginx(path: Path) -> None:
-    server = Server(sending(path), headers={"Range": "bytes=1-2"})
-    assert server.file.startswith("/secret/as-is/")
-    assert (server.status, server.body) == ("200 OK", b"")
-    assert not server.values("Content-Range")
-
-
-def test_without_a_location_the_application_sends_the_file(path: Path) -> None:
-    server = Server(sending(path), location="")
+def test_the_application_sends_the_file_to_a_post(path: Path) -> None:
+    server = Server(sending(path), method="POST")
     assert (server.file, server.body) == (None, TEXT)
-
-
-def removed(path: Path) -> Any:
-    file = path.open("rb")
-    path.unlink()
-    return file
-
-
-def replaced(path: Path) -> Any:
-    file = path.open("rb")
-    path.with_suffix(".new").write_bytes(b"another")
-    path.with_suffix(".new").replace(path)
-    return file
-
-
-def begun_at(path: Path | str, offset: int) -> Any:
-    file = open(path, "rb")  # noqa: SIM115 - the response closes it
-    file.seek(offset)
-    return file
-
-
-@pytest.mark.parametrize(
-    ("make", "body"),
-    [
-        (lambda _: io.BytesIO(TEXT), TEXT),
-        (removed, TEXT),
-        (replaced, TEXT),
-        (lambda path: begun_at(path, 1), TEXT[1:]),
-    ],
-    ids=["bytesio", "removed", "replaced", "begun"],
-)
-def test_what_nginx_would_read_otherwise_is_sent_as_it_is(
-    path: Path, make: Callable[[Path], Any], body: bytes
-) -> None:
-    server = Server(sending(make(path)))
-    assert (server.file, server.body) == (None, body)
 
 
 def add(name: str, value: str) -> Callable[[Response], Any]:
@@ -162,34 +114,7 @@ def test_headers_of_the_application_arrive(
     assert len(server.values("Set-Cookie")) in (0, 2)
 
 
-@pytest.mark.parametrize(
-    ("options", "body"),
-    [
-        ({"method": "POST"}, TEXT),
-        ({"method": "HEAD"}, b""),
-        ({"headers": {"If-None-Match": "*"}}, b""),
-        ({"headers": {"If-Match": "ETAG"}}, TEXT),
-    ],
-    ids=["post", "head", "unchanged", "matching"],
-)
-def test_requests_that_nginx_would_answer_otherwise(
-    path: Path, options: dict[str, Any], body: bytes
-) -> None:
-    if options.get("headers") == {"If-Match": "ETAG"}:
-        options = {"headers": {"If-Match": Server(sending(path)).values("ETag")[0]}}
-    server = Server(sending(path), **options)
-    assert (server.file, server.body) == (None, body)
-
-
 # --- headers of others -------------------------------------------------------------------------
-
-
-def saying(headers: list[tuple[str, str]], body: Iterable[bytes] = (b"text",)) -> Application:
-    def application(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-        start("200 OK", headers)
-        return body
-
-    return application
 
 
 @pytest.mark.parametrize(
@@ -204,35 +129,15 @@ def saying(headers: list[tuple[str, str]], body: Iterable[bytes] = (b"text",)) -
     ],
 )
 def test_what_an_application_passes_on_does_not_direct_nginx(name: str, value: str) -> None:
-    server = Server(saying([(name, value), ("X-Own", "1")]))
+    def application(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        start("200 OK", [(name, value), ("X-Own", "1")])
+        return [b"text"]
+
+    server = Server(application)
     assert (server.values(name), server.values("X-Own")) == ([], ["1"])
 
 
-# --- bit by bit --------------------------------------------------------------------------------
-
-
-def pieces() -> Iterator[bytes]:
-    yield b"one"
-    yield b"two"
-
-
-@pytest.mark.parametrize(
-    ("headers", "body", "expected"),
-    [
-        ([], pieces, ["no"]),
-        ([("content-length", "6")], pieces, []),
-        ([("X-Accel-Buffering", "yes")], pieces, ["no"]),
-        ([], lambda: [b"one"], []),
-        ([], lambda: (b"one",), []),
-    ],
-    ids=["generator", "of known length", "foreign word", "list", "tuple"],
-)
-def test_what_is_made_bit_by_bit_is_not_kept_back(
-    headers: list[tuple[str, str]], body: Callable[[], Iterable[bytes]], expected: list[str]
-) -> None:
-    given = list(headers)
-    assert Server(saying(headers, body())).values("X-Accel-Buffering") == expected
-    assert headers == given, "the application's own list"
+# --- failures ----------------------------------------------------------------------------------
 
 
 def test_an_application_that_changes_its_mind() -> None:
@@ -254,22 +159,3 @@ def test_an_application_that_fails_within_its_body(error: Any) -> None:
 
     with pytest.raises(RuntimeError, match="failed within its response"):
         Server(application)
-
-
-@pytest.mark.parametrize("make", [list, tuple, iter])
-def test_a_body_that_is_not_of_bytes(make: Callable[[list[Any]], Iterable[Any]]) -> None:
-    assert Server(saying([], make(["text"]))).status == "500 Internal Server Error"
-
-
-@pytest.mark.parametrize(
-    ("piece", "status", "body"),
-    [(b"one", "200 OK", b"onethree"), ("text", "500 Internal Server Error", b"")],
-)
-def test_the_old_way_to_write(piece: Any, status: str, body: bytes) -> None:
-    def application(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-        start("200 OK", [])(piece)
-        return [b"three"]
-
-    server = Server(application)
-    assert (server.status, server.counted) == (status, True)
-    assert server.body == body or status != "200 OK"

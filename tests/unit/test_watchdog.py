@@ -59,10 +59,3 @@ def test_when_a_worker_is_ended(
 ) -> None:
     worker.retired = retired
     assert seconds_until_the_end(worker, requests) == seconds
-
-
-def test_the_log_names_the_setting(
-    worker: WorkerProcess, capfd: pytest.CaptureFixture[str]
-) -> None:
-    assert seconds_until_the_end(worker, [HANGING]) is not None
-    assert "a request took longer than REQUEST_TIMEOUT=10 seconds; " in capfd.readouterr().err

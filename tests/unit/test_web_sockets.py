@@ -124,24 +124,6 @@ def test_a_view_that_takes_too_long_may_take_nothing(worker: Worker) -> None:
     wait_for(lambda: problems, 5, "the view to fail")
 
 
-def test_a_taken_connection_is_no_request(
-    worker: Worker, capfd: pytest.CaptureFixture[str]
-) -> None:
-    def view(connection: Any) -> None:
-        echo(connection)
-        raise ConnectionError  # so do libraries
-
-    worker.take(view)
-    assert not worker.watchdog.active
-    assert not worker.watchdog.silent_since
-    worker.nginx.sendall(b"\x81\x01x")
-    assert worker.nginx.recv(100) == b"\x81\x01x"
-    worker.nginx.shutdown(socket.SHUT_WR)
-    assert worker.nginx.recv(100) == b""
-    wait_for(lambda: worker.counts == [1, 0], 5, "the reports")
-    assert capfd.readouterr().err == ""
-
-
 def test_more_than_may_be_open_are_refused(worker: Worker) -> None:
     worker.watchdog.web_sockets |= {1, 2}
     assert worker.call(echo) == [b"Too many WebSockets are open.\n"]
