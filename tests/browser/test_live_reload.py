@@ -84,12 +84,3 @@ def test_a_setting_turns_it_off(engine: Engine, sample_app: Path, page: Page) ->
     edit(sample_app / "templates" / "home.html", "Greet me", "Say hello")
     page.wait_for_timeout(QUIET * 1000)
     assert page.evaluate("window.stays")
-
-
-def test_never_in_production(production: Site, page: Page) -> None:
-    response = page.goto(production.address)
-    assert response is not None
-    assert "__docker_flask__" not in response.text()
-    policy = response.headers["content-security-policy"]
-    assert not re.search("__docker_flask__", policy)
-    assert page.request.get(f"{production.address}/__docker_flask__/events").status == 404

@@ -91,6 +91,15 @@ def test_failing_page_in_debug_opens_the_debugger(debug: Site, page: Page) -> No
     expect(console.locator(".output")).to_contain_text("'app-42'")
 
 
+def test_no_live_reload_in_production(production: Site, page: Page) -> None:
+    response = page.goto(production.address)
+    assert response is not None
+    assert "__docker_flask__" not in response.text()
+    policy = response.headers["content-security-policy"]
+    assert not re.search("__docker_flask__", policy)
+    assert page.request.get(f"{production.address}/__docker_flask__/events").status == 404
+
+
 def upload(page: Page, name: str, content: bytes) -> None:
     """Choose a file and send it."""
     page.locator("#picture").set_input_files(

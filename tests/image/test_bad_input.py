@@ -36,24 +36,20 @@ pytestmark = pytest.mark.timed
 
 
 class Case(NamedTuple):
-    """Files and variables that can't run; in the log, the last line has the first reason."""
+    """Files that can't run; in the log, the last line has the first reason."""
 
     reasons: list[str]
     code: int | None = NOT_SERVING
     app: str = HELLO
     prestart: str = ""
-    env: dict[str, str] = {}  # noqa: RUF012 - read only
 
 
+# Other applications that can't be found or loaded: unit/test_find_app.py, unit/test_load_errors.py.
 CASES = {
     "no file": Case(["no WSGI callable in /app", "`app.py`"], app=""),
-    "no callable": Case(["no WSGI callable in /app: none of `app`", "APP_MODULE="], app="x = 1\n"),
     "an exception": Case(
         ["RuntimeError: broken here", 'File "/app/app.py", line 3, in <module>'],
         app="\n\nraise RuntimeError('broken here')\n",
-    ),
-    "wrong syntax": Case(
-        ["SyntaxError: invalid syntax", 'File "/app/app.py", line 1'], app="def f(:\n"
     ),
     "exits": Case(
         ["SystemExit: no database", "Traceback"], app="import sys\nsys.exit('no database')\n"
@@ -61,10 +57,6 @@ CASES = {
     # Here it is the worker that ends, before it can say anything.
     "the worker ends": Case(["load", "worker"], app="import os\nos._exit(3)\n"),
     "the worker is killed": Case(["load", "signal 9"], app="import os\nos.kill(os.getpid(), 9)\n"),
-    "APP_MODULE, no module": Case(
-        ["no WSGI callable by APP_MODULE='shop:app': no module named 'shop'"],
-        env={"APP_MODULE": "shop:app"},
-    ),
 }
 # The same in both modes.
 PRESTART = {
@@ -100,7 +92,7 @@ def ended(container: Container, code: int | None, *reasons: str, seconds: float 
 def check(engine: Engine, folder: Path, case: Case, mode: list[str]) -> None:
     files = {"app.py": case.app, "prestart.sh": case.prestart}
     write_files(folder, {name: text for name, text in files.items() if text})
-    container = engine.run(mode, app=folder, env=case.env)
+    container = engine.run(mode, app=folder)
     ended(container, case.code, *case.reasons)
     assert "not reached" not in container.logs()
 
@@ -110,8 +102,15 @@ def test_ends_with_the_reason(engine: Engine, app_folder: Path, name: str) -> No
     check(engine, app_folder, CASES[name], [])
 
 
-@pytest.mark.parametrize("mode", [[], DEBUG], ids=["production", "debug"])
-@pytest.mark.parametrize("what", PRESTART)
+@pytest.mark.parametrize(
+    ("what", "mode"),
+    [
+        *((what, []) for what in PRESTART),
+        *(("fails", DEBUG), ("exports", DEBUG)),
+        *at_night(*((what, DEBUG) for what in ("exits", "has no syntax", "is killed"))),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "debug" if value else "production",
+)
 def test_prestart_ends_the_start(
     engine: Engine, app_folder: Path, what: str, mode: list[str]
 ) -> None:
@@ -176,17 +175,16 @@ COPY --from=build /opt/venv /opt/venv
 """
 
 
-@pytest.mark.parametrize("command", [[], DEBUG], ids=["production", "debug mode"])
 @pytest.mark.parametrize(
     ("python", "before"),
     [("/usr/local/bin/python3", ""), ("/usr/bin/python3", "RUN rm -r /opt/venv")],
     ids=["no interpreter", "no packages"],
 )
 def test_a_copied_virtual_environment(
-    engine: Engine, derive: Derive, command: list[str], python: str, before: str
+    engine: Engine, derive: Derive, python: str, before: str
 ) -> None:
     image = derive({"Dockerfile": COPIED.format(python=python, before=before)})
-    code, out, err = engine.run(command, image=image).finish()
+    code, out, err = engine.run(image=image).finish()
     assert (code, out, err.count("\n")) == (NOT_SERVING, "", 1), err
     assert "/opt/venv has packages for python3" in err
     assert f"python3.9 and the interpreter {python}" in err

@@ -373,16 +373,6 @@ def test_reload_takes_changed_snippets(engine: Engine, app: Path, tmp_path: Path
     assert container.stop()[0] == 0
 
 
-def test_whole_nginx_conf_decides_where_clients_are_accepted(engine: Engine, app: Path) -> None:
-    """One that the supervisor's socket kept beside it would wait for ever."""
-    write_files(app, {"nginx.conf": whole("8080")})
-    container = engine.run(app=app)
-    container.wait_for_log("on port 8080")
-    connect = "import socket; socket.create_connection(('127.0.0.1', {}), 3)"
-    assert container.execute("python", "-c", connect.format(8080)) == (0, "")
-    assert "ConnectionRefused" in container.execute("python", "-c", connect.format(80))[1]
-
-
 def test_whole_nginx_conf_without_a_place_for_the_socket(engine: Engine, app: Path) -> None:
     write_files(app, {"nginx.conf": whole()})
     _, _, err = engine.run(app=app, read_only=True).finish()

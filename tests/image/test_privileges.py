@@ -249,7 +249,6 @@ def serving(module_engine: Engine, module_folder: Path) -> Container:
     "command",
     [
         ["flask", "routes"],
-        ["/opt/venv/bin/flask", "routes"],
         ["python", "-m", "flask", "routes"],
         ["sh", "-c", "RUN_AS_ROOT= flask routes"],
     ],

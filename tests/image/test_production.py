@@ -80,18 +80,6 @@ def test_health_with_and_without_ipv6(engine: Engine, command: list[str], disabl
     assert container.execute("docker-flask", "health") == (0, "")
 
 
-def test_health(engine: Engine) -> None:
-    quick = {"interval": 500_000_000, "timeout": 5_000_000_000}  # ns; the test is the image's own
-    container = engine.run(app=HELLO, env={"LOAD_SECONDS": "2"}, healthcheck={**quick})
-    container.wait_for_log("importing")
-    code, out = container.execute("docker-flask", "health")
-    assert code == 1
-    assert len(out.splitlines()) == 1, out
-    container.wait_until_serving()
-    assert container.execute("docker-flask", "health") == (0, "")
-    container.wait_until_healthy()
-
-
 # --- the log ---------------------------------------------------------------------------------
 
 

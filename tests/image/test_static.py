@@ -239,7 +239,6 @@ def test_the_compressed_file_beside_it(
 # --- what applications there are -------------------------------------------------------------
 
 SAYS = "says where from"
-IN_MEDIA = {"media/f.txt": SAYS}
 ELSEWHERE = APP.replace(
     "app = Flask(__name__)", "app = Flask(__name__, static_folder='front end/dist')"
 )
@@ -249,7 +248,6 @@ folder = pathlib.Path("/data/responses/dist")
 folder.mkdir(parents=True, exist_ok=True)
 (folder / "f.txt").write_text("{SAYS}")
 """
-FACTORY = "def create_app():\n    " + APP.replace("\n", "\n    ") + "return app\n"
 PLAIN = """
 def application(environ, start_response):
     start_response("200 OK", [("X-Answered-By", "application")])
@@ -262,24 +260,12 @@ def application(environ, start_response):
     [
         # Where the application says.
         ({"app.py": ELSEWHERE, "front end/dist/f.txt": SAYS}, {}, "/dist/f.txt", None),
-        ({"shop/__init__.py": FACTORY, "shop/static/f.txt": SAYS}, {}, "/static/f.txt", None),
         # Where the settings say.
-        ({"app.py": PLAIN, "static/f.txt": SAYS}, {"STATIC_URL": "/files/"}, "/files/f.txt", None),
-        ({"app.py": PLAIN, **IN_MEDIA}, {"STATIC_PATH": "/app/media"}, "/static/f.txt", None),
         (
-            {"app.py": APP, **IN_MEDIA},
+            {"app.py": PLAIN, "media/f.txt": SAYS},
             {"STATIC_URL": "/m", "STATIC_PATH": "media", "STATIC_MAX_AGE": "3600"},
             "/m/f.txt",
             "public, max-age=3600",
-        ),
-        (
-            {
-                "app.py": f"{APP}app.config['SEND_FILE_MAX_AGE_DEFAULT'] = 60\n",
-                "static/f.txt": SAYS,
-            },
-            {},
-            "/static/f.txt",
-            "public, max-age=60",
         ),
         # nginx deletes no file, not even one that is its own user's.
         (
@@ -289,7 +275,7 @@ def application(environ, start_response):
             None,
         ),
     ],
-    ids=["elsewhere", "factory", "URL", "path", "both", "age", "own"],
+    ids=["elsewhere", "settings", "own"],
 )
 def test_nginx_serves_them_from(
     engine: Engine,
@@ -299,6 +285,7 @@ def test_nginx_serves_them_from(
     path: str,
     age: str | None,
 ) -> None:
+    """Other ways to say where: unit/test_static_folder.py."""
     container = engine.run(app=write_files(app_folder, files), env=env)
     container.wait_until_serving(path)
     for _ in range(3):
