@@ -24,7 +24,6 @@ from tests.support.servers import NOT_APPLICABLE
 
 # Set in CI: what this machine lacks is a failure there, and not a skip.
 REQUIRE_ALL = os.environ.get("REQUIRE_ALL") == "1"
-UNIT_TESTS = Path(__file__).parent / "unit"
 
 
 class Times:
@@ -56,17 +55,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with long tests, keep those that share a container in one process, retry the marked."""
+    """Begin with long tests, keep those that share a container in one process."""
     items.sort(key=seconds_alone, reverse=True)
     for item in items:
         if "module_engine" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
-        retried = item.get_closest_marker("flaky_timing")
-        if retried:
-            if not retried.args or UNIT_TESTS in item.path.parents:
-                raise pytest.UsageError(f"{item.nodeid}: flaky_timing needs a reason, no unit test")
-            item.add_marker(pytest.mark.flaky(reruns=1))
-        elif counts_losses(item):  # with RERUNS=1, a loss is no reason for a second try
+        if counts_losses(item):  # with RERUNS=1, a loss is no reason for a second try
             reruns = item.config.getoption("reruns") or 0
             item.add_marker(pytest.mark.flaky(reruns=reruns, only_rerun=["TooSlow"]))
 

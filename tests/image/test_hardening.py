@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,6 @@ import pytest
 from tests.support.harness import APPS, DEBUG, DOCKER, IMAGE, ROOT, Container, Engine, wait_for
 from tests.support.marks import at_night
 
-HEALTHY = 3.0  # seconds, as promised
-in_time = pytest.mark.flaky_timing("healthy within 3 s, which a busy machine may need twice")
 NOT_PERMITTED = 77
 # Without --user, root without capabilities can't be left: tests/image/test_privileges.py.
 CAPABILITIES = {"cap_drop": ["ALL"]}
@@ -43,16 +40,14 @@ ASK = (
 )
 
 
-def holds(container: Container, begun: float) -> None:
-    """Healthy in time, serves, reloads, stops with 0; nothing that it runs can be changed."""
+def holds(container: Container) -> None:
+    """Healthy, serves, reloads, stops with 0; nothing that it runs can be changed."""
 
     def healthy() -> bool:
         assert container.running(), container.logs()
         return container.execute("docker-flask", "health") == (0, "")
 
     wait_for(healthy, 15, "the container to be healthy", every=0.2)
-    took = time.monotonic() - begun
-    print(f"healthy after {took:.2f} s")
     assert container.execute("/usr/bin/python3", "-I", "-c", ASK, "80") == (0, "200\n")
     uid = container.docker.attrs["Config"]["User"] or "33"
     assert container.execute("sh", "-c", FIND_WRITABLE, user=uid) == (0, "")
@@ -60,15 +55,11 @@ def holds(container: Container, begun: float) -> None:
     assert (code, out) == (0, "docker-flask: reload: ok\n"), container.logs()
     assert container.execute("docker-flask", "health") == (0, "")
     assert container.stop()[0] == 0, container.logs()
-    assert took <= HEALTHY
 
 
-@in_time
-@pytest.mark.alone
 @pytest.mark.parametrize("kind", [*QUICK, *at_night(*sorted(FLAGS.keys() - {*QUICK}))])
 def test_flags(engine: Engine, kind: str) -> None:
-    begun = time.monotonic()
-    holds(engine.run(**FLAGS[kind]), begun)
+    holds(engine.run(**FLAGS[kind]))
 
 
 @pytest.mark.parametrize("mode", [[], DEBUG], ids=["production", "debug"])

@@ -53,18 +53,17 @@ def test_load_beyond_capacity(engine: Engine, tmp_path: Path) -> None:
     assert healthy(after)
 
 
-@pytest.mark.alone
+@pytest.mark.timed
 def test_1024_may_wait_and_the_next_one_gets_503(engine: Engine, tmp_path: Path) -> None:
     service = Service(engine, tmp_path, env={"WEB_CONCURRENCY": "1", "THREADS": "1"})
     # One that is worked on, and those that wait; nobody is answered.
-    with service.load("/hang", connections=1025, requests=1025, timeout=10) as running:
-        wait_for(lambda: connections(service.container) == 1025, 9, "all to be connected")
+    with service.load("/hang", connections=1025, requests=1025, timeout=60):
+        wait_for(lambda: connections(service.container) == 1025, 15, "all to be connected")
         time.sleep(1)
         next_one = service.container.get()
-        result = running.wait(20)
+        assert connections(service.container) >= 1025
     assert next_one.status_code == 503
     assert int(next_one.headers["Retry-After"]) > 0
-    assert result.counts["timeout"] == 1025
 
 
 def connections(container: Container) -> int:
@@ -89,7 +88,7 @@ def test_nobody_waits_for_the_answers_to_those_who_left(engine: Engine, tmp_path
     assert_within(2, time.monotonic() - begun)
 
 
-@pytest.mark.alone
+@pytest.mark.timed
 @pytest.mark.parametrize(
     "reader",
     [pytest.param("true </tmp/log", id="closed"), *at_night("sleep 1000 </tmp/log")],
@@ -97,11 +96,11 @@ def test_nobody_waits_for_the_answers_to_those_who_left(engine: Engine, tmp_path
 def test_a_log_that_nobody_reads(engine: Engine, tmp_path: Path, reader: str) -> None:
     script = f"mkfifo /tmp/log; {reader} & exec {ENTRY} >/tmp/log 2>&1"
     service = Service(engine, tmp_path, command=["bash", "-c", script])
-    with service.load(mode="keepalive", connections=8) as running:
+    with service.load(mode="keepalive", rate=500) as running:
         time.sleep(4)
         result = running.finish()
     # Far more than a pipe holds, 64 KB.
-    assert result.counts["ok"] > 3000
+    assert result.counts["ok"] > 1500
     assert healthy(result), result.counts
 
 
