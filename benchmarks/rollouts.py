@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks import common, rollout_jobs
+from benchmarks import common
 from tests.support.harness import IMAGE, Engine, wait_for
 from tests.support.loss import RECORDING_APP, Load
 from tests.support.loss_checker.record import read_record, upper_bound
@@ -300,25 +300,22 @@ ROWS: dict[str, tuple[Callable[[Site, int], list[Row]], int]] = {
 def main() -> None:
     """Do what each row says, and print a table."""
     parser = common.parser(__doc__, tries=0)
-    choices = [*ROWS, "jobs"]
-    parser.add_argument("--rows", nargs="+", choices=choices, default=choices)
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
     options = parser.parse_args()
     rows = []
-    with common.engine("rollouts") as engine, programs(engine) as image:
-        with common.folder() as folder:
-            site = Site(engine, image, folder) if options.rows != ["jobs"] else None
-            for name in options.rows:
-                if site and name in ROWS:
-                    measure, tries = ROWS[name]
-                    rows.extend(measure(site, options.tries or tries))
-            engine.remove_containers()
-        common.print_head(*COLUMNS)
-        for row in rows:
-            common.print_row(*row.cells())
-        print()
-        if "jobs" in options.rows:
-            with common.folder() as folder:
-                rollout_jobs.report(engine, image, folder)
+    with (
+        common.engine("rollouts") as engine,
+        programs(engine) as image,
+        common.folder() as folder,
+    ):
+        site = Site(engine, image, folder)
+        for name in options.rows:
+            measure, tries = ROWS[name]
+            rows.extend(measure(site, options.tries or tries))
+        engine.remove_containers()
+    common.print_head(*COLUMNS)
+    for row in rows:
+        common.print_row(*row.cells())
 
 
 if __name__ == "__main__":

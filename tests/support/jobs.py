@@ -58,10 +58,10 @@ def image() -> str:
     return build_image(f"{IMAGE}:jobs", APPS / "jobs", "--build-arg", f"IMAGE={IMAGE}")
 
 
-def make_migration(migration: str = MIGRATION) -> list[str]:
+def make_migration() -> list[str]:
     """A command that writes a migration into /data."""
     file = "/data/migrations/versions/1.py"
-    return ["run", "sh", "-c", f"flask db init -d /data/migrations && echo '{migration}' >{file}"]
+    return ["run", "sh", "-c", f"flask db init -d /data/migrations && echo '{MIGRATION}' >{file}"]
 
 
 class Queue:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -105,19 +105,12 @@ class Node:
 class Swarm:
     """Engines that form a Swarm, the stack of deploy/swarm.yaml on it, and a balancer."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        image: str,
-        folder: Path,
-        nodes: int = 3,
-        images: Sequence[str] = (IMAGE,),
-    ) -> None:
+    def __init__(self, engine: Engine, image: str, folder: Path, nodes: int) -> None:
         self._folder = folder
         archive = folder / "image.tar"
         # Without a tag, `docker save` takes all tags, among them what `make test-apps` has built.
-        tags = [name if ":" in name else f"{name}:latest" for name in images]
-        assert docker_client("save", "--output", str(archive), *tags).returncode == 0
+        tag = IMAGE if ":" in IMAGE else f"{IMAGE}:latest"
+        assert docker_client("save", "--output", str(archive), tag).returncode == 0
         self.nodes = [Node(engine, image, f"node{n}", folder) for n in range(1, nodes + 1)]
         for node in self.nodes:
             with archive.open("rb") as content:
