@@ -140,23 +140,6 @@ def workers(subject: Subject) -> str:
         return f"{len(servers) - 1} workers for --cpus 1"
 
 
-def background(subject: Subject) -> str:
-    with subject.running(SECONDS) as container:
-        time.sleep(2)
-        ticks = int(ask(container, "/process?ticks").removeprefix("200").strip() or 0)
-        return "runs" if ticks > 5 else "stands still"
-
-
-def forged_scheme(subject: Subject) -> str:
-    with subject.running(SECONDS) as container:
-        return ask(container, "/process?scheme", headers={"X-Forwarded-Proto": "javascript"})
-
-
-def client_address(subject: Subject) -> str:
-    with subject.running(SECONDS, env={"TRUSTED_PROXIES": "private"}) as container:
-        return ask(container, "/process?address", headers={"X-Forwarded-For": "203.0.113.7"})
-
-
 def aborts(subject: Subject) -> str:
     with subject.running(SECONDS) as container:
         for _ in range(5):
@@ -192,12 +175,8 @@ PROBLEMS: dict[int, tuple[str, Probe]] = {
     12: ("nginx is killed", killed_nginx),
     17: ("memory per possible file descriptor", idle_memory),
     18: ("workers for the host's CPUs", workers),
-    19: ("connections opened at import: application is loaded", simply("/process?loaded")),
-    20: ("background thread of the application", background),
     21: ("somaxconn of 16", simply(run={"sysctls": {"net.core.somaxconn": "16"}})),
     25: ("`--user 12345 --read-only`", simply(run={"user": "12345", "read_only": True})),
-    26: ("client says `X-Forwarded-Proto: javascript`", forged_scheme),
-    27: ("client's address behind a proxy (ours: TRUSTED_PROXIES)", client_address),
     34: ('log line for the user agent `a"b\\c`', json_log),
     36: ("five clients that leave in mid-download", aborts),
 }

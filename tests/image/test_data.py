@@ -148,23 +148,6 @@ def test_an_application_keeps_its_data_in_the_volume(
     assert container.get("/handled").text == "++"
 
 
-@pytest.mark.nightly
-def test_an_instance_folder_of_the_image(engine: Engine, build: Build) -> None:
-    """Configuration comes from the image, and the log names the line for a database."""
-    files = {"app.py": NOTES, "instance/config.py": "TITLE = 'new'\n"}
-    container = engine.run(image=build(files))
-    container.wait_until_serving(status=500)
-    link = advised(
-        container.wait_for_log("can't write"),
-        "/app/instance/notes.sqlite",
-        "ln -sf /data/notes.sqlite /app/instance/notes.sqlite",
-    )
-    container = engine.run(image=build(files, link))
-    container.wait_until_serving("/", status=500)  # no table
-    assert container.execute("flask", "init-db")[0] == 0
-    assert container.get().json() == ["new"]
-
-
 # --- what can't be written -------------------------------------------------------------------
 
 

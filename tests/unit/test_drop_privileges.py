@@ -10,10 +10,8 @@ import pytest
 from docker_flask import drop_privileges
 from docker_flask.configuration import settings
 from docker_flask.drop_privileges import NotPermitted
-from tests.support.harness import run_python
 
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root to leave root")
-IDS = (12345, 12346)
 
 
 @pytest.mark.parametrize("word", ["1", "on", "true", "yes", "YES", "0", "off", "", "perhaps", " 1"])
@@ -38,39 +36,6 @@ def test_a_look_at_many_files_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert {os.path.dirname(path) for path in seen[1:81]} == {str(tmp_path)}
 
 
-DROP = """
-import json, os
-from docker_flask import drop_privileges
-
-def status(*names):
-    with open("/proc/self/status") as file:
-        rows = dict(line.split(":", 1) for line in file)
-    return [" ".join(rows[name].split()) for name in names]
-
-drop_privileges.USERS["other"] = lambda: (12345, 12346)
-drop_privileges.drop("other", keep_ports=True)
-ports = status("CapPrm", "CapEff", "CapInh", "CapAmb")
-drop_privileges.give_up_ports()
-rest = status("Uid", "Gid", "CapPrm", "CapEff", "CapBnd", "NoNewPrivs")
-print(json.dumps([ports, rest, os.environ["USER"]]))
-"""
-NONE, BIND = "0" * 16, f"{1 << 10:016x}"
-NUMBERS = [str(number) for number in IDS]
-
-
-@needs_root
-@pytest.mark.parametrize("stays", ["", "1"])
-def test_root_is_left_for_good(monkeypatch: pytest.MonkeyPatch, stays: str) -> None:
-    monkeypatch.setenv("RUN_AS_ROOT", stays)
-    monkeypatch.delenv("USER", raising=False)
-    ids = ["0 0 0 0", "0 0 0 0"] if stays else [" ".join([number] * 4) for number in NUMBERS]
-    assert run_python(DROP) == [
-        [BIND, BIND, NONE, NONE],
-        [*ids, NONE, NONE, NONE, "1"],
-        "root" if stays else "uid12345",
-    ]
-
-
 @pytest.mark.parametrize(
     ("fails", "words"), [("prctl", "can't set no_new_privs"), ("capset", "can't give up capab")]
 )
@@ -92,24 +57,6 @@ def test_whose_folder_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     os.lchown(link, 12345, 12345)
     assert drop_privileges._owner_of(str(link)) is None
     assert drop_privileges._owner_of("/no/such/folder") is None
-
-
-@pytest.mark.parametrize(
-    ("given", "user"),
-    [
-        ({}, "uid12345"),
-        ({"USER": "root", "LOGNAME": ""}, "uid12345"),
-        ({"USER": "me", "LOGNAME": "me"}, "me"),
-    ],
-)
-def test_names(monkeypatch: pytest.MonkeyPatch, given: dict[str, str], user: str) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 12345)
-    for name in ("USER", "LOGNAME", "HOME"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in given.items():
-        monkeypatch.setenv(name, value)
-    drop_privileges.name_user()
-    assert [os.environ[name] for name in ("USER", "LOGNAME")] == [user, user]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,4 @@
-"""The loop (signals, descriptors, time) and child processes.
-
-What is about signals runs in a process of its own, so that pytest keeps its handlers.
-"""
+"""The loop (descriptors, time) and child processes."""
 
 from __future__ import annotations
 
@@ -17,7 +14,6 @@ import pytest
 
 from docker_flask import process
 from docker_flask.first_process.loop import Interrupt, Loop
-from tests.support.harness import run_python as run
 from tests.support.harness import wait_for
 
 # --- the loop --------------------------------------------------------------------------------
@@ -50,38 +46,6 @@ def test_callbacks_of_descriptors(loop: Loop) -> None:
         loop.watch(ours, leave)
         with pytest.raises(Interrupt, match="told to leave"):
             loop.wait(lambda: False, 5)
-
-
-def test_signals_while_waiting_and_while_blocked() -> None:
-    """One that came before anybody handled it, one that ends a wait at once, many of a kind."""
-    result = run("""
-        import json, os, signal, threading, time
-        from docker_flask.first_process.loop import Loop
-
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP})
-        os.kill(os.getpid(), signal.SIGTERM)
-        loop, seen = Loop(), []
-        loop.handle_signals({
-            signal.SIGTERM: lambda: seen.append("TERM"),
-            signal.SIGHUP: lambda: seen.append("HUP"),
-        })
-        early = loop.wait(lambda: seen == ["TERM"], 5)
-
-        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGHUP)).start()
-        begun = time.monotonic()
-        woken = loop.wait(lambda: seen == ["TERM", "HUP"], 5)
-        took = time.monotonic() - begun
-
-        for _ in range(1000):
-            os.kill(os.getpid(), signal.SIGHUP)
-        many = loop.wait(lambda: len(seen) >= 3, 5)
-        print(json.dumps([early, woken, took, many]))
-    """)
-    early, woken, took, many = result
-    assert early, "a signal that came while it was blocked"
-    assert woken
-    assert took < 0.6
-    assert many
 
 
 # --- processes -------------------------------------------------------------------------------

@@ -122,18 +122,13 @@ def test_nginx_tests_a_configuration_once(
 @pytest.mark.parametrize(
     ("environ", "line"),
     [
-        ({}, "listen 0.0.0.0:80 backlog=4096;"),
-        ({}, f"server unix:{RUNTIME}/app.sock max_fails=0;"),
-        ({}, f"listen unix:{RUNTIME}/nginx.sock;"),
         ({"MAX_UPLOAD": "0"}, "client_max_body_size 0;"),
-        ({"MAX_UPLOAD": "50M"}, "client_max_body_size 50m;"),
         ({"REQUEST_TIMEOUT": "7"}, "uwsgi_read_timeout 7s;"),
         ({"REQUEST_TIMEOUT": "7"}, "uwsgi_send_timeout 7s;"),
         ({"REQUEST_TIMEOUT": "7"}, "worker_shutdown_timeout 72s;"),
         ({"WEBSOCKETS": "7"}, "limit_conn websockets 7;"),
         ({"REQUEST_TIMEOUT": "1.2"}, "uwsgi_read_timeout 1s;"),  # nginx: whole seconds
         ({}, "access_log /dev/stdout access buffer=4k flush=1s;"),
-        ({"ACCESS_LOG": "0"}, "access_log off;"),
     ],
 )
 def test_directive(environ: dict[str, Any], line: str) -> None:

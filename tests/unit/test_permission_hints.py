@@ -100,43 +100,6 @@ def test_sqlite_names_no_path(app: Path, text: str, database: object) -> None:
     assert f"can't write {app}/app.db; " in hint
 
 
-def log_own_words() -> None:
-    LOGGER.error("can't save the file")
-
-
-def log_own_handler() -> None:
-    logger = logging.Logger("own")
-    logger.addHandler(logging.NullHandler())
-    logger.warning("failed", exc_info=True)
-
-
-@pytest.mark.parametrize(
-    ("log", "explained"),
-    [
-        (lambda: LOGGER.exception("failed"), True),
-        (log_own_words, True),
-        (log_own_handler, True),
-        (lambda: LOGGER.info("no matter"), False),
-    ],
-)
-def test_what_is_logged_is_explained(
-    app: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-    log: Callable[[], None],
-    explained: bool,
-) -> None:
-    """Also if the application handles the exception itself."""
-    monkeypatch.setattr(logging.Logger, "callHandlers", logging.Logger.callHandlers)
-    permission_hints.watch()
-    try:
-        raise refused("app.db")
-    except BaseException:
-        log()
-    LOGGER.error("something else")
-    assert capfd.readouterr().err.count(f"can't write {app}/app.db; ") == explained
-
-
 @pytest.mark.parametrize(
     ("event", "given", "path", "command"),
     [

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 
-import pytest
-
 from docker_flask.request.body import RequestBody, bodies
 from docker_flask.request.exchange import Exchange
 
@@ -30,11 +28,6 @@ def test_the_application_reads_it_as_from_the_server() -> None:
     assert body.read() == b""
 
 
-@pytest.mark.parametrize("length", ["", "0"])
-def test_no_body(length: str) -> None:
-    assert requested(length).request_body is None
-
-
 def test_what_is_kept_can_be_read_during_the_response() -> None:
     source = io.BytesIO(BODY)
     body = RequestBody(source)
@@ -44,9 +37,3 @@ def test_what_is_kept_can_be_read_during_the_response() -> None:
     body.drop()
     assert body.read() == BODY[4:]
     body.close()
-
-
-def test_the_rest_is_dropped() -> None:
-    source = io.BytesIO(BODY)
-    RequestBody(source).drop()
-    assert source.tell() == len(BODY)

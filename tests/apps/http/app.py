@@ -4,7 +4,6 @@ import io
 import os
 import subprocess
 import tempfile
-import threading
 import time
 
 from flask import (
@@ -22,21 +21,6 @@ FILES = os.environ.get("FILES", "/app/files")
 
 app = Flask(__name__)
 app.config["USE_X_SENDFILE"] = "USE_X_SENDFILE" in os.environ
-
-
-LOADED_IN = os.getpid()
-ticks = 0
-
-
-def tick():
-    """Count, in the background, for as long as the process lives."""
-    global ticks
-    while True:
-        time.sleep(0.1)
-        ticks += 1
-
-
-threading.Thread(target=tick, daemon=True).start()
 
 
 class Noted:
@@ -265,15 +249,3 @@ def forged():
 @app.get("/environment")
 def environment():
     return {"names": sorted(os.environ)}
-
-
-@app.get("/process")
-def process():
-    """One of these words, for benchmarks/known_problems.py."""
-    words = {
-        "ticks": ticks,
-        "loaded": "by each worker" if os.getpid() == LOADED_IN else "before the fork",
-        "scheme": request.scheme,
-        "address": request.remote_addr,
-    }
-    return str(words[request.query_string.decode()])

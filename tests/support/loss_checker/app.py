@@ -98,7 +98,6 @@ def immediate() -> Response:
 
 @route("/sleep")
 def sleep() -> Response:
-    """Answers after s seconds."""
     time.sleep(request.args.get("s", 6.0, type=float))
     return echo()
 
@@ -114,7 +113,6 @@ def work() -> Response:
 
 @route("/bytes")
 def many_bytes() -> Response:
-    """An answer with n bytes more than usual."""
     return echo("x" * request.args.get("n", 0, type=int) + "\n")
 
 
@@ -162,7 +160,6 @@ def leave() -> NoReturn:
 
 @route("/segfault")
 def segfault() -> Response:
-    """Reads address 0."""
     ctypes.string_at(0)
     return echo()
 
