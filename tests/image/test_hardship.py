@@ -96,11 +96,11 @@ def test_nobody_waits_for_the_answers_to_those_who_left(engine: Engine, tmp_path
 def test_a_log_that_nobody_reads(engine: Engine, tmp_path: Path, reader: str) -> None:
     script = f"mkfifo /tmp/log; {reader} & exec {ENTRY} >/tmp/log 2>&1"
     service = Service(engine, tmp_path, command=["bash", "-c", script])
-    with service.load(mode="keepalive", rate=500) as running:
+    with service.load(mode="keepalive", rate=300) as running:
         time.sleep(4)
         result = running.finish()
     # Far more than a pipe holds, 64 KB.
-    assert result.counts["ok"] > 1500
+    assert result.counts["ok"] > 900
     assert healthy(result), result.counts
 
 

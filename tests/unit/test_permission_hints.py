@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import sqlite3
 import threading
@@ -13,8 +12,6 @@ from pathlib import Path
 import pytest
 
 from docker_flask.discovery import permission_hints
-
-LOGGER = logging.getLogger("shop")
 
 
 @pytest.fixture
