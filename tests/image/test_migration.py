@@ -310,6 +310,9 @@ def test_what_nginx_refuses_ends_the_start(
 # --- what is to run before the application ---------------------------------------------------
 
 
+OWN_TRAP = "trap 'echo done' EXIT; exec 3> /tmp/report"
+
+
 def test_prestart_in_debug_mode(engine: Engine, app: Path) -> None:
     """Once, as whom the application runs as, which sees its exports; the settings do, too."""
     lines = [
@@ -335,8 +338,14 @@ def test_prestart_in_debug_mode(engine: Engine, app: Path) -> None:
     assert (app / "ran").read_text() == f"{OWNER}\n"
 
 
-@pytest.mark.parametrize(("mode", "port"), [([], 80), (DEBUG, DEBUG_PORT)], ids=["", "debug"])
-@pytest.mark.parametrize("line", ["exit 0", "trap 'echo done' EXIT; exec 3> /tmp/report"])
+@pytest.mark.parametrize(
+    ("mode", "port", "line"),
+    [
+        ([], 80, "exit 0"),
+        (DEBUG, DEBUG_PORT, OWN_TRAP),
+        *at_night(([], 80, OWN_TRAP), (DEBUG, DEBUG_PORT, "exit 0")),
+    ],
+)
 def test_prestart_as_people_write_it(
     engine: Engine, app: Path, mode: list[str], port: int, line: str
 ) -> None:

@@ -302,7 +302,7 @@ def write_programs(folder: Path) -> Path:
     ("command", "options", "user"),
     [
         ([], {}, SERVICE_USER),
-        ([], {"init": True}, SERVICE_USER),
+        *at_night(([], {"init": True}, SERVICE_USER)),
         (["run", "sleep", "60"], {}, SERVICE_USER),
         (DEBUG, {}, DEVELOPER),
         ([], {"environment": {"RUN_AS_ROOT": "1"}}, 0),
