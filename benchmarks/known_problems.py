@@ -126,39 +126,6 @@ KILL_NGINX = """for role in master worker; do for p in /proc/[0-9]*; do
 done; done"""
 
 
-def idle_memory(subject: Subject) -> str:
-    with subject.running(SECONDS) as container:
-        usage = container.docker.stats(stream=False)["memory_stats"]["usage"]
-        return f"{usage / 1e6:.0f} MB idle"
-
-
-def workers(subject: Subject) -> str:
-    with subject.running(SECONDS, nano_cpus=1_000_000_000) as container:
-        time.sleep(1)
-        table = container.docker.top(ps_args="-o pid,ppid,args")["Processes"]
-        servers = [row for row in table if "uwsgi" in row[2].lower()]
-        return f"{len(servers) - 1} workers for --cpus 1"
-
-
-def aborts(subject: Subject) -> str:
-    with subject.running(SECONDS) as container:
-        for _ in range(5):
-            with socket.create_connection(("127.0.0.1", container.port())) as client:
-                client.sendall(b"GET /generated?length&mb=200 HTTP/1.0\r\n\r\n")
-                client.recv(1000)
-        time.sleep(2)
-        log = container.logs()
-        return f"{log.count('write error')} x write error, {log.count('Traceback')} tracebacks"
-
-
-def json_log(subject: Subject) -> str:
-    with subject.running(SECONDS) as container:
-        ask(container, "/", headers={"User-Agent": 'a"b\\c'})
-        time.sleep(1.5)
-        lines = [line for line in container.logs().splitlines() if "GET / HTTP" in line]
-        return f"`{lines[-1].split('HTTP/1.1', 1)[-1].strip()[:60]}`" if lines else "not in the log"
-
-
 # Those of benchmarks/reports/known-problems.md that show from outside within seconds, by number.
 PROBLEMS: dict[int, tuple[str, Probe]] = {
     1: ("16 KB of cookies", simply(headers={"Cookie": "a=" + "x" * 16_000})),
@@ -167,18 +134,13 @@ PROBLEMS: dict[int, tuple[str, Probe]] = {
     4: ("1.2 GB to a client that pauses 6 s", slow_download),
     5: ("16 KB in a response header", simply("/one-response-header?bytes=16000")),
     6: ("request over its time (ours: REQUEST_TIMEOUT=2)", too_long),
-    7: ("`send_file(BytesIO)`", simply("/bytesio")),
     8: ("upload of 2 MB", simply("/length", "POST", content=b"x" * 2_000_000)),
     9: ("server-sent events, one each half second", events),
     10: ("`docker stop` with a request in flight", stopping),
     11: ("application that can't be imported", broken_at_start),
     12: ("nginx is killed", killed_nginx),
-    17: ("memory per possible file descriptor", idle_memory),
-    18: ("workers for the host's CPUs", workers),
     21: ("somaxconn of 16", simply(run={"sysctls": {"net.core.somaxconn": "16"}})),
     25: ("`--user 12345 --read-only`", simply(run={"user": "12345", "read_only": True})),
-    34: ('log line for the user agent `a"b\\c`', json_log),
-    36: ("five clients that leave in mid-download", aborts),
 }
 
 

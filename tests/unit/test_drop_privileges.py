@@ -23,19 +23,6 @@ def test_who_stays_root(word: str) -> None:
         assert settings.read({"RUN_AS_ROOT": word})["run_as_root"].value is True
 
 
-def test_a_look_at_many_files_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And is at the nearest ones first."""
-    for folder in range(80):
-        (tmp_path / f"{folder}").mkdir()
-        for name in range(80):
-            (tmp_path / f"{folder}/{name}").touch()
-    seen: list[str] = []
-    monkeypatch.setattr(drop_privileges, "why_not_readable", seen.append)
-    assert drop_privileges.why_not_all_readable(tmp_path) == ""
-    assert len(seen) == 5000
-    assert {os.path.dirname(path) for path in seen[1:81]} == {str(tmp_path)}
-
-
 @pytest.mark.parametrize(
     ("fails", "words"), [("prctl", "can't set no_new_privs"), ("capset", "can't give up capab")]
 )

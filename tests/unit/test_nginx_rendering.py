@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from docker_flask.configuration import nginx_files
 from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.nginx_files import NginxFiles
-from docker_flask.first_process.loop import Loop
 from docker_flask.nginx import rendering
-from docker_flask.nginx.nginx import Nginx
 from docker_flask.nginx.rendering import Frontend, Listen
 from docker_flask.static_files import StaticFiles
 from tests.support import plans
@@ -87,36 +83,6 @@ def test_no_regular_expression_captures() -> None:
     patterns = [word for text in texts for word in re.findall(r'"(~[^"]*)"', text)]
     assert len(patterns) > 8
     assert [pattern for pattern in patterns if re.search(r"\((?!\?:)", pattern)] == []
-
-
-@pytest.fixture
-def nginx(tmp_path: Path) -> Iterator[Nginx]:
-    found = Nginx(cast(Loop, None), tmp_path, [])
-    yield found
-    found._health.close()
-
-
-def test_nginx_tests_a_configuration_once(
-    nginx: Nginx, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tested = []
-
-    def test(_: Path) -> tuple[str, list[str]]:
-        tested.append((tmp_path / "nginx.next.conf").read_text())
-        return tested[-1], []
-
-    monkeypatch.setattr(nginx, "_test", test)
-    monkeypatch.setattr(nginx_files, "FOLDER", tmp_path / "nothing")
-    (tmp_path / "nothing").mkdir()
-    plan = plans.make(LIMITS)
-    first = nginx.prepare(plan, STATIC)
-    assert "uwsgi_param HTTP_X_FORWARDED_PROTO $scheme;" in (tmp_path / "uwsgi_params").read_text()
-    assert nginx.prepare(plan, replace(STATIC, folder="/elsewhere"), first) is first
-    second = nginx.prepare(plan, StaticFiles("/files", "/app/static"), first)
-    assert [first.text, second.text] == tested
-    # An edit of an included file changes no text, but a new plan is tested in any case.
-    nginx.prepare(plan, None)
-    assert len(tested) == 3
 
 
 @pytest.mark.parametrize(

@@ -112,14 +112,3 @@ def test_what_a_killed_container_left_goes(
     with runtime_folder.open_folder():
         assert other.exists() == (state != "killed")
     server.close()
-
-
-def test_no_place_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(paths, "IMAGE_FOLDER", "/no/image")
-    monkeypatch.setattr(paths, "PLACES", ("/no/place", "/proc"))
-    with pytest.raises(NotPermitted) as problem, runtime_folder.open_folder():
-        pass
-    assert str(problem.value).startswith(
-        "no folder for sockets can be written to (/no/image: no folder of this user; /no/place/"
-    )
-    assert "--tmpfs /tmp" in str(problem.value)

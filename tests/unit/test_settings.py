@@ -255,24 +255,6 @@ def test_what_files_say_counts_where_the_environment_says_nothing() -> None:
         resolve({}, LIMITS, said)
 
 
-def test_explain_says_where_each_value_comes_from() -> None:
-    environ = {"PORT": "8080", "DRAIN_DELAY": "0.5", "ACCESS_LOG": "off"}
-    environ["TRUSTED_PROXIES"] = "10.0.0.0/8,::1"
-    rows = explain(environ)
-    assert list(rows) == NAMES
-    assert rows["LISTEN_PORT"] == ("8080", "PORT")
-    assert rows["DRAIN_DELAY"] == ("0.5", "DRAIN_DELAY")
-    assert rows["ACCESS_LOG"] == ("0", "ACCESS_LOG")
-    assert rows["TRUSTED_PROXIES"] == ("10.0.0.0/8 ::1/128", "TRUSTED_PROXIES")
-    assert rows["REQUEST_TIMEOUT"] == ("60", "default")
-    assert rows["APP_MODULE"] == ("", "default")
-    origin = "decided from the cgroup quota of 1.5 CPUs"
-    assert explain({"THREADS": "4"})["WEB_CONCURRENCY"] == ("32", origin)
-    small = replace(LIMITS, memory=192 << 20, memory_reason="cgroup limit of 192 MiB")
-    origin = "decided from the cgroup limit of 192 MiB"
-    assert explain({}, small)["UWSGI_CHEAPER"] == ("1", origin)
-
-
 def test_flask_debug_is_named_in_production_if_it_is_on() -> None:
     (sentence,) = ignored({"FLASK_DEBUG": "on"})
     assert sentence == "FLASK_DEBUG='on' is ignored in production: use -d debug"
@@ -311,16 +293,3 @@ def test_table_in_the_documentation() -> None:
     (table,) = re.findall(r"<!-- settings -->\n+(.*?)\n+<!-- /settings -->", text, re.DOTALL)
     rows = [re.fullmatch(r"(\| .+? \| .+? \|) \S.+ \|", row) for row in table.splitlines()[2:]]
     assert [row and row[1] for row in rows] == settings_table()
-
-
-def test_prestart_can_not_change_what_was_read_before_it() -> None:
-    before = {"PORT": "8080", "THREADS": "2", "STATUS_PORT": "off"}
-    after = {**before, "PORT": "many", "LISTEN_PORT": "9000", "THREADS": "3", "FLASK_DEBUG": "1"}
-    early = settings.read_early(before)
-    found = settings.read(after, early)
-    assert {name: value.value for name, value in found.items()} == {
-        **{"listen_port": 8080, "status_port": 0, "threads": 3}
-    }
-    lines = settings.too_late(before, after)
-    assert [line.partition(" ")[0] for line in lines] == ["LISTEN_PORT='9000'", "PORT='many'"]
-    assert settings.too_late(before, before) == []

@@ -104,23 +104,3 @@ def test_new_files_and_folders_are_edits(sources: SourceWatcher, folder: Path) -
     sources.remember()
     (folder / "new").rename(folder / "newer")
     assert sources.edited() == str(folder / "new/package/__init__.py")
-
-
-# --- templates and static files --------------------------------------------------------------
-
-
-def test_an_edit_of_a_page_is_seen_once(folder: Path) -> None:
-    touch(folder, "templates/home.html", "static/style.css", "static/photo.png", "shop.db")
-    watcher = SourceWatcher(str(folder), pages=True)
-    watcher.remember()
-    for name, edited in (
-        ("templates/home.html", True),
-        ("static/style.css", True),
-        ("static/photo.png", False),
-        ("shop.db", False),
-    ):
-        (folder / name).write_text("edited")
-        assert watcher.edited() is None
-        assert watcher.page_edited is edited, name
-        assert watcher.edited() is None
-        assert not watcher.page_edited

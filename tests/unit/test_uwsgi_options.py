@@ -34,25 +34,6 @@ def sort(uwsgi: Path, lines: str, **environ: str) -> ServerOptions:
     return uwsgi_options.read(uwsgi.parent, environ, str(uwsgi))
 
 
-def test_nothing_to_sort(tmp_path: Path) -> None:
-    """The program is not even asked."""
-    options = uwsgi_options.read(tmp_path, {}, str(tmp_path / "none"))
-    assert options == ServerOptions({}, "", [])
-    assert sort(tmp_path / "none", "wsgi-file = main.py\ncallable = app\nsocket = :1").text == ""
-
-
-def test_each_kind(uwsgi: Path) -> None:
-    options = sort(
-        uwsgi,
-        "wsgi-file = a.py\nsocket = /tmp/s\nhttp-socket = :80\nprocesses = 4\ncron = 0\nmule =\n"
-        "catch-exceptions = true",
-    )
-    file = str(uwsgi.parent / "uwsgi.ini")
-    assert options.settings == {"web_concurrency": FileValue("processes", "4", file)}
-    assert options.ignored == ["socket", "http-socket", "catch-exceptions"]
-    assert options.text == "[uwsgi]\ncron = 0\nmule = \n"
-
-
 def test_variables_come_behind_the_file(uwsgi: Path) -> None:
     """Not those that are no options, as Kubernetes sets them, nor those that are settings."""
     options = sort(
@@ -71,12 +52,6 @@ def test_variables_come_behind_the_file(uwsgi: Path) -> None:
     assert options.settings["web_concurrency"].text == "4"
     assert options.text == "[uwsgi]\nstats = /1\nstats = /2\n"
     assert options.ignored == ["UWSGI_LISTEN", "UWSGI_CALLABLE"]
-
-
-def test_placeholders(uwsgi: Path) -> None:
-    """A name that is no option is a variable of the file if it is used as one."""
-    options = sort(uwsgi, "base = /srv\nenv = A=%(base)/%n $(HOME) 100%% %h %(_)", HOME="/50%")
-    assert options.text == "[uwsgi]\nenv = A=/srv/uwsgi /50%% 100%% %h %(_)\n"
 
 
 @pytest.mark.parametrize(
@@ -111,8 +86,3 @@ def test_only_nginx_listens(uwsgi: Path, name: str) -> None:
 def test_no_option_through_a_variable(uwsgi: Path) -> None:
     options = sort(uwsgi, "env = A=$(B)", B="a\nsocket = :80", UWSGI_ENV="A=b\r\nhttp = :80\x1b")
     assert options.text == "[uwsgi]\nenv = A=a socket = :80\nenv = A=b  http = :80 \n"
-
-
-def test_an_ini_file_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match="can't read"):
-        uwsgi_options.read(tmp_path, {"UWSGI_INI": "/proc/self/mem"}, "/no/such")
