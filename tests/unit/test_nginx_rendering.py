@@ -122,13 +122,6 @@ def test_directives_from_limits(limits: dict[str, Any], lines: list[str]) -> Non
     assert [line for line in lines if line not in found] == []
 
 
-def test_slow_clients_take_no_place_of_a_request_that_waits() -> None:
-    sizing = plans.make().sizing
-    assert sizing.queue == 1024 - 1, "the kernel accepts one more"
-    assert sizing.admitted_requests > 1024 + 4096
-    assert sizing.admitted_bodies > 4096
-
-
 @pytest.mark.parametrize("starting", [True, False])
 def test_error_pages(starting: bool) -> None:
     text = render(starting=starting, MAX_UPLOAD="50m")
