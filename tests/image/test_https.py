@@ -343,7 +343,7 @@ FLOODS = ["rapid-reset", "continuation", "empty-continuation", "empty-data", "se
 )
 def test_requests_that_wait_for_their_client_stop_nobody(start: Start, kind: str) -> None:
     service = start(TLS_REDIRECT="0", TRUSTED_PROXIES="private", ACCESS_LOG="0")
-    attacked(service, kind, HELD[kind], 6)
+    attacked(service, kind, HELD[kind], 4)
 
 
 @pytest.mark.nightly
