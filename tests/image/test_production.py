@@ -105,7 +105,7 @@ def test_the_log_of_a_quiet_life_has_no_complaint(engine: Engine, access_log: st
 @pytest.mark.alone
 def test_start_to_first_answer_and_idle_stop(engine: Engine) -> None:
     times, stops = [], []
-    for _ in range(5):
+    for _ in range(3):
         begun = time.monotonic()
         container = engine.run()
         url = container.url()
