@@ -14,7 +14,8 @@ from tests.support import certificates
 from tests.support.harness import DEBUG, DEBUG_PORT, PRODUCTION_PORT, TLS_PORT, Container, Engine
 from tests.support.web_sockets import write_app
 
-pytestmark = pytest.mark.flaky_timing("Chromium drops what it loads if another test adds a network")
+# Chromium drops what it loads if another test adds a network.
+pytestmark = pytest.mark.flaky(reruns=1, only_rerun=["ERR_NETWORK_CHANGED"])
 
 # A message of the page that comes back.
 TALK = """() => new Promise((resolve, reject) => {
