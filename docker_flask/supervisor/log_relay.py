@@ -105,7 +105,6 @@ class _Stream:
         self.buffer = b""
         self._number = number
         self._relay = relay
-        self._has_failed = False
         self._dropped = 0
         # Bytes that are no UTF-8 are shown as \\x9b.
         self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
@@ -126,9 +125,7 @@ class _Stream:
         try:
             data = self._edit(data)
         except Exception:  # a bug there: all lines are shown
-            if not self._has_failed:
-                self._has_failed = True
-                data = traceback.format_exc().encode() + data
+            data = traceback.format_exc().encode() + data
         if len(self.buffer) > _MAX_BUFFER:
             if not self.buffer.endswith(b"\n"):  # for the line below
                 self.buffer += b"\n"

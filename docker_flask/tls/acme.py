@@ -54,7 +54,7 @@ class Acme:
         # Names of each order that has failed, a line each; the file's time is that of the last one.
         self._failures = self._folder / "failures"
         self._pid = 0
-        self._is_due = self._is_settled = False
+        self._is_due = False
         self._asked_at, self._paused_until = time.monotonic(), 0.0
 
     def step(self, current: Certificate | None) -> None:
@@ -67,9 +67,8 @@ class Acme:
             life = current.ends - current.begins
             self._is_due = time.time() >= current.begins + RENEWAL_SHARE * life
         try:
-            if not self._is_due and not self._is_settled:
+            if not self._is_due:
                 self._failures.unlink(missing_ok=True)
-                self._is_settled = True
             is_wanted = self._is_due or now - self._asked_at >= ASK_INTERVAL
             if is_wanted and time.time() >= self._next_try():
                 self._start()
@@ -118,7 +117,6 @@ class Acme:
             raise OSError(f"no space left in {FOLDER.parent}")
         self._folder.mkdir(exist_ok=True)
         if self._is_due:  # noted before, in case the container ends during the order
-            self._is_settled = False
             log(f"ordering a certificate for {', '.join(self._names)}")
             with self._failures.open("a") as failures:
                 failures.write(" ".join(self._names) + "\n")

@@ -156,7 +156,7 @@ def test_a_fault_of_the_log_relay_stops_no_line(monkeypatch: pytest.MonkeyPatch)
             text = written.read()
     assert "line 0\n" in text
     assert "line 1\n" in text
-    assert text.count("Traceback") == 1
+    assert "Traceback" in text
 
 
 # Each fault: the class or module, the function that raises once, and what calls the function.
