@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 from docker_flask import notify, process, worker_options
 from docker_flask.discovery import find_app, load_errors, permission_hints, static_folder
 from docker_flask.discovery.callables import FoundApp, is_flask
+from docker_flask.paths import PYTHON
 from docker_flask.request.chain import chain
 from docker_flask.request.wsgi_types import Wsgi
 from docker_flask.worker import greenlets, no_debug, static_guard, worker_process
@@ -40,6 +41,7 @@ def load() -> Wsgi:
     options = WorkerOptions.from_environment()
     tell = partial(notify.send, options.notify_fd)
     greenlets.prepare_uwsgi()
+    sys.executable = PYTHON  # uWSGI puts its own command there, which child processes can't start
     tell("loading")
     if not options.preload:  # this process is a worker
         worker_process.offer_to_oom_killer()

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -49,7 +50,7 @@ def worker():
 def children():
     """Starts processes in the usual ways and ends them; slow, to meet several threads."""
     time.sleep(request.args.get("s", 0.0, type=float))
-    printed = subprocess.run(["echo", "grüße"], stdout=subprocess.PIPE, text=True, check=True)
+    printed = subprocess.run([sys.executable, "-c", "print('grüße')"], stdout=subprocess.PIPE, text=True, check=True)
     program = subprocess.Popen(["sleep", "100"])
     with open(f"/proc/{program.pid}/status") as status:
         # Of the standard signals; 32 and 33 are the C library's own.
