@@ -1,5 +1,6 @@
 """The command line behind entry-point.sh: serve, debug, settings, reload."""
 
+import _thread
 import json
 import os
 import resource
@@ -143,12 +144,23 @@ COMMANDS: dict[str, tuple[Callable[[], int], str]] = {
 }
 
 
+def _check_engine() -> None:
+    """Raise NotPermitted where no thread can start: old engines refuse libc's clone3."""
+    try:
+        _thread.start_new_thread(int, ())
+    except RuntimeError:
+        raise drop_privileges.NotPermitted(
+            "can't start new thread: use Docker 20.10.10 or newer, or a higher --pids-limit"
+        ) from None
+
+
 def main() -> int:
     """Run the command from entry-point.sh."""
     name = sys.argv[1]
     command, user = COMMANDS[name]
     try:
         drop_privileges.drop(user, keep_ports=name == "serve")
+        _check_engine()
         return command()
     except (SettingError, drop_privileges.NotPermitted) as error:
         log(str(error))

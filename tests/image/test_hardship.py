@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import resource
 import time
@@ -12,7 +13,7 @@ import httpx
 import pytest
 from docker.errors import APIError
 
-from tests.support.harness import IMAGE, Container, Engine, assert_within, wait_for
+from tests.support.harness import DEBUG, IMAGE, Container, Engine, assert_within, wait_for
 from tests.support.loss import Service, written_memory
 from tests.support.loss_checker.result import Result
 from tests.support.marks import at_night
@@ -143,3 +144,14 @@ def test_tight_limits(engine: Engine, tmp_path: Path, options: dict[str, Any]) -
     assert healthy(result), result.counts
     memory = written_memory(service.container)
     assert memory < 400 << 20, f"{memory >> 20} MiB of {IMAGE}"
+
+
+@pytest.mark.parametrize("command", [[], DEBUG], ids=["production", "debug"])
+def test_an_engine_that_is_too_old(engine: Engine, command: list[str]) -> None:
+    """Before 20.10.10, Docker refuses a system call by which libc starts threads."""
+    refused = {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}
+    profile = json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [refused]})
+    container = engine.run(command, security_opt=[f"seccomp={profile}"])
+    code, out, err = container.finish()
+    assert (code, out, len(err.splitlines())) == (77, "", 1)
+    assert "can't start new thread: use Docker 20.10.10 or newer" in err
