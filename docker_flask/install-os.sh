@@ -35,6 +35,14 @@ main() {
   local packages
   mapfile -t packages < <(names "$@")
   [[ ${#packages[@]} -gt 0 ]] || return 0
+  local package
+  for package in "${packages[@]}"; do
+    # apt would remove the package of this name.
+    if [[ $package == *- ]]; then
+      printf 'docker-flask: "%s" is not the name of a package: remove the last "-"\n' "$package" >&2
+      exit 78 # EX_CONFIG in sysexits.h
+    fi
+  done
   apt update
   apt install -y --no-install-recommends -- "${packages[@]}" # a word of a file is never an option
   # Beside logs and lists, ldconfig's cache: it has the times at which files were installed.
