@@ -8,6 +8,7 @@
 #   --build-arg http_proxy=URL --build-arg https_proxy=URL
 #   --secret id=ca,src=FILE        certificate authorities to trust (private mirror, proxy)
 # Optional, and in the labels of the result: --build-arg REVISION=COMMIT
+# The Python of the base runs the application: python3 in /usr/local, else the distribution's.
 ARG BASE_IMAGE=ubuntu:24.04
 
 
@@ -44,7 +45,8 @@ ENV PATH=/opt/venv/bin:$PATH \
     APT_SOURCES=/sources/apt.list PIP_CONFIG_FILE=/sources/pip.conf PIP_CACHE_DIR=/root/.cache/pip
 RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
     --mount=type=secret,id=ca \
-    /sources/install-os.sh gcc libc6-dev libpcre2-dev libssl-dev python3-dev python3-venv \
+    if [ ! -x /usr/local/bin/python3 ]; then set -- python3-dev python3-venv; fi \
+ && /sources/install-os.sh gcc libc6-dev libcrypt-dev libpcre2-dev libssl-dev "$@" \
  && python3 -m venv /opt/venv
 
 
@@ -157,7 +159,7 @@ COPY --from=requirements /requirements.txt /opt/docker-flask/
 COPY VERSION app.ini nginx.conf entry-point.sh /opt/docker-flask/
 # After the packages, before the image's own code.
 RUN --mount=type=bind,from=sbom,source=/sbom,target=/sources \
-    PYTHONPATH=/sources/packages /usr/bin/python3 /sources/make.py \
+    PYTHONPATH=/sources/packages python3 -S /sources/make.py \
       /opt/docker-flask/VERSION /opt/venv /opt/docker-flask/packages > /opt/docker-flask/sbom.json
 COPY docker_flask /opt/docker-flask/docker_flask
 # Declares the plugin with which the `flask` command finds the same application as the image. The plus
@@ -167,7 +169,10 @@ RUN printf 'Metadata-Version: 2.1\nName: docker-flask\nVersion: 1+image\n' > MET
  && printf '[flask.commands]\ndocker-flask = docker_flask.discovery.flask_command:command\n' > entry_points.txt \
  # All programs have the same instance folder of Flask.
  && sed -i '$a import docker_flask.discovery.every_python' /opt/venv/lib/python3*/site-packages/docker_flask.pth \
- && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/docker-flask/docker_flask \
+ # For the application's Python, and for process 1.
+ && for python in python3 /usr/bin/python3; do \
+      "$python" -m compileall -q --invalidation-mode unchecked-hash /opt/docker-flask/docker_flask || exit; \
+    done \
  && python3 -m docker_flask.nginx.mime_types > /opt/docker-flask/mime.types \
  && ln -s /opt/docker-flask/docker_flask/bin/docker-flask /usr/local/bin/docker-flask \
  # Images that build on similar images start with these names.

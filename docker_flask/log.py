@@ -4,7 +4,7 @@ import contextlib
 import sys
 from pathlib import Path
 
-from docker_flask.paths import HOME
+from docker_flask.paths import HOME, VENV
 
 
 def log(message: str) -> None:
@@ -20,4 +20,6 @@ def first_line(what: str) -> str:
     version, revision = (Path(HOME, name).read_text().strip() for name in ("VERSION", "REVISION"))
     base = platform.freedesktop_os_release()["PRETTY_NAME"]
     python = platform.python_version()
+    with contextlib.suppress(OSError, IndexError):  # the application's Python may be another one
+        python = Path(VENV, "pyvenv.cfg").read_text().partition("\nversion = ")[2].split()[0]
     return f"version {version} ({revision[:12]}) on {base}, Python {python}, {what}"

@@ -40,10 +40,16 @@ def os_packages() -> Iterator[Component]:
             continue
         qualifiers = {
             "arch": architecture,
-            "distro": f"{release['ID']}-{release['VERSION_ID']}",
+            "distro": f"{release['ID']}-{release.get('VERSION_ID', release['VERSION_CODENAME'])}",
             "upstream": f"{source}@{source_version}",
         }
         yield component(PackageURL("deb", release["ID"], name, version, qualifiers))
+
+
+def own_python() -> Iterator[Component]:
+    """The base's own Python in /usr/local, which is no package of dpkg's."""
+    if sys.base_prefix != "/usr":
+        yield component(PackageURL("generic", None, "python", platform.python_version()))
 
 
 def python_packages(*folders: str) -> Iterator[Component]:
@@ -77,7 +83,7 @@ def component(purl: PackageURL, license_text: str = "") -> Component:
 
 def main(version_file: str, *folders: str) -> None:
     """Print the list."""
-    bom = Bom(components=[*os_packages(), *python_packages(*folders)])
+    bom = Bom(components=[*os_packages(), *own_python(), *python_packages(*folders)])
     bom.metadata.component = Component(
         name="docker-flask",
         version=Path(version_file).read_text().strip(),

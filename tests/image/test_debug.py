@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -474,8 +475,11 @@ def test_breakpoint(start: Callable[..., Container], app_folder: Path, ask: Ask)
 
 
 def test_breakpoint_without_a_terminal(shared: Shared) -> None:
-    answer = get(shared.container, "/pdb")
-    assert (answer.status_code, "BdbQuit" in answer.text) == (500, True)
+    """Since Python 3.14, the debugger ends the thread of the request."""
+    with suppress(httpx.RemoteProtocolError):
+        answer = get(shared.container, "/pdb")
+        assert (answer.status_code, "BdbQuit" in answer.text) == (500, True)
+    assert get(shared.container).status_code == 200
 
 
 # --- whose files these are -------------------------------------------------------------------
