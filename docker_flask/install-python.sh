@@ -21,8 +21,12 @@ say() { printf 'docker-flask: %s\n' "$*" >&2; }
 
 run_pip() {
   local options=(--root-user-action=ignore --disable-pip-version-check --progress-bar off)
-  # A cache outside of the image, if the caller has one.
-  [[ -n ${PIP_CACHE_DIR-} ]] || options+=(--no-cache-dir)
+  # A cache outside of the image, if the caller has one: for each base, because compiled packages need its libraries.
+  if [[ -n ${PIP_CACHE_DIR-} ]]; then
+    options+=(--cache-dir "$PIP_CACHE_DIR/$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)")
+  else
+    options+=(--no-cache-dir)
+  fi
   [[ -z ${SOURCE_DATE_EPOCH-} ]] || options+=(--no-compile)
   [[ ! -r $CA || ! -s $CA ]] || export PIP_CERT=$CA
   pip install "${options[@]}" "$@"
