@@ -10,6 +10,8 @@
 # Optional, and in the labels of the result: --build-arg REVISION=COMMIT
 # The Python of the base runs the application: python3 in /usr/local, else the distribution's.
 ARG BASE_IMAGE=ubuntu:24.04
+# uwsgi, or gunicorn for an image without uWSGI.
+ARG APP_SERVER=uwsgi
 
 
 # --- The sources of packages, in a separate stage, so that the image's history contains no address or
@@ -70,6 +72,7 @@ RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
 
 # --- The virtual environment.
 FROM compiler AS build
+ARG APP_SERVER
 # The same packages give the same files: uWSGI contains the date of SOURCE_DATE_EPOCH and no id of its build.
 ENV UWSGI_PROFILE=/uwsgi_library.ini UWSGI_PYTHON_NOLIB=1 \
     SOURCE_DATE_EPOCH=315532800 LDFLAGS="-s -Wl,--build-id=none"
@@ -80,15 +83,16 @@ COPY docker_flask/requirements.lock docker_flask/uwsgi_library.ini /
 RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
     --mount=type=secret,id=ca \
     --mount=type=cache,id=docker-flask-python,target=/root/.cache/pip \
-    /sources/install-python.sh /requirements.lock --prefix /opt/docker-flask/packages \
+    /sources/install-python.sh --own "$APP_SERVER" /requirements.lock --prefix /opt/docker-flask/packages \
  && printf '%s\n' /opt/docker-flask/packages/lib/python3*/site-packages /opt/docker-flask /app \
       > "$(python3 -c 'import site; print(site.getsitepackages()[0])')/docker_flask.pth"
-COPY --chmod=755 docker_flask/launch/uwsgi_program.py /opt/docker-flask/packages/bin/uwsgi
+COPY docker_flask/launch/uwsgi_program.py /
 # Check that uWSGI runs, and that its routes have regular expressions.
-RUN /opt/docker-flask/packages/bin/uwsgi --python-version \
- && /opt/docker-flask/packages/bin/uwsgi --version \
- && ldd /opt/docker-flask/packages/bin/uwsgi.so > /uwsgi.libraries \
- && grep -q libpcre2 /uwsgi.libraries
+RUN if [ "$APP_SERVER" = uwsgi ]; then \
+      bin=/opt/docker-flask/packages/bin && install -m 755 /uwsgi_program.py "$bin/uwsgi" \
+      && "$bin/uwsgi" --python-version && "$bin/uwsgi" --version \
+      && ldd "$bin/uwsgi.so" > /uwsgi.libraries && grep -q libpcre2 /uwsgi.libraries; \
+    fi
 COPY requirements_os.txt /
 RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
     --mount=type=secret,id=ca \

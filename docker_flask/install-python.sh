@@ -3,6 +3,7 @@
 # with INSTALL_ON_START=1.
 #   install-python.sh FOLDER                  install the packages of the application in this folder
 #   install-python.sh FILE [OPTION...]        install the packages of a requirements file, with pip's options
+#   install-python.sh --own SERVER FILE [OPTION...]   install the image's own packages, with this application server
 #   install-python.sh --export FOLDER         print the packages of the application as a requirements file
 # The packages are those of uv.lock, poetry.lock or Pipfile.lock, else those of requirements.txt. pip
 # enforces checksums if the file has any.
@@ -42,8 +43,29 @@ compile() {
 install() {
   # Resolved again, a plugin of the application would ask for the application itself.
   ! grep -qxF "$EXPORTED" "$1" || set -- "$@" --no-deps
-  run_pip -r "$@"
+  run_pip -r "$@" || return
   [[ -z ${SOURCE_DATE_EPOCH-} ]] || compile
+}
+
+# Install the image's own packages from their lock file, which names both application servers.
+install_own() {
+  local server=$1 other=gunicorn own
+  case $server in
+    uwsgi) ;;
+    gunicorn) other=uwsgi ;;
+    *)
+      say "--build-arg APP_SERVER=$server is not allowed; use uwsgi or gunicorn"
+      exit "$EXIT_BAD_FILES"
+      ;;
+  esac
+  own=$(mktemp)
+  sed "/^$other==/,/^ *# via/d" "$2" >"$own"
+  install "$own" "${@:3}" || {
+    [[ $server != uwsgi ]] || say "if uWSGI can't be compiled for $(python3 --version) (see above), build an image" \
+      "without uWSGI: --build-arg APP_SERVER=gunicorn"
+    exit 1
+  }
+  rm "$own"
 }
 
 # Print the name of the file that names the packages, nothing if there is no such file.
@@ -129,6 +151,10 @@ export_by() {
 }
 
 main() {
+  if [[ $1 == --own ]]; then
+    install_own "${@:2}"
+    return
+  fi
   if [[ -f $1 ]]; then
     install "$@"
     return

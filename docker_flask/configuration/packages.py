@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from docker_flask.configuration.settings import Settings
+from docker_flask.configuration.settings import DEFAULT_APP_SERVER, Settings
 from docker_flask.configuration.validators import SettingError
-from docker_flask.paths import VENV
+from docker_flask.paths import HOME, VENV
 
 # The tested versions.
 DEBUGPY_PIN = "debugpy==1.8.22"
@@ -18,6 +18,11 @@ def check_server(app_server: str, worker_class: str | None) -> None:
     if app_server == "gunicorn":
         pin = GUNICORN_GEVENT_PIN if worker_class == "gevent" else GUNICORN_PIN
         _require(app_server, "APP_SERVER=gunicorn", pin, OLDEST_GUNICORN)
+    elif app_server != DEFAULT_APP_SERVER:
+        raise SettingError(
+            f"APP_SERVER={app_server} is not possible, because this image was built without uWSGI, "
+            f"by --build-arg APP_SERVER={DEFAULT_APP_SERVER}: remove APP_SERVER={app_server}"
+        )
 
 
 def check_worker_class(settings: Settings) -> None:
@@ -41,7 +46,12 @@ def check_debugpy(port: int | None) -> None:
 
 def _require(package: str, wanted_by: str, pin: str, oldest: int = 0) -> None:
     """Raise SettingError if a package is missing, or older than its first version that works."""
-    folders = Path(VENV).glob(f"lib/python3*/site-packages/{package}-*.dist-info")
+    # The application's packages come before the image's own.
+    folders = [
+        folder
+        for top in (VENV, f"{HOME}/packages")
+        for folder in Path(top).glob(f"lib/python3*/site-packages/{package}-*.dist-info")
+    ]
     names = [folder.name.removesuffix(".dist-info") for folder in folders]
     version = names[0].split("-")[1] if names else ""
     if version and int(version.split(".")[0]) >= oldest:

@@ -6,6 +6,7 @@ A setting is an environment variable. One of the user's files can set its value,
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 from docker_flask import static_files
@@ -13,10 +14,12 @@ from docker_flask.configuration import defaults, validators
 from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.origin import DEFAULT, FileValue, Found
 from docker_flask.configuration.validators import SettingError, Validator
+from docker_flask.paths import HOME
 
 # Longer values are errors: a list of networks has hundreds of characters.
 MAX_LENGTH = 10_000
-DEFAULT_APP_SERVER = "uwsgi"
+# The one that the image was built with (`--build-arg APP_SERVER=`).
+DEFAULT_APP_SERVER = "gunicorn" if Path(f"{HOME}/packages/bin/gunicorn").exists() else "uwsgi"
 # The lowest at which no variable in tests/unit/foreign_variables.txt resembles a setting.
 SIMILARITY = 0.92
 # Settings that are read before prestart.sh runs: the ports are bound, and root is left, before.

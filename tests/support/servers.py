@@ -52,6 +52,8 @@ SERVERS = {
     "uwsgi-gevent": Server(
         *("uWSGI", "uWSGI master", "uWSGI worker"), {"WORKER_CLASS": "gevent"}, (GEVENT_PIN,)
     ),
+    # Of an image that is built with APP_SERVER=gunicorn, which has no uWSGI.
+    "gunicorn": replace(GUNICORN, env={}, packages=(TITLES,)),
     "gunicorn-sync": GUNICORN,
     "gunicorn-gthread": replace(GUNICORN, env=GUNICORN.env | {"WORKER_CLASS": "gthread"}),
     "gunicorn-gevent": replace(

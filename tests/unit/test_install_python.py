@@ -193,6 +193,38 @@ def test_no_lock_file_or_two(script: Script) -> None:
     )
 
 
+OWN = "".join(
+    f"{name}==1 \\\n    --hash=sha256:00\n    # via -r requirements.txt\n"
+    for name in ("gunicorn", "packaging", "uwsgi", "werkzeug")
+)
+
+
+@pytest.mark.parametrize(
+    ("server", "absent", "hint"),
+    [
+        ("uwsgi", "gunicorn", "without uWSGI: --build-arg APP_SERVER=gunicorn"),
+        ("gunicorn", "uwsgi", ""),
+    ],
+)
+def test_own_packages_have_one_server(script: Script, server: str, absent: str, hint: str) -> None:
+    lock = script.app / "own.lock"
+    lock.write_text(OWN)
+    assert script.run("--own", server, str(lock), "--prefix", "/x").returncode == 0
+    assert "--prefix /x" in script.calls.read_text()
+    names = {line.partition("==")[0] for line in script.installed.read_text().splitlines()[::3]}
+    assert names == {"gunicorn", "packaging", "uwsgi", "werkzeug"} - {absent}
+    (script.calls.parent / "calls.fail").touch()
+    failed = script.run("--own", server, str(lock))
+    assert failed.returncode == 1
+    assert hint in failed.stderr.splitlines()[-1]
+
+
+def test_a_server_that_no_image_has(script: Script) -> None:
+    result = script.run("--own", "waitress", "/none")
+    words = "--build-arg APP_SERVER=waitress is not allowed; use uwsgi or gunicorn"
+    assert (result.returncode, result.stderr) == (78, f"docker-flask: {words}\n")
+
+
 @pytest.mark.parametrize("name", ["requirements_txt", "poetry_lock"])
 def test_the_last_line_is_pips(script: Script, name: str) -> None:
     script.write(**{name: "six\n"})
