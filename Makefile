@@ -16,10 +16,10 @@ MEASUREMENTS := first-page hardening https jobs known-problems peers replicas si
 RUN = BASE_IMAGE=$$(tools/base-image) IMAGE=$(IMAGE) DOCKER=$(DOCKER) .venv/bin/python -m benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help image up debug down test test-quick test-all test-apps lint lock figures rollouts soak bench measure
+.PHONY: help image up debug down test test-quick test-all test-apps test-arm64 lint lock figures rollouts soak bench measure
 
 help: ## show this list
-	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 	@echo '  with PORT=$(PORT) DEBUG_PORT=$(DEBUG_PORT) NAME=$(NAME) IMAGE=$(IMAGE) as you like'
 	@echo '  WHAT is one of: $(MEASUREMENTS)'
 	@echo '  measurements take OPTIONS: make soak OPTIONS=--help'
@@ -44,11 +44,14 @@ test: ## run the tests with the default server, from a bare machine; 8 minutes
 test-quick: ## run the unit tests, and a short test of both modes; 60 seconds
 	@tools/test quick $(IMAGE)
 
-test-all: ## run all tests with every server, on every base image, and a short soak; an hour
+test-all: ## run all tests with every server, on every base image, and a short soak; an hour and more
 	@tools/test all $(IMAGE)
 
 test-apps: ## serve applications of other projects in both modes; needs PyPI; 10 minutes
 	@tools/test apps $(IMAGE)
+
+test-arm64: ## build for arm64 and run the quick tests, emulated on another processor; half an hour
+	@tools/test arm64 $(IMAGE)
 
 lint: ## check all code without running it: style, types, security, secrets
 	@tools/lint

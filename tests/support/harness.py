@@ -30,6 +30,8 @@ from tests.support.servers import CHOSEN, Server
 
 IMAGE = os.environ.get("IMAGE", "docker-flask")
 BASE_IMAGE = os.environ.get("BASE_IMAGE", "ubuntu:24.04")
+# How many times as long things may take: more on an emulated processor.
+PATIENCE = float(os.environ.get("PATIENCE", "1"))
 # A client that can build, its environment, copied before pytest changes it under other threads, and
 # certificate authorities that downloads have to trust.
 DOCKER = os.environ.get("DOCKER", "docker")
@@ -83,7 +85,7 @@ def assert_within(seconds: float, took: float) -> None:
 
 def wait_for(look: Callable[[], T | None], seconds: float, what: str, every: float = 0.05) -> T:
     """The first true value that `look()` returns; TooSlow with `what` when time is up."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds * PATIENCE
     while True:
         value = look()
         if value:

@@ -13,14 +13,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 LINES = [
-    ("package, Python", 9400, ["docker_flask/**/*.py"]),
+    ("package, Python", 9430, ["docker_flask/**/*.py"]),
     ("package, C", 140, ["docker_flask/**/*.c"]),
     ("nginx", 630, ["nginx.conf", "docker_flask/nginx/**/*.conf"]),
     ("tests", 22350, ["tests/**/*.py"]),
     ("benchmarks", 3000, ["benchmarks/**/*.py"]),
-    ("documentation", 2580, ["docs/*.md"]),
+    ("documentation", 2625, ["docs/*.md"]),
 ]
-PAGES, TARGETS = 16, 16
+PAGES, TARGETS = 16, 17
 MODULE, CLASS, FUNCTION, PARAMETERS = 400, 300, 60, 8
 
 
@@ -43,7 +43,7 @@ def main() -> int:
         for area, limit, globs in LINES
     ]
     rows.append(("pages", len(list(ROOT.glob("docs/*.md"))), PAGES))
-    targets = re.findall(r"(?m)^[a-z-]+:.*## ", (ROOT / "Makefile").read_text())
+    targets = re.findall(r"(?m)^[a-z0-9-]+:.*## ", (ROOT / "Makefile").read_text())
     rows.append(("targets of make", len(targets), TARGETS))
     modules = sorted(ROOT.glob("docker_flask/**/*.py"))
     rows += [row for path in modules for row in parts_of(path) if row[1] > row[2]]
