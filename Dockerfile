@@ -116,9 +116,7 @@ RUN if sha256sum --check --status app/.sample 2> /dev/null; then \
 
 # --- The image.
 FROM ${BASE_IMAGE} AS runtime
-# The file VERSION contains the version, too.
 LABEL org.opencontainers.image.title="docker-flask" \
-      org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.description="Runs a Flask application: nginx and uWSGI in production, Flask's own server in development" \
       org.opencontainers.image.licenses="MIT"
 
@@ -160,10 +158,13 @@ RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
 COPY --from=build /opt/docker-flask/packages /opt/docker-flask/packages
 COPY --from=build /opt/venv /opt/venv
 COPY --from=requirements /requirements.txt /opt/docker-flask/
-COPY VERSION app.ini nginx.conf entry-point.sh /opt/docker-flask/
-# After the packages, before the image's own code.
+COPY app.ini nginx.conf entry-point.sh /opt/docker-flask/
+# After the packages, before the image's own code. Nothing else contains the version.
+ARG VERSION=0.1.0
+LABEL org.opencontainers.image.version="$VERSION"
 RUN --mount=type=bind,from=sbom,source=/sbom,target=/sources \
-    PYTHONPATH=/sources/packages python3 -S /sources/make.py \
+    echo "$VERSION" > /opt/docker-flask/VERSION \
+ && PYTHONPATH=/sources/packages python3 -S /sources/make.py \
       /opt/docker-flask/VERSION /opt/venv /opt/docker-flask/packages > /opt/docker-flask/sbom.json
 COPY docker_flask /opt/docker-flask/docker_flask
 # Declares the plugin with which the `flask` command finds the same application as the image. The plus

@@ -11,12 +11,16 @@ TESTS ?=
 # Options of a measurement, for example: make figures OPTIONS="--rounds 1"
 OPTIONS ?=
 DOCKER := tools/docker
+# A release: where to, for which processors, and the private key; `make verify` needs the public key.
+REGISTRY ?=
+PLATFORMS ?= linux/amd64,linux/arm64
+KEY ?= $(if $(filter verify,$(MAKECMDGOALS)),cosign.pub,cosign.key)
 # Modules of benchmarks/ that `make measure` runs.
 MEASUREMENTS := first-page hardening https jobs known-problems peers replicas sizing websockets
 RUN = BASE_IMAGE=$$(tools/base-image) IMAGE=$(IMAGE) DOCKER=$(DOCKER) .venv/bin/python -m benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help image up debug down test test-quick test-all test-apps test-arm64 lint lock figures rollouts soak bench measure
+.PHONY: help image up debug down test test-quick test-all test-apps test-arm64 lint lock figures rollouts soak bench measure release verify
 
 help: ## show this list
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -79,3 +83,11 @@ measure: image ## measure WHAT=sizing, for example; 4 to 20 minutes
 	@$(if $(filter $(MEASUREMENTS),$(WHAT)),,$(error WHAT is one of: $(MEASUREMENTS)))
 	@tools/install python wrk compose $(if $(filter https,$(WHAT)),h2load)
 	@$(RUN).$(subst -,_,$(WHAT)) $(OPTIONS)
+
+release: ## publish the current commit to REGISTRY/docker-flask, signed with KEY
+	@tools/install release $(if $(findstring arm64,$(PLATFORMS)),arm64)
+	@PATH="$$PWD/.venv/bin:$$PATH" python3 -m release publish $(REGISTRY) --platforms $(PLATFORMS) --key $(KEY) $(OPTIONS)
+
+verify: ## check signatures, files, SBOM and provenance of the published IMAGE
+	@tools/install release
+	@PATH="$$PWD/.venv/bin:$$PATH" python3 -m release verify $(IMAGE) --key $(KEY)

@@ -12,13 +12,13 @@ import subprocess
 import tarfile
 import time
 from collections.abc import Callable, Iterator
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from release.publish import version_of
 from tests.support.harness import (
     APPS,
     BASE_IMAGE,
@@ -149,7 +149,7 @@ def test_the_sbom_lists_all_packages(output: Callable[..., str]) -> None:
     sbom = json.loads(output("cat", "/opt/docker-flask/sbom.json"))
     assert (sbom["bomFormat"], sbom["specVersion"]) == ("CycloneDX", "1.6")
     described = sbom["metadata"]["component"]
-    version = (ROOT / "VERSION").read_text().strip()
+    version = version_of(ROOT)
     assert (described["name"], described["version"]) == ("docker-flask", version)
     found = {
         kind: sorted(
@@ -267,7 +267,7 @@ def test_a_change_in_the_application_rebuilds_quickly(
 @pytest.mark.timeout(300)
 def test_version(builder: Builder, context: Path, engine: Engine) -> None:
     """In the labels and by `--version`, also of an image that is built on this one."""
-    version = (ROOT / "VERSION").read_text().strip()
+    version = version_of(ROOT)
     (context / "derived").mkdir()
     (context / "derived" / "Dockerfile").write_text(f"FROM {builder.tag}\nRUN echo {FRESH}\n")
     for options, revision in (([], "unknown"), (["--build-arg", f"REVISION={FRESH}"], FRESH)):
@@ -388,49 +388,6 @@ def test_only_the_application_is_in_app(builder: Builder, context: Path, engine:
     assert set(out.split()) == kept
     assert "/opt/docker-flask/sample" in err, "it is not there"
     assert engine.run(image=builder.tag).wait_until_serving().text == "hello"
-
-
-FROM_NOTHING_SECONDS = 900
-
-
-@pytest.mark.nightly
-@pytest.mark.timeout(2 * FROM_NOTHING_SECONDS + 100)
-def test_two_builds_have_the_same_files(
-    builder: Builder, context: Path, tmp_path: Path, engine: Engine
-) -> None:
-    """From folders whose files have other times, and without what an earlier build has left."""
-    dockerfile = context / "Dockerfile"
-    text, caches = re.subn(r" *--mount=type=cache,\S+ \\\n", "", dockerfile.read_text())
-    assert caches > 1
-    dockerfile.write_text(text)
-    builds = []
-    for age in (0, 100_000):
-        for path in context.rglob("*"):
-            os.utime(path, (time.time() - age, time.time() - age))
-        builder.build(context, "--no-cache", seconds=FROM_NOTHING_SECONDS)
-        builds.append(files_of(engine, builder.tag, tmp_path))
-    one, two = builds
-    print(f"{len(one)} files, folders and links")
-    assert len(one) > 3000
-    assert sorted(set(one) ^ set(two)) == []
-    assert sorted(path for path in one if one[path] != two[path]) == []
-
-
-def files_of(engine: Engine, tag: str, folder: Path) -> dict[str, tuple[Any, ...]]:
-    """Each file, folder and link: its type, mode and owner, and the checksum of what is in it."""
-    archive = folder / "files.tar"
-    created = engine.client.containers.create(tag)
-    with archive.open("wb") as file:
-        for chunk in created.export():
-            file.write(chunk)
-    created.remove(v=True)
-    found: dict[str, tuple[Any, ...]] = {}
-    with tarfile.open(archive) as tar:
-        for member in tar:
-            content = tar.extractfile(member) if member.isfile() else None
-            checksum = sha256(content.read()).hexdigest() if content else member.linkname
-            found[member.name] = (member.type, member.mode, member.uid, member.gid, checksum)
-    return found
 
 
 # --- what must not stay in it ----------------------------------------------------------------

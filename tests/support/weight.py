@@ -16,11 +16,11 @@ LINES = [
     ("package, Python", 9430, ["docker_flask/**/*.py"]),
     ("package, C", 140, ["docker_flask/**/*.c"]),
     ("nginx", 630, ["nginx.conf", "docker_flask/nginx/**/*.conf"]),
-    ("tests", 22350, ["tests/**/*.py"]),
+    ("tests", 22565, ["tests/**/*.py"]),
     ("benchmarks", 3000, ["benchmarks/**/*.py"]),
-    ("documentation", 2625, ["docs/*.md"]),
+    ("documentation", 2655, ["docs/*.md"]),
 ]
-PAGES, TARGETS = 16, 17
+PAGES, TARGETS = 16, 19
 MODULE, CLASS, FUNCTION, PARAMETERS = 400, 300, 60, 8
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from release.publish import version_of
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -42,11 +44,8 @@ def test_both_locks_name_the_same_versions() -> None:
     assert {name: own[name] for name in shared} == {name: others[name] for name in shared}
 
 
-def test_version_label_and_changelog_name_the_same_release() -> None:
-    version = (ROOT / "VERSION").read_text().strip()
-    assert re.fullmatch(r"\d+\.\d+\.\d+", version)
-    dockerfile = (ROOT / "Dockerfile").read_text()
-    assert re.findall(r'image\.version="(.*)"', dockerfile) == [version]
+def test_the_dockerfile_and_the_changelog_name_the_same_release() -> None:
+    version = version_of(ROOT)
     headings = re.findall(
         r"^## (\S+)(?: - \d{4}-\d\d-\d\d)?$", (ROOT / "CHANGELOG.md").read_text(), re.M
     )

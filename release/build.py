@@ -1,0 +1,73 @@
+"""Builds an image without a cache, and describes how: the provenance, in the form of SLSA."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from .layout import Archive, Image
+from .registry import Refused, run
+
+BUILT_HERE = "docker-flask-base:"  # by tools/base-image
+LABEL = "org.opencontainers.image"
+# What an earlier build has compiled is in no release.
+CACHE = re.compile(r" *--mount=type=cache,\S+ \\\n")
+
+
+def build(source: Path, platform: str, folder: Path, started: int) -> Archive:
+    """Build the image of these files, which are not older than `started`, for a platform."""
+    tag = f"docker-flask-release-{os.getpid()}"
+    archive = folder / f"{platform.replace('/', '-')}.tar"
+    docker, recipe = source / "tools/docker", folder / "Dockerfile"
+    recipe.write_text(CACHE.sub("", (source / "Dockerfile").read_text()))
+    options: list[str | Path] = ["--no-cache", "--file", recipe, "--platform", platform]
+    # Statements of the engine's own would have a digest of their own.
+    environment = {**os.environ, "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
+    environment["BASE_IMAGE"] = base_of(source, platform)
+    command: list[str | Path] = [source / "tools/build", tag, *options]
+    if subprocess.run(command, env=environment, check=False).returncode:
+        raise Refused(f"the build for {platform} failed")
+    run(docker, "save", "--output", archive, tag)
+    run(docker, "image", "rm", tag)
+    return Archive(platform, archive, started)
+
+
+def base_of(source: Path, platform: str) -> str:
+    """The name of the base image for a platform, which is on this machine then."""
+    base = run(source / "tools/base-image").strip()
+    form = "{{.Os}}/{{.Architecture}}"
+    found = run(source / "tools/docker", "image", "inspect", "--format", form, base).strip()
+    if found == platform or not base.startswith(BUILT_HERE):
+        return base
+    # A base that was built here is for one processor; a registry has all.
+    release = base.removeprefix(BUILT_HERE)
+    return run(source / "tools/base-image", f"{release}-{platform.partition('/')[2]}").strip()
+
+
+def time_of_commit(source: Path) -> int:
+    """The time that the image's own files have."""
+    return int(run("git", "log", "-1", "--format=%ct", folder=source))
+
+
+def description(source: Path, image: Image) -> dict[str, Any]:
+    """What the image was built from, and by what."""
+    base, labels = base_of(source, image.platform), image.labels
+    form = "{{with .RepoDigests}}{{index . 0}}{{else}}{{.Id}}{{end}}"
+    digest = run(source / "tools/docker", "image", "inspect", "--format", form, base).strip()
+    repository = labels.get(f"{LABEL}.source", "unknown")
+    commit = {"uri": f"git+{repository}", "digest": {"gitCommit": labels[f"{LABEL}.revision"]}}
+    return {
+        "buildDefinition": {
+            "buildType": f"{repository}/blob/main/docs/building.md#a-release",
+            "externalParameters": {"command": "make release", "platform": image.platform},
+            "resolvedDependencies": [
+                commit,
+                {"uri": f"docker:{base}", "digest": {"sha256": digest.rpartition(":")[2]}},
+            ],
+        },
+        # The workflow on GitHub, else a person's machine.
+        "runDetails": {"builder": {"id": os.environ.get("GITHUB_WORKFLOW_REF", "make release")}},
+    }

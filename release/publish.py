@@ -1,0 +1,161 @@
+"""What `make release` and `make verify` do, step by step."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from . import cves
+from .build import build, description, time_of_commit
+from .layout import Archive, Layout
+from .packages import changes
+from .registry import PROVENANCE, SBOM, Refused, Repository, digest_of, platforms_of, run
+
+ROOT = Path(__file__).parents[1]
+NOTHING: Any = {"components": []}
+
+
+def say(line: str) -> None:
+    """Print a line."""
+    print(f"docker-flask: {line}", flush=True)
+
+
+def version_of(source: Path) -> str:
+    """The version: the Dockerfile has it, for builds without any tool."""
+    text = (source / "Dockerfile").read_text()
+    (version,) = re.findall(r"(?m)^ARG VERSION=(\d+\.\d+\.\d+)$", text)
+    return str(version)
+
+
+def notes_of(source: Path) -> str:
+    """The text of the release: CHANGELOG's section."""
+    version, text = version_of(source), (source / "CHANGELOG.md").read_text()
+    form = rf"(?ms)^## {re.escape(version)} - \d{{4}}-\d\d-\d\d\n(.*?)(?=^## |\Z)"
+    found = re.search(form, text)
+    if not found:
+        raise Refused(f"CHANGELOG.md has no section with a date for {version}")
+    return found[1].strip()
+
+
+@contextmanager
+def committed() -> Iterator[Path]:
+    """The files of the current commit, and no others, with the same modes everywhere."""
+    before = os.umask(0o022)
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "source"
+        run("git", "worktree", "add", "--detach", source, "HEAD", folder=ROOT)
+        try:
+            yield source
+        finally:
+            run("git", "worktree", "remove", "--force", source, folder=ROOT)
+            os.umask(before)
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be published, where, and by whom."""
+
+    repository: Repository
+    source: Path
+    key: str
+    today: date
+    if_changed: bool = False
+    ask: cves.Ask | None = cves.ask_osv
+
+    @property
+    def tags(self) -> list[str]:
+        """Three names: only the first one, with a date, stays what it is."""
+        version = version_of(self.source)
+        return [f"{version}-{self.today:%Y%m%d}", version, version.rpartition(".")[0]]
+
+    def check(self) -> None:
+        """Fail before the work if the name with the date is taken, or CHANGELOG has no text."""
+        notes_of(self.source)
+        if self.repository.manifest(f":{self.tags[0]}"):
+            raise Refused(f"{self.repository.name}:{self.tags[0]} is published, and stays as it is")
+
+    def build_and_publish(self, platforms: Sequence[str], started: int) -> None:
+        """Build the images, and publish them."""
+        self.check()
+        with tempfile.TemporaryDirectory() as folder:
+            images = [build(self.source, each, Path(folder), started) for each in platforms]
+            self.publish(images)
+
+    def publish(self, archives: Sequence[Archive]) -> None:
+        """Publish images: first the files, then the signatures, at last the tags."""
+        self.check()
+        with tempfile.TemporaryDirectory() as folder:
+            layout = Layout(Path(folder), time_of_commit(self.source))
+            for archive in archives:
+                layout.add(archive)
+            digest = layout.finish()
+            for image in layout.images:
+                say(f"{image.platform}: {image.digest}, {image.size / 1e6:.1f} MB")
+            if self.if_changed and not self.changed(layout):
+                return
+            if self.ask:
+                number = cves.check(
+                    [image.sbom for image in layout.images], self.today, ask=self.ask
+                )
+                say(f"no update is missing; {number} known vulnerabilities have none")
+            self.repository.push(layout.folder, f"@{digest}")
+            self.repository.sign(digest, self.key)
+            for image in layout.images:
+                made = description(self.source, image)
+                self.repository.attest(image.digest, SBOM, image.sbom, self.key)
+                self.repository.attest(image.digest, PROVENANCE, made, self.key)
+            for tag in self.tags:
+                self.repository.push(layout.folder, f":{tag}")
+                say(f"published {self.repository.name}:{tag}")
+        say(f"digest: {digest}")
+
+    def changed(self, layout: Layout) -> bool:
+        """Print which packages differ from those of the published image; true if any do."""
+        reference = f":{self.tags[1]}"
+        published = self.repository.manifest(reference)
+        if not published:
+            return True
+        before, lines = platforms_of(published), []
+        with tempfile.NamedTemporaryFile("w") as key:
+            key.write(self.repository.public_key(self.key))
+            key.flush()
+            for image in layout.images:
+                digest = before.get(image.platform)
+                old = self.repository.attested(digest, SBOM, key.name) if digest else NOTHING
+                lines += [f"{image.platform}: {line}" for line in changes(old, image.sbom)]
+        for line in lines:
+            say(line)
+        if not lines:
+            say(f"no package differs from {self.repository.name}{reference}: nothing to publish")
+        return bool(lines)
+
+
+def verify(image: str, key: str) -> None:
+    """Check signatures, files and statements of a published image."""
+    name, mark, _ = image.partition("@")
+    if not mark:
+        name = image.rpartition(":")[0] if ":" in image.rpartition("/")[2] else image
+    repository = Repository(name)
+    manifest = repository.manifest(image.removeprefix(name) or ":latest")
+    if not manifest:
+        raise Refused(f"there is no {image}")
+    digest = digest_of(manifest)
+    repository.verify(digest, key)
+    say(f"{image} is {digest}: signed with the key of {key}")
+    with tempfile.TemporaryDirectory() as folder:
+        repository.pull(digest, Path(folder))
+        files = len(list(Path(folder).iterdir())) - 1  # without skopeo's own
+    say(f"{files} files have the checksums that are signed")
+    for platform, of_platform in platforms_of(manifest).items():
+        repository.verify(of_platform, key)
+        sbom = repository.attested(of_platform, SBOM, key)
+        source = repository.attested(of_platform, PROVENANCE, key)["buildDefinition"]
+        commit = source["resolvedDependencies"][0]["digest"]["gitCommit"]
+        say(f"{platform}: signed list of {len(sbom['components'])} packages; built from {commit}")

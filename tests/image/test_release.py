@@ -1,0 +1,259 @@
+"""A release: what is published in a registry of this machine, and how it is checked.
+
+The registry is Debian's `docker-registry`. The images are stand-ins of a few kilobytes for two
+platforms, and OSV is a stand-in, too; `make release` itself runs at night, for this platform.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import socket
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
+from datetime import date
+from functools import partial
+from pathlib import Path
+from shutil import which
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+
+from release import cves
+from release.layout import SBOM, Archive
+from release.publish import Order, verify
+from release.registry import Refused, Repository, run
+from tests.support.harness import ROOT, docker_client, wait_for
+
+PATH = f"{ROOT}/.venv/bin:{os.environ['PATH']}"
+pytestmark = pytest.mark.skipif(
+    None in [which(name, path=PATH) for name in ("cosign", "docker-registry", "skopeo")],
+    reason="`tools/install registry` installs what is missing",
+)
+BUILT = 1_800_000_000  # when the stand-ins are built: 2027-01-15 08:00:00
+PLATFORMS = ("linux/amd64", "linux/arm64")
+DAY, NEXT_WEEK = date(2026, 11, 30), date(2026, 12, 7)
+UBUNTU = "pkg:deb/ubuntu/libssl3@3.0.13-1?distro=ubuntu-24.04&upstream=openssl%403.0.13-1"
+
+
+def sbom(**versions: str) -> dict[str, Any]:
+    """A list of Python packages, and of one package of Ubuntu's."""
+    purls = {f"pkg:pypi/{name}@{version}": version for name, version in versions.items()}
+    purls[UBUNTU] = "3.0.13-1"
+    return {"components": [{"purl": key, "version": purls[key]} for key in purls]}
+
+
+def packed(files: dict[str, tuple[bytes, int]]) -> bytes:
+    """An archive of these files, each with its time."""
+    result = io.BytesIO()
+    with tarfile.open(fileobj=result, mode="w") as tar:
+        for name, (content, written) in files.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mtime = len(content), written
+            tar.addfile(member, io.BytesIO(content))
+    return result.getvalue()
+
+
+def saved(folder: Path, platform: str, packages: dict[str, Any], built: int) -> Archive:
+    """What `docker save` writes for an image that was built at this time: a base, and a layer."""
+    name, created = platform.removeprefix("linux/"), f"2027-01-15T08:00:{built - BUILT:02}.5Z"
+    config = {
+        **{"os": "linux", "architecture": name, "history": [{"created": created}]},
+        "config": {"Labels": {"org.opencontainers.image.revision": "f00d"}},
+    }
+    own = {"old.py": (b"", 1000), "new": (b"", built), SBOM: (json.dumps(packages).encode(), built)}
+    parts = {
+        "base.tar": packed({"etc": (b"", 1000)}),
+        "own.tar": packed(own),
+        "config.json": json.dumps(config).encode(),
+        "manifest.json": b'[{"Config": "config.json", "Layers": ["base.tar", "own.tar"]}]',
+    }
+    path = folder / f"{name}.tar"
+    path.write_bytes(packed({name: (content, 0) for name, content in parts.items()}))
+    return Archive(platform, path, BUILT)
+
+
+def publish(order: Order, packages: dict[str, Any], built: int = BUILT, **changed: Any) -> None:
+    """Publish two stand-ins with these packages."""
+    folder = Path(order.key).parent
+    archives = [saved(folder, platform, packages, built) for platform in PLATFORMS]
+    replace(order, **changed).publish(archives)
+
+
+def published(order: Order, tag: str) -> bytes | None:
+    """What a tag is the name of."""
+    return order.repository.manifest(f":{tag}")
+
+
+def check(order: Order, key: str = "cosign.pub") -> None:
+    """As `make verify` does."""
+    verify(f"{order.repository.name}:{order.tags[1]}", str(Path(order.key).with_name(key)))
+
+
+@pytest.fixture
+def order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Order]:
+    """To publish in an empty registry on a free port, with new keys, without a question to OSV."""
+    monkeypatch.setenv("PATH", PATH)
+    monkeypatch.setenv("COSIGN_PASSWORD", "")
+    run("cosign", "generate-key-pair", folder=tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    storage = {"filesystem": {"rootdirectory": str(tmp_path / "registry")}}
+    configuration = {"version": 0.1, "storage": storage, "http": {"addr": address}}
+    (tmp_path / "registry.json").write_text(json.dumps(configuration))  # JSON is YAML, too
+    command, log = ["docker-registry", "serve", f"{tmp_path}/registry.json"], subprocess.DEVNULL
+    with subprocess.Popen(command, stdout=log, stderr=log) as process:
+        wait_for(partial(responds, address), 10, "the registry")
+        repository = Repository(f"{address}/docker-flask")
+        yield Order(repository, ROOT, f"{tmp_path}/cosign.key", DAY, ask=None)
+        process.terminate()
+
+
+def responds(address: str) -> bool:
+    """True if a registry does."""
+    try:
+        with urlopen(f"http://{address}/v2/", timeout=1):
+            return True
+    except URLError:
+        return False
+
+
+def test_published_and_verified(order: Order, capsys: pytest.CaptureFixture[str]) -> None:
+    dated, version, minor = order.tags
+    assert (dated, minor) == (f"{version}-20261130", version.rpartition(".")[0])
+    publish(order, sbom(flask="3.1.0"))
+    manifest = published(order, dated)
+    assert manifest
+    assert manifest == published(order, version) == published(order, minor)
+    # The times of the build are not in the image.
+    other = replace(order, repository=Repository(f"{order.repository.name}/other"))
+    publish(other, sbom(flask="3.1.0"), BUILT + 7)
+    assert published(other, version) == manifest
+    entries = json.loads(manifest)["manifests"]
+    assert [entry["platform"]["architecture"] for entry in entries] == ["amd64", "arm64"]
+
+    capsys.readouterr()
+    check(order)
+    assert re.fullmatch(
+        r"docker-flask: \S+ is sha256:\w{64}: signed with the key of \S+\n"
+        r"docker-flask: 7 files have the checksums that are signed\n"
+        r"(docker-flask: linux/a\w+64: signed list of 2 packages; built from f00d\n){2}",
+        capsys.readouterr().out,
+    )
+    with pytest.raises(Refused, match="is published, and stays as it is"):
+        publish(order, sbom(flask="3.1.1"))
+    run(
+        "cosign", "generate-key-pair", "--output-key-prefix", "other", folder=Path(order.key).parent
+    )
+    with pytest.raises(Refused, match="cosign verify failed: "):
+        check(order, "other.pub")
+
+
+@pytest.mark.parametrize("mark", [b"\x1f\x8b", b'"manifests"', b"rootfs.diff", b"payloadType"])
+def test_one_changed_byte_is_found(order: Order, tmp_path: Path, mark: bytes) -> None:
+    """In a layer, in the list, in the manifest of an image, in a statement about an image."""
+    publish(order, sbom(flask="3.1.0"))
+    check(order)
+    files = (tmp_path / "registry").rglob("blobs/sha256/*/*/data")
+    path = next(path for path in files if mark in path.read_bytes())
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(Refused):
+        check(order)
+
+
+def test_a_rebuild_is_published_only_if_a_package_differs(
+    order: Order, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In place of an archive at two dates: two lists of packages."""
+    dated, version, _ = order.tags
+    publish(order, sbom(flask="3.1.0", six="1.17.0"))
+    first = published(order, dated)
+    publish(order, sbom(flask="3.1.0", six="1.17.0"), today=NEXT_WEEK, if_changed=True)
+    assert capsys.readouterr().out.endswith(f":{version}: nothing to publish\n")
+    assert (published(order, version), published(order, f"{version}-20261207")) == (first, None)
+    publish(order, sbom(flask="3.1.1", click="8.3.0"), today=NEXT_WEEK, if_changed=True)
+    words = ("click: not installed -> 8.3.0", "flask: 3.1.0 -> 3.1.1", "six: 1.17.0 -> removed")
+    assert re.findall(r"(?m)^docker-flask: (.* -> .*)", capsys.readouterr().out) == [
+        f"{platform}: pypi/{line}" for platform in PLATFORMS for line in words
+    ]
+    assert published(order, dated) == first
+    assert first != published(order, version) == published(order, f"{version}-20261207")
+
+
+FIXED = {
+    **{"id": "UBUNTU-CVE-2026-1", "upstream": ["CVE-2026-1"]},
+    "affected": [
+        {
+            "package": {"ecosystem": "Ubuntu:24.04:LTS", "name": "openssl"},
+            "ranges": [
+                {"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "3.0.13-2"}]}
+            ],
+        }
+    ],
+}
+OPEN = {"id": "GHSA-1", "aliases": ["CVE-2026-2"], "affected": []}
+
+
+def ask(question: dict[str, Any]) -> dict[str, Any]:
+    """What OSV responds, in two pages."""
+    assert question["version"] in {"3.0.13-1", "3.1.0"}
+    known = FIXED if question["package"]["name"] == "openssl" else OPEN
+    return {"vulns": [known]} if "page_token" in question else {"next_page_token": "2"}
+
+
+@pytest.mark.parametrize(
+    ("until", "problem"),
+    [
+        ("", "openssl 3.0.13-1 has CVE-2026-1, which 3.0.13-2 mends"),
+        ("2026-11-30", ""),
+        ("2026-11-29", "the exception for CVE-2026-1 ended on 2026-11-29: no TLS"),
+    ],
+)
+def test_known_vulnerabilities(tmp_path: Path, until: str, problem: str) -> None:
+    """One with an update stops the release, unless an exception allows it until its last day."""
+    file = tmp_path / "exceptions.toml"
+    entry = f'[[exception]]\nid = "CVE-2026-1"\nreason = "no TLS"\nuntil = {until}\n'
+    file.write_text(entry if until else "")
+    with pytest.raises(Refused, match=f"^{problem}$") if problem else nullcontext():
+        assert cves.check([sbom(flask="3.1.0")] * 2, DAY, file, ask) == 1
+
+
+def test_without_osv_the_line_says_what_to_do() -> None:
+    with pytest.raises(Refused, match=r"^http://127.0.0.1:9 does not respond .* --without-cves "):
+        cves.ask_osv({}, url="http://127.0.0.1:9")
+
+
+def make(*words: str) -> str:
+    """What a target of make prints."""
+    made = subprocess.run(["make", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert not made.returncode, made.stderr[-3000:]
+    return made.stdout
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1800)
+def test_make_release(order: Order) -> None:
+    """Twice the current commit, for this platform; an engine then runs what the registry has."""
+    platform = {"x86_64": "linux/amd64", "aarch64": "linux/arm64"}[os.uname().machine]
+    options = [f"PLATFORMS={platform}", f"KEY={order.key}", "OPTIONS=--without-cves"]
+    names = [f"{order.repository.name.rpartition('/')[0]}/{name}" for name in ("one", "two")]
+    outputs = [make("release", f"REGISTRY={name}", *options) for name in names]
+    print(outputs[0])
+    assert outputs[0].splitlines()[-1] == outputs[1].splitlines()[-1]
+    image = f"{names[1]}/docker-flask:{order.tags[1]}"
+    print(make("verify", f"IMAGE={image}", f"KEY={Path(order.key).with_suffix('.pub')}"))
+    try:
+        version = docker_client("run", "--rm", image, "--version").stdout
+    finally:
+        docker_client("rmi", image)
+    commit = run("git", "rev-parse", "HEAD", folder=ROOT).strip()
+    assert version == f"docker-flask {order.tags[1]} ({commit})\n"
