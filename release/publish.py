@@ -76,8 +76,11 @@ class Order:
         return [f"{version}-{self.today:%Y%m%d}", version, version.rpartition(".")[0]]
 
     def check(self) -> None:
-        """Fail before the work if the name with the date is taken, or CHANGELOG has no text."""
+        """Fail before the work if a name is taken, CHANGELOG has no text, or the key is no key."""
         notes_of(self.source)
+        if "COSIGN_PASSWORD" not in os.environ:
+            raise Refused("set COSIGN_PASSWORD to the password of the key; it may be empty")
+        self.repository.public_key(self.key)
         if self.repository.manifest(f":{self.tags[0]}"):
             raise Refused(f"{self.repository.name}:{self.tags[0]} is published, and stays as it is")
 

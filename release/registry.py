@@ -26,7 +26,15 @@ class Refused(Exception):
 
 def run(*command: str | Path, folder: Path | None = None) -> str:
     """What a program prints; if it fails, its last line is the reason."""
-    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+    # Without a terminal, cosign takes the password from COSIGN_PASSWORD only.
+    result = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+    )
     if result.returncode:
         lines = (result.stderr.strip() or result.stdout.strip()).splitlines() or ["no output"]
         reason = lines[-1].partition(" msg=")[2].strip('"') or lines[-1]  # without skopeo's time

@@ -17,7 +17,7 @@ LINES = [
     ("package, C", 140, ["docker_flask/**/*.c"]),
     ("nginx", 630, ["nginx.conf", "docker_flask/nginx/**/*.conf"]),
     ("tests", 22565, ["tests/**/*.py"]),
-    ("benchmarks", 3000, ["benchmarks/**/*.py"]),
+    ("benchmarks", 3060, ["benchmarks/**/*.py"]),
     ("documentation", 2655, ["docs/*.md"]),
 ]
 PAGES, TARGETS = 16, 19
