@@ -217,8 +217,10 @@ class Nginx:
         # A worker that ends closes idle connections, so clients get DRAIN_DELAY to leave them.
         self.send_clients_away()
         yield Until(lambda: not self.clients(), plan.settings.drain_delay)
-        old_workers = process.states([self.pid, *self.orphans]).keys() - {self.pid}
-        process.signal_process(self.pid, signal.SIGHUP)
+        replaced = [*self.orphans, self.pid] if configuration else list(self.orphans)
+        old_workers = process.states(replaced).keys() - {self.pid}
+        if configuration:  # an nginx that has just started again would die of the signal
+            process.signal_process(self.pid, signal.SIGHUP)
         self._quit_orphans()
         yield Until(lambda: not any(map(process.alive, old_workers)), TAKEOVER)
         (self._runtime / paths.DRAINING).unlink(missing_ok=True)
