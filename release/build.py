@@ -26,13 +26,15 @@ def build(source: Path, platform: str, folder: Path, started: int) -> Archive:
     options: list[str | Path] = ["--no-cache", "--file", recipe, "--platform", platform]
     # Statements of the engine's own would have a digest of their own.
     environment = {**os.environ, "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
-    environment["BASE_IMAGE"] = base_of(source, platform)
+    environment["BASE_IMAGE"] = base = base_of(source, platform)
     command: list[str | Path] = [source / "tools/build", tag, *options]
     if subprocess.run(command, env=environment, check=False).returncode:
         raise Refused(f"the build for {platform} failed")
     run(docker, "save", "--output", archive, tag)
     run(docker, "image", "rm", tag)
-    return Archive(platform, archive, started)
+    form = "{{with .RepoDigests}}{{index . 0}}{{else}}{{.Id}}{{end}}"
+    digest = run(docker, "image", "inspect", "--format", form, base).strip()
+    return Archive(platform, archive, started, base, digest.rpartition(":")[2])
 
 
 def base_of(source: Path, platform: str) -> str:
@@ -52,20 +54,18 @@ def time_of_commit(source: Path) -> int:
     return int(run("git", "log", "-1", "--format=%ct", folder=source))
 
 
-def description(source: Path, image: Image) -> dict[str, Any]:
+def description(image: Image) -> dict[str, Any]:
     """What the image was built from, and by what."""
-    base, labels = base_of(source, image.platform), image.labels
-    form = "{{with .RepoDigests}}{{index . 0}}{{else}}{{.Id}}{{end}}"
-    digest = run(source / "tools/docker", "image", "inspect", "--format", form, base).strip()
+    built, labels = image.archive, image.labels
     repository = labels.get(f"{LABEL}.source", "unknown")
     commit = {"uri": f"git+{repository}", "digest": {"gitCommit": labels[f"{LABEL}.revision"]}}
     return {
         "buildDefinition": {
             "buildType": f"{repository}/blob/main/docs/building.md#a-release",
-            "externalParameters": {"command": "make release", "platform": image.platform},
+            "externalParameters": {"command": "make release", "platform": built.platform},
             "resolvedDependencies": [
                 commit,
-                {"uri": f"docker:{base}", "digest": {"sha256": digest.rpartition(":")[2]}},
+                {"uri": f"docker:{built.base}", "digest": {"sha256": built.base_sha256}},
             ],
         },
         # The workflow on GitHub, else a person's machine.

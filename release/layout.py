@@ -36,13 +36,15 @@ class Archive:
     platform: str
     path: Path
     started: int  # The build wrote all files that are not older, in seconds since 1970.
+    base: str  # the name of the base image, and its checksum
+    base_sha256: str
 
 
 @dataclass(frozen=True)
 class Image:
     """An image of the list."""
 
-    platform: str
+    archive: Archive
     digest: str
     size: int  # of what a client downloads, in bytes
     labels: dict[str, str]
@@ -87,7 +89,7 @@ class Layout:
         self._entries.append(manifest)
         size = sum(part["size"] for part in (entry, manifest, *layers))
         labels = config["config"]["Labels"]
-        self.images.append(Image(archive.platform, manifest["digest"], size, labels, sbom))
+        self.images.append(Image(archive, manifest["digest"], size, labels, sbom))
 
     def finish(self) -> str:
         """Write the list of the images; return its digest."""

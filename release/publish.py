@@ -100,7 +100,7 @@ class Order:
                 layout.add(archive)
             digest = layout.finish()
             for image in layout.images:
-                say(f"{image.platform}: {image.digest}, {image.size / 1e6:.1f} MB")
+                say(f"{image.archive.platform}: {image.digest}, {image.size / 1e6:.1f} MB")
             if self.if_changed and not self.changed(layout):
                 return
             if self.ask:
@@ -111,7 +111,7 @@ class Order:
             self.repository.push(layout.folder, f"@{digest}")
             self.repository.sign(digest, self.key)
             for image in layout.images:
-                made = description(self.source, image)
+                made = description(image)
                 self.repository.attest(image.digest, SBOM, image.sbom, self.key)
                 self.repository.attest(image.digest, PROVENANCE, made, self.key)
             for tag in self.tags:
@@ -130,9 +130,9 @@ class Order:
             key.write(self.repository.public_key(self.key))
             key.flush()
             for image in layout.images:
-                digest = before.get(image.platform)
+                digest = before.get(image.archive.platform)
                 old = self.repository.attested(digest, SBOM, key.name) if digest else NOTHING
-                lines += [f"{image.platform}: {line}" for line in changes(old, image.sbom)]
+                lines += [f"{image.archive.platform}: {line}" for line in changes(old, image.sbom)]
         for line in lines:
             say(line)
         if not lines:

@@ -77,7 +77,7 @@ def saved(folder: Path, platform: str, packages: dict[str, Any], built: int) -> 
     }
     path = folder / f"{name}.tar"
     path.write_bytes(packed({name: (content, 0) for name, content in parts.items()}))
-    return Archive(platform, path, BUILT)
+    return Archive(platform, path, BUILT, "base", "0" * 64)
 
 
 def publish(order: Order, packages: dict[str, Any], built: int = BUILT, **changed: Any) -> None:
