@@ -201,7 +201,8 @@ LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 
 
 def https_url() -> Validator:
-    return matching(r"https://[\w.-]+(:\d{1,5})?(/[\w./~%+-]*)?", f"such as {LETS_ENCRYPT}")
+    pattern = r"https://[\w.-]+(:\d{1,5})?(/[\w./~%+-]*)?"
+    return matching(pattern, f"an address such as {LETS_ENCRYPT}")
 
 
 def domains() -> Validator:

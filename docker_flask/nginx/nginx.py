@@ -49,7 +49,7 @@ class Configuration(NamedTuple):
 class Nginx:
     """The nginx of one container; pid: of its first process, 0 while there is none.
 
-    orphans: the process groups of earlier first processes that died; their workers serve on.
+    orphans: the process groups of earlier first processes that died; their workers still serve.
     """
 
     def __init__(self, loop: Loop, runtime: Path, listeners: list[socket.socket]) -> None:

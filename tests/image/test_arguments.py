@@ -39,7 +39,7 @@ def in_time(engine: Engine, command: list[str], **options: Any) -> Iterator[Outc
 
 @pytest.mark.parametrize(("command", "code"), [(["-h"], 0), (["-d", "prod"], 64)], ids=str)
 def test_answered_in_time(engine: Engine, command: list[str], code: int) -> None:
-    """What is said: unit/test_entry_point.py."""
+    """The words of the messages are tested in unit/test_entry_point.py."""
     for found, out, err in in_time(engine, command):
         assert (found, bool(out), bool(err)) == (code, code == 0, code != 0)
         assert "-d debug" in out + err
