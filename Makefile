@@ -85,6 +85,7 @@ measure: image ## measure WHAT=sizing, for example; 4 to 20 minutes
 	@$(RUN).$(subst -,_,$(WHAT)) $(OPTIONS)
 
 release: ## publish the current commit to REGISTRY/docker-flask, signed with KEY
+	@$(if $(REGISTRY),,$(error set REGISTRY, for example REGISTRY=ghcr.io/owner))
 	@tools/install release $(if $(findstring arm64,$(PLATFORMS)),arm64)
 	@PATH="$$PWD/.venv/bin:$$PATH" python3 -m release publish $(REGISTRY) --platforms $(PLATFORMS) --key $(KEY) $(OPTIONS)
 

@@ -1,6 +1,7 @@
 """The command line behind entry-point.sh: serve, debug, settings, reload."""
 
 import _thread
+import itertools
 import json
 import os
 import resource
@@ -70,16 +71,18 @@ def _bind_main(ports: settings.Settings) -> list[socket.socket]:
     from docker_flask.configuration import nginx_files
 
     addresses = nginx_files.addresses()
-    if addresses is None:
-        if ports.has_tls and ports.tls_port in (ports.listen_port, ports.status_port):
-            raise SettingError(
-                f"TLS_PORT={ports.tls_port} is also LISTEN_PORT or STATUS_PORT; use another port"
-            )
-        listeners = _bind(f"LISTEN_PORT={ports.listen_port}", sockets.everywhere(ports.listen_port))
-        if ports.has_tls:
-            listeners += _bind(f"TLS_PORT={ports.tls_port}", sockets.everywhere(ports.tls_port))
-        return listeners
-    return _bind(f"a port of {nginx_files.WHOLE}", addresses)
+    if addresses is not None:
+        return _bind(f"a port of {nginx_files.WHOLE}", addresses)
+    named = {"LISTEN_PORT": ports.listen_port}
+    if ports.has_tls:
+        named["TLS_PORT"] = ports.tls_port
+    taken = {ports.status_port: "STATUS_PORT"}
+    for name, port in named.items():
+        if port in taken:
+            raise SettingError(f"{name}={port} is also {taken[port]}; use another port")
+        taken[port] = name
+    bound = (_bind(f"{name}={port}", sockets.everywhere(port)) for name, port in named.items())
+    return list(itertools.chain.from_iterable(bound))
 
 
 def _bind_status(port: int, is_chosen: bool) -> list[socket.socket]:

@@ -205,7 +205,9 @@ def test_a_taken_port(engine: Engine) -> None:
     for env, reason in (
         ({}, "can't listen on LISTEN_PORT=80: Address already in use; use a free port"),
         ({**tls, "LISTEN_PORT": "81"}, "can't listen on TLS_PORT=80: Address already in use"),
-        (tls, "TLS_PORT=80 is also LISTEN_PORT or STATUS_PORT; use another port"),
+        (tls, "TLS_PORT=80 is also LISTEN_PORT; use another port"),
+        (tls | {"LISTEN_PORT": "81", "STATUS_PORT": "80"}, "TLS_PORT=80 is also STATUS_PORT; use"),
+        ({"LISTEN_PORT": "9180"}, "LISTEN_PORT=9180 is also STATUS_PORT; use another port"),
     ):
         second = engine.run(app=APPS / "hello", network_mode=network, ports=None, env=env)
         ended(second, BAD_SETTING, reason)
