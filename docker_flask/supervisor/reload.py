@@ -10,17 +10,16 @@ from docker_flask.supervisor.service import Phase, Service
 
 
 class Reload:
-    """One reload at a time; requests during a reload lead to one more reload after it."""
+    """One reload at a time; requests during a reload lead to one more reload after it.
+
+    task: the reload that runs.
+    """
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._task: Task | None = None
+        self.task: Task | None = None
         self._is_wanted = False
         self._answers: list[Callable[[str], None]] = []
-
-    @property
-    def is_running(self) -> bool:
-        return self._task is not None
 
     def request(self) -> None:
         """Reload as soon as possible."""
@@ -36,23 +35,23 @@ class Reload:
 
     def advance(self) -> None:
         """Continue the reload, or start the next one."""
-        if self._task and self._task.advance():
-            self._task = None
-        if self._task:
+        if self.task and self.task.advance():
+            self.task = None
+        if self.task:
             return
         nginx, current = self._service.nginx, self._service.current
         if self._is_wanted:
             self._is_wanted = False
-            self._task = Task(self._run())
+            self.task = Task(self._run())
         elif nginx.orphans and current:
-            self._task = Task(nginx.reload(current.plan, None))
+            self.task = Task(nginx.reload(current.plan, None))
         elif self._service.certificates.look():
-            self._task = Task(self._swap_certificate())
+            self.task = Task(self._swap_certificate())
 
     def cancel(self) -> None:
         """Give up the reload, and the generation that it loads."""
-        if self._task:
-            self._task.cancel()
+        if self.task:
+            self.task.cancel()
         self._service.give_up_candidate()
 
     def _run(self) -> Steps[None]:

@@ -18,7 +18,7 @@ from docker_flask.first_process.prestart import PrestartFailed
 from docker_flask.first_process.task import TICK
 from docker_flask.log import first_line, log
 from docker_flask.paths import OK
-from docker_flask.status.http_port import HttpPort, check
+from docker_flask.status.http_port import HttpPort
 from docker_flask.supervisor.generation import RETIRE_INTERVAL
 from docker_flask.supervisor.log_relay import LogRelay
 from docker_flask.supervisor.reload import Reload
@@ -57,10 +57,7 @@ class Supervisor:
             "settings": lambda answer: answer(json.dumps(service.rows())),
         }
         ControlPort(service.runtime, self._loop, commands)
-        pages = {
-            "/healthy": lambda: check(self._why_not_healthy()),
-            "/ready": lambda: check(self._why_not_ready()),
-        }
+        pages = {"/healthy": self._why_not_healthy, "/ready": self._why_not_ready}
         HttpPort(status_listeners, self._loop, pages)
 
     def run(self) -> int:
@@ -132,7 +129,7 @@ class Supervisor:
             self._loop.turn(self._pause())
             self._loop.guard(self._reload.advance)
             # During a reload, continue: the new generation may replace the one that failed.
-            if not self._reload.is_running and service.current and service.current.failure:
+            if not self._reload.task and service.current and service.current.failure:
                 raise Failure(service.current.failure)
             for generation in list(service.retiring):
                 self._loop.guard(partial(service.advance_retirement, generation))
@@ -140,7 +137,7 @@ class Supervisor:
 
     def _pause(self) -> float:
         """Seconds until the next check, if no event comes first."""
-        if self._reload.is_running:
+        if self._reload.task:
             return TICK
         return RETIRE_INTERVAL if self._service.retiring else INTERVAL
 

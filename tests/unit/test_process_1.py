@@ -19,7 +19,7 @@ from docker_flask.first_process.control_port import ControlPort
 from docker_flask.first_process.loop import Loop
 from docker_flask.nginx.rendering import Frontend
 from docker_flask.servers.app_server import SERVERS
-from docker_flask.status.http_port import HttpPort, check
+from docker_flask.status.http_port import HttpPort
 from docker_flask.supervisor import log_relay, supervisor
 from docker_flask.supervisor.generation import Generation
 from docker_flask.supervisor.log_relay import _Stream
@@ -40,7 +40,7 @@ def connect(loop: Loop) -> Iterator[Callable[[], socket.socket]]:
     """Connects to a status port."""
     with socket.create_server(("127.0.0.1", 0)) as listener, contextlib.ExitStack() as clients:
         listener.setblocking(False)
-        HttpPort([listener], loop, {"/ready": lambda: check("")})
+        HttpPort([listener], loop, {"/ready": lambda: ""})
         address = listener.getsockname()
         yield lambda: clients.enter_context(socket.create_connection(address, timeout=2))
 
