@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import time
-from enum import Enum
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -34,25 +34,17 @@ RETIRE_INTERVAL, IDLE_CHECKS = 0.1, 2
 CLOSE_TIMEOUT = 5.0
 
 
-class State(Enum):
-    """The states of a generation."""
+class State(IntEnum):
+    """The states of a generation. From FAILED on, only a later state may follow.
 
-    LOADING = "loading"  # no worker has loaded the application
-    READY = "ready"  # at least one worker has
-    FAILED = "failed"
-    RETIRING = "retiring"  # nginx sends it no more requests
-    ENDED = "ended"
+    READY leads to LOADING if a server that crashed starts again.
+    """
 
-
-# The states that may follow each state. READY leads to LOADING if a server that crashed starts
-# again.
-_NEXT = {
-    State.LOADING: {*State},
-    State.READY: {*State},
-    State.FAILED: {State.RETIRING, State.ENDED},
-    State.RETIRING: {State.ENDED},
-    State.ENDED: set[State](),
-}
+    LOADING = 0  # no worker has loaded the application
+    READY = 1  # at least one worker has
+    FAILED = 2
+    RETIRING = 3  # nginx sends it no more requests
+    ENDED = 4
 
 
 class Generation:
@@ -116,7 +108,7 @@ class Generation:
 
     def _become(self, state: State) -> bool:
         """Change the state; returns False, and changes nothing, if this can't follow."""
-        if state not in _NEXT[self.state]:
+        if self.state >= State.FAILED and state <= self.state:
             return False
         self.state = state
         return True
