@@ -25,9 +25,8 @@ class Until:
     seconds: float
 
 
-# The steps of a task: `yield Until(...)` returns False if the seconds were over first.
 T = TypeVar("T")
-Steps = Generator[Until, bool | None, T]
+Steps = Generator[Until, None, T]
 
 
 class Task:
@@ -45,10 +44,9 @@ class Task:
         Raises the exceptions of the steps.
         """
         while self._until:
-            done = self._until.done()
-            if not done and time.monotonic() < self._deadline:
+            if not self._until.done() and time.monotonic() < self._deadline:
                 return False
-            self._resume(done)
+            self._resume()
         return True
 
     def cancel(self) -> None:
@@ -56,9 +54,9 @@ class Task:
         self._until = None
         self._steps.close()
 
-    def _resume(self, done: bool | None = None) -> None:
+    def _resume(self) -> None:
         try:
-            self._until = self._steps.send(done)
+            self._until = next(self._steps)
             self._deadline = time.monotonic() + self._until.seconds
         except BaseException as end:
             self._until = None
