@@ -60,31 +60,19 @@ class MemoryWatch:
     """Says when memory runs out: the kernel writes this into the log of the machine only."""
 
     def __init__(self, limits: Limits, root: Path = Path("/")) -> None:
-        self._limits = limits
-        self._advice = (
-            f"({limits.memory_reason}); raise the limit (docker run -m), or set a smaller "
-            "WEB_CONCURRENCY or MAX_WORKER_MEMORY"
+        self._reason = (
+            f"the kernel killed a process, because memory ran out ({limits.memory_reason}); raise "
+            "the limit (docker run -m), or set a smaller WEB_CONCURRENCY or MAX_WORKER_MEMORY"
         )
-        # The second name is that of cgroup version 1, here and below.
+        # The second name is that of cgroup version 1.
         self._events = _cgroup_file(root, "memory", "memory.events", "memory.oom_control")
-        self._stat = _cgroup_file(root, "memory", "memory.stat")
         self._kills = 0
         self.killed()
 
     def killed(self) -> str:
         """Why the kernel has killed a process since the last call; empty if it has not."""
         before, self._kills = self._kills, _counters(self._events).get("oom_kill", 0)
-        text = f"the kernel killed a process, because memory ran out {self._advice}"
-        return text if self._kills > before else ""
-
-    def lacks(self, needed: int) -> str:
-        """Why this number of bytes may not fit into the memory; empty if it fits."""
-        # Without cached files: the kernel drops them.
-        found = _counters(self._stat)
-        used = found.get("anon", found.get("rss", 0)) + found.get("shmem", 0)
-        left = max(0, self._limits.memory - used)
-        text = f"the new generation needs about {needed >> 20} MiB, and {left >> 20} MiB are left"
-        return f"{text}: the kernel may kill workers {self._advice}" if needed > left else ""
+        return self._reason if self._kills > before else ""
 
 
 def _cpus(root: Path) -> tuple[float, str]:

@@ -80,8 +80,6 @@ class Generation:
         self.loaded = ""
         # The static files that nginx serves.
         self.static: StaticFiles | None = None
-        # Private bytes of a worker that has loaded the application.
-        self.worker_memory = 0
         # For the log: the application, its static files, and what is unusual about it.
         self.found = self.static_files = ""
         self.notes: list[str] = []
@@ -301,7 +299,6 @@ class Generation:
                 self._loading.add(pid)
             case "ready":
                 memory, notes = int(message["memory"]), list(map(str, message["notes"]))
-                self.worker_memory = max(self.worker_memory, memory)
                 static = StaticFiles(**message["static"]) if message["static"] else None
                 self.found, self.static_files = str(message["found"]), str(message["static_files"])
                 self.static, self.notes, self.loaded = static, notes, message["text"]

@@ -76,10 +76,7 @@ class Reload:
         """Returns why the current generation stays; empty if the new generation serves."""
         service = self._service
         plan = service.make_plan()
-        settings, current = plan.settings, service.current
-        needed = settings.first_workers * current.worker_memory if current else 0
-        if reason := service.memory.lacks(needed):
-            log(reason)
+        settings = plan.settings
         fresh = service.load(plan)
         yield Until(lambda: fresh.settled(settings.first_workers), settings.start_timeout)
         if not fresh.ready():

@@ -155,16 +155,10 @@ def start_eater(engine: Engine, tmp_path: Path, held: int) -> Container:
 
 
 def test_the_log_names_memory_that_runs_out(engine: Engine, tmp_path: Path) -> None:
-    """A request has no room, and then a reload."""
     container = start_eater(engine, tmp_path, 45)
     assert container.wait_until_serving("/none", status=404).status_code == 404
     assert container.get().status_code == 502
     wait_for(lambda: RAN_OUT in container.logs(), 5, "the line about memory")
-    container.wait_until_serving("/none", status=404)
-    container.execute("docker-flask", "reload")
-    _, reload = container.logs().split("docker-flask: reload: loading ")
-    warning = reload.splitlines()[1]
-    assert re.search(r"generation needs about \d\d MiB, and \d\d? MiB are left: ", warning)
 
 
 def test_the_last_line_names_memory_that_is_too_small(engine: Engine, tmp_path: Path) -> None:
