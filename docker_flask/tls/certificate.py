@@ -3,7 +3,6 @@
 import os
 import re
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,14 +84,9 @@ def take(files: Files, folder: Path) -> Certificate:
         )
     folder.mkdir(mode=0o700)
     _write(folder / KEY, key)
-    for block in blocks:  # the server's own certificate may be at a wrong place
-        _write(folder / CHAIN, block)
-        if _fits(folder, f"{of_chain} and {of_key}"):
-            _write(folder / CHAIN, b"\n".join([block, *blocks]))
-            _fits(folder, of_chain)  # also the rest of the chain
-            _write(folder / CHAIN, b"\n".join(_in_order(block, blocks, folder / "one.pem")))
-            return _checked(_decode(folder / CHAIN), of_chain)
-    raise SettingError(f"{of_key} is not the key of {of_chain}")
+    _write(folder / CHAIN, b"\n".join(blocks))
+    _check_pair(folder, of_chain, of_key)
+    return _checked(folder / CHAIN, of_chain)
 
 
 def _read(path: Path, named: str) -> bytes:
@@ -114,8 +108,8 @@ def _write(path: Path, data: bytes) -> None:
         file.write(data)
 
 
-def _fits(folder: Path, named: str) -> bool:
-    """True if OpenSSL takes the certificate with the key; raises SettingError if not at all."""
+def _check_pair(folder: Path, of_chain: str, of_key: str) -> None:
+    """Raises SettingError if OpenSSL does not take the certificate with the key."""
     import ssl  # slow to import, and only HTTPS needs it
 
     try:
@@ -123,37 +117,19 @@ def _fits(folder: Path, named: str) -> bool:
     except ssl.SSLError as error:
         # The last: the key is of another kind.
         if error.reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"):
-            return False
+            raise SettingError(f"{of_key} is not the key of {of_chain}") from None
         reason = f" ({error.reason})" if error.reason else ""
-        raise SettingError(f"{named} contains a damaged certificate or key{reason}") from None
-    return True
+        raise SettingError(
+            f"{of_chain} or {of_key} contains a damaged certificate or key{reason}"
+        ) from None
 
 
-def _decode(path: Path) -> dict[str, Any]:
-    """What the first certificate of a file says; Python has no public function for this."""
-    import _ssl
-
-    return dict(_ssl._test_decode_cert(str(path)))  # type: ignore[attr-defined]
-
-
-def _in_order(own: bytes, blocks: list[bytes], scratch: Path) -> Iterator[bytes]:
-    """The server's own certificate, then each certificate that signs the one before it."""
-    yield own
-    decoded = {}
-    for block in blocks:
-        _write(scratch, block)
-        decoded[block] = _decode(scratch)
-    scratch.unlink()
-    last = decoded.pop(own)
-    while signer := next((b for b, it in decoded.items() if it["subject"] == last["issuer"]), None):
-        yield signer
-        last = decoded.pop(signer)
-
-
-def _checked(found: dict[str, Any], named: str) -> Certificate:
-    """Raises SettingError if browsers would refuse the certificate today."""
+def _checked(path: Path, named: str) -> Certificate:
+    """The first certificate; raises SettingError if browsers would refuse the certificate today."""
+    import _ssl  # Python has no public function that decodes a certificate
     import ssl
 
+    found: dict[str, Any] = _ssl._test_decode_cert(str(path))  # type: ignore[attr-defined]
     names = frozenset(v for kind, v in found.get("subjectAltName", ()) if kind == "DNS")
     begins, ends = map(ssl.cert_time_to_seconds, (found["notBefore"], found["notAfter"]))
     if ends <= time.time():

@@ -63,12 +63,9 @@ def take(folder: Path, key: Path | None = None) -> certificate.Certificate:
 
 CHAINS = {
     "as it should be": CHAIN,
-    "reversed": b"".join(reversed(BLOCKS)),
-    "the last line without its end": b"".join(reversed(BLOCKS)).rstrip(),
-    "with its root, first": ROOT.cert_pem.bytes() + CHAIN,
-    "twice": CHAIN * 2,
+    "the last lines without their ends": b"".join(map(bytes.rstrip, BLOCKS)),
+    "with its root": CHAIN + ROOT.cert_pem.bytes(),
     "with the key": KEY + CHAIN,
-    "with a stranger": RSA.cert_chain_pems[0].bytes() + CHAIN,
     "lines of Windows": CHAIN.replace(b"\n", b"\r\n"),
     "words between": b"Bag Attributes\n".join([b"\xef\xbb\xbf", *BLOCKS, b"end"]),
     "2 MB": CHAIN + bytes(2 << 20),
@@ -76,7 +73,7 @@ CHAINS = {
 
 
 @pytest.mark.parametrize("chain", CHAINS.values(), ids=CHAINS)
-def test_the_copy_of_a_chain_is_in_order(tmp_path: Path, chain: bytes) -> None:
+def test_the_copy_of_a_chain_is_clean(tmp_path: Path, chain: bytes) -> None:
     (folder := tmp_path / "certs").mkdir()
     found = take(write(folder, chain, KEY))
     assert found.names == {"shop.example", "*.shop.example"}
@@ -100,14 +97,15 @@ BAD = {
         ROOT.issue_cert("a.test").private_key_pem.bytes(),
         "not the key of .*crt",
     ),
+    "reversed": (b"".join(reversed(BLOCKS)), KEY, "tls.key is not the key of .*tls.crt"),
     "EC and RSA": (CHAIN, RSA.private_key_pem.bytes(), "tls.key is not the key of .*tls.crt"),
     "RSA and EC": (pair(RSA)[0], KEY, "tls.key is not the key of .*tls.crt"),
     "expired": (*pair(issued(-9, -1)), "tls.crt has expired on .*; renew it"),
     "early": (*pair(issued(2, 9)), "tls.crt is not valid before .*; is the clock"),
     "empty": (b"", b"", "tls.crt has no certificate in PEM"),
     "an empty key": (CHAIN, b"", "tls.key has no private key in PEM"),
-    "half a key": (CHAIN, KEY[:150], ".*tls.crt and .*tls.key contains a damaged"),
-    "half its chain": (CHAIN[:-200], KEY, "tls.crt contains a damaged certificate"),
+    "half a key": (CHAIN, KEY[:150], ".*tls.crt or .*tls.key contains a damaged"),
+    "half its chain": (CHAIN[:-200], KEY, "tls.crt or .*tls.key contains a damaged certificate"),
     "half its certificate": (BLOCKS[0][:200], KEY, ".*tls.key contains a damaged"),
     "no certificate": (CHAIN.replace(BLOCKS[1], BLOCKS[1][:70] + BLOCKS[2]), KEY, "a damaged"),
 }
