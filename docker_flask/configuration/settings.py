@@ -156,18 +156,6 @@ def read_early(environ: Mapping[str, str]) -> dict[str, Found]:
     return {name: value for name, value in found.items() if value}
 
 
-def too_late(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
-    """One sentence for each early setting that prestart.sh has exported without effect."""
-    return [
-        f"{name}={validators.shown(after[name])} in prestart.sh is ignored, because this setting "
-        f"is read before prestart.sh runs: set {name} in the environment of the container"
-        for spec in fields(Settings)
-        if spec.name in EARLY
-        for name in (spec.name.upper(), *spec.metadata["aliases"])
-        if name in after and after[name] != before.get(name)
-    ]
-
-
 def resolve(
     of_environment: Mapping[str, Found],
     limits: Limits,

@@ -9,7 +9,7 @@ from functools import partial
 from typing import NoReturn
 
 from docker_flask import process
-from docker_flask.configuration.settings import ignored, too_late
+from docker_flask.configuration.settings import ignored
 from docker_flask.configuration.validators import SettingError
 from docker_flask.first_process import sockets
 from docker_flask.first_process.control_port import ControlPort
@@ -91,8 +91,7 @@ class Supervisor:
         """Serve; raises Failure, PrestartFailed, SettingError, OSError."""
         service = self._service
         service.environment = service.prestart.run(self._loop, os.environ)
-        notes = [*too_late(os.environ, service.environment), *ignored(service.environment)]
-        service.start_log.notes += notes
+        service.start_log.notes += ignored(service.environment)
         plan, nginx = service.make_plan(), service.nginx
         if plan.nginx_files.whole is None:
             service.certificates.start(plan.settings)

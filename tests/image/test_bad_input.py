@@ -290,9 +290,6 @@ def test_settings_count_as_prestart_leaves_them(engine: Engine, app_folder: Path
     assert found["MAX_UPLOAD"] == ["5m", "MAX_UPLOAD"]
     assert found["LISTEN_PORT"] == ["80", "default"]
     assert "client_max_body_size 5m;" in container.shell("cat /run/docker-flask/nginx.conf")
-    log = container.logs()
-    assert "LISTEN_PORT='8080' in prestart.sh is ignored" in log
-    assert "STATUS_PORT='many' in prestart.sh is ignored" in log
 
 
 def test_a_restart_policy_gets_its_chance(engine: Engine, app_folder: Path) -> None:
