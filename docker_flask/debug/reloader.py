@@ -20,8 +20,8 @@ from docker_flask.configuration.settings import Settings, ignored, read, resolve
 from docker_flask.configuration.validators import SettingError
 from docker_flask.debug.source_watcher import SourceWatcher
 from docker_flask.drop_privileges import why_not_all_readable
-from docker_flask.first_process.control_port import ControlPort
 from docker_flask.first_process.loop import Loop
+from docker_flask.first_process.ports import ControlPort
 from docker_flask.first_process.prestart import Prestart, PrestartFailed
 from docker_flask.log import first_line, log
 from docker_flask.paths import PYTHON

@@ -12,13 +12,12 @@ from docker_flask import process
 from docker_flask.configuration.settings import ignored
 from docker_flask.configuration.validators import SettingError
 from docker_flask.first_process import sockets
-from docker_flask.first_process.control_port import ControlPort
 from docker_flask.first_process.loop import Interrupt
+from docker_flask.first_process.ports import ControlPort, HttpPort
 from docker_flask.first_process.prestart import PrestartFailed
 from docker_flask.first_process.task import TICK
 from docker_flask.log import first_line, log
 from docker_flask.paths import OK
-from docker_flask.status.http_port import HttpPort
 from docker_flask.supervisor.generation import RETIRE_INTERVAL
 from docker_flask.supervisor.log_relay import LogRelay
 from docker_flask.supervisor.reload import Reload

@@ -14,12 +14,10 @@ import pytest
 
 from docker_flask import notify
 from docker_flask.configuration.limits import MemoryWatch
-from docker_flask.first_process.clients import MAX_CLIENTS
-from docker_flask.first_process.control_port import ControlPort
 from docker_flask.first_process.loop import Loop
+from docker_flask.first_process.ports import MAX_CLIENTS, ControlPort, HttpPort
 from docker_flask.nginx.rendering import Frontend
 from docker_flask.servers.app_server import SERVERS
-from docker_flask.status.http_port import HttpPort
 from docker_flask.supervisor import log_relay, supervisor
 from docker_flask.supervisor.generation import Generation
 from docker_flask.supervisor.log_relay import _Stream

@@ -13,16 +13,15 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "docker_flask"
 GROUND = "docker_flask"
 # Each room, and the rooms whose modules it may import beside the ground's and its own. PID 1 has
-# the first eight and `debug/reloader.py`; the application's processes have the others.
+# the first seven and `debug/reloader.py`; the application's processes have the others.
 MAY_IMPORT: dict[str, set[str]] = {
     GROUND: set(),
     "configuration": set(),
     "first_process": set(),
     "nginx": {"configuration", "first_process"},
     "servers": {"configuration"},
-    "status": {"first_process"},
     "tls": {"configuration"},
-    "supervisor": {"configuration", "first_process", "nginx", "servers", "status", "tls"},
+    "supervisor": {"configuration", "first_process", "nginx", "servers", "tls"},
     "discovery": set(),
     "request": {"discovery"},
     "worker": {"discovery", "request"},

@@ -1,0 +1,141 @@
+"""The ports of process 1: a socket for commands, and one for probes over HTTP.
+
+Process 1 responds itself, so the response depends neither on nginx nor on a free worker, and is
+available from the first moment on. This module knows nothing of the service.
+"""
+
+import contextlib
+import re
+import socket
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+from docker_flask.first_process.loop import Loop
+from docker_flask.first_process.sockets import listen_unix
+from docker_flask.paths import CONTROL_SOCKET, OK
+
+# Clients whose request is not complete, and bytes of a request.
+MAX_CLIENTS, MAX_REQUEST = 64, 4096
+
+
+class Clients:
+    """Accepts clients, and gives each complete request to `on_request`, which closes the client.
+
+    If too many clients are silent or slow, the oldest one is closed: a new client is always served.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        listeners: list[socket.socket],
+        end: bytes,
+        on_request: Callable[[socket.socket, bytes], None],
+    ) -> None:
+        """end: the end of a request."""
+        self._loop = loop
+        self._end = end
+        self._on_request = on_request
+        # What each client has sent, the oldest client first.
+        self._clients: dict[socket.socket, bytes] = {}
+        for listener in listeners:
+            loop.watch(listener, partial(self._on_connection, listener))
+
+    def _on_connection(self, listener: socket.socket) -> None:
+        try:
+            client, _ = listener.accept()
+        except (BlockingIOError, ConnectionError):  # the client has gone
+            return
+        if len(self._clients) >= MAX_CLIENTS:
+            oldest = next(iter(self._clients))
+            self._remove(oldest)
+            oldest.close()
+        client.setblocking(False)
+        self._clients[client] = b""
+        self._loop.watch(client, partial(self._on_data, client))
+
+    def _on_data(self, client: socket.socket) -> None:
+        part = b""
+        with contextlib.suppress(OSError):
+            part = client.recv(MAX_REQUEST)
+        received = self._clients[client] + part
+        if part and self._end not in received and len(received) < MAX_REQUEST:
+            self._clients[client] = received
+            return
+        self._remove(client)
+        if part:
+            self._on_request(client, received)
+        else:
+            client.close()
+
+    def _remove(self, client: socket.socket) -> None:
+        self._loop.forget(client)
+        del self._clients[client]
+
+
+class ControlPort:
+    """Commands: one word in, one line out. Each gets a function to respond with, now or later."""
+
+    def __init__(
+        self,
+        folder: Path,
+        loop: Loop,
+        commands: Mapping[str, Callable[[Callable[[str], None]], None]],
+    ) -> None:
+        self._commands = {"health": lambda answer: answer(OK), **commands}
+        Clients(loop, [listen_unix(str(folder / CONTROL_SOCKET))], b"\n", self._on_word)
+
+    def _on_word(self, client: socket.socket, request: bytes) -> None:
+        def answer(line: str) -> None:
+            with contextlib.suppress(OSError):  # the client may have gone
+                client.sendall(line.encode() + b"\n")
+            client.close()
+
+        word = request.decode(errors="replace").strip()
+        command = self._commands.get(word)
+        if not command:
+            answer(f"unknown command: {word[:64]!r}")
+            return
+        try:
+            command(answer)
+        except Exception:
+            answer("internal error; the log has a traceback")
+            raise
+
+
+class HttpPort:
+    """GET and HEAD of a few pages, one request per connection.
+
+    pages: for each path, a function that returns the problem, empty if there is none.
+    """
+
+    def __init__(
+        self, listeners: list[socket.socket], loop: Loop, pages: Mapping[str, Callable[[], str]]
+    ) -> None:
+        self._pages = pages
+        Clients(loop, listeners, b"\r\n\r\n", self._on_request)
+
+    def _on_request(self, client: socket.socket, request: bytes) -> None:
+        method, status, text = self._respond(request)
+        data = (
+            f"HTTP/1.1 {status}\r\nContent-Type: text/plain\r\n"
+            f"Content-Length: {len(text) + 1}\r\nCache-Control: no-store\r\n"
+            "Connection: close\r\n\r\n"
+        )
+        if method != "HEAD":
+            data += f"{text}\n"
+        # The kernel takes these few bytes, or the client has gone.
+        with contextlib.suppress(OSError):
+            client.send(data.encode("ascii", "replace"))
+        client.close()
+
+    def _respond(self, request: bytes) -> tuple[str, str, str]:
+        """The method of the request, and the status and the text of the response."""
+        method, _, rest = request.split(b"\r\n", 1)[0].decode("latin-1").partition(" ")
+        path = re.split(r"[? ]", rest)[0]
+        if method not in ("GET", "HEAD"):
+            return method, "405 Method Not Allowed", "use GET or HEAD"
+        if path not in self._pages:
+            return method, "404 Not Found", f"there are {', '.join(self._pages)}"
+        problem = self._pages[path]()
+        return method, "503 Service Unavailable" if problem else "200 OK", problem or "ok"
