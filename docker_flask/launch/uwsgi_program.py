@@ -20,12 +20,6 @@ LIBRARY = PROGRAM.with_name("uwsgi.so")
 OWN = ["--binary-path", str(PROGRAM), "--hook-asap", "call:PyRun_SimpleString take_environment()"]
 
 
-def command_line() -> list[bytes]:
-    """The arguments for uWSGI; unchanged if uWSGI has restarted itself with these arguments."""
-    words = sys.argv[1:]
-    return [os.fsencode(word) for word in (words if words[: len(OWN)] == OWN else OWN + words)]
-
-
 def take_environment() -> None:
     """Copy variables that uWSGI's options set, as `env` does, to os.environ.
 
@@ -53,7 +47,8 @@ def main() -> None:
     # and as many bytes as the environment has. `ps` does not read this memory.
     variables = sum(len(name) + len(value) + 2 for name, value in os.environb.items())
     first = ctypes.create_string_buffer(b"uwsgi", len(b"uwsgi") + variables + 3)
-    words = command_line()
+    # If uWSGI restarts itself, it has its own options twice, which changes nothing.
+    words = [os.fsencode(word) for word in OWN + sys.argv[1:]]
     arguments = (ctypes.c_char_p * (len(words) + 2))(ctypes.cast(first, ctypes.c_char_p), *words)
     environ = ctypes.c_void_p.in_dll(ctypes.pythonapi, "environ")
     # GLOBAL: uWSGI's plugins need its symbols. PyDLL: uWSGI calls the interpreter, with its lock.
