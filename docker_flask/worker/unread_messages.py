@@ -42,7 +42,7 @@ class UnreadMessages(list[str | bytes]):
     def append(self, message: str | bytes) -> None:
         """Raises ConnectionAbortedError, with which the library ends the connection."""
         size, received, waited = len(message) + OVERHEAD, self._bytes, 0.0
-        while self and not self._connection.takes(self._bytes + size):
+        while self and 0 < self._connection.largest < self._bytes + size:
             if self._connection.has_left or waited > PATIENCE:
                 self._connection.give_up()
                 raise ConnectionAbortedError

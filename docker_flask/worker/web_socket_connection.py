@@ -21,7 +21,7 @@ class Connection:
 
     A library sends whole frames: a close frame may follow each of its calls.
     on_use: is called once, when the connection is used; it calls `open`, or raises OSError.
-    has_left: the client got a close frame.
+    largest: bytes of a message, 0 for no limit. has_left: the client got a close frame.
     """
 
     def __init__(self, descriptor: int, largest: int) -> None:
@@ -30,7 +30,7 @@ class Connection:
         self._socket: Any = None
         self._sending = threading.Lock()
         self._messages = frames.Messages(largest)
-        self._largest = largest
+        self.largest = largest
         # The library has responded to the handshake: a close frame before would be no response.
         self._has_responded = False
         self.has_left = False
@@ -71,17 +71,13 @@ class Connection:
         if self._messages.fit(data):
             return data
         log(
-            f"closed a WebSocket, because a message has more than {self._largest:,} bytes: set "
+            f"closed a WebSocket, because a message has more than {self.largest:,} bytes: set "
             "WEBSOCKET_MAX_MESSAGE for larger ones"
         )
         with self._sending:
             self._send_close(frames.TOO_BIG)
         self.close()
         return b""
-
-    def takes(self, size: int) -> bool:
-        """True if the messages that wait for the view may have this size (bytes) in total."""
-        return not self._largest or size <= self._largest
 
     def give_up(self) -> None:
         """Close the connection of a view that does not receive what its client sends."""

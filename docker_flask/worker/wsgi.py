@@ -24,10 +24,9 @@ from docker_flask.paths import PYTHON
 from docker_flask.request.chain import chain
 from docker_flask.request.wsgi_types import Wsgi
 from docker_flask.worker import greenlets, no_debug, static_guard, worker_process
-from docker_flask.worker.recycling import Recycling
 from docker_flask.worker.watchdog import Watchdog
 from docker_flask.worker.web_sockets import WebSockets
-from docker_flask.worker.worker_process import WorkerProcess
+from docker_flask.worker.worker_process import Recycling, WorkerProcess
 from docker_flask.worker_options import WorkerOptions
 
 EXIT_NOT_LOADED = 70  # EX_SOFTWARE in sysexits.h
