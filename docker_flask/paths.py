@@ -59,14 +59,10 @@ def container() -> tuple[str, str]:
         return "", os.uname().nodename[:16]
 
 
-def name() -> str:
-    """The name of this container, for its folder."""
-    return "-".join(("docker-flask", *container()))
-
-
 def folders() -> tuple[str, ...]:
     """The folders for sockets that this container may take, the best first."""
-    return (IMAGE_FOLDER, *(f"{place}/{name()}" for place in PLACES))
+    name = "-".join(("docker-flask", *container()))
+    return (IMAGE_FOLDER, *(f"{place}/{name}" for place in PLACES))
 
 
 def is_own(folder: str) -> bool:

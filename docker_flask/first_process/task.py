@@ -67,8 +67,4 @@ class Task:
 def finish(loop: Loop, *steps: Steps[None]) -> None:
     """Run tasks in parallel until the last one ends; the loop handles events meanwhile."""
     tasks = [Task(each) for each in steps]
-
-    def all_ended() -> bool:
-        return not [task for task in tasks if not task.advance()]
-
-    loop.wait(all_ended, float("inf"), tick=TICK)
+    loop.wait(lambda: not [it for it in tasks if not it.advance()], float("inf"), tick=TICK)

@@ -16,8 +16,8 @@ MAX_HEADERS = 64 << 10
 
 # RFC 9110: tabs and bytes above 127 are allowed in a value, other control characters are not.
 _TEXT = r"[\t\x20-\x7e\x80-\xff]*"
-_STATUS = re.compile(f"[2-9][0-9]{{2}}(?: {_TEXT})?")
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_is_status = functools.lru_cache(re.compile(f"[2-9][0-9]{{2}}(?: {_TEXT})?").fullmatch)
+_is_name = functools.lru_cache(re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch)
 _VALUE = re.compile(_TEXT)
 _LENGTH = "content-length"
 
@@ -52,13 +52,3 @@ def checked(status: str, headers: Iterable[tuple[str, str]]) -> Headers:
             f"allowed are {MAX_HEADERS:,} in total"
         )
     return pairs
-
-
-@functools.lru_cache
-def _is_status(text: str) -> bool:
-    return bool(_STATUS.fullmatch(text))
-
-
-@functools.lru_cache
-def _is_name(text: str) -> bool:
-    return bool(_NAME.fullmatch(text))
