@@ -33,7 +33,7 @@ def chain(
     handler: Handler = call(application)
     if handshakes:
         handler = handshakes(handler)
-    handler = for_clients(handler, watch)
+    handler = for_clients(handler)
     if options.sendfile_location:
         handler = files(handler, options.sendfile_location)
     if options.cache_folder:
