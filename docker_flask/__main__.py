@@ -15,7 +15,7 @@ from docker_flask.configuration import limits, settings
 from docker_flask.configuration.validators import SettingError
 from docker_flask.first_process import sockets
 from docker_flask.log import log
-from docker_flask.paths import DEBUG_PORT, OK
+from docker_flask.paths import OK
 
 EXIT_FAULT = 1
 # Seconds for the supervisor's response; of a reload, START_TIMEOUT decides when it fails.
@@ -104,7 +104,7 @@ def debug() -> int:
 
     resources = limits.read()
     with runtime_folder.open_folder() as runtime:
-        return Reloader(DEBUG_PORT, resources, runtime).run()
+        return Reloader(resources, runtime).run()
 
 
 def show_settings() -> int:

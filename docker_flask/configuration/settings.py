@@ -143,11 +143,9 @@ def read(environ: Mapping[str, str], early: Mapping[str, Found] | None = None) -
     early: the result of `read_early`; None if no prestart.sh has changed this environment. Raises
     SettingError at the first bad value.
     """
-    if early is None:
-        early = read_early(environ)
-    specs = [spec for spec in fields(Settings) if spec.name not in EARLY]
+    specs = [spec for spec in fields(Settings) if early is None or spec.name not in EARLY]
     found = {spec.name: _read(spec, environ) for spec in specs}
-    return {name: value for name, value in found.items() if value} | dict(early)
+    return {name: value for name, value in found.items() if value} | dict(early or {})
 
 
 def read_early(environ: Mapping[str, str]) -> dict[str, Found]:

@@ -24,7 +24,7 @@ from docker_flask.first_process.loop import Loop
 from docker_flask.first_process.ports import ControlPort
 from docker_flask.first_process.prestart import Prestart, PrestartFailed
 from docker_flask.log import first_line, log
-from docker_flask.paths import PYTHON
+from docker_flask.paths import DEBUG_PORT, PYTHON
 from docker_flask.tls.certificates import Certificates
 from docker_flask.worker_options import DebugOptions
 
@@ -38,13 +38,12 @@ CHILD_STOP_TIMEOUT = 0.5
 
 
 class Reloader:
-    """Runs the development server on a port until a stop signal; `run` returns the exit code."""
+    """Runs the development server until a stop signal; `run` returns the exit code."""
 
     settings: Settings
     watcher: SourceWatcher
 
-    def __init__(self, port: int, limits: Limits, folder: Path) -> None:
-        self.port = port
+    def __init__(self, limits: Limits, folder: Path) -> None:
         self.limits = limits
         self.environment = dict(os.environ)
         self.pin = ""
@@ -52,7 +51,7 @@ class Reloader:
         self.root = Path.cwd()
         self.loop = Loop()
         # The container's own network; `docker run -p` decides who reaches the port.
-        self.listener = socket.create_server(("0.0.0.0", port), backlog=128)  # noqa: S104
+        self.listener = socket.create_server(("0.0.0.0", DEBUG_PORT), backlog=128)  # noqa: S104
         self.channel, self.childs_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.channel.setblocking(False)
         self.folder = folder
@@ -112,7 +111,7 @@ class Reloader:
         if problem := why_not_all_readable(self.root):
             log(problem)
         log(
-            f"development server on port {self.port} (docker run -p 5000:{self.port}), not for "
+            f"development server on port {DEBUG_PORT} (docker run -p 5000:{DEBUG_PORT}), not for "
             "production: its debugger runs any code that a visitor with the PIN enters. It reloads "
             f"at every edit in {self.root}."
         )

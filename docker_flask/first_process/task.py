@@ -3,15 +3,12 @@
 A task is a generator. It yields the conditions that it waits for, and the loop advances it.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
-if TYPE_CHECKING:
-    from docker_flask.first_process.loop import Loop
+from docker_flask.first_process.loop import Loop
 
 # Seconds between two checks of a condition that has no event.
 TICK = 0.02
