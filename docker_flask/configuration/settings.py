@@ -267,8 +267,7 @@ def _default(spec: Field[Any], limits: Limits) -> Found:
 def _parse(spec: Field[Any], name: str, text: str, where: str) -> Any:
     kind: Validator = spec.metadata["kind"]
     try:
-        if len(text) > MAX_LENGTH:
-            raise ValueError(text)
+        validators.require(len(text) <= MAX_LENGTH)
         return kind.parse(text)
     except (ValueError, OSError, RuntimeError):  # a path that is too long; a link to itself
         is_secret = spec.name in SECRETS

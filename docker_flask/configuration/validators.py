@@ -43,6 +43,12 @@ class Validator:
     allowed: str
 
 
+def require(condition: object) -> None:
+    """Raise ValueError if the condition is not true."""
+    if not condition:
+        raise ValueError
+
+
 def shown(text: str) -> str:
     """A value for a line of the log: quoted, and cut if it is long."""
     if len(text) <= 500:
@@ -52,8 +58,7 @@ def shown(text: str) -> str:
 
 def whole_number(low: int, high: int) -> Validator:
     def parse(text: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
-            raise ValueError(text)
+        require(re.fullmatch(r"[0-9]{1,9}", text) and low <= int(text) <= high)
         return int(text)
 
     return Validator(parse, f"a whole number from {low} to {high}")
@@ -72,8 +77,7 @@ def or_word(word: str, kind: Validator, value: Any = None) -> Validator:
 
 def seconds(low: float, high: float) -> Validator:
     def parse(text: str) -> float:
-        if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,3})?", text) or not low <= float(text) <= high:
-            raise ValueError(text)
+        require(re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,3})?", text) and low <= float(text) <= high)
         return float(text)
 
     return Validator(parse, f"seconds from {low:g} to {high:g}")
@@ -85,8 +89,7 @@ def switch(*others: str) -> Validator:
     words |= {word: word for word in others}
 
     def parse(text: str) -> bool | str:
-        if text.lower() not in words:
-            raise ValueError(text)
+        require(text.lower() in words)
         return words[text.lower()]
 
     return Validator(parse, ", or ".join(["1 or 0 (also on/off, true/false, yes/no)", *others]))
@@ -94,8 +97,7 @@ def switch(*others: str) -> Validator:
 
 def word(*words: str) -> Validator:
     def parse(text: str) -> str:
-        if text.lower() not in words:
-            raise ValueError(text)
+        require(text.lower() in words)
         return text.lower()
 
     return Validator(parse, f"{', '.join(words[:-1])} or {words[-1]}")
@@ -110,10 +112,8 @@ def size(minimum: str = "0", zero: str = "no limit") -> Validator:
     """A size; zero: what 0 means."""
 
     def parse(text: str) -> str:
-        if not re.fullmatch(r"[0-9]{1,9}[kKmMgG]?", text):
-            raise ValueError(text)
-        if 0 < in_bytes(text) < in_bytes(minimum):
-            raise ValueError(text)
+        require(re.fullmatch(r"[0-9]{1,9}[kKmMgG]?", text))
+        require(in_bytes(text) == 0 or in_bytes(text) >= in_bytes(minimum))
         return text.lower()
 
     at_least = f" of at least {minimum}" if minimum != "0" else ""
@@ -137,8 +137,7 @@ _MAX_CALLABLE = 1000
 def wsgi_callable() -> Validator:
     def parse(text: str) -> str:
         module = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
-        if len(text) > _MAX_CALLABLE or not re.fullmatch(rf"{module}(:{_EXPRESSION})?", text):
-            raise ValueError(text)
+        require(len(text) <= _MAX_CALLABLE and re.fullmatch(rf"{module}(:{_EXPRESSION})?", text))
         return text
 
     return Validator(parse, "package.module:callable, or package.module:factory()")
@@ -147,14 +146,12 @@ def wsgi_callable() -> Validator:
 def flask_app() -> Validator:
     def parse(text: str) -> str:
         pattern = rf"[\w./+][\w./+-]*(:\s*{_EXPRESSION})?"
-        if len(text) > _MAX_CALLABLE or not re.fullmatch(pattern, text):
-            raise ValueError(text)
+        require(len(text) <= _MAX_CALLABLE and re.fullmatch(pattern, text))
         path = Path(text.partition(":")[0])
         # Not a .py, but a script such as app.wsgi. Pipes and devices may have no end, and files of
         # /proc have no size.
         is_script = path.suffix != ".py" and path.exists() and not path.is_dir()
-        if is_script and not (path.is_file() and path.stat().st_size):
-            raise ValueError(text)
+        require(not is_script or (path.is_file() and path.stat().st_size))
         return text
 
     return Validator(
@@ -164,8 +161,7 @@ def flask_app() -> Validator:
 
 def existing_file() -> Validator:
     def parse(text: str) -> str:
-        if not re.fullmatch(r"[\w./+-]+", text):
-            raise ValueError(text)
+        require(re.fullmatch(r"[\w./+-]+", text))
         uwsgi_ini.text(Path(text))
         return text
 
@@ -176,8 +172,7 @@ def matching(pattern: str, allowed: str) -> Validator:
     """Up to 500 characters that match a regular expression."""
 
     def parse(text: str) -> str:
-        if len(text) > 500 or not re.fullmatch(pattern, text, re.ASCII):
-            raise ValueError(text)
+        require(len(text) <= 500 and re.fullmatch(pattern, text, re.ASCII))
         return text
 
     return Validator(parse, allowed)
@@ -210,8 +205,7 @@ def domains() -> Validator:
         names = tuple(dict.fromkeys(re.split("[, ]+", text.lower().strip(", "))))
         label = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
         name = rf"(?=.{{1,253}}$)({label}\.)*(?=[a-z]){label}"
-        if len(names) > 100 or not all(re.fullmatch(name, each) for each in names):
-            raise ValueError(text)
+        require(len(names) <= 100 and all(re.fullmatch(name, each) for each in names))
         return names
 
     return Validator(
@@ -229,13 +223,11 @@ def networks() -> Validator:
         for word in text.replace(",", " ").split():
             if word == "private":
                 networks += PRIVATE
-            elif not re.fullmatch("[0-9A-Fa-f:./]+", word):
-                raise ValueError(text)
-            else:
-                network = ipaddress.ip_network(word)
-                if not network.prefixlen:
-                    raise ValueError(text)
-                networks.append(str(network))
+                continue
+            require(re.fullmatch("[0-9A-Fa-f:./]+", word))
+            network = ipaddress.ip_network(word)
+            require(network.prefixlen)
+            networks.append(str(network))
         return tuple(dict.fromkeys(networks))
 
     return Validator(
@@ -249,8 +241,7 @@ def host_names() -> Validator:
     def parse(text: str) -> tuple[str, ...]:
         hosts = tuple(host.strip().lower() for host in text.split(","))
         name = r"\.?[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?"
-        if not all(re.fullmatch(name, host) for host in hosts):
-            raise ValueError(text)
+        require(all(re.fullmatch(name, host) for host in hosts))
         return hosts
 
     return Validator(
@@ -270,8 +261,7 @@ def url_path(example: str, slash: str = "") -> Validator:
 
     def parse(text: str) -> str:
         path = text.removesuffix(slash)
-        if len(text) > 255 or not static_files.URL.fullmatch(path):
-            raise ValueError(text)
+        require(len(text) <= 255 and static_files.URL.fullmatch(path))
         return path
 
     return Validator(parse, f"a path such as {example}, of letters, digits, ., _ and -")
@@ -284,10 +274,8 @@ _OF_THE_SYSTEM = ("/boot", "/dev", "/etc", "/proc", "/root", "/run", "/sys", "/v
 def static_folder() -> Validator:
     def parse(text: str) -> str:
         folder = Path(text).resolve()
-        if not folder.is_dir() or Path.cwd().resolve().is_relative_to(folder):
-            raise ValueError(text)
-        if any(folder.is_relative_to(place) for place in _OF_THE_SYSTEM):
-            raise ValueError(text)
+        require(folder.is_dir() and not Path.cwd().resolve().is_relative_to(folder))
+        require(not any(folder.is_relative_to(place) for place in _OF_THE_SYSTEM))
         return os.path.abspath(text)
 
     return Validator(
