@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from docker_flask import paths
+
 # States of TCP, and SO_ACCEPTCON of a unix socket.
 ESTABLISHED, SYN_RECEIVED = "01", "03"
 _LISTENING_FLAG = "00010000"
@@ -30,8 +32,5 @@ def to_port(port: int, state: str = ESTABLISHED) -> int:
 
 def _rows(path: str) -> list[list[str]]:
     """The fields of a kernel table's rows; none if the kernel has no such table."""
-    try:
-        rows = [line.split() for line in Path(path).read_text().splitlines()[1:]]
-    except OSError:
-        return []
+    rows = [line.split() for line in paths.read(path).decode(errors="replace").splitlines()[1:]]
     return [fields for fields in rows if len(fields) > 3]

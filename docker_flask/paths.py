@@ -36,7 +36,7 @@ PRESTART_MARK = "DOCKER_FLASK_PRESTART"
 OK = "ok"
 
 
-def read(path: str) -> bytes:
+def read(path: str | os.PathLike[str]) -> bytes:
     """A file of the kernel; empty if it is not there."""
     try:
         with open(path, "rb") as file:

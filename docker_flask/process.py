@@ -6,8 +6,9 @@ import glob
 import os
 import signal
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any
+
+from docker_flask import paths
 
 FIRST_DESCRIPTOR = 3
 
@@ -70,12 +71,10 @@ def states(groups: Collection[int]) -> dict[int, str]:
     """The processes of these groups: pid -> state letter of proc(5), zombies left out."""
     found = {}
     for name in filter(str.isdecimal, os.listdir("/proc")):
-        with contextlib.suppress(OSError):
-            # The second field, a name in parentheses, may contain any character.
-            rest = Path(f"/proc/{name}/stat").read_text(errors="replace").rpartition(")")[2]
-            fields = rest.split()
-            if len(fields) > 2 and int(fields[2]) in groups and fields[0] != "Z":
-                found[int(name)] = fields[0]
+        # The second field, a name in parentheses, may contain any character.
+        fields = paths.read(f"/proc/{name}/stat").rpartition(b")")[2].decode().split()
+        if len(fields) > 2 and int(fields[2]) in groups and fields[0] != "Z":
+            found[int(name)] = fields[0]
     return found
 
 
@@ -112,15 +111,11 @@ def any_left() -> bool:
 
 def ran(pid: int) -> float:
     """Seconds that a process's threads ran or waited for a CPU; 0 if the kernel does not say it."""
-    total = 0
-    for file in glob.glob(f"/proc/{pid}/task/*/schedstat"):
-        with contextlib.suppress(OSError), open(file) as opened:  # the thread may have ended
-            total += sum(map(int, opened.read().split()[:2]))
-    return total / 1e9
+    files = map(paths.read, glob.glob(f"/proc/{pid}/task/*/schedstat"))
+    return sum(int(number) for file in files for number in file.split()[:2]) / 1e9
 
 
 def own_memory(pid: int) -> int:
     """Bytes of private memory (no files): about the cost of another process of this kind."""
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/smaps_rollup") as file:
-        return sum(int(line.split()[1]) << 10 for line in file if line.startswith("Private_Dirty:"))
-    return 0
+    lines = paths.read(f"/proc/{pid}/smaps_rollup").splitlines()
+    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith(b"Private_Dirty:"))

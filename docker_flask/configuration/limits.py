@@ -7,6 +7,8 @@ import resource
 from dataclasses import dataclass
 from pathlib import Path
 
+from docker_flask import paths
+
 # uWSGI allocates memory for each possible descriptor: 8 GB with the 1073741816 descriptors that
 # some engines allow (https://github.com/unbit/uwsgi/issues/2299). 65,536 is four times the number
 # that nginx uses with its default number of connections.
@@ -130,10 +132,7 @@ def _cgroup(root: Path, controller: str, name: str) -> list[str]:
 
 
 def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text().splitlines()
-    except OSError:
-        return []
+    return paths.read(path).decode().splitlines()
 
 
 def _number(fields: list[str]) -> int:
