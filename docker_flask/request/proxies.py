@@ -12,11 +12,12 @@ from the client. In X-Forwarded-For, the last address that is no trusted proxy c
 """
 
 import ipaddress
+import re
 from collections.abc import Iterable
 
-from docker_flask.request import forwarded
-from docker_flask.request.forwarded import Address
 from docker_flask.request.wsgi_types import Environ, StartResponse, Wsgi
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 NAMES = tuple(f"HTTP_X_FORWARDED_{name}" for name in ("FOR", "PROTO", "HOST", "PORT", "PREFIX"))
 # Other headers with the same meaning.
@@ -24,6 +25,10 @@ DROPPED = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_SSL", "HTTP_X_REAL_IP")
 # Proxies in a row that are trusted: an entry of X-Forwarded-For costs 8 us, and a client can send
 # thousands of them.
 MAX_HOPS = 20
+DEFAULT_PORTS = {"http": "80", "https": "443"}
+_HOST = re.compile(r"([\w.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]+))?", re.ASCII)
+# Never two slashes: a redirect to `//some.where` leads to another server.
+_PREFIX = re.compile(r"(/[\w.~:@+-]+)+", re.ASCII)
 
 
 class TrustedProxies:
@@ -39,14 +44,14 @@ class TrustedProxies:
         hops, *others = [environ.pop(name, "") for name in (*NAMES, *DROPPED)]
         # Of the connection to this container; uWSGI copies X-Forwarded-Proto from any client.
         environ["wsgi.url_scheme"] = "https" if environ.get("HTTPS") else "http"
-        peer = forwarded.address(environ["REMOTE_ADDR"])
+        peer = _address(environ["REMOTE_ADDR"])
         if peer and self._trusts(peer):
             environ["REMOTE_ADDR"] = str(self._client(peer, hops))
-            scheme, host, port, prefix, *_ = map(forwarded.last, others)
-            if scheme.lower() in forwarded.DEFAULT_PORTS:
+            scheme, host, port, prefix, *_ = map(_last, others)
+            if scheme.lower() in DEFAULT_PORTS:
                 environ["wsgi.url_scheme"] = scheme.lower()
-            forwarded.set_host(environ, host, port)
-            forwarded.set_prefix(environ, prefix)
+            _set_host(environ, host, port)
+            _set_prefix(environ, prefix)
         environ["HTTP_X_FORWARDED_FOR"] = environ["REMOTE_ADDR"]
         environ["HTTP_X_FORWARDED_PROTO"] = environ["wsgi.url_scheme"]
         return self._application(environ, start_response)
@@ -59,7 +64,7 @@ class TrustedProxies:
         """
         client = peer
         for entry in reversed(hops.replace(",", " ").split()[-MAX_HOPS:]):
-            address = forwarded.address(entry) if self._trusts(client) else None
+            address = _address(entry) if self._trusts(client) else None
             if not address:
                 break
             client = address
@@ -67,3 +72,50 @@ class TrustedProxies:
 
     def _trusts(self, address: Address) -> bool:
         return any(address in network for network in self._trusted)
+
+
+def _last(values: str) -> str:
+    return values.rpartition(",")[2].strip()
+
+
+def _address(text: str) -> Address | None:
+    """An address; some proxies add a port: `1.2.3.4:5678`, `[2001:db8::1]:80`."""
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ipaddress.ip_address("" if "%" in text else text)  # any text may follow a %
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _set_host(environ: Environ, sent_host: str, sent_port: str) -> None:
+    """Set the host and port that the client uses; without X-Forwarded-Host, from Host."""
+    sent = _HOST.fullmatch(sent_host)
+    match = sent or _HOST.fullmatch(environ.get("HTTP_HOST", ""))
+    if not match:
+        return
+    name, own_port = match.groups()
+    port = _port(sent_port) or _port(own_port or "")
+    host = f"{name}:{port}"
+    # The default port of the other scheme belongs to a proxy behind the one that ends TLS.
+    if not port or port in DEFAULT_PORTS.values():
+        port, host = DEFAULT_PORTS[environ["wsgi.url_scheme"]], name
+    environ.update(HTTP_HOST=host, SERVER_NAME=name, SERVER_PORT=port)
+    if sent:
+        environ["HTTP_X_FORWARDED_HOST"] = host
+    if _port(sent_port):
+        environ["HTTP_X_FORWARDED_PORT"] = port
+
+
+def _port(text: str) -> str:
+    return text if re.fullmatch("[1-9][0-9]{0,4}", text) and int(text) <= 65535 else ""
+
+
+def _set_prefix(environ: Environ, prefix: str) -> None:
+    """Set what the proxy has removed from the path; the setting SCRIPT_NAME takes precedence."""
+    prefix = prefix.rstrip("/")
+    if _PREFIX.fullmatch(prefix) and not environ["SCRIPT_NAME"]:
+        environ["SCRIPT_NAME"] = environ["HTTP_X_FORWARDED_PREFIX"] = prefix
