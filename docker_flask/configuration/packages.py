@@ -17,7 +17,7 @@ def check_server(app_server: str, worker_class: str | None) -> None:
     """Raise SettingError if the application server is not installed, or is too old."""
     if app_server == "gunicorn":
         pin = GUNICORN_GEVENT_PIN if worker_class == "gevent" else GUNICORN_PIN
-        _require(app_server, "APP_SERVER=gunicorn", pin, OLDEST_GUNICORN)
+        require(app_server, "APP_SERVER=gunicorn", pin, OLDEST_GUNICORN)
     elif app_server != DEFAULT_APP_SERVER:
         raise SettingError(
             f"APP_SERVER={app_server} is not possible, because this image was built without uWSGI, "
@@ -30,7 +30,7 @@ def check_worker_class(settings: Settings) -> None:
     if settings.worker_class != "gevent":
         return
     pin = GUNICORN_GEVENT_PIN if settings.app_server == "gunicorn" else GEVENT_PIN
-    _require("gevent", "WORKER_CLASS=gevent", pin)
+    require("gevent", "WORKER_CLASS=gevent", pin)
     if settings.threads > 1:
         raise SettingError(
             f"THREADS={settings.threads} is not allowed with WORKER_CLASS=gevent, whose requests "
@@ -38,13 +38,7 @@ def check_worker_class(settings: Settings) -> None:
         )
 
 
-def check_debugpy(port: int | None) -> None:
-    """Raise SettingError if editors should attach, but their debugger is not installed."""
-    if port:
-        _require("debugpy", f"DEBUGPY={port}", DEBUGPY_PIN)
-
-
-def _require(package: str, wanted_by: str, pin: str, oldest: int = 0) -> None:
+def require(package: str, wanted_by: str, pin: str, oldest: int = 0) -> None:
     """Raise SettingError if a package is missing, or older than its first version that works."""
     # The application's packages come before the image's own.
     folders = [

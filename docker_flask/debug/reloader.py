@@ -21,7 +21,7 @@ from docker_flask.configuration.validators import SettingError
 from docker_flask.debug.source_watcher import SourceWatcher
 from docker_flask.drop_privileges import why_not_all_readable
 from docker_flask.first_process.loop import Loop
-from docker_flask.first_process.ports import ControlPort
+from docker_flask.first_process.ports import answer_commands
 from docker_flask.first_process.prestart import Prestart, PrestartFailed
 from docker_flask.log import first_line, log
 from docker_flask.paths import DEBUG_PORT, PYTHON
@@ -57,7 +57,7 @@ class Reloader:
         self.folder = folder
         self.certificates = Certificates(folder)
         # For commands that run as the application: their variables.
-        ControlPort(folder, self.loop, {"environment": self.prestart.answer_changes})
+        answer_commands(folder, self.loop, {"environment": self.prestart.answer_changes})
         self.exit_code: int | None = None
         self.child = 0
         self.serving = False  # the child has loaded the application
@@ -93,7 +93,8 @@ class Reloader:
             process.signal_group(self.prestart.pid, signal.SIGKILL)
             return
         self.settings, _ = resolve(read(self.environment), self.limits)
-        packages.check_debugpy(self.settings.debugpy)
+        if port := self.settings.debugpy:
+            packages.require("debugpy", f"DEBUGPY={port}", packages.DEBUGPY_PIN)
         if self.settings.tls_certificate:
             self.certificates.start(self.settings)
         libraries = filter(None, self.environment.get("PYTHONPATH", "").split(":"))

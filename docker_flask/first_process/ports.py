@@ -73,50 +73,49 @@ class Clients:
         del self._clients[client]
 
 
-class ControlPort:
-    """Commands: one word in, one line out. Each gets a function to respond with, now or later."""
+def answer_commands(
+    folder: Path, loop: Loop, commands: Mapping[str, Callable[[Callable[[str], None]], None]]
+) -> None:
+    """Answer one word with one line. A command gets a function to respond with, now or later."""
+    known = {"health": lambda answer: answer(OK), **commands}
 
-    def __init__(
-        self,
-        folder: Path,
-        loop: Loop,
-        commands: Mapping[str, Callable[[Callable[[str], None]], None]],
-    ) -> None:
-        self._commands = {"health": lambda answer: answer(OK), **commands}
-        Clients(loop, [listen_unix(str(folder / CONTROL_SOCKET))], b"\n", self._on_word)
-
-    def _on_word(self, client: socket.socket, request: bytes) -> None:
+    def on_word(client: socket.socket, request: bytes) -> None:
         def answer(line: str) -> None:
             with contextlib.suppress(OSError):  # the client may have gone
                 client.sendall(line.encode() + b"\n")
             client.close()
 
         word = request.decode(errors="replace").strip()
-        command = self._commands.get(word)
-        if not command:
+        if word not in known:
             answer(f"unknown command: {word[:64]!r}")
             return
         try:
-            command(answer)
+            known[word](answer)
         except Exception:
             answer("internal error; the log has a traceback")
             raise
 
+    Clients(loop, [listen_unix(str(folder / CONTROL_SOCKET))], b"\n", on_word)
 
-class HttpPort:
-    """GET and HEAD of a few pages, one request per connection.
+
+def answer_probes(
+    listeners: list[socket.socket], loop: Loop, pages: Mapping[str, Callable[[], str]]
+) -> None:
+    """Answer GET and HEAD of a few pages, one request per connection.
 
     pages: for each path, a function that returns the problem, empty if there is none.
     """
 
-    def __init__(
-        self, listeners: list[socket.socket], loop: Loop, pages: Mapping[str, Callable[[], str]]
-    ) -> None:
-        self._pages = pages
-        Clients(loop, listeners, b"\r\n\r\n", self._on_request)
-
-    def _on_request(self, client: socket.socket, request: bytes) -> None:
-        method, status, text = self._respond(request)
+    def on_request(client: socket.socket, request: bytes) -> None:
+        method, _, rest = request.split(b"\r\n", 1)[0].decode("latin-1").partition(" ")
+        path = re.split(r"[? ]", rest)[0]
+        if method not in ("GET", "HEAD"):
+            status, text = "405 Method Not Allowed", "use GET or HEAD"
+        elif path not in pages:
+            status, text = "404 Not Found", f"there are {', '.join(pages)}"
+        else:
+            problem = pages[path]()
+            status, text = "503 Service Unavailable" if problem else "200 OK", problem or "ok"
         data = (
             f"HTTP/1.1 {status}\r\nContent-Type: text/plain\r\n"
             f"Content-Length: {len(text) + 1}\r\nCache-Control: no-store\r\n"
@@ -129,13 +128,4 @@ class HttpPort:
             client.send(data.encode("ascii", "replace"))
         client.close()
 
-    def _respond(self, request: bytes) -> tuple[str, str, str]:
-        """The method of the request, and the status and the text of the response."""
-        method, _, rest = request.split(b"\r\n", 1)[0].decode("latin-1").partition(" ")
-        path = re.split(r"[? ]", rest)[0]
-        if method not in ("GET", "HEAD"):
-            return method, "405 Method Not Allowed", "use GET or HEAD"
-        if path not in self._pages:
-            return method, "404 Not Found", f"there are {', '.join(self._pages)}"
-        problem = self._pages[path]()
-        return method, "503 Service Unavailable" if problem else "200 OK", problem or "ok"
+    Clients(loop, listeners, b"\r\n\r\n", on_request)

@@ -13,7 +13,7 @@ from docker_flask.configuration.settings import ignored
 from docker_flask.configuration.validators import SettingError
 from docker_flask.first_process import sockets
 from docker_flask.first_process.loop import Interrupt
-from docker_flask.first_process.ports import ControlPort, HttpPort
+from docker_flask.first_process.ports import answer_commands, answer_probes
 from docker_flask.first_process.prestart import PrestartFailed
 from docker_flask.first_process.task import TICK
 from docker_flask.log import first_line, log
@@ -55,9 +55,9 @@ class Supervisor:
             "environment": service.prestart.answer_changes,
             "settings": lambda answer: answer(json.dumps(service.rows())),
         }
-        ControlPort(service.runtime, self._loop, commands)
+        answer_commands(service.runtime, self._loop, commands)
         pages = {"/healthy": self._why_not_healthy, "/ready": self._why_not_ready}
-        HttpPort(status_listeners, self._loop, pages)
+        answer_probes(status_listeners, self._loop, pages)
 
     def run(self) -> int:
         """Start, serve until a stop signal, and end all processes."""

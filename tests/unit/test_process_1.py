@@ -15,7 +15,7 @@ import pytest
 from docker_flask import notify
 from docker_flask.configuration.limits import MemoryWatch
 from docker_flask.first_process.loop import Loop
-from docker_flask.first_process.ports import MAX_CLIENTS, ControlPort, HttpPort
+from docker_flask.first_process.ports import MAX_CLIENTS, answer_commands, answer_probes
 from docker_flask.nginx.rendering import Frontend
 from docker_flask.servers.app_server import SERVERS
 from docker_flask.supervisor import log_relay, supervisor
@@ -38,7 +38,7 @@ def connect(loop: Loop) -> Iterator[Callable[[], socket.socket]]:
     """Connects to a status port."""
     with socket.create_server(("127.0.0.1", 0)) as listener, contextlib.ExitStack() as clients:
         listener.setblocking(False)
-        HttpPort([listener], loop, {"/ready": lambda: ""})
+        answer_probes([listener], loop, {"/ready": lambda: ""})
         address = listener.getsockname()
         yield lambda: clients.enter_context(socket.create_connection(address, timeout=2))
 
@@ -74,7 +74,7 @@ def test_slow_clients_keep_no_probe_from_its_answer(
 
 
 def test_silent_clients_of_the_control_socket(tmp_path: Path, loop: Loop) -> None:
-    ControlPort(tmp_path, loop, {"health": lambda answer: answer("ok")})
+    answer_commands(tmp_path, loop, {"health": lambda answer: answer("ok")})
     before = len(os.listdir("/proc/self/fd"))
     with contextlib.ExitStack() as clients:
         for _ in range(300):
