@@ -47,10 +47,8 @@ def find_command() -> str:
     first = f"{paths.TINI}\0".encode()
     own = paths.read("/proc/self/cgroup")
     for folder in (f"/proc/{pid}" for pid in filter(str.isdecimal, os.listdir("/proc"))):
-        if (
-            paths.read(f"{folder}/cmdline").startswith(first)
-            and paths.read(f"{folder}/cgroup") == own
-        ):
+        is_tini = paths.read(f"{folder}/cmdline").startswith(first)
+        if is_tini and paths.read(f"{folder}/cgroup") == own:
             return folder
     return ""
 

@@ -82,11 +82,8 @@ def reap() -> list[tuple[int, int]]:
     """Collect all ended children, including the orphans that PID 1 inherits: (pid, status)."""
     ended = []
     with contextlib.suppress(ChildProcessError):
-        while True:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-            if pid == 0:
-                break
-            ended.append((pid, status))
+        while (child := os.waitpid(-1, os.WNOHANG))[0]:
+            ended.append(child)
     return ended
 
 
