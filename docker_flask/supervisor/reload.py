@@ -6,6 +6,7 @@ from docker_flask.configuration.validators import SettingError
 from docker_flask.first_process.task import Steps, Task, Until
 from docker_flask.log import log
 from docker_flask.paths import OK
+from docker_flask.supervisor.generation import Generation
 from docker_flask.supervisor.service import Phase, Service
 
 
@@ -45,8 +46,8 @@ class Reload:
             self.task = Task(self._run())
         elif nginx.orphans and current:
             self.task = Task(nginx.reload(current.plan, None))
-        elif self._service.certificates.look():
-            self.task = Task(self._swap_certificate())
+        elif self._service.certificates.look() and current:
+            self.task = Task(self._swap_certificate(current))
 
     def cancel(self) -> None:
         """Give up the reload, and the generation that it loads."""
@@ -88,15 +89,12 @@ class Reload:
         yield from service.nginx.reload(plan, configuration)
         return ""
 
-    def _swap_certificate(self) -> Steps[None]:
+    def _swap_certificate(self, current: Generation) -> Steps[None]:
         """Let nginx take up another certificate.
 
         With a variable in ssl_certificate, nginx needs no reload, but reads the files in each
         handshake, which then costs 1.5 to 2 times the CPU time.
         """
-        current = self._service.current
-        if not current:
-            return
         try:
             configuration = self._service.configure_nginx(current.plan, current)
             yield from self._service.nginx.reload(current.plan, configuration)

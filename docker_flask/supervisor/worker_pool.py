@@ -6,7 +6,7 @@ nothing faster, and they know the memory of a worker only from measurements in e
 
 import math
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 from docker_flask import process
 from docker_flask.configuration import defaults
@@ -28,16 +28,10 @@ ORDER_TIMEOUT = 4
 class WorkerPool:
     """The workers of one generation; memory: private bytes of one, 0 before the first one loads."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        ran: Callable[[int], float] = process.ran,
-        own_memory: Callable[[int], int] = process.own_memory,
-    ) -> None:
-        """ran: seconds that a process ran or waited for a CPU; own_memory: its private bytes."""
+    def __init__(self, plan: Plan) -> None:
         self.memory = 0
         self._plan = plan
-        self._ran_of, self._own_memory = ran, own_memory
+        # Seconds that each worker ran or waited for a CPU.
         self._ran: dict[int, float] = {}
         self._checked_at = time.monotonic()
         self._waiting_checks = self._idle_checks = 0
@@ -85,7 +79,7 @@ class WorkerPool:
             return 0
         change = 0
         if self._waiting_checks >= WAITING_CHECKS:
-            self.memory = max(self.memory, sum(map(self._own_memory, pids)) // max(1, count))
+            self.memory = max(self.memory, sum(map(process.own_memory, pids)) // max(1, count))
             wanted = max(2 * count, minimum)
             change = max(0, min(wanted, math.ceil(requests / each), self._maximum) - count)
         elif self._idle_checks >= IDLE_CHECKS:
@@ -97,7 +91,7 @@ class WorkerPool:
 
     def _busy_cpus(self, pids: Collection[int]) -> float:
         """CPUs that these processes used or waited for since the last check; 0 at the first."""
-        now, ran = time.monotonic(), {pid: self._ran_of(pid) for pid in pids}
+        now, ran = time.monotonic(), {pid: process.ran(pid) for pid in pids}
         demand = sum(seconds - self._ran.get(pid, 0.0) for pid, seconds in ran.items())
         busy = demand / max(now - self._checked_at, 0.001)
         is_known, self._ran, self._checked_at = bool(self._ran), ran, now

@@ -36,7 +36,9 @@ class Workers:
             plans.LIMITS, memory=memory, memory_reason=f"cgroup limit of {memory // MIB} MiB"
         )
         plan = plans.make(limits, **{"UWSGI_CHEAPER": "4", "THREADS": "1", **environ})
-        self.pool = WorkerPool(plan, lambda _: self.ran, lambda _: self.size)
+        monkeypatch.setattr("docker_flask.process.ran", lambda _: self.ran)
+        monkeypatch.setattr("docker_flask.process.own_memory", lambda _: self.size)
+        self.pool = WorkerPool(plan)
         self.pool.memory = size
         self.count = plan.settings.first_workers
         self.obeys, self.keep = True, False
