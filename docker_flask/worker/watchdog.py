@@ -28,9 +28,8 @@ class Watchdog:
     A worker with a request over the limit takes no more requests, completes those of its other
     threads, for the timeout at most, and ends.
 
-    clock: seconds, as exact as a tick. active: threads that serve a request. silent_since: when, by
-    this clock, the application started or resumed work on each thread's request; negative while the
-    client receives data. web_sockets: connections that views have taken. They may last, and hold up
+    clock, silent_since: as in request/timing.py; the clock is as exact as a tick. active: threads
+    that serve a request. web_sockets: connections that views have taken. They may last, and hold up
     only the end of the worker.
     """
 

@@ -1,4 +1,4 @@
-"""Stands in for the socket of a WebSocket's connection."""
+"""Stands in for the socket of a WebSocket's connection, and for the list of its messages."""
 
 import contextlib
 import select
@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 from docker_flask.log import log
@@ -14,6 +15,9 @@ from docker_flask.worker import frames
 # Seconds that nginx gets to close its end; between two tries to send.
 LINGER, TICK = 2.0, 0.01
 BLOCK = 1 << 16
+# Seconds for which a client waits while the view receives nothing; bytes that Python needs for a
+# message besides its text.
+PATIENCE, OVERHEAD = 10.0, 100
 
 
 class Connection:
@@ -136,3 +140,49 @@ class Connection:
         except OSError:
             pass
         self.has_left = True
+
+
+def bound_messages(library: ModuleType) -> None:
+    """Let each connection of simple_websocket.ws have an `UnreadMessages` in place of its list."""
+    shake_hands = library.Server.handshake
+
+    def handshake(self: Any) -> None:
+        shake_hands(self)
+        if isinstance(self.sock, Connection):
+            self.input_buffer = UnreadMessages(self.sock)
+
+    library.Server.handshake = handshake
+
+
+class UnreadMessages(list[str | bytes]):
+    """A list that a thread of simple-websocket's appends to, and that the view pops from.
+
+    The library reads all the time. If the view only sends, or is slower than the client, its own
+    list would take all memory.
+
+    It takes as many bytes as one message may have. Beyond that, `append` waits for the view, and
+    the kernel lets the client wait. After PATIENCE, the connection is closed, with code 1008.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__()
+        self._connection = connection
+        self._bytes = 0
+
+    def append(self, message: str | bytes) -> None:
+        """Raises ConnectionAbortedError, with which the library ends the connection."""
+        size, received, waited = len(message) + OVERHEAD, self._bytes, 0.0
+        while self and 0 < self._connection.largest < self._bytes + size:
+            if self._connection.has_left or waited > PATIENCE:
+                self._connection.give_up()
+                raise ConnectionAbortedError
+            time.sleep(TICK)
+            waited = 0.0 if self._bytes < received else waited + TICK
+            received = self._bytes
+        self._bytes += size
+        super().append(message)
+
+    def pop(self, index: Any = -1) -> str | bytes:
+        message = super().pop(index)
+        self._bytes -= len(message) + OVERHEAD
+        return message

@@ -21,9 +21,8 @@ from typing import Any
 from docker_flask.discovery.every_python import after_import
 from docker_flask.request.exchange import Exchange, Handler
 from docker_flask.request.wsgi_types import Environ
-from docker_flask.worker import unread_messages
 from docker_flask.worker.watchdog import Watchdog
-from docker_flask.worker.web_socket_connection import TICK, Connection
+from docker_flask.worker.web_socket_connection import TICK, Connection, bound_messages
 from docker_flask.worker_options import WorkerOptions
 
 # Seconds from the order to leave until all clients have a close frame; that the last client gets to
@@ -44,7 +43,7 @@ class WebSockets:
         self._report = report
         self._open: set[Connection] = watchdog.web_sockets
         self._leaving = self._is_watched = False
-        after_import("simple_websocket.ws", unread_messages.bound)
+        after_import("simple_websocket.ws", bound_messages)
 
     def handshakes(self, handler: Handler) -> Handler:
         """Runs the views of handshakes in threads of their own.

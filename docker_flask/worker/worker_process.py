@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 
+from docker_flask import paths
 from docker_flask.log import log
 
 
@@ -91,11 +92,10 @@ def offer_to_oom_killer() -> None:
 
 def resident_memory() -> int:
     """Bytes of memory that this process uses."""
-    try:
-        with open("/proc/self/statm") as pages:
-            return int(pages.read().split()[1]) * resource.getpagesize()
-    except OSError:  # the kernel says only the largest number so far
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+    if pages := paths.read("/proc/self/statm").split():
+        return int(pages[1]) * resource.getpagesize()
+    # The kernel says only the largest number so far.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
 
 def call_in_each_worker(begin: Callable[[], None]) -> None:
