@@ -27,6 +27,7 @@ EARLY = (
     *("listen_port", "bind_when_ready", "status_port", "run_as_root", "install_on_start"),
     *("tls_certificate", "tls_key", "tls_port", "tls_domain"),
 )
+PORT = validators.whole_number(1, 65535)
 # Settings whose value nobody sees.
 SECRETS = ("acme_eab_key",)
 ACME_ACCOUNT = validators.matching(r"[\w-]+", "what the authority gave you: letters, digits, _, -")
@@ -60,12 +61,10 @@ class Settings:
     A field has the name of its variable in lower case.
     """
 
-    listen_port: int = setting(validators.whole_number(1, 65535), "80", "PORT")
+    listen_port: int = setting(PORT, "80", "PORT")
     bind_when_ready: bool = setting(validators.switch(), "0")
     health_path: str | None = setting(validators.url_path("/up or /health/ready"))
-    status_port: int = setting(
-        validators.or_word("off", validators.whole_number(1, 65535), 0), "9180"
-    )
+    status_port: int = setting(validators.or_word("off", PORT, 0), "9180")
     app_module: str | None = setting(validators.wsgi_callable())
     flask_app: str | None = setting(validators.flask_app())
     uwsgi_ini: str | None = setting(validators.existing_file())
@@ -99,7 +98,7 @@ class Settings:
     static_max_age: int | None = setting(validators.whole_number(0, static_files.MAX_AGE_LIMIT))
     tls_certificate: str | None = setting(validators.path())
     tls_key: str | None = setting(validators.path())
-    tls_port: int = setting(validators.whole_number(1, 65535), "443")
+    tls_port: int = setting(PORT, "443")
     tls_redirect: bool | int = setting(validators.switch_or_port(), "1")
     hsts: int | None = setting(validators.whole_number(0, 100_000_000))
     tls_domain: tuple[str, ...] | None = setting(validators.domains())
@@ -124,7 +123,7 @@ class Settings:
     debug_hosts: tuple[str, ...] | None = setting(validators.host_names())
     werkzeug_debug_pin: str | None = setting(validators.debugger_pin())
     live_reload: bool = setting(validators.switch(), "1")
-    debugpy: int | None = setting(validators.whole_number(1, 65535))
+    debugpy: int | None = setting(PORT)
 
     @property
     def first_workers(self) -> int:

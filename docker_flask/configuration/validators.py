@@ -135,12 +135,9 @@ _MAX_CALLABLE = 1000
 
 
 def wsgi_callable() -> Validator:
-    def parse(text: str) -> str:
-        module = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
-        require(len(text) <= _MAX_CALLABLE and re.fullmatch(rf"{module}(:{_EXPRESSION})?", text))
-        return text
-
-    return Validator(parse, "package.module:callable, or package.module:factory()")
+    pattern = rf"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(:{_EXPRESSION})?"
+    allowed = "package.module:callable, or package.module:factory()"
+    return matching(pattern, allowed, _MAX_CALLABLE, re.UNICODE)
 
 
 def flask_app() -> Validator:
@@ -168,11 +165,13 @@ def existing_file() -> Validator:
     return Validator(parse, "the path of an existing file")
 
 
-def matching(pattern: str, allowed: str) -> Validator:
-    """Up to 500 characters that match a regular expression."""
+def matching(
+    pattern: str, allowed: str, most: int = 500, letters: re.RegexFlag = re.ASCII
+) -> Validator:
+    """Text of at most so many characters that matches a regular expression."""
 
     def parse(text: str) -> str:
-        require(len(text) <= 500 and re.fullmatch(pattern, text, re.ASCII))
+        require(len(text) <= most and re.fullmatch(pattern, text, letters))
         return text
 
     return Validator(parse, allowed)

@@ -20,12 +20,9 @@ from docker_flask.worker_options import WorkerOptions
 CACHE_HEADER = "HTTP_X_RESPONSE_CACHE"
 _FORWARDED = tuple(f"HTTP_X_FORWARDED_{name}" for name in ("PROTO", "HOST", "PORT", "PREFIX"))
 # nginx applies these to the whole page.
-_CONDITIONS = tuple(
-    f"HTTP_{name}"
-    for name in (
-        *("IF_MATCH", "IF_MODIFIED_SINCE", "IF_NONE_MATCH", "IF_RANGE", "IF_UNMODIFIED_SINCE"),
-        "RANGE",
-    )
+_CONDITIONS = (
+    *("HTTP_IF_MATCH", "HTTP_IF_MODIFIED_SINCE", "HTTP_IF_NONE_MATCH", "HTTP_IF_RANGE"),
+    *("HTTP_IF_UNMODIFIED_SINCE", "HTTP_RANGE"),
 )
 
 
