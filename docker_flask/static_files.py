@@ -35,9 +35,8 @@ class StaticFiles:
 
     def may_change(self) -> bool:
         """True if the container can write to a file or folder."""
-        paths = (
-            os.path.join(place, name)
+        return any(
+            os.access(os.path.join(place, name), os.W_OK)
             for place, folders, names in os.walk(self.folder)
             for name in (".", *folders, *names)
         )
-        return any(os.access(path, os.W_OK) for path in paths)

@@ -42,6 +42,7 @@ class Prestart:
         self.pid = 0
         self._status = 0
         self._exports = -1
+        # JSON: variables that the script has changed; null for one that it has removed.
         self._changes: str | None = None
         self._wait_for_changes: list[Callable[[str], None]] = []
 
@@ -60,7 +61,9 @@ class Prestart:
         while not loop.wait(lambda: not self.pid or stopped(), 60):
             log("prestart.sh is still running")
         after = dict(environment) if self.pid else self.result(environment)
-        self._changes = json.dumps(changes(environment, after))
+        names = (environment.keys() | after.keys()) - OF_SHELL
+        pairs = {name: (environment.get(name), after.get(name)) for name in names}
+        self._changes = json.dumps({name: new for name, (old, new) in pairs.items() if new != old})
         for answer in self._wait_for_changes:
             answer(self._changes)
         return after
@@ -98,9 +101,3 @@ class Prestart:
             lines = os.fsdecode(exports.read()).split("\0")
         pairs = (line.partition("=") for line in lines if line)
         return {name: value for name, _, value in pairs}
-
-
-def changes(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, str | None]:
-    """The variables that differ, None for one that was removed."""
-    names = (before.keys() | after.keys()) - OF_SHELL
-    return {name: after.get(name) for name in names if before.get(name) != after.get(name)}

@@ -135,7 +135,6 @@ class Generation:
         self.groups.append(self.pid)
 
     def _options(self, load_one_by_one: bool) -> WorkerOptions:
-        """The options of the workers."""
         settings = self.plan.settings
         return WorkerOptions(
             notify_fd=SOCKET_FD + 1,
