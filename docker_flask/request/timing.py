@@ -5,27 +5,33 @@ This runs at each request: every line costs.
 
 import threading
 from collections.abc import Callable, Iterator
-from typing import Protocol
 
 from docker_flask.request.exchange import Exchange, Handler, WayOut
 from docker_flask.request.wsgi_types import Environ, StartResponse, Wsgi
 
 
-class Watch(Protocol):
-    """Watches the requests of a worker.
+class Watch:
+    """The requests of a worker.
 
-    clock: seconds. silent_since: when, by this clock, the application started or resumed work on
-    each thread's request; negative while the client receives data.
+    clock: seconds. active: threads that serve a request. silent_since: when, by this clock, the
+    application started or resumed work on each thread's request; negative while the client receives
+    data.
     """
 
-    clock: float
-    silent_since: dict[int, float]
+    def __init__(self) -> None:
+        self.clock = 1.0
+        self.active: set[int] = set()
+        self.silent_since: dict[int, float] = {}
 
     def begin(self, thread: int) -> None:
-        """A thread starts to serve a request."""
+        """Watch a thread that starts to serve a request; this thread calls it."""
+        self.active.add(thread)
+        self.silent_since[thread] = self.clock
 
     def forget(self, thread: int) -> None:
-        """The thread has served the request."""
+        """Watch the thread no more."""
+        self.silent_since.pop(thread, None)
+        self.active.discard(thread)
 
 
 def timed(

@@ -9,6 +9,7 @@ import traceback
 from typing import Any
 
 from docker_flask.log import log
+from docker_flask.request.timing import Watch
 from docker_flask.worker.greenlets import unpatched
 from docker_flask.worker.worker_process import WorkerProcess
 
@@ -19,7 +20,7 @@ TICK = 0.5
 LINGER = 2.0
 
 
-class Watchdog:
+class Watchdog(Watch):
     """Watches the requests of a worker in a thread of its own.
 
     timeout: REQUEST_TIMEOUT. limit: seconds that the application may be silent within a request,
@@ -28,15 +29,12 @@ class Watchdog:
     A worker with a request over the limit takes no more requests, completes those of its other
     threads, for the timeout at most, and ends.
 
-    clock, silent_since: as in request/timing.py; the clock is as exact as a tick. active: threads
-    that serve a request. web_sockets: connections that views have taken. They may last, and hold up
-    only the end of the worker.
+    clock: as exact as a tick. web_sockets: connections that views have taken. They may last, and
+    hold up only the end of the worker.
     """
 
     def __init__(self, timeout: float, limit: float, worker: WorkerProcess) -> None:
-        self.clock = 1.0
-        self.active: set[int] = set()
-        self.silent_since: dict[int, float] = {}
+        super().__init__()
         self.web_sockets: set[Any] = set()
         self._timeout = timeout
         self._limit = limit
@@ -59,19 +57,12 @@ class Watchdog:
         unpatched("_thread", "start_new_thread")(self._watch, ())
 
     def begin(self, thread: int) -> None:
-        """Watch a thread that starts to serve a request; this thread calls it."""
         if not hasattr(self._local, "signals_pass"):
             # uWSGI blocks all signals in its threads. Programs that a thread starts inherit the
             # blocked signals, and TERM would not end these programs.
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
             self._local.signals_pass = True
-        self.active.add(thread)
-        self.silent_since[thread] = self.clock
-
-    def forget(self, thread: int) -> None:
-        """Watch the thread no more."""
-        self.silent_since.pop(thread, None)
-        self.active.discard(thread)
+        super().begin(thread)
 
     def _watch(self) -> None:
         sleep = unpatched("time", "sleep")
