@@ -41,7 +41,17 @@ def read(
 
     percent: replaces a percent sign that belongs to no placeholder.
     """
-    letters = {**_letters(path), "%": percent}
+    path = path.absolute()
+    letters = {
+        "c": path.parent.name,
+        "d": f"{path.parent}/",
+        "k": str(len(os.sched_getaffinity(0))),
+        "n": path.stem,
+        "p": str(path),
+        "s": path.name,
+        "v": os.getcwd(),
+        "%": percent,
+    }
     options: list[tuple[str, str]] = []
     known: dict[str, str] = {}
 
@@ -73,16 +83,3 @@ def _pairs(lines: str) -> list[tuple[str, str]]:
             name, _, value = line.partition("=")
             pairs.append((name.strip(), value.strip()))
     return pairs
-
-
-def _letters(path: Path) -> dict[str, str]:
-    path = path.absolute()
-    return {
-        "c": path.parent.name,
-        "d": f"{path.parent}/",
-        "k": str(len(os.sched_getaffinity(0))),
-        "n": path.stem,
-        "p": str(path),
-        "s": path.name,
-        "v": os.getcwd(),
-    }

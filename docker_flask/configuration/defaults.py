@@ -50,14 +50,14 @@ def settle_workers(found: dict[str, Found], limits: Limits) -> None:
             # More workers than CPUs would only share them; but at least two, because one request
             # could block all others until a second worker starts.
             first = _found(max(2, limits.whole_cpus), limits.cpus_reason)
-            minimum = _smallest(first, memory, largest)
+            minimum = min(first, memory, largest, key=_COUNT)
         elif minimum.is_computed or not is_uwsgi:
             minimum = Found(0, minimum.origin)
         if minimum.value:  # a minimum above the computed maximum raises that maximum
             maximum = max(minimum, largest, key=_COUNT)
         else:
             fixed = _found(FIXED * limits.whole_cpus, limits.cpus_reason)
-            maximum = _smallest(fixed, memory, largest)
+            maximum = min(fixed, memory, largest, key=_COUNT)
     elif minimum.is_computed:
         minimum = Found(0, maximum.origin)
     elif minimum.value >= maximum.value:
@@ -89,12 +89,8 @@ def _max_workers(limits: Limits, threads: int) -> Found:
         # A thread counts as a process. The watchdog is one more; a reload doubles all workers.
         count = (limits.processes - OTHER_PROCESSES) // (2 * (threads + 1))
         choices.append(_found(count, f"limit of {limits.processes} processes"))
-    return _smallest(*choices)
+    return min(choices, key=_COUNT)
 
 
 def _found(count: int, reason: str) -> Found:
     return from_limits(max(1, count), reason)
-
-
-def _smallest(*choices: Found) -> Found:
-    return min(choices, key=_COUNT)
