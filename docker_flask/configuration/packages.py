@@ -41,12 +41,11 @@ def check_worker_class(settings: Settings) -> None:
 def require(package: str, wanted_by: str, pin: str, oldest: int = 0) -> None:
     """Raise SettingError if a package is missing, or older than its first version that works."""
     # The application's packages come before the image's own.
-    folders = [
-        folder
+    names = [
+        folder.name.removesuffix(".dist-info")
         for top in (VENV, f"{HOME}/packages")
         for folder in Path(top).glob(f"lib/python3*/site-packages/{package}-*.dist-info")
     ]
-    names = [folder.name.removesuffix(".dist-info") for folder in folders]
     version = names[0].split("-")[1] if names else ""
     if version and int(version.split(".")[0]) >= oldest:
         return
