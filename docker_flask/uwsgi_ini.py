@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-SECTION = "[uwsgi]"
 # %(option above), $(environment variable), and a letter such as %d for a part of the path, or for
 # the number of CPUs.
 _PLACEHOLDER = re.compile(
@@ -79,7 +78,7 @@ def _pairs(lines: str) -> list[tuple[str, str]]:
     for line in map(str.strip, lines.splitlines()):
         if line.startswith("["):
             section = line
-        elif line and line[0] not in ";#" and section == SECTION:
+        elif line and line[0] not in ";#" and section == "[uwsgi]":
             name, _, value = line.partition("=")
             pairs.append((name.strip(), value.strip()))
     return pairs

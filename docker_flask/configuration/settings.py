@@ -121,7 +121,12 @@ class Settings:
     run_as_root: bool = setting(validators.switch(), "0")
     install_on_start: bool = setting(validators.switch(), "0")
     debug_hosts: tuple[str, ...] | None = setting(validators.host_names())
-    werkzeug_debug_pin: str | None = setting(validators.debugger_pin())
+    werkzeug_debug_pin: str | None = setting(
+        validators.matching(
+            r"off|(?=.{1,100}$)[0-9]+(-[0-9]+)*",
+            "digits, with or without dashes between them, such as 123-456-789; or off",
+        )
+    )
     live_reload: bool = setting(validators.switch(), "1")
     debugpy: int | None = setting(PORT)
 

@@ -248,13 +248,6 @@ def host_names() -> Validator:
     )
 
 
-def debugger_pin() -> Validator:
-    return matching(
-        r"off|(?=.{1,100}$)[0-9]+(-[0-9]+)*",
-        "digits, with or without dashes between them, such as 123-456-789; or off",
-    )
-
-
 def url_path(example: str, slash: str = "") -> Validator:
     """A path in a URL; slash: an end that is removed."""
 

@@ -19,7 +19,6 @@ _TEXT = r"[\t\x20-\x7e\x80-\xff]*"
 _is_status = functools.lru_cache(re.compile(f"[2-9][0-9]{{2}}(?: {_TEXT})?").fullmatch)
 _is_name = functools.lru_cache(re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch)
 _VALUE = re.compile(_TEXT)
-_LENGTH = "content-length"
 
 
 def checked(status: str, headers: Iterable[tuple[str, str]]) -> Headers:
@@ -41,7 +40,7 @@ def checked(status: str, headers: Iterable[tuple[str, str]]) -> Headers:
                 "no control characters, and no spaces in its name"
             )
         size += len(name) + len(value) + 4
-        if len(name) == 14 and name.lower() == _LENGTH:
+        if len(name) == 14 and name.lower() == "content-length":
             lengths += 1
             if lengths > 1 or not (value.isascii() and value.isdecimal() and len(value) < 19):
                 raise ValueError(f"a response has one Content-Length, a whole number, not {value}")

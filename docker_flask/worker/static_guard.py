@@ -8,7 +8,6 @@ from typing import Any
 
 # As in nginx/parts/static_files.conf. Flask takes `key.pem/` for `key.pem`.
 REFUSED = re.compile(r"(^|/)\.(?!well-known/)|\.(env|key|pem|p12|pfx)/*$", re.IGNORECASE)
-_RULE = re.compile(r".*/<path:filename>")
 
 
 def protect(flask: Any) -> None:
