@@ -21,7 +21,6 @@ PRIVATE = (
     *("::1/128", "fc00::/7", "fe80::/10"),
 )
 
-
 EXIT_BAD_SETTING = 78  # EX_CONFIG in sysexits.h
 
 

@@ -122,11 +122,10 @@ class Generation:
         self._loading.clear()
         self._workers.clear()
         inherited = self._listener.fileno(), self._workers_end.fileno(), self._leave
-        options = self._options(load_one_by_one)
         try:
             self.pid = process.spawn(
                 self.server.command(self.plan, self._options_file, self._orders),
-                {**self._environment(), **options.to_environment()},
+                {**self._environment(), **self._options(load_one_by_one).to_environment()},
                 inherited,
             )
         except OSError as error:

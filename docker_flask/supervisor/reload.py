@@ -11,14 +11,11 @@ from docker_flask.supervisor.service import Phase, Service
 
 
 class Reload:
-    """One reload at a time; requests during a reload lead to one more reload after it.
-
-    task: the reload that runs.
-    """
+    """One reload at a time; requests during a reload lead to one more reload after it."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self.task: Task | None = None
+        self.task: Task | None = None  # the reload that runs
         self._is_wanted = False
         self._answers: list[Callable[[str], None]] = []
 
