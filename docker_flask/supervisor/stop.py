@@ -45,13 +45,14 @@ def stop(service: Service) -> int:
     rejected = close_listeners(
         service.listeners, loop, nginx.quit, lambda: nginx.pid, seconds, plan.tls_port
     )
-    while nginx.pid and left():
+    # The clients without a pid: of workers whose first process was killed.
+    while (nginx.pid or nginx.clients()) and left():
         # Nobody waits for a request whose client has left.
-        is_last = not nginx.clients()
-        loop.wait(lambda: not nginx.pid, min(STOP_TIMEOUT, left()), tick=TICK)
+        is_last, seconds = not nginx.clients(), min(STOP_TIMEOUT, left())
+        loop.wait(lambda: not (nginx.pid or nginx.clients()), seconds, tick=TICK)
         if is_last:
             break
-    cut = nginx.clients() if nginx.pid else 0
+    cut = nginx.clients()
     nginx.kill()
     timeout = SHORT_STOP_TIMEOUT if cut else STOP_TIMEOUT
     finish(loop, *(generation.stop(timeout) for generation in service.generations()))
