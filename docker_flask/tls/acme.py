@@ -6,6 +6,7 @@ docker_flask/tls/acme.sh runs uacme. This module decides when.
 import os
 import shutil
 import time
+import zlib
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -28,6 +29,7 @@ DISK_PAUSE, ROOM = 600.0, 64 << 10
 # Exit codes of acme.sh that are no failures: uacme's for "ordered" and "not due"; another container
 # orders.
 DONE, NOT_DUE, BUSY = 0, 1, 3
+TIMEOUT = "600"
 
 
 class Acme:
@@ -51,8 +53,8 @@ class Acme:
             self._folder / "private" / first / "key.pem",
             ("TLS_DOMAIN", "TLS_DOMAIN"),
         )
-        # Names of each order that has failed, a line each; the file's time is that of the last one.
-        self._failures = self._folder / "failures"
+        # A byte for each order that has failed; the file's time is that of the last one.
+        self._failures = self._folder / f"failures-{zlib.crc32(' '.join(self._names).encode()):x}"
         self._pid = 0
         self._is_due = False
         self._asked_at, self._paused_until = time.monotonic(), 0.0
@@ -99,12 +101,11 @@ class Acme:
     def _next_try(self) -> float:
         """Seconds since the epoch; after a restart, too."""
         try:
-            orders = self._failures.read_text().splitlines()
-            at = self._failures.stat().st_mtime
+            last = self._failures.stat()
         except OSError:
             return 0.0
-        failures = min(20, orders.count(" ".join(self._names)))  # none of a name that was mended
-        return at + min(FIRST_PAUSE * 2.0 ** (failures - 1), LONGEST_PAUSE) if failures else 0.0
+        at = last.st_mtime + min(FIRST_PAUSE * 2.0 ** min(20, last.st_size - 1), LONGEST_PAUSE)
+        return at if at < time.time() + 2 * LONGEST_PAUSE else 0.0  # the clock was ahead
 
     def _start(self) -> None:
         """Order, or ask whether to; raises OSError."""
@@ -118,8 +119,9 @@ class Acme:
         self._folder.mkdir(exist_ok=True)
         if self._is_due:  # noted before, in case the container ends during the order
             log(f"ordering a certificate for {', '.join(self._names)}")
-            with self._failures.open("a") as failures:
-                failures.write(" ".join(self._names) + "\n")
+            self._failures.touch()
+            os.truncate(self._failures, self._failures.stat().st_size + 1)
+            os.utime(self._failures, (time.time(),) * 2)  # a file server's clock may be another
         settings = self._settings
         account = ["new", *filter(None, [settings.tls_email])]
         if settings.acme_eab_kid:
@@ -130,8 +132,6 @@ class Acme:
         if settings.acme_ca:
             environment["UACME_CAINFO"] = settings.acme_ca
         words = ["order", str(self._folder), settings.acme_directory, " ".join(account)]
-        script = f"{paths.HOME}/docker_flask/tls/acme.sh"
-        self._pid = process.spawn(
-            [script, *words, " ".join(order), "--", *self._names], environment
-        )
+        command = ["/usr/bin/timeout", TIMEOUT, f"{paths.HOME}/docker_flask/tls/acme.sh", *words]
+        self._pid = process.spawn([*command, " ".join(order), "--", *self._names], environment)
         self._asked_at = time.monotonic()

@@ -6,7 +6,6 @@
 set -Eeuo pipefail
 
 readonly EXIT_BUSY=3 # another container with this folder orders
-readonly SECONDS_TO_ORDER=300
 
 # For HTTP-01: a file that the authority reads from nginx. Another type of challenge: "no".
 hook() {
@@ -22,11 +21,11 @@ order() {
   local folder=$1 account order uacme
   read -ra account <<<"$3"
   read -ra order <<<"$4"
-  uacme=(timeout "$SECONDS_TO_ORDER" uacme -c "$folder" -a "$2" -h "$0" -y)
+  uacme=(uacme -c "$folder" -a "$2" -h "$0" -y)
   shift 5
   mkdir -p "$folder" "$CHALLENGES"
   exec {lock}>"$folder/lock"
-  flock -n "$lock" || exit "$EXIT_BUSY"
+  flock -n -E "$EXIT_BUSY" "$lock"
   # What a full disk has left; uacme would never replace it.
   find "$folder" -name '*.pem' -empty -delete
   if [[ ! -e $folder/account ]]; then
