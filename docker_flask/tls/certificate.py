@@ -17,7 +17,7 @@ MAX_SIZE = 1 << 20
 # Also the start of one whose end is missing.
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?(?:-----END CERTIFICATE-----|\Z)", re.S)
 
-# Of a certificate's file and its key's: device, inode, time of the last change (ns), size.
+# Of both files: device, inode, size, time (ns) of the last change, also of their owner or mode.
 Signature = tuple[tuple[int, ...], ...]
 
 
@@ -85,8 +85,7 @@ def take(files: Files, folder: Path) -> Certificate:
     folder.mkdir(mode=0o700)
     _write(folder / KEY, key)
     _write(folder / CHAIN, b"\n".join(blocks))
-    _check_pair(folder, of_chain, of_key)
-    return _checked(folder / CHAIN, of_chain)
+    return _checked(_decoded(folder, of_chain, of_key), of_chain)
 
 
 def _read(path: Path, named: str) -> bytes:
@@ -108,13 +107,15 @@ def _write(path: Path, data: bytes) -> None:
         file.write(data)
 
 
-def _check_pair(folder: Path, of_chain: str, of_key: str) -> None:
-    """Raises SettingError if OpenSSL does not take the certificate with the key."""
+def _decoded(folder: Path, of_chain: str, of_key: str) -> dict[str, Any]:
+    """The first certificate; raises SettingError if OpenSSL does not take it with the key."""
+    import _ssl  # Python has no public function that decodes a certificate
     import ssl  # slow to import, and only HTTPS needs it
 
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(folder / CHAIN, folder / KEY)
-    except ssl.SSLError as error:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(folder / CHAIN, folder / KEY, "")
+        return dict(_ssl._test_decode_cert(str(folder / CHAIN)))  # type: ignore[attr-defined]
+    except (ssl.SSLError, UnicodeDecodeError) as error:
         # The last: the key is of another kind.
         if error.reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"):
             raise SettingError(f"{of_key} is not the key of {of_chain}") from None
@@ -124,12 +125,10 @@ def _check_pair(folder: Path, of_chain: str, of_key: str) -> None:
         ) from None
 
 
-def _checked(path: Path, named: str) -> Certificate:
-    """The first certificate; raises SettingError if browsers would refuse the certificate today."""
-    import _ssl  # Python has no public function that decodes a certificate
+def _checked(found: dict[str, Any], named: str) -> Certificate:
+    """Raises SettingError if browsers would refuse the certificate today."""
     import ssl
 
-    found: dict[str, Any] = _ssl._test_decode_cert(str(path))  # type: ignore[attr-defined]
     names = frozenset(v for kind, v in found.get("subjectAltName", ()) if kind == "DNS")
     begins, ends = map(ssl.cert_time_to_seconds, (found["notBefore"], found["notAfter"]))
     if ends <= time.time():
@@ -145,4 +144,4 @@ def _signature(path: Path) -> tuple[int, ...]:
         status = path.stat()
     except OSError:
         return ()
-    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
+    return status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns

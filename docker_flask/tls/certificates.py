@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 
 from docker_flask.configuration.settings import Settings
-from docker_flask.configuration.validators import SettingError
 from docker_flask.log import log
 from docker_flask.tls import certificate
 from docker_flask.tls.acme import Acme
@@ -60,7 +59,7 @@ class Certificates:
             return False
         try:
             self._take(self._files)
-        except (SettingError, OSError) as error:
+        except (ValueError, OSError) as error:  # SettingError is a ValueError
             kept = "keeping the previous certificate: " if self._current else ""
             log(f"{kept}{error}")
             return False
