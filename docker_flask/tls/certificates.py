@@ -14,8 +14,8 @@ from docker_flask.tls.certificate import Certificate, Files, Signature
 # Seconds between two looks at the files. Files that stay the same for one look are complete.
 INTERVAL = 3.0
 DAY = 86400.0
-# The log names the end of the certificate this many days before, and on each of the last days.
-WARN_DAYS, LAST_DAYS = 14, 3
+# The log names the end of the certificate on each of its last days.
+LAST_DAYS = 14
 
 
 class Certificates:
@@ -102,11 +102,10 @@ class Certificates:
         left = self._current.ends - time.time()
         days = math.ceil(left / DAY)
         # Certificates of a few days are new when they have few days left.
-        is_late = left < min(WARN_DAYS * DAY, (self._current.ends - self._current.begins) / 6)
-        mark = (WARN_DAYS if days > LAST_DAYS else days) if is_late else None
-        if mark != self._warned and is_late:
+        is_late = left < min(LAST_DAYS * DAY, (self._current.ends - self._current.begins) / 6)
+        if is_late and days != self._warned:
             log(f"the certificate ends on {_date(self._current)}, and there is no new one yet")
-        self._warned = mark
+            self._warned = days
 
 
 def _date(current: Certificate) -> str:
