@@ -13,7 +13,7 @@ from docker_flask.configuration.validators import SettingError
 NAMES = (("tls.crt", "tls.key"), ("fullchain.pem", "privkey.pem"))
 # Of the copies that nginx reads.
 CHAIN, KEY = "chain.pem", "key.pem"
-MAX_SIZE = 1 << 20
+MAX_SIZE = 64 << 10  # OpenSSL would be busy for seconds with all certificates of 1 MB
 # Also the start of one whose end is missing.
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?(?:-----END CERTIFICATE-----|\Z)", re.S)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,46 +12,38 @@ from docker_flask.tls import acme
 from tests.support import plans
 
 
-@pytest.fixture
-def order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], bool]:
-    """A look of a process 1 that has just started; true if it has ordered."""
-    spawned: list[object] = []
-    monkeypatch.setattr(acme, "FOLDER", tmp_path / "tls")
+@pytest.fixture(autouse=True)
+def volume(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(acme, "FOLDER", tmp_path)
     monkeypatch.setattr("shutil.which", str)
-    monkeypatch.setattr("docker_flask.process.spawn", lambda *words: spawned.append(words) or 7)
-
-    def look() -> bool:
-        before, one = len(spawned), acme.Acme(plans.make(TLS_DOMAIN="a.test").settings)
-        one.pause()
-        one.step(None)
-        return len(spawned) > before
-
-    return look
+    monkeypatch.setattr("docker_flask.process.spawn", lambda *_: 7)
 
 
-def noted(tmp_path: Path) -> Path:
-    (found,) = tmp_path.glob("tls/*/failures*")
-    return found
+def orders() -> bool:
+    """True if a process 1 that has just started orders at its first look."""
+    one = acme.Acme(plans.make(TLS_DOMAIN="a.test").settings)
+    one.pause()
+    one.step(None)
+    return bool(one._pid)
 
 
-def test_each_failure_doubles_the_pause(order: Callable[[], bool], tmp_path: Path) -> None:
+def test_each_failure_doubles_the_pause(tmp_path: Path) -> None:
     for minutes in (2, 4, 8):
-        assert order()
-        assert not order()
-        now = time.time()
-        os.utime(noted(tmp_path), (now, now - minutes * 60 + 5))
-        assert not order()
-        os.utime(noted(tmp_path), (now, now - minutes * 60))
-    os.utime(noted(tmp_path), (now, now + 10**8))
-    assert order(), "the clock was ahead"
+        assert orders()
+        (noted,) = tmp_path.glob("*/failures*")
+        for seconds in (0, minutes * 60 - 5, minutes * 60):
+            assert not orders()
+            os.utime(noted, (0, time.time() - seconds))
+    os.utime(noted, (0, time.time() + 1e8))
+    assert orders(), "the clock was ahead"
 
 
-def test_no_file_of_the_volume_stops_process_1(order: Callable[[], bool], tmp_path: Path) -> None:
-    assert order()
-    path = noted(tmp_path)
-    for make in (os.mkfifo, os.mkdir, lambda at: os.symlink(at, at), os.mknod):
-        path.rmdir() if path.is_dir() else path.unlink()
-        make(path)
-        order()
-    os.truncate(path, 1 << 40)
-    assert not order()
+def test_no_file_of_the_volume_stops_process_1(tmp_path: Path) -> None:
+    assert orders()
+    (noted,) = tmp_path.glob("*/failures*")
+    for make in (os.mkfifo, lambda at: os.symlink(at, at), os.mknod):
+        noted.unlink()
+        make(noted)
+        orders()
+    os.truncate(noted, 1 << 40)
+    assert not orders()

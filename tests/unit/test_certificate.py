@@ -51,10 +51,6 @@ def der(pem: bytes) -> bytes:
     return ssl.PEM_cert_to_DER_cert(pem.decode().strip())
 
 
-def pem(der: bytes) -> bytes:
-    return ssl.DER_cert_to_PEM_cert(der).encode()
-
-
 def write(folder: Path, chain: bytes, key: bytes) -> Path:
     (folder / "tls.crt").write_bytes(chain)
     (folder / "tls.key").write_bytes(key)
@@ -67,6 +63,7 @@ def take(folder: Path, key: Path | None = None) -> certificate.Certificate:
     return certificate.take(files, folder.parent / "taken")
 
 
+NO_TEXT = der(BLOCKS[0]).replace(b"shop.", b"\xff\xfe\x80..")
 CHAINS = {
     "as it should be": CHAIN,
     "the last lines without their ends": b"".join(map(bytes.rstrip, BLOCKS)),
@@ -113,7 +110,7 @@ BAD = {
     "half a key": (CHAIN, KEY[:150], ".*tls.crt or .*tls.key contains a damaged"),
     "half its chain": (CHAIN[:-200], KEY, "tls.crt or .*tls.key contains a damaged certificate"),
     "half its certificate": (BLOCKS[0][:200], KEY, ".*tls.key contains a damaged"),
-    "no text": (pem(der(BLOCKS[0]).replace(b"shop.", b"\xff\xfe\x80..")), KEY, ".*a damaged"),
+    "no text": (ssl.DER_cert_to_PEM_cert(NO_TEXT).encode(), KEY, ".*a damaged"),
     "encrypted": (BLOCKS[0].replace(b"E-----\n", b"E-----\n" + LOCKED, 1), KEY, ".*a damaged"),
     "1 MB of others": (RSA.cert_chain_pems[0].bytes() * 900, KEY, "(.*a damaged|.*is not the key)"),
     "no certificate": (CHAIN.replace(BLOCKS[1], BLOCKS[1][:70] + BLOCKS[2]), KEY, "a damaged"),
