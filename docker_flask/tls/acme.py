@@ -21,7 +21,7 @@ FOLDER = Path(paths.TLS_FOLDER)
 RENEWAL_SHARE = 2 / 3
 # Seconds between two questions whether the authority wants an earlier renewal (RFC 9773).
 ASK_INTERVAL = 6 * 3600.0
-# Seconds after the first failure, doubled by each failure, and at most. Let's Encrypt allows five
+# Seconds after the first order, doubled by each further one, and at most. Let's Encrypt allows five
 # failures an hour: https://letsencrypt.org/docs/rate-limits/.
 FIRST_PAUSE, LONGEST_PAUSE = 120.0, 12 * 3600.0
 # Seconds after a file of /data could not be written; bytes of all files of an order, and some more.
@@ -53,8 +53,8 @@ class Acme:
             self._folder / "private" / first / "key.pem",
             ("TLS_DOMAIN", "TLS_DOMAIN"),
         )
-        # A byte for each order that has failed; the file's time is that of the last one.
-        self._failures = self._folder / f"failures-{zlib.crc32(' '.join(self._names).encode()):x}"
+        # A byte for each order, until one has been enough; the file's time is that of the last one.
+        self._orders = self._folder / f"orders-{zlib.crc32(' '.join(self._names).encode()):x}"
         self._pid = 0
         self._is_due = False
         self._asked_at, self._paused_until = time.monotonic(), 0.0
@@ -69,10 +69,11 @@ class Acme:
             life = current.ends - current.begins
             self._is_due = time.time() >= current.begins + RENEWAL_SHARE * life
         try:
+            if time.time() < self._next_try():
+                return
             if not self._is_due:
-                self._failures.unlink(missing_ok=True)
-            is_wanted = self._is_due or now - self._asked_at >= ASK_INTERVAL
-            if is_wanted and time.time() >= self._next_try():
+                self._orders.unlink(missing_ok=True)
+            if self._is_due or now - self._asked_at >= ASK_INTERVAL:
                 self._start()
         except OSError as error:
             log(f"can't order a certificate: {error}; trying again in {DISK_PAUSE / 60:g} minutes")
@@ -87,8 +88,8 @@ class Acme:
         # An order that is due and gets "not due" is a failure of another program.
         if code not in (DONE, BUSY, *([] if self._is_due else [NOT_DUE])):
             log(
-                f"no certificate for {', '.join(self._names)}: uacme {process.describe(status)} "
-                f"(the lines above say why){self.pause()}"
+                f"no new certificate for {', '.join(self._names)}: uacme {process.describe(status)}"
+                f" (the lines above say why){self.pause()}"
             )
         return True
 
@@ -101,7 +102,7 @@ class Acme:
     def _next_try(self) -> float:
         """Seconds since the epoch; after a restart, too."""
         try:
-            last = self._failures.stat()
+            last = self._orders.stat()
         except OSError:
             return 0.0
         at = last.st_mtime + min(FIRST_PAUSE * 2.0 ** min(20, last.st_size - 1), LONGEST_PAUSE)
@@ -119,9 +120,9 @@ class Acme:
         self._folder.mkdir(exist_ok=True)
         if self._is_due:  # noted before, in case the container ends during the order
             log(f"ordering a certificate for {', '.join(self._names)}")
-            self._failures.touch()
-            os.truncate(self._failures, self._failures.stat().st_size + 1)
-            os.utime(self._failures, (time.time(),) * 2)  # a file server's clock may be another
+            self._orders.touch()
+            os.truncate(self._orders, self._orders.stat().st_size + 1)
+            os.utime(self._orders, (time.time(),) * 2)  # a file server's clock may be another
         settings = self._settings
         account = ["new", *filter(None, [settings.tls_email])]
         if settings.acme_eab_kid:

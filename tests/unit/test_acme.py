@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from docker_flask.tls import acme
+from docker_flask.tls.certificate import Certificate
 from tests.support import plans
+
+GOOD = Certificate(time.time(), time.time() + 1e7, frozenset(["a.test"]))
 
 
 @pytest.fixture(autouse=True)
@@ -19,19 +22,19 @@ def volume(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("docker_flask.process.spawn", lambda *_: 7)
 
 
-def orders() -> bool:
+def orders(current: Certificate | None = None) -> bool:
     """True if a process 1 that has just started orders at its first look."""
     one = acme.Acme(plans.make(TLS_DOMAIN="a.test").settings)
-    one.pause()
-    one.step(None)
+    one.step(current)
     return bool(one._pid)
 
 
 def test_each_failure_doubles_the_pause(tmp_path: Path) -> None:
     for minutes in (2, 4, 8):
         assert orders()
-        (noted,) = tmp_path.glob("*/failures*")
+        (noted,) = tmp_path.glob("*/orders*")
         for seconds in (0, minutes * 60 - 5, minutes * 60):
+            assert not orders(GOOD), "another container may replace it at once"
             assert not orders()
             os.utime(noted, (0, time.time() - seconds))
     os.utime(noted, (0, time.time() + 1e8))
@@ -40,7 +43,7 @@ def test_each_failure_doubles_the_pause(tmp_path: Path) -> None:
 
 def test_no_file_of_the_volume_stops_process_1(tmp_path: Path) -> None:
     assert orders()
-    (noted,) = tmp_path.glob("*/failures*")
+    (noted,) = tmp_path.glob("*/orders*")
     for make in (os.mkfifo, lambda at: os.symlink(at, at), os.mknod):
         noted.unlink()
         make(noted)
