@@ -3,6 +3,7 @@
 docker_flask/tls/acme.sh runs uacme. This module decides when.
 """
 
+import contextlib
 import os
 import shutil
 import time
@@ -29,28 +30,32 @@ DISK_PAUSE, ROOM = 600.0, 64 << 10
 # Exit codes of acme.sh that are no failures: uacme's for "ordered" and "not due"; another container
 # orders.
 DONE, NOT_DUE, BUSY = 0, 1, 3
-TIMEOUT = "600"
 
 
 class Acme:
     """The certificate of TLS_DOMAIN; files: where it is, as soon as there is one."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises SettingError if the image lacks the program."""
+        """Raises SettingError if the image lacks the program, or the volume a folder."""
         if not shutil.which("uacme"):
             raise SettingError(
                 "TLS_DOMAIN needs the package uacme, which this image does not contain: add uacme "
                 "to requirements_os.txt and build the image again"
             )
+        with contextlib.suppress(OSError):
+            FOLDER.mkdir(mode=0o700)
+        # Before anything is read: everybody can make a folder in /data.
+        if not paths.is_own(str(FOLDER)) or FOLDER.stat().st_mode & 0o022:
+            raise SettingError(
+                f"TLS_DOMAIN needs {FOLDER}, a folder that only uid {os.geteuid()} can write to"
+            )
         self._settings = settings
         self._names = list(settings.tls_domain or ())
         # Each authority has its own accounts and certificates.
-        authority = urlsplit(settings.acme_directory).netloc.replace(":", "_")
-        self._folder = FOLDER / authority
-        first = self._names[0]
+        self._folder = FOLDER / urlsplit(settings.acme_directory).netloc.replace(":", "_")
         self.files = Files(
-            self._folder / first / "cert.pem",
-            self._folder / "private" / first / "key.pem",
+            self._folder / self._names[0] / "cert.pem",
+            self._folder / "private" / self._names[0] / "key.pem",
             ("TLS_DOMAIN", "TLS_DOMAIN"),
         )
         # A byte for each order, until one has been enough; the file's time is that of the last one.
@@ -110,11 +115,6 @@ class Acme:
 
     def _start(self) -> None:
         """Order, or ask whether to; raises OSError."""
-        FOLDER.mkdir(mode=0o700, exist_ok=True)
-        if not paths.is_own(str(FOLDER)) or FOLDER.stat().st_mode & 0o022:
-            raise PermissionError(
-                f"{FOLDER} must be a folder of uid {os.geteuid()} that nobody else can write to"
-            )
         if shutil.disk_usage(FOLDER).free < ROOM:
             raise OSError(f"no space left in {FOLDER.parent}")
         self._folder.mkdir(exist_ok=True)
@@ -133,6 +133,6 @@ class Acme:
         if settings.acme_ca:
             environment["UACME_CAINFO"] = settings.acme_ca
         words = ["order", str(self._folder), settings.acme_directory, " ".join(account)]
-        command = ["/usr/bin/timeout", TIMEOUT, f"{paths.HOME}/docker_flask/tls/acme.sh", *words]
+        command = ["/usr/bin/timeout", "600", f"{paths.HOME}/docker_flask/tls/acme.sh", *words]
         self._pid = process.spawn([*command, " ".join(order), "--", *self._names], environment)
         self._asked_at = time.monotonic()
