@@ -240,14 +240,15 @@ class Nginx:
         """Connections that clients have open to the container's ports."""
         return sum(map(connections.to_port, self._ports))
 
-    def send_clients_away(self) -> None:
+    def send_clients_away(self, *more: str) -> None:
         """Tell each client to open another connection for its next request.
 
         nginx looks for the first file only where the second exists, which workers create, too, and
-        nobody removes.
+        nobody removes. A disk without room stops neither a stop nor a reload. more: further files.
         """
-        (self._runtime / paths.DRAINING).touch()
-        (self._runtime / paths.SHARING).touch()
+        with contextlib.suppress(OSError):
+            for name in (*more, paths.DRAINING, paths.SHARING):
+                (self._runtime / name).touch()
 
     def forget_pages(self) -> None:
         """Serve none of the cached pages any more.

@@ -33,8 +33,7 @@ def stop(service: Service) -> int:
         return max(0.0, started + limit - time.monotonic())
 
     service.phase = Phase.STOPPING
-    (service.runtime / STOPPING).touch()
-    nginx.send_clients_away()
+    nginx.send_clients_away(STOPPING)
     log("stopping")
     always = plan.drains_without_clients
     delay = min(plan.settings.drain_delay, left())
