@@ -145,6 +145,10 @@ RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
  && ln -sf /dev/stdout /var/log/nginx/access.log \
  && ln -sf /dev/stderr /var/log/nginx/error.log \
  && find / -xdev -type f -perm /6000 -exec chmod ug-s {} + \
+ # The official images of Python have no compiled files, and nobody may write them later.
+ && if [ -x /usr/local/bin/python3 ]; then \
+      python3 -m compileall -q --invalidation-mode unchecked-hash /usr/local/lib/python3*; \
+    fi \
  && echo /opt/docker-flask > /usr/lib/python3/dist-packages/docker_flask.pth \
  && install -d -o www-data -g www-data -m 700 /run/docker-flask \
  # For data of the application; any user may write there, and delete only own files.
