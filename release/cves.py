@@ -61,9 +61,7 @@ def ask_osv(question: dict[str, Any], url: str = OSV) -> dict[str, Any]:
         with urlopen(request, timeout=SECONDS) as response:  # noqa: S310
             return dict(json.load(response))
     except OSError as error:
-        raise Refused(
-            f"{url} does not respond ({error}); --without-cves skips this check"
-        ) from None
+        raise Refused(f"{url} does not respond ({error}); --without-cves skips this") from None
 
 
 def findings(sboms: Iterable[Any], ask: Ask = ask_osv) -> Iterator[Finding]:

@@ -20,6 +20,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, cast
 
+from .registry import Refused
+
 # Docker's own types and not OCI's: with those, Podman drops the health check.
 TYPES = "application/vnd.docker"
 LIST = f"{TYPES}.distribution.manifest.list.v2+json"
@@ -72,7 +74,7 @@ class Layout:
             config = json.load(read(saved["Config"]))
             found = f"{config['os']}/{config['architecture']}"
             if found != archive.platform:
-                raise ValueError(f"the image for {archive.platform} is one for {found}")
+                raise Refused(f"the image for {archive.platform} is one for {found}")
             layers, checksums, sbom = [], [], None
             for name in saved["Layers"]:
                 with self._own_times(read(name), archive.started) as layer:

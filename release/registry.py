@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -18,26 +19,30 @@ from typing import Any
 SBOM, PROVENANCE = "cyclonedx", "slsaprovenance1"  # cosign's names
 SIGN = ["--tlog-upload=false", "--yes"]
 VERIFY = ["--insecure-ignore-tlog=true"]
+SECONDS = {"inspect": 60, "copy": 3600}  # without a limit, skopeo waits forever
+# What to do, by words of skopeo and cosign.
+ADVICE = {
+    r"unauthorized|\bdenied: |403 .?Forbidden": "{0} refuses access to {1}: run `docker login {0}`",
+    r"dial tcp|deadline exceeded|connection reset|\bEOF$": "{0} does not respond: try again later",
+    "decryption failed": "COSIGN_PASSWORD is not the password of the key",
+}
 
 
 class Refused(Exception):
-    """Why there is no release: one line."""
+    """Why there is no release, in a line; several problems have a line each."""
 
 
 def run(*command: str | Path, folder: Path | None = None) -> str:
     """What a program prints; if it fails, its last line is the reason."""
     # Without a terminal, cosign takes the password from COSIGN_PASSWORD only.
     result = subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=folder,
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, cwd=folder
     )
     if result.returncode:
         lines = (result.stderr.strip() or result.stdout.strip()).splitlines() or ["no output"]
-        reason = lines[-1].partition(" msg=")[2].strip('"') or lines[-1]  # without skopeo's time
+        # Without skopeo's time, and without what cosign writes before each reason.
+        reason = lines[-1].rpartition(" msg=")[2].strip('"').replace('\\"', '"')
+        reason = reason.removeprefix("error during command execution: ")
         raise Refused(f"{Path(command[0]).name} {command[1]} failed: {reason}")
     return result.stdout
 
@@ -50,9 +55,9 @@ class Repository:
 
     def manifest(self, reference: str) -> bytes | None:
         """The manifest of a tag (:0.2.0) or a digest (@sha256:...), None if there is none."""
-        command = ["skopeo", "inspect", self._tls(""), "--raw", f"docker://{self.name}{reference}"]
+        image = f"docker://{self.name}{reference}"
         try:
-            return run(*command).encode()
+            return self._skopeo("inspect", "", "--raw", image).encode()
         except Refused as error:
             if "manifest unknown" in str(error) or "name unknown" in str(error):
                 return None
@@ -61,25 +66,24 @@ class Repository:
     def push(self, folder: Path, reference: str) -> None:
         """Upload the files of a folder."""
         target = f"docker://{self.name}{reference}"
-        options = ["--all", "--preserve-digests", self._tls("dest-")]
-        run("skopeo", "copy", *options, f"dir:{folder}", target)
+        self._skopeo("copy", "dest-", "--all", "--preserve-digests", f"dir:{folder}", target)
 
     def pull(self, digest: str, folder: Path) -> None:
         """Download all files of a list of images; skopeo compares them with their checksums."""
         source = f"docker://{self.name}@{digest}"
-        run("skopeo", "copy", "--all", self._tls("src-"), source, f"dir:{folder}")
+        self._skopeo("copy", "src-", "--all", source, f"dir:{folder}")
 
     def sign(self, digest: str, key: str) -> None:
         """Sign a list of images, and each image."""
-        run("cosign", "sign", "--recursive", *SIGN, "--key", key, f"{self.name}@{digest}")
+        self._run("cosign", "sign", "--recursive", *SIGN, "--key", key, f"{self.name}@{digest}")
 
     def verify(self, digest: str, key: str) -> None:
         """Fail unless this key has signed what has this digest."""
-        run("cosign", "verify", *VERIFY, "--key", key, f"{self.name}@{digest}")
+        self._run("cosign", "verify", *VERIFY, "--key", key, f"{self.name}@{digest}")
 
     def public_key(self, key: str) -> str:
         """The public key of a private key."""
-        return run("cosign", "public-key", "--key", key)
+        return self._run("cosign", "public-key", "--key", key)
 
     def attest(self, digest: str, kind: str, statement: Any, key: str) -> None:
         """Attach a signed statement about an image."""
@@ -87,18 +91,30 @@ class Repository:
             json.dump(statement, file)
             file.flush()
             options = [*SIGN, "--key", key, "--type", kind, "--predicate", file.name]
-            run("cosign", "attest", *options, f"{self.name}@{digest}")
+            self._run("cosign", "attest", *options, f"{self.name}@{digest}")
 
     def attested(self, digest: str, kind: str, key: str) -> Any:
         """The newest statement of this kind that this key has signed."""
-        options = [*VERIFY, "--key", key, "--type", kind]
-        lines = run("cosign", "verify-attestation", *options, f"{self.name}@{digest}").splitlines()
+        options = [*VERIFY, "--key", key, "--type", kind, f"{self.name}@{digest}"]
+        lines = self._run("cosign", "verify-attestation", *options).splitlines()
         return json.loads(base64.b64decode(json.loads(lines[-1])["payload"]))["predicate"]
 
-    def _tls(self, prefix: str) -> str:
-        """A registry of this machine needs no TLS."""
-        local = self.name.startswith(("127.0.0.1:", "localhost:"))
-        return f"--{prefix}tls-verify={str(not local).lower()}"
+    def _skopeo(self, command: str, side: str, *words: str) -> str:
+        """Run skopeo; a registry of this machine needs no TLS."""
+        tls = str(not self.name.startswith(("127.0.0.1:", "localhost:"))).lower()
+        options = f"--{side}tls-verify={tls}", f"--command-timeout={SECONDS[command]}s"
+        return self._run("skopeo", command, *options, *words)
+
+    def _run(self, *command: str) -> str:
+        """Run a program; if it fails, say what to do."""
+        try:
+            return run(*command)
+        except Refused as error:
+            for words, advice in ADVICE.items():
+                if re.search(words, str(error), re.IGNORECASE):
+                    line = advice.format(self.name.partition("/")[0], self.name)
+                    raise Refused(f"{line} ({error})") from None
+            raise
 
 
 def digest_of(manifest: bytes) -> str:
