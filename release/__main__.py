@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 from .build import base_of
 from .cves import ask_osv
-from .publish import ROOT, Order, committed, notes_of, verify
+from .publish import ROOT, Order, check_commit, committed, notes_of, verify
 from .registry import Refused, Repository
 
 PLATFORMS = "linux/amd64,linux/arm64"
@@ -30,6 +30,7 @@ def publish(options: argparse.Namespace) -> None:
     repository = Repository(f"{options.registry}/docker-flask")
     ask = None if options.without_cves else ask_osv
     with committed() as source:
+        check_commit(source)
         order = Order(repository, source, options.key, today, options.if_changed, ask)
         order.build_and_publish(platforms, started)
 
@@ -49,7 +50,7 @@ def main() -> int:
     command.add_argument("--key", required=True, help="the public key, as cosign takes it")
     commands.add_parser("notes", help="print the text of the release")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # with what is to be done at the end
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing stays behind
     try:
         if options.command == "publish":
             publish(options)
@@ -57,7 +58,10 @@ def main() -> int:
             verify(options.image, options.key)
         else:
             print(notes_of(ROOT))
-    except Refused as error:
+    except KeyboardInterrupt:
+        print("docker-flask: interrupted", file=sys.stderr)
+        return 130
+    except (Refused, OSError) as error:  # OSError: the disk is full, a program is missing
         for line in str(error).splitlines():
             print(f"docker-flask: {line}", file=sys.stderr)
         return 1

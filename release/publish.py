@@ -58,6 +58,16 @@ def committed() -> Iterator[Path]:
             os.umask(before)
 
 
+def check_commit(source: Path) -> None:
+    """Fail if the tag of this version is another commit; say what will be missing."""
+    tag = f"v{version_of(source)}"
+    command = ["git", "tag", "--list", tag]
+    if run(*command, folder=source) != run(*command, "--points-at", "HEAD", folder=source):
+        raise Refused(f"{tag} is another commit: `git checkout {tag}`, or change ARG VERSION")
+    if run("git", "status", "--porcelain", "--untracked-files=no", folder=ROOT):
+        say("changes that are not committed are not in this release")
+
+
 @dataclass(frozen=True)
 class Order:
     """What is to be published, where, and by whom."""
@@ -93,7 +103,6 @@ class Order:
 
     def publish(self, archives: Sequence[Archive]) -> None:
         """Publish images: first the files, then the signatures, at last the tags."""
-        self.check()
         with tempfile.TemporaryDirectory() as folder:
             layout = Layout(Path(folder), time_of_commit(self.source))
             for archive in archives:
@@ -104,9 +113,8 @@ class Order:
             if self.if_changed and not self.changed(layout):
                 return
             if self.ask:
-                number = cves.check(
-                    [image.sbom for image in layout.images], self.today, ask=self.ask
-                )
+                sboms = [image.sbom for image in layout.images]
+                number = cves.check(sboms, self.today, ask=self.ask)
                 say(f"no update is missing; {number} known vulnerabilities have none")
             self.repository.push(layout.folder, f"@{digest}")
             self.repository.sign(digest, self.key)
@@ -114,7 +122,9 @@ class Order:
                 made = description(image)
                 self.repository.attest(image.digest, SBOM, image.sbom, self.key)
                 self.repository.attest(image.digest, PROVENANCE, made, self.key)
-            for tag in self.tags:
+            self.check()  # Another run may have published since.
+            # The name that stays is the last one: until then, the next run can publish all of them.
+            for tag in reversed(self.tags):
                 self.repository.push(layout.folder, f":{tag}")
                 say(f"published {self.repository.name}:{tag}")
         say(f"digest: {digest}")
