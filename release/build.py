@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,13 @@ def build(source: Path, platform: str, folder: Path, started: int) -> Archive:
     environment = {**os.environ, "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
     environment["BASE_IMAGE"] = base = base_of(source, platform)
     command: list[str | Path] = [source / "tools/build", tag, *options]
-    if subprocess.run(command, env=environment, check=False).returncode:
-        raise Refused(f"the build for {platform} failed")
-    run(docker, "save", "--output", archive, tag)
-    run(docker, "image", "rm", tag)
+    try:
+        if subprocess.run(command, env=environment, check=False).returncode:
+            raise Refused(f"the build for {platform} failed")
+        run(docker, "save", "--output", archive, tag)
+    finally:
+        with suppress(Refused):  # without a build, there is none
+            run(docker, "image", "rm", tag)
     form = "{{with .RepoDigests}}{{index . 0}}{{else}}{{.Id}}{{end}}"
     digest = run(docker, "image", "inspect", "--format", form, base).strip()
     return Archive(platform, archive, started, base, digest.rpartition(":")[2])

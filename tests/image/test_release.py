@@ -1,7 +1,7 @@
 """A release: what is published in a registry of this machine, and how it is checked.
 
 The registry is Debian's `docker-registry`. The images are stand-ins of a few kilobytes for two
-platforms, and OSV is a stand-in, too; `make release` itself runs at night, for this platform.
+platforms, and OSV is a stand-in, too. Real builds, for this platform, run at night.
 """
 
 from __future__ import annotations
@@ -10,27 +10,33 @@ import io
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
+import sys
 import tarfile
+import time
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import date
 from functools import partial
+from hashlib import sha256
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from shutil import which
+from shutil import copytree, which
+from threading import Thread
 from typing import Any
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 import pytest
 
 from release import cves
 from release.layout import SBOM, Archive
-from release.publish import Order, verify
-from release.registry import Refused, Repository, run
-from tests.support.harness import ROOT, docker_client, wait_for
+from release.publish import Order, check_commit, committed, verify, version_of
+from release.registry import SECONDS, Refused, Repository, digest_of, run
+from tests.support.harness import BASE_IMAGE, ROOT, Derive, docker_client, wait_for
 
 PATH = f"{ROOT}/.venv/bin:{os.environ['PATH']}"
 pytestmark = pytest.mark.skipif(
@@ -39,7 +45,13 @@ pytestmark = pytest.mark.skipif(
 )
 BUILT = 1_800_000_000  # when the stand-ins are built: 2027-01-15 08:00:00
 PLATFORMS = ("linux/amd64", "linux/arm64")
-DAY, NEXT_WEEK = date(2026, 11, 30), date(2026, 12, 7)
+HERE = {"x86_64": "linux/amd64", "aarch64": "linux/arm64"}[os.uname().machine]
+DAY, NEXT_WEEK, NEXT_YEAR = date(2026, 11, 30), date(2026, 12, 7), date(2099, 1, 5)
+USER = "user:$2b$04$SIk6yji/6qY2QTstGzNpk.GsRfWTsVlV8JgfGIhqLTJSgR6Bzn5Va\n"  # secret
+CLIENT = """#!/bin/sh
+echo "$@" >> {}
+case "$*" in build\\ *) exec sleep 60 ;; *inspect*) echo linux/amd64 ;; esac
+"""
 UBUNTU = "pkg:deb/ubuntu/libssl3@3.0.13-1?distro=ubuntu-24.04&upstream=openssl%403.0.13-1"
 
 
@@ -99,20 +111,26 @@ def check(order: Order, key: str = "cosign.pub") -> None:
 
 @pytest.fixture
 def order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Order]:
-    """To publish in an empty registry on a free port, with new keys, without a question to OSV."""
+    """To publish in an empty registry, with new keys, without a question to OSV."""
     monkeypatch.setenv("PATH", PATH)
     monkeypatch.setenv("COSIGN_PASSWORD", "")
     run("cosign", "generate-key-pair", folder=tmp_path)
+    with serving(tmp_path) as repository:
+        yield Order(repository, ROOT, f"{tmp_path}/cosign.key", DAY, ask=None)
+
+
+@contextmanager
+def serving(folder: Path, **configuration: Any) -> Iterator[Repository]:
+    """A registry on a free port, with its files in a folder, where another registry finds them."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    storage = {"filesystem": {"rootdirectory": str(tmp_path / "registry")}}
-    configuration = {"version": 0.1, "storage": storage, "http": {"addr": address}}
-    (tmp_path / "registry.json").write_text(json.dumps(configuration))  # JSON is YAML, too
-    command, log = ["docker-registry", "serve", f"{tmp_path}/registry.json"], subprocess.DEVNULL
+    storage = {"filesystem": {"rootdirectory": str(folder / "registry")}}
+    configuration |= {"version": 0.1, "storage": storage, "http": {"addr": address}}
+    (folder / "registry.json").write_text(json.dumps(configuration))  # JSON is YAML, too
+    command, log = ["docker-registry", "serve", f"{folder}/registry.json"], subprocess.DEVNULL
     with subprocess.Popen(command, stdout=log, stderr=log) as process:
         wait_for(partial(responds, address), 10, "the registry")
-        repository = Repository(f"{address}/docker-flask")
-        yield Order(repository, ROOT, f"{tmp_path}/cosign.key", DAY, ask=None)
+        yield Repository(f"{address}/docker-flask")
         process.terminate()
 
 
@@ -121,8 +139,8 @@ def responds(address: str) -> bool:
     try:
         with urlopen(f"http://{address}/v2/", timeout=1):
             return True
-    except URLError:
-        return False
+    except URLError as error:
+        return isinstance(error, HTTPError)  # it wants a login
 
 
 def test_published_and_verified(order: Order, capsys: pytest.CaptureFixture[str]) -> None:
@@ -173,7 +191,6 @@ def test_one_changed_byte_is_found(order: Order, tmp_path: Path, mark: bytes) ->
 def test_a_rebuild_is_published_only_if_a_package_differs(
     order: Order, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In place of an archive at two dates: two lists of packages."""
     dated, version, _ = order.tags
     publish(order, sbom(flask="3.1.0", six="1.17.0"))
     first = published(order, dated)
@@ -232,6 +249,116 @@ def test_without_osv_the_line_says_what_to_do() -> None:
         cves.ask_osv({}, url="http://127.0.0.1:9")
 
 
+@pytest.mark.parametrize("place", ["DOCKER_CONFIG", "HOME"])
+def test_the_login_of_docker_is_enough(
+    order: Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    folder, users = tmp_path / ".docker", tmp_path / "htpasswd"
+    monkeypatch.setenv(place, str(folder if place == "DOCKER_CONFIG" else tmp_path))
+    users.write_text(USER)
+    access = {"htpasswd": {"realm": "releases", "path": str(users)}}
+    with serving(tmp_path, auth=access) as repository:
+        order, registry = replace(order, repository=repository), repository.name.partition("/")[0]
+        uses = partial(publish, order, sbom()), partial(check, order)
+
+        def refused() -> None:
+            for use in uses:
+                with pytest.raises(Refused, match=f"refuses access .* `docker login {registry}` "):
+                    use()
+
+        refused()
+        words = ("login", "--username", "user", "--password", "secret", registry)
+        assert not docker_client("--config", str(folder), *words).returncode
+        for use in uses:
+            use()
+        users.write_text(USER.replace("user", "other"))  # now, the login is a wrong one
+        refused()
+
+
+def test_a_registry_that_stops_between_two_names(
+    order: Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name that stays is the last one, so that the same command can be run again."""
+    push = Repository.push
+    with ExitStack() as stack, monkeypatch.context() as patch:
+        stopped = stack.enter_context(serving(tmp_path))
+
+        def push_and_stop(repository: Repository, folder: Path, reference: str) -> None:
+            push(repository, folder, reference)
+            if reference[0] == ":":
+                stack.close()
+
+        patch.setattr(Repository, "push", push_and_stop)
+        with pytest.raises(Refused, match=r"^127\S+ does not respond: try again later "):
+            publish(order, sbom(), repository=stopped)
+    assert [bool(published(order, tag)) for tag in order.tags] == [False, False, True]
+    publish(order, sbom())
+    check(order)
+
+
+def test_refused_before_the_build(order: Order, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A registry that is silent, a wrong password of the key."""
+    monkeypatch.setitem(SECONDS, "inspect", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        other = Repository(f"127.0.0.1:{silent.getsockname()[1]}/docker-flask")
+        with pytest.raises(Refused, match=r"^127\S+ does not respond: try again later "):
+            replace(order, repository=other).build_and_publish(PLATFORMS, BUILT)
+    monkeypatch.setenv("COSIGN_PASSWORD", "wrong")
+    with pytest.raises(Refused, match=r"^COSIGN_PASSWORD is not the password of the key "):
+        order.build_and_publish(PLATFORMS, BUILT)
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A clone without the tags of this one, and with the code that is tested."""
+    folder = tmp_path / "clone"
+    run("git", "clone", "--quiet", "--no-tags", ROOT, folder)
+    copytree(ROOT / "release", folder / "release", dirs_exist_ok=True)
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    return folder
+
+
+def test_the_commit_is_that_of_the_tag(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("release.publish.ROOT", clone)
+    tag = f"v{version_of(clone)}"
+    user = ("-c", "user.name=me", "-c", "user.email=me@example.org")
+    check_commit(clone)  # no tag yet
+    run("git", *user, "tag", "--annotate", "--message=", tag, folder=clone)
+    check_commit(clone)
+    run("git", *user, "commit", "--allow-empty", "--message=another", folder=clone)
+    with pytest.raises(Refused, match=f"^{tag} is another commit: `git checkout {tag}`"):
+        check_commit(clone)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_build_leaves_nothing(
+    order: Order, clone: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """A stand-in for docker builds for a minute."""
+    temporary = Path(order.key).with_name("temporary")
+    client, log = temporary.with_name("bin") / "docker", temporary.with_name("log")
+    for folder in (client.parent, temporary):
+        folder.mkdir()
+    client.write_text(CLIENT.format(log))
+    client.chmod(0o755)
+    (clone / "README.md").write_text("changed")
+    monkeypatch.setenv("PATH", f"{client.parent}:{PATH}")
+    monkeypatch.setenv("BASE_IMAGE", "base")
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    options = [order.repository.name, "--key", order.key, "--platforms", "linux/amd64"]
+    command, pipe = [sys.executable, "-m", "release", "publish", *options], subprocess.PIPE
+    with subprocess.Popen(command, cwd=clone, stdout=pipe, stderr=pipe, text=True) as process:
+        wait_for(lambda: log.exists() and "build --build-arg" in log.read_text(), 20, "the build")
+        process.send_signal(number)
+        # All of it: no process that is left has a pipe.
+        out, err = process.communicate(timeout=20)
+    assert out == "docker-flask: changes that are not committed are not in this release\n"
+    assert (err.splitlines()[-1], process.returncode) == ("docker-flask: interrupted", 130)
+    assert log.read_text().splitlines()[-1].startswith("image rm docker-flask-release-")
+    assert not list(temporary.iterdir())
+    assert len(run("git", "worktree", "list", folder=clone).splitlines()) == 1
+
+
 def make(*words: str) -> str:
     """What a target of make prints."""
     made = subprocess.run(["make", *words], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -240,20 +367,80 @@ def make(*words: str) -> str:
 
 
 @pytest.mark.nightly
-@pytest.mark.timeout(1800)
-def test_make_release(order: Order) -> None:
-    """Twice the current commit, for this platform; an engine then runs what the registry has."""
-    platform = {"x86_64": "linux/amd64", "aarch64": "linux/arm64"}[os.uname().machine]
-    options = [f"PLATFORMS={platform}", f"KEY={order.key}", "OPTIONS=--without-cves"]
+@pytest.mark.timeout(3600)
+def test_make_release(
+    order: Order,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    derive: Derive,
+) -> None:
+    """Twice the current commit, for this platform; an engine runs what the registry has.
+
+    Then a rebuild after an update of a package.
+    """
+    options = [f"PLATFORMS={HERE}", f"KEY={order.key}", "OPTIONS=--without-cves"]
     names = [f"{order.repository.name.rpartition('/')[0]}/{name}" for name in ("one", "two")]
-    outputs = [make("release", f"REGISTRY={name}", *options) for name in names]
-    print(outputs[0])
-    assert outputs[0].splitlines()[-1] == outputs[1].splitlines()[-1]
-    image = f"{names[1]}/docker-flask:{order.tags[1]}"
-    print(make("verify", f"IMAGE={image}", f"KEY={Path(order.key).with_suffix('.pub')}"))
-    try:
-        version = docker_client("run", "--rm", image, "--version").stdout
-    finally:
-        docker_client("rmi", image)
-    commit = run("git", "rev-parse", "HEAD", folder=ROOT).strip()
-    assert version == f"docker-flask {order.tags[1]} ({commit})\n"
+    version = version_of(ROOT)
+    with archive(tmp_path) as (folder, address):
+        line = f"deb [trusted=yes] http://{address} ./"
+        # Older than the build by a second: its times stay in both builds.
+        write = f"echo '{line}' > /etc/apt/sources.list.d/updates.list && sleep 1"
+        recipe = f"FROM {BASE_IMAGE}\nRUN {write}\n"
+        monkeypatch.setenv("BASE_IMAGE", derive({"Dockerfile": recipe}))
+        outputs = [make("release", f"REGISTRY={name}", *options) for name in names]
+        print(outputs[0])
+        assert outputs[0].splitlines()[-1] == outputs[1].splitlines()[-1]
+        image = f"{names[1]}/docker-flask:{version}"
+        print(make("verify", f"IMAGE={image}", f"KEY={Path(order.key).with_suffix('.pub')}"))
+        try:
+            said = docker_client("run", "--rm", image, "--version").stdout
+        finally:
+            docker_client("rmi", image)
+        commit = run("git", "rev-parse", "HEAD", folder=ROOT).strip()
+        assert said == f"docker-flask {version} ({commit})\n"
+        update(folder, "tzdata", "9:1")
+        capsys.readouterr()
+        with committed() as source:
+            repository = Repository(f"{names[1]}/docker-flask")
+            order = replace(order, repository=repository, source=source, today=NEXT_YEAR)
+            replace(order, if_changed=True).build_and_publish([HERE], int(time.time()))
+    output = capsys.readouterr().out
+    print(output)
+    (change,) = re.findall(r"(?m)^docker-flask: (.* -> .*)", output)
+    assert re.fullmatch(r"linux/\w+: deb/\w+/tzdata: 20\d\d\S+ -> 9:1", change)
+    new = published(order, version)
+    assert new
+    assert new == published(order, f"{version}-{NEXT_YEAR:%Y%m%d}")
+    assert digest_of(new) not in outputs[0]
+
+
+@contextmanager
+def archive(parent: Path) -> Iterator[tuple[Path, str]]:
+    """An archive of packages for builds on this machine: its folder and its address."""
+    folder = parent / "archive"
+    folder.mkdir()
+    (folder / "Packages").touch()
+    form = "{{(index .IPAM.Config 0).Gateway}}"
+    gateway = docker_client("network", "inspect", "bridge", "--format", form).stdout.strip()
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer((gateway, 0), handler) as server:
+        Thread(target=server.serve_forever).start()
+        try:
+            yield folder, f"{gateway}:{server.server_port}"
+        finally:
+            server.shutdown()
+
+
+def update(folder: Path, package: str, version: str) -> None:
+    """Put a version of a package into the archive: an empty one."""
+    control = folder / "content/DEBIAN/control"
+    control.parent.mkdir(parents=True)
+    fields = f"Package: {package}\nVersion: {version}\nArchitecture: all\n"
+    control.write_text(f"{fields}Maintainer: nobody\nDescription: an update\n")
+    run("dpkg-deb", "--build", "content", "update.deb", folder=folder)
+    content = (folder / "update.deb").read_bytes()
+    fields += (
+        f"Filename: ./update.deb\nSize: {len(content)}\nSHA256: {sha256(content).hexdigest()}\n"
+    )
+    (folder / "Packages").write_text(fields)
