@@ -164,7 +164,7 @@ COPY --from=build /opt/venv /opt/venv
 COPY --from=requirements /requirements.txt /opt/docker-flask/
 COPY app.ini nginx.conf entry-point.sh /opt/docker-flask/
 # After the packages, before the image's own code. Nothing else contains the version.
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 LABEL org.opencontainers.image.version="$VERSION"
 RUN --mount=type=bind,from=sbom,source=/sbom,target=/sources \
     echo "$VERSION" > /opt/docker-flask/VERSION \
