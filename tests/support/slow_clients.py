@@ -3,10 +3,11 @@
     python3 -m tests.support.slow_clients --kind bodies --clients 4000 --seconds 20
 
 Kinds: `headers` and `bodies` are sent a byte at a time. Of a `static` file and of a `dynamic`
-response (6 MB, also by `range`, `if-match` and `post`), of a `page` (120 KB) and of a compressed
-`text`, the client reads a little at a time. A handshake of HTTPS is `silent`, ends within its first
-message (`half-hello`), or after it (`hello`). A client that is refused or closed comes back after
-ten seconds. The clients have several addresses of the loopback network. Prints a line of JSON.
+response (6 MB, also by `range`, `if-match` and `post`), of a `medium` one (300 KB), of a `page`
+(120 KB) and of a compressed `text`, the client reads a little at a time. A handshake of HTTPS is
+`silent`, ends within its first message (`half-hello`), or after it (`hello`). A client that is
+refused or closed comes back after ten seconds. The clients have several addresses of the loopback
+network. Prints a line of JSON.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ START = {
     "range": f"GET /large HTTP/1.1\r\n{HEAD}Range: bytes=0-\r\n\r\n",
     "if-match": f'GET /large HTTP/1.1\r\n{HEAD}If-Match: "a"\r\n\r\n',
     "post": f"POST /large HTTP/1.1\r\n{HEAD}Content-Length: 0\r\n\r\n",
+    "medium": f"GET /medium HTTP/1.1\r\n{HEAD}\r\n",
     "page": f"GET /page HTTP/1.1\r\n{HEAD}\r\n",
     "text": f"GET /text HTTP/1.1\r\n{HEAD}Accept-Encoding: gzip\r\n\r\n",
 }

@@ -31,6 +31,11 @@ def large():
     return Response(b"x" * 6_000_000, mimetype="application/octet-stream")
 
 
+@app.get("/medium")
+def medium():
+    return Response(b"x" * 300_000, mimetype="application/octet-stream")
+
+
 @app.get("/page")
 def page():
     return Response(b"x" * 120_000, mimetype="application/octet-stream")
