@@ -66,7 +66,9 @@ def ask_osv(question: dict[str, Any], url: str = OSV) -> dict[str, Any]:
 
 def findings(sboms: Iterable[Any], ask: Ask = ask_osv) -> Iterator[Finding]:
     """The vulnerabilities of all packages, each once."""
-    parts = {query_of(part["purl"]) for sbom in sboms for part in sbom["components"]}
+    purls = {part["purl"] for sbom in sboms for part in sbom["components"]}
+    # OSV does not know a Python in /usr/local by its version.
+    parts = {query_of(purl) for purl in purls if not purl.startswith("pkg:generic/")}
     for ecosystem, name, version in sorted(parts):
         package = {"ecosystem": ecosystem, "name": name}
         question: dict[str, Any] = {"package": package, "version": version}

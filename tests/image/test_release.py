@@ -56,9 +56,9 @@ UBUNTU = "pkg:deb/ubuntu/libssl3@3.0.13-1?distro=ubuntu-24.04&upstream=openssl%4
 
 
 def sbom(**versions: str) -> dict[str, Any]:
-    """A list of Python packages, and of one package of Ubuntu's."""
+    """A list of Python packages, of one package of Ubuntu's, and a Python in /usr/local."""
     purls = {f"pkg:pypi/{name}@{version}": version for name, version in versions.items()}
-    purls[UBUNTU] = "3.0.13-1"
+    purls |= {UBUNTU: "3.0.13-1", "pkg:generic/python@3.14.7": "3.14.7"}
     return {"components": [{"purl": key, "version": purls[key]} for key in purls]}
 
 
@@ -162,7 +162,7 @@ def test_published_and_verified(order: Order, capsys: pytest.CaptureFixture[str]
     assert re.fullmatch(
         r"docker-flask: \S+ is sha256:\w{64}: signed with the key of \S+\n"
         r"docker-flask: 7 files have the checksums that are signed\n"
-        r"(docker-flask: linux/a\w+64: signed list of 2 packages; built from f00d\n){2}",
+        r"(docker-flask: linux/a\w+64: signed list of 3 packages; built from f00d\n){2}",
         capsys.readouterr().out,
     )
     with pytest.raises(Refused, match="is published, and stays as it is"):
