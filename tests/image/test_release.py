@@ -346,7 +346,9 @@ def test_an_interrupted_build_leaves_nothing(
     monkeypatch.setenv("BASE_IMAGE", "base")
     monkeypatch.setenv("TMPDIR", str(temporary))
     options = [order.repository.name, "--key", order.key, "--platforms", "linux/amd64"]
-    command, pipe = [sys.executable, "-m", "release", "publish", *options], subprocess.PIPE
+    # Background jobs of a shell, as CI may be one, ignore SIGINT.
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "release", "publish", *options]
+    pipe = subprocess.PIPE
     with subprocess.Popen(command, cwd=clone, stdout=pipe, stderr=pipe, text=True) as process:
         wait_for(lambda: log.exists() and "build --build-arg" in log.read_text(), 20, "the build")
         process.send_signal(number)
