@@ -143,6 +143,7 @@ def test_containers_that_share_data(authority: Authority, engine: Engine) -> Non
     assert certificates.served(first) == certificates.served(second)
 
 
+@pytest.mark.nightly
 def test_another_domain(authority: Authority, engine: Engine, tmp_path: Path) -> None:
     """It is ordered at once, also after an order for another name has failed."""
     for names in (["old.test"], ["old.test", "www.old.test"], ["new.test"]):

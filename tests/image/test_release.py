@@ -37,6 +37,7 @@ from release.layout import SBOM, Archive
 from release.publish import Order, check_commit, committed, verify, version_of
 from release.registry import SECONDS, Refused, Repository, digest_of, run
 from tests.support.harness import BASE_IMAGE, ROOT, Derive, docker_client, wait_for
+from tests.support.marks import at_night
 
 PATH = f"{ROOT}/.venv/bin:{os.environ['PATH']}"
 pytestmark = pytest.mark.skipif(
@@ -249,7 +250,7 @@ def test_without_osv_the_line_says_what_to_do() -> None:
         cves.ask_osv({}, url="http://127.0.0.1:9")
 
 
-@pytest.mark.parametrize("place", ["DOCKER_CONFIG", "HOME"])
+@pytest.mark.parametrize("place", ["DOCKER_CONFIG", *at_night("HOME")])
 def test_the_login_of_docker_is_enough(
     order: Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
@@ -330,7 +331,7 @@ def test_the_commit_is_that_of_the_tag(clone: Path, monkeypatch: pytest.MonkeyPa
         check_commit(clone)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGTERM, *at_night(signal.SIGINT)])
 def test_an_interrupted_build_leaves_nothing(
     order: Order, clone: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:

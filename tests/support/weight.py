@@ -16,7 +16,7 @@ LINES = [
     ("package, Python", 9180, ["docker_flask/**/*.py"]),
     ("package, C", 140, ["docker_flask/**/*.c"]),
     ("nginx", 630, ["nginx.conf", "docker_flask/nginx/**/*.conf"]),
-    ("tests", 22736, ["tests/**/*.py"]),
+    ("tests", 22738, ["tests/**/*.py"]),
     ("benchmarks", 3060, ["benchmarks/**/*.py"]),
     ("documentation", 2660, ["docs/*.md"]),
 ]
