@@ -11,7 +11,8 @@ from operator import attrgetter
 from types import ModuleType
 from typing import Any
 
-from docker_flask.discovery.candidates import CALLABLES, FACTORIES, Candidate, NotFound, quoted
+from docker_flask.discovery.candidates import Candidate, NotFound, quoted
+from docker_flask.discovery.module_text import CALLABLES, FACTORIES
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,12 @@ def import_module(candidate: Candidate) -> ModuleType:
 
 def pick(module: ModuleType, callables: Iterable[str] = CALLABLES) -> str | None:
     """The name of the application in a module, as an expression; None if there is none."""
+    factories = []
     for name in callables:
-        if callable(getattr(module, name, None)):
+        value = getattr(module, name, None)
+        if _is_factory(value):
+            factories.append(name)
+        elif callable(value):
             return name
     instances = {id(value): name for name, value in vars(module).items() if is_flask(value)}
     if len(instances) > 1:
@@ -60,8 +65,8 @@ def pick(module: ModuleType, callables: Iterable[str] = CALLABLES) -> str | None
     for name in FACTORIES:
         factory = getattr(module, name, None)
         if callable(factory) and _accepts(factory):
-            return f"{name}()"
-    return None
+            factories.append(name)
+    return f"{factories[0]}()" if factories else None
 
 
 def is_flask(value: Any) -> bool:

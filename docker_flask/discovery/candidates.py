@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from docker_flask.discovery.module_text import CALLABLES, FACTORIES, ModuleText
+
 MODULES = ("app", "wsgi", "main")
-CALLABLES = ("app", "application")
-FACTORIES = ("create_app", "make_app")
 _MAKES_ONE = (
     rf"(?:{'|'.join(CALLABLES)})\b\s*[:=]|def\s+(?:{'|'.join(CALLABLES + FACTORIES)})\b"
     r"|\w+\s*=\s*(?:flask\.)?Flask\("
@@ -28,6 +28,7 @@ _OTHER = re.compile(
     rf"(?!(?:{'|'.join(MODULES)}|test_.*|.*_test|conftest|setup|tests?|__init__)$)[^\W\d]\w*"
 )
 _RELATIVE = re.compile(r"^\s*from\s+\.", re.MULTILINE)
+_NAMES_FACTORY = re.compile(rf"\b(?:{'|'.join(FACTORIES)})\b")
 
 
 class NotFound(Exception):
@@ -71,7 +72,20 @@ def by_path(root: Path, path: str) -> Candidate:
 
 
 def usual(root: Path) -> Iterable[Candidate]:
-    """The usual modules, the most usual first."""
+    """The usual modules, the most usual first.
+
+    An application that a module makes comes before a factory that the image would call: the module
+    may name a configuration, and the defaults of a factory are often for development.
+    """
+    for find in (_named, _others):
+        for candidate in find(root):
+            file = _file_of(candidate)
+            if file and _contains(file, _NAMES_FACTORY) and ModuleText(file).is_factory:
+                yield from _callers(root, candidate, file)
+            yield candidate
+
+
+def _named(root: Path) -> Iterable[Candidate]:
     is_package = _is_package(root)
     if is_package:
         yield from _in_package(root.name, root, (root.parent, root))
@@ -84,7 +98,39 @@ def usual(root: Path) -> Iterable[Candidate]:
                 yield Candidate(name, folders_of(root))
             else:
                 yield from _in_folder(name, base / name, folders_of(root))
-    yield from _others(root)
+
+
+def _callers(root: Path, factory: Candidate, file: Path) -> Iterable[Candidate]:
+    """The modules beside a factory that make an application when they are imported.
+
+    As wsgi.py, run.py, manage.py or autoapp.py do. Their text decides: a script that empties a
+    database makes an application, too, so no module is imported to look. file: the factory's.
+    """
+    named, folders = list(_named(root)), folders_of(root)
+    if (file.parent / "__init__.py").is_file():
+        named += _in_folder(factory.module.partition(".")[0], file.parent, factory.folders)
+    else:
+        folders = (*folders, file.parent)
+    for candidate in named:
+        path = _file_of(candidate)
+        if path and path != file and (ModuleText(path).made or ModuleText(path).is_wsgi):
+            yield candidate
+    paths = dict.fromkeys(path for folder in folders for path in sorted(folder.glob("*.py")))
+    texts = {
+        path: ModuleText(path) for path in paths if path != file and _OTHER.fullmatch(path.stem)
+    }
+    calls = {path: text.made for path, text in texts.items() if text.made and not text.is_script}
+    if len(calls) > 1:
+        if all(call.endswith("()") for call in calls.values()):
+            return  # all make what the image makes itself
+        raise _several(root, calls)
+    for path in calls:
+        yield by_path(root, str(path))
+
+
+def _several(root: Path, places: Iterable[Path]) -> NotFound:
+    names = quoted(str(place.relative_to(root)).removesuffix(".py") for place in places)
+    return NotFound(f"several in {root} look like the application: {names}")
 
 
 def _is_package(root: Path) -> bool:
@@ -134,17 +180,23 @@ def _others(root: Path) -> Iterable[Candidate]:
             for folder in packages
             if any(_contains(folder / f"{name}.py", _DEFINES) for name in MODULES)
         ],
-        [file for file in matching("*.py") if _contains(file, _MAKES)],
-        folders(),
+        _without_factories([file for file in matching("*.py") if _contains(file, _MAKES)]),
+        _without_factories(folders()),
     ):
         if len(likely) > 1:
-            names = quoted(str(place.relative_to(root)).removesuffix(".py") for place in likely)
-            raise NotFound(f"several in {root} look like the application: {names}")
+            raise _several(root, likely)
         for place in likely:
             if place.parent in folders_of(root):
                 yield from _in_package(place.stem, place, folders_of(root))
             else:  # as backend/app.py, whose modules find each other beside it
                 yield by_path(root, str(place))
+
+
+def _without_factories(files: list[Path]) -> list[Path]:
+    """The modules without those that only have a factory, unless a script is left."""
+    texts = {file: ModuleText(file) for file in files} if len(files) > 1 else {}
+    others = [file for file, text in texts.items() if not text.is_factory]
+    return files if any(texts[file].is_script for file in others) else others or files
 
 
 def _contains(file: Path, pattern: re.Pattern[str]) -> bool:
@@ -159,3 +211,13 @@ def folders_of(root: Path) -> tuple[Path, ...]:
 def quoted(names: Iterable[str]) -> str:
     """Names in a message: `a`, `b`."""
     return ", ".join(f"`{name}`" for name in names)
+
+
+def _file_of(candidate: Candidate) -> Path | None:
+    """The file that an import of a candidate would run."""
+    for folder in candidate.folders:
+        place = folder.joinpath(*candidate.module.split("."))
+        for file in (place / "__init__.py", place.with_name(f"{place.name}.py")):
+            if file.is_file():
+                return file
+    return None

@@ -7,7 +7,8 @@ from pathlib import Path
 from docker_flask import uwsgi_ini
 from docker_flask.discovery import candidates, flaskenv
 from docker_flask.discovery.callables import LACKS, FoundApp, import_module, pick, resolve
-from docker_flask.discovery.candidates import CALLABLES, MODULES, Candidate, NotFound, quoted
+from docker_flask.discovery.candidates import MODULES, Candidate, NotFound, quoted
+from docker_flask.discovery.module_text import CALLABLES
 
 __all__ = ["FoundApp", "NotFound", "load"]
 

@@ -59,6 +59,14 @@ def locate(
     return run_python(PROGRAM, str(folder), json.dumps(options or {}), env=env)
 
 
+# Which module each calls the factory of.
+CALLED = {
+    "calls": "app",
+    "calls_core": "core",
+    "calls_main": "app.main",
+    "calls_shop": "shop",
+    "calls_shop_app": "shop.app",
+}
 # What a file holds, by the word behind its name.
 TEXTS = {
     "": "",
@@ -82,6 +90,34 @@ TEXTS = {
     "server": FLASK + "site = Flask(__name__)\nimport models\n",
     "models": "from server import site\n",
     "marked": "\ufeff" + wsgi("app"),  # as editors of Windows save it
+    "as": FLASK + "def app():\n    return Flask('x')\nsite = Flask('site')\n",
+    # A factory whose defaults are for development, and modules that call it for production.
+    "dev": FLASK + "def create_app(config='dev'):\n    return Flask(config)\n",
+    "exports": "from .core import create_app\n",
+    **{
+        name: f"from {package} import create_app\napp = create_app('production')\n"
+        for name, package in CALLED.items()
+    },
+    "bare": "from app import create_app\nsite: object = create_app()\n",
+    "renamed": "import os\nfrom app import create_app as build\nif os.sep:\n"
+    "    site, db = build('production'), None\nelse:\n    site = build()\n",
+    "proxy": "import app\n\ndef wrap(it):\n    return it\n"
+    "application = wrap(app.create_app('production'))\n",
+    "elsewhere": "from setup_of_site import app\n",
+    "setup_of_site": FLASK + "app = Flask('production')\n",
+    # Not for servers: their import would do work, wait for ever, or needs what is not there.
+    "script": "from app import create_app\napp = create_app('script')\n"
+    "with app.app_context():\n    1 / 0\n",
+    "worker": "from app import create_app\napp = create_app('script')\n"
+    "app.app_context().push()\n1 / 0\n",
+    "serves": "from app import create_app\nfrom waitress import serve\n"
+    "app = create_app('script')\nserve(app)\n",
+    "guarded": "from app import create_app\nif __name__ == '__main__':\n"
+    "    app = create_app('production')\n    app.run()\n1 / 0\n",
+    "celery": "from celery import Celery\napp = Celery()\n",
+    "current": "from flask import current_app as app\nfrom app import create_app\n",
+    "tables": "from app import create_app\napp = create_app('production')\n"
+    "with app.app_context():\n    pass\nif __name__ == '__main__':\n    app.run()\n",
 }
 
 
@@ -143,6 +179,57 @@ def test_order_and_packages(tmp_path: Path, files: str, name: str) -> None:
     assert found["reason"] == f"the usual names in {tmp_path}"
 
 
+@pytest.mark.parametrize(
+    ("files", "name"),
+    [
+        # The usual names, inside the package and beside it; modules of any name; src.
+        ("app/__init__.py:dev wsgi.py:calls", "wsgi:app"),
+        ("app/__init__.py:dev app/wsgi.py:calls", "app.wsgi:app"),
+        ("app/__init__.py:dev main.py:renamed", "main:site"),
+        ("app/__init__.py:dev wsgi.py:elsewhere setup_of_site.py:setup_of_site", "wsgi:app"),
+        ("app/__init__.py app/main.py:dev run.py:calls_main", "run:app"),
+        ("app/__init__.py:dev run.py:calls", "run:app"),
+        ("app/__init__.py:exports app/core.py:dev flasky.py:calls", "flasky:app"),
+        ("app/__init__.py:dev manage.py:proxy", "manage:application"),
+        ("app/__init__.py:dev microblog.py:bare", "microblog:site"),
+        ("app/__init__.py:dev run.py:tables", "run:app"),
+        ("app.py:dev serve.py:calls", "serve:app"),
+        ("shop/__init__.py shop/app.py:dev autoapp.py:calls_shop_app", "autoapp:app"),
+        ("src/shop/__init__.py:dev run.py:calls_shop", "run:app"),
+        ("src/shop/__init__.py:dev src/run.py:calls_shop", "run:app"),
+        ("core.py:dev run.py:calls_core", "run:app"),
+        ("backend/app.py:dev backend/wsgi.py:calls", "wsgi:app"),
+        ("backend/app.py:dev backend/run.py:calls", "run:app"),
+        # In one module, too.
+        ("app.py:as", "app:site"),
+        # What a server must not import is not imported.
+        *(
+            (f"app/__init__.py:dev {file}", "app:create_app()")
+            for file in (
+                "seed.py:script",
+                "tasks.py:worker",
+                "run.py:serves",
+                "run.py:guarded",
+                "wsgi.py:guarded",
+                "tasks.py:celery",
+                "main.py:celery",
+                "app/main.py:current",
+                "tests/run.py:calls",
+                "test_run.py:calls",
+                # Two that call it as the image would.
+                "manage.py:bare run.py:bare",
+            )
+        ),
+        ("app/__init__.py:dev run.py:calls seed.py:script tasks.py:celery", "run:app"),
+    ],
+)
+def test_an_application_before_a_factory(tmp_path: Path, files: str, name: str) -> None:
+    found = locate(tmp_path, tree(files))
+    assert found.get("name") == name, found
+    expected = {"microblog": "dev", "app": "dev"}.get(name.partition(":")[0], "production")
+    assert found["says"] == ("site" if name == "app:site" else expected)
+
+
 @pytest.mark.parametrize("package", ["app", "."])
 def test_the_folder_is_the_package(tmp_path: Path, package: str) -> None:
     init = FLASK + f"app = Flask(__name__)\nfrom {package} import views\n"
@@ -202,6 +289,8 @@ SEVERAL = ["several", "`one`, `two`", "APP_MODULE="]
         ("app.py:async", None, ["app:app is an ASGI application", "a2wsgi"]),
         ("app.py:two", None, SEVERAL),
         ("one/__init__.py:flask two/__init__.py:factory", None, SEVERAL),
+        ("app/__init__.py:dev run.py:calls serve.py:bare", None, ["several", "`run`, `serve`"]),
+        ("server.py:dev hello.py:calls seed.py:script", None, ["several", "`seed`, `server`"]),
         ("app.py:none", None, ["app:create_app()", "NoneType"]),
         ("shop.py:x", "shop:x", ["shop:x", "int"]),
         ("shop.py:x", "shop", ["APP_MODULE='shop'"]),
