@@ -47,6 +47,8 @@ def load(options: DebugOptions) -> Wsgi:
         print(load_errors.report(error), file=sys.stderr, flush=True)
         return failing(error, options)
     log(f"serving {found.name} ({found.reason}) on port {DEBUG_PORT}")
+    if found.note:
+        log(found.note)
     module = str(getattr(found.application, "import_name", found.name)).partition(":")[0]
     if "/site-packages/" in (file := getattr(sys.modules.get(module), "__file__", "") or ""):
         log(f"it is in {file}, where edits in {Path.cwd()} change nothing: pip install -e")

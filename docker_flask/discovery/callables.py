@@ -12,16 +12,20 @@ from types import ModuleType
 from typing import Any
 
 from docker_flask.discovery.candidates import Candidate, NotFound, quoted
-from docker_flask.discovery.module_text import CALLABLES, FACTORIES
+from docker_flask.discovery.module_text import CALLABLES, FACTORIES, not_run
 
 
 @dataclass(frozen=True)
 class FoundApp:
-    """A WSGI callable, its name as `module:callable`, and the reason for the choice."""
+    """A WSGI callable, its name as `module:callable`, and the reason for the choice.
+
+    note: a line for the log about what its module does only as a program, or "".
+    """
 
     application: Any
     name: str
     reason: str
+    note: str = ""
 
 
 LACKS = f"none of {quoted(CALLABLES + FACTORIES)} (a factory needs no arguments)"
@@ -113,7 +117,7 @@ def resolve(module: ModuleType, expression: str, reason: str) -> FoundApp:
                 f"wsgi = a2wsgi.ASGIMiddleware({expression}) to the module"
             )
         raise NotFound(f"{name} does not take environ and start_response, as a WSGI callable does")
-    return FoundApp(application, name, reason)
+    return FoundApp(application, name, reason, not_run(module))
 
 
 def _evaluate(module: ModuleType, expression: str) -> Any:

@@ -8,7 +8,7 @@ from docker_flask import uwsgi_ini
 from docker_flask.discovery import candidates, flaskenv
 from docker_flask.discovery.callables import LACKS, FoundApp, import_module, pick, resolve
 from docker_flask.discovery.candidates import MODULES, Candidate, NotFound, quoted
-from docker_flask.discovery.module_text import CALLABLES
+from docker_flask.discovery.module_text import CALLABLES, not_run
 
 __all__ = ["FoundApp", "NotFound", "load"]
 
@@ -89,6 +89,7 @@ def _load_named(
 
 def _load_usual(root: Path) -> FoundApp:
     modules: list[str] = []
+    hint = HINT
     reason = f"the usual names in {root}"
     if SAMPLE.is_dir() and not any(root.iterdir()) and not root.is_mount():
         root, reason = SAMPLE, f"the image's sample, because {root} is empty"
@@ -98,10 +99,11 @@ def _load_usual(root: Path) -> FoundApp:
             if name := pick(module):
                 return resolve(module, name, reason)
             modules.append(candidate.module)
+            hint = not_run(module) or hint
     except NotFound as error:
         raise NotFound(f"{error}; {HINT}") from None
     usual = quoted(f"{name}.py" for name in MODULES)
     looked = f"none of {usual} exists, and no other module or package makes one"
     if modules:
         looked = f"{LACKS} in {', '.join(modules)}"
-    raise NotFound(f"no WSGI callable in {root}: {looked}; {HINT}")
+    raise NotFound(f"no WSGI callable in {root}: {looked}; {hint}")

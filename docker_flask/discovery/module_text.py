@@ -3,11 +3,13 @@
 import ast
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 CALLABLES = ("app", "application")
 FACTORIES = ("create_app", "make_app")
-# Calls that serve an application.
+# Calls that serve an application, and calls beside them that nobody misses.
 _SERVES = {"run", "run_simple", "serve", "serve_forever"}
+_NEEDLESS = {*_SERVES, "add_argument", "exit", "print"}
 _ASSIGNMENTS = (ast.Assign, ast.AnnAssign)
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
@@ -66,6 +68,36 @@ def _is_script(tree: ast.Module, made: Iterable[str]) -> bool:
         return not served <= {*made}
     works = any(name == "app_context" for one in done for _, name, _ in _calls(one))
     return works and not any(name in _SERVES for _, name, _ in _calls(_main_block(tree)))
+
+
+def not_run(module: ModuleType) -> str:
+    """A line about what a module does only if it is started as a program, apart from serving."""
+    file = getattr(module, "__file__", None) or ""
+    tree = _parse(Path(file))
+    functions = {one.name: one for one in tree.body if isinstance(one, ast.FunctionDef)}
+
+    def does_more(statement: ast.AST) -> bool:
+        for one in ast.walk(statement):
+            names = [name for _, name, _ in _calls(one)]
+            if isinstance(one, ast.Expr) and names:
+                function = functions.pop(names[0], None)
+                if any(map(does_more, function.body)) if function else names[0] not in _NEEDLESS:
+                    return True
+            elif isinstance(one, _ASSIGNMENTS) and (
+                not list(_variables(one)) or any(map(_makes_one, names))
+            ):
+                return True
+        return False
+
+    lines = [one for one in _main_block(tree).body if does_more(one)]
+    if not lines:
+        return ""
+    first, last = lines[0].lineno, lines[-1].end_lineno
+    where = f"line {first} does" if first == last else f"lines {first} to {last} do"
+    return (
+        f'{file}: {where} not run here, because of if __name__ == "__main__": move them above it, '
+        "or into prestart.sh (docs/troubleshooting.md)"
+    )
 
 
 def _parse(file: Path) -> ast.Module:

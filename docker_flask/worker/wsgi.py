@@ -114,7 +114,7 @@ def _about(found: FoundApp, options: WorkerOptions) -> dict[str, Any]:
         "found": f"found the {kind} {found.name}{place} ({found.reason})",
         "static": static and asdict(static),
         "static_files": words,
-        "notes": no_debug.report(found.application),
+        "notes": [*filter(None, [found.note]), *no_debug.report(found.application)],
     }
 
 

@@ -30,7 +30,7 @@ try:
     says = getattr(application, "import_name", None)
     if says is None:
         says = b''.join(application({}, print)).decode()
-    answer = {"name": found.name, "says": says, "reason": found.reason}
+    answer = {"name": found.name, "says": says, "reason": found.reason, "note": found.note}
 except BaseException as error:
     answer = {"error": type(error).__name__, "message": str(error)}
 print("\\n" + json.dumps(answer))
@@ -325,6 +325,41 @@ def test_errors_of_the_application_pass_through(
     assert message in answer["message"]
 
 
+# --- what does not run -----------------------------------------------------------------------
+
+MAIN = 'if __name__ == "__main__":\n'
+CREATE = "    with app.app_context():\n        db.create_all()\n"
+MAIN_FUNCTION = "def main():\n    port = 5000\n    app.run(port=port)\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        # What only serves.
+        (MAIN + "    app.run(debug=True)\n", ""),
+        (MAIN + "    import os\n    port = int(os.environ['PORT'])\n    app.run(port=port)\n", ""),
+        (MAIN + "    try:\n        socketio.run(app)\n    finally:\n        print(1)\n", ""),
+        (MAIN_FUNCTION + MAIN + "    main()\n", ""),
+        ("if __name__ == 'x':\n    create()\n", ""),
+        # What does more.
+        (MAIN + CREATE + "    app.run(debug=True)\n", "lines 5 to 6 do"),
+        (MAIN.replace('"', "'") + "    init()\n    app.run()\n", "line 5 does"),
+        (MAIN + "    app.config['X'] = 1\n    app.run()\n    ended()\n", "lines 5 to 7 do"),
+        (MAIN_FUNCTION + "    ended()\n" + MAIN + "    sys.exit(0)\n    main()\n", "line 10 does"),
+        (MAIN + "    app = create_app('production')\n    app.run()\n", "line 5 does"),
+    ],
+)
+def test_what_only_a_program_does(tmp_path: Path, text: str, lines: str) -> None:
+    note = locate(tmp_path, {"app.py": wsgi("app").rstrip() + f"\n\n{text}"})["note"]
+    assert note.startswith(f"{tmp_path}/app.py: {lines} not run here") if lines else not note
+
+
+def test_an_application_that_only_a_program_makes(tmp_path: Path) -> None:
+    answer = locate(tmp_path, {"app.py": FLASK + MAIN + "    app = Flask('app')\n    app.run()\n"})
+    assert answer["error"] == "NotFound"
+    assert f" in app; {tmp_path}/app.py: line 3 does not run here, because" in answer["message"]
+
+
 # --- FLASK_APP, .flaskenv and .env -----------------------------------------------------------
 
 MANY = wsgi("app", "app") + wsgi("app2", "app2") + "def create_app(name='factory'):\n"
@@ -357,7 +392,8 @@ HELLO = {
 def test_flask_app(tmp_path: Path, flask_app: str, name: str, says: str) -> None:
     files = {**HELLO, "app.py": wsgi("app", "not this one"), "uwsgi.ini": "[uwsgi]\nmodule = app\n"}
     found = locate(tmp_path, files, FLASK_APP=flask_app)
-    assert found == {"name": name, "says": says, "reason": f"FLASK_APP={flask_app.strip()!r}"}
+    reason = f"FLASK_APP={flask_app.strip()!r}"
+    assert found == {"name": name, "says": says, "reason": reason, "note": ""}
 
 
 @pytest.mark.parametrize(
