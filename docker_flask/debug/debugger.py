@@ -52,11 +52,15 @@ class Debugger(DebuggedApplication):
 
 def failing(error: BaseException, options: DebugOptions) -> Wsgi:
     """An application whose every response is the debugger's page about this error."""
-    # The debugger handles exceptions only, not SystemExit.
-    shown = error if isinstance(error, Exception) else RuntimeError(f"at import: {error!r}")
+    shown, trace = error, error.__traceback__  # each `raise` adds frames
+    if not isinstance(error, Exception):  # the debugger does not handle SystemExit
+        shown = RuntimeError(f"at import: {error!r}")
+        for note in getattr(error, "__notes__", ()):
+            shown.add_note(note)
 
     def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        raise shown.with_traceback(error.__traceback__)
+        __traceback_hide__ = True  # noqa: F841  # from the page: not the user's code
+        raise shown.with_traceback(trace)
 
     debugger = Debugger(application, options)
 

@@ -43,6 +43,9 @@ def load(options: DebugOptions) -> Wsgi:
         if options.debugpy:
             listen_for_editors(options.debugpy)
         found = find_app.load(Path.cwd())
+    except find_app.NotFound as error:
+        log(str(error))
+        return failing(error.with_traceback(None), options)
     except BaseException as error:
         print(load_errors.report(error), file=sys.stderr, flush=True)
         return failing(error, options)

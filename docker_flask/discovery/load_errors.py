@@ -6,6 +6,7 @@ import re
 import sys
 import traceback
 from importlib.machinery import PathFinder
+from importlib.metadata import version
 from pathlib import Path
 
 from docker_flask.discovery import permission_hints
@@ -21,12 +22,15 @@ def report(error: BaseException) -> str:
     trace = error.__traceback__
     while trace and trace.tb_frame.f_code.co_filename.startswith(_IN_FRONT):
         trace = trace.tb_next
-    lines = [] if trace else ["Traceback (most recent call last):\n"]
-    lines += traceback.format_exception(error.with_traceback(trace))
+    error.with_traceback(trace)
     with contextlib.suppress(Exception):  # the traceback is what matters
-        hints = (_hidden(one) or _missing(one) for one in permission_hints.chain(error))
+        hints = (
+            _hidden(one) or _missing(one) or _outdated(one) for one in permission_hints.chain(error)
+        )
         if hint := permission_hints.of_error(error) or next(filter(None, hints), ""):
-            lines.append(f"docker-flask: {hint}")
+            error.add_note(f"docker-flask: {hint}")  # also on the page of debug mode
+    lines = [] if trace else ["Traceback (most recent call last):\n"]
+    lines += traceback.format_exception(error)
     return "".join(lines).rstrip()
 
 
@@ -62,4 +66,16 @@ def _missing(error: BaseException) -> str:
     return (
         f"{name} is not installed: add its package, which may have another name, to "
         f"requirements.txt and build the image again (seen: {', '.join(map(str, files))})"
+    )
+
+
+def _outdated(error: BaseException) -> str:
+    """Which package needs an older Werkzeug; the newer one may be the image's own."""
+    if not isinstance(error, ImportError) or error.name != "werkzeug.urls":
+        return ""
+    file = traceback.extract_tb(error.__traceback__)[-1].filename
+    package = file.rpartition("/site-packages/")[2].partition("/")[0] or file
+    return (
+        f"{package} does not work with Werkzeug {version('werkzeug')}: add Werkzeug<3 to "
+        "requirements.txt and build the image again"
     )

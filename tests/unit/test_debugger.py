@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import html
+import re
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 from werkzeug.test import create_environ
 
-from docker_flask.debug.debugger import Debugger
+from docker_flask.debug import server
+from docker_flask.debug.debugger import Debugger, failing
+from docker_flask.discovery import find_app, load_errors
 from docker_flask.worker_options import DebugOptions
 
 
@@ -21,3 +27,48 @@ def test_the_end_of_a_websocket_is_no_error() -> None:
     environ["REMOTE_ADDR"] = "127.0.0.1"
     with pytest.raises(ConnectionError):
         list(Debugger(application, DebugOptions())(environ, lambda *_: None))
+
+
+@pytest.mark.parametrize(
+    ("text", "frames", "shown"),
+    [
+        ("import shop_lib\n", 1, "docker-flask: shop_lib is not installed: add its package"),
+        ("def f():\n    raise SystemExit(3)\nf()\n", 2, "RuntimeError: at import: SystemExit(3)"),
+        ("def f(:\n", 0, "SyntaxError: invalid syntax"),
+    ],
+)
+def test_the_page_of_an_error_at_import(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, frames: int, shown: str
+) -> None:
+    """It begins with the application's frames, has the hint of the log, and never grows."""
+    (tmp_path / "app.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "app", raising=False)
+    with pytest.raises(BaseException, match=r".") as caught:
+        find_app.load(tmp_path)
+    assert caught.value.__traceback__
+    error = caught.value.with_traceback(caught.value.__traceback__.tb_next)  # without this function
+    load_errors.report(error)
+    application = failing(error, DebugOptions())
+    for _ in range(3):
+        environ = create_environ("/", environ_base={"REMOTE_ADDR": "127.0.0.1"})
+        page = html.unescape(b"".join(application(environ, lambda *_: None)).decode())
+        assert shown in page
+        assert "docker_flask" not in page
+        assert len(re.findall(r'id="frame-', page)) == frames
+
+
+def test_a_wrong_app_module_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in production; it is no missing package."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("APP_MODULE", "wrong:app")
+    monkeypatch.setenv(find_app.IS_COMMAND, "")
+    server.load(DebugOptions())
+    said = capsys.readouterr().err
+    assert said.startswith("docker-flask: no WSGI callable by APP_MODULE='wrong:app': no module")
+    assert said.endswith(f"in `{tmp_path}`; {find_app.HINT}\n")
+    assert said.count("\n") == 1

@@ -51,6 +51,7 @@ def test_a_module_that_is_missing(
     [
         ("import distutils\n", "add setuptools to requirements.txt"),
         ("import flask.nothing\n", "flask has no module flask.nothing"),
+        ("from werkzeug.urls import url_quote\n", "APP/app.py does not work with Werkzeug 3."),
         ("from statistics import mean\n", "APP/statistics.py has the name of a module of Python"),
     ],
 )
@@ -62,6 +63,16 @@ def test_other_modules(
         monkeypatch.delitem(sys.modules, "statistics", raising=False)
     monkeypatch.setitem(sys.modules, "distutils", None)
     assert hint in report(tmp_path, monkeypatch, app__py=text, **files).splitlines()[-1]
+
+
+def test_flask_2_0_with_werkzeug_3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "site-packages/shop_lib"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("from werkzeug.urls import url_quote\n")
+    monkeypatch.syspath_prepend(package.parent)
+    hint = report(tmp_path, monkeypatch, app__py="import shop_lib\n").splitlines()[-1]
+    assert hint.startswith("docker-flask: shop_lib does not work with Werkzeug 3.")
+    assert hint.endswith(": add Werkzeug<3 to requirements.txt and build the image again")
 
 
 def test_other_errors_keep_their_causes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
