@@ -80,7 +80,7 @@ class DebugOptions(_Options):
 
     script_name: the setting; debug_hosts: host names that may use the debugger's consoles;
     live_reload: let pages load themselves again after an edit; debugpy: the editors' port, or 0;
-    certificate: the folder of the certificate for HTTPS, empty for HTTP.
+    certificate: the folder of the certificate for HTTPS, empty for HTTP; static_...: the settings.
     """
 
     script_name: str = ""
@@ -88,3 +88,6 @@ class DebugOptions(_Options):
     live_reload: bool = False
     debugpy: int = 0
     certificate: str = ""
+    static_url: str | None = None
+    static_path: str | None = None
+    static_index: bool = False

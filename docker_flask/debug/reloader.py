@@ -156,6 +156,9 @@ class Reloader:
             live_reload=self.settings.live_reload,
             debugpy=self.settings.debugpy or 0,
             certificate=str(self.certificates.folder or ""),
+            static_url=self.settings.static_url,
+            static_path=self.settings.static_path,
+            static_index=self.settings.static_index,
         )
         return {
             **options.to_environment(),

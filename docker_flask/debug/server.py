@@ -20,6 +20,7 @@ from werkzeug import serving
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from docker_flask import notify
+from docker_flask.debug import static_folder
 from docker_flask.debug.debugger import Debugger, failing
 from docker_flask.debug.live_reload import FOLDER, LiveReload
 from docker_flask.discovery import find_app, load_errors
@@ -28,6 +29,7 @@ from docker_flask.log import log
 from docker_flask.paths import DEBUG_PORT
 from docker_flask.process import FIRST_DESCRIPTOR
 from docker_flask.request.wsgi_types import Environ, Wsgi
+from docker_flask.worker import static_guard
 from docker_flask.worker_options import DebugOptions
 
 # Seconds for the first byte of a request. Browsers open connections in advance, and these must not
@@ -56,10 +58,11 @@ def load(options: DebugOptions) -> Wsgi:
     if "/site-packages/" in (file := getattr(sys.modules.get(module), "__file__", "") or ""):
         log(f"it is in {file}, where edits in {Path.cwd()} change nothing: pip install -e")
     if is_flask(found.application):
+        static_guard.protect(found.application)
         found.application.config["USE_X_SENDFILE"] = False  # nobody reads that header here
     if hasattr(found.application, "debug"):
         found.application.debug = True
-    return Debugger(found.application, options)
+    return Debugger(static_folder.wrap(found.application, options), options)
 
 
 class EditorSocket(socket.socket):

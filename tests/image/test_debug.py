@@ -146,6 +146,8 @@ def one_for_all(module_engine: Engine, module_folder: Path) -> tuple[Container, 
             "WEB_CONCURRENCY": "9",
             "REQUEST_TIMEOUT": "1",
             "PYTHONPATH": LIBRARY,
+            "STATIC_URL": "/assets",
+            "STATIC_PATH": LIBRARY,
         },
         volumes={str(library): {"bind": LIBRARY, "mode": "ro"}},
     )
@@ -248,6 +250,15 @@ def test_edits_of_a_library_beside_the_application(shared: Shared) -> None:
         wait_until_served(shared.container, word)
     (library / "words.py").unlink()
     wait_until_served(shared.container, "No module named")
+
+
+def test_static_files_of_settings(shared: Shared) -> None:
+    library = shared.folder.parent / "lib"
+    for name in ("style.css", "server.key"):
+        (library / name).write_text("of nginx in production")
+    found = [get(shared.container, f"/assets/{name}") for name in ("style.css", "server.key")]
+    assert [answer.status_code for answer in found] == [200, 404]
+    assert found[0].text == "of nginx in production"
 
 
 # --- what breaks and is mended ---------------------------------------------------------------

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from werkzeug.test import create_environ
+from werkzeug.test import Client, create_environ
 
-from docker_flask.debug import server
+from docker_flask.debug import server, static_folder
 from docker_flask.debug.debugger import Debugger, failing
 from docker_flask.discovery import find_app, load_errors
 from docker_flask.worker_options import DebugOptions
@@ -72,3 +72,55 @@ def test_a_wrong_app_module_is_one_line(
     assert said.startswith("docker-flask: no WSGI callable by APP_MODULE='wrong:app': no module")
     assert said.endswith(f"in `{tmp_path}`; {find_app.HINT}\n")
     assert said.count("\n") == 1
+
+
+# --- static files ----------------------------------------------------------------------------
+
+
+def says_hello(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    start_response("200 OK", [])
+    return [b"application"]
+
+
+FILES = ("index.html", "a/style.css", ".env", "a/.git/config", "server.key", "settings.ini", "x.gz")
+
+
+@pytest.mark.parametrize(
+    ("request_line", "answer"),
+    [
+        ("GET /assets/a/style.css", "a/style.css"),
+        ("HEAD /assets/a/style.css", ""),
+        ("GET /", "index.html"),
+        ("GET /assets/.env", None),
+        ("GET /assets/a/.git/config", None),
+        ("GET /assets/server.key/", None),
+        ("GET /assets/../secret.txt", None),
+        # The application's.
+        ("GET /assets/settings.ini", "application"),
+        ("GET /assets/x.gz", "application"),
+        ("GET /assets/none.css", "application"),
+        ("GET /assets/a", "application"),
+        ("GET /assets/link.txt", "application"),
+        ("POST /assets/a/style.css", "application"),
+        ("GET /assetsx", "application"),
+        ("GET /static/a/style.css", "application"),
+    ],
+)
+def test_static_files_of_settings(tmp_path: Path, request_line: str, answer: str | None) -> None:
+    folder = tmp_path / "public"
+    for name in FILES:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    (tmp_path / "secret.txt").write_text("secret")
+    (folder / "link.txt").symlink_to("../secret.txt")
+    options = DebugOptions(static_url="/assets", static_path=str(folder), static_index=True)
+    method, path = request_line.split()
+    application = static_folder.wrap(says_hello, options)
+    with Client(application).open(path, method=method) as response:
+        assert response.status_code == (404 if answer is None else 200)
+        assert answer in (None, response.get_data(as_text=True))
+
+
+def test_static_files_without_settings() -> None:
+    assert static_folder.wrap(says_hello, DebugOptions()) is says_hello
+    assert static_folder.wrap(says_hello, DebugOptions(static_url="")) is says_hello
