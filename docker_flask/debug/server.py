@@ -13,6 +13,7 @@ import ssl
 import sys
 import threading
 import uuid
+from http.server import HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +168,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=stop).start())
     threading.Thread(target=pass_edits_on, args=(options.notify_fd, live), daemon=True).start()
     notify.send(options.notify_fd, "serving")
-    server.serve_forever(poll_interval=0.02)
+    # Not Werkzeug's own method, which has no interval before Werkzeug 2.
+    HTTPServer.serve_forever(server, poll_interval=0.02)
+    server.server_close()  # waits for the requests
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from tests.support.harness import (
     Derive,
     Engine,
     Keyboard,
+    image_with,
     wait_for,
     write_files,
 )
@@ -183,6 +184,19 @@ def test_all_interfaces_and_port_5000_whatever_app_run_says(shared: Shared) -> N
     (shared.folder / "app.py").write_text(PAGE.format("'edited'") + call)
     wait_until_served(shared.container, "edited")
     assert get(shared.container).status_code == 200
+
+
+@pytest.mark.nightly
+def test_flask_1(engine: Engine, app_folder: Path) -> None:
+    app = app_folder / "app.py"
+    app.write_text(PAGE.replace("app.get", "app.route").format("'hello'"))
+    old = ["Flask==1.1.4", "Werkzeug==1.0.1", "jinja2<3.1", "markupsafe<2.1", "itsdangerous<2.1"]
+    container = engine.serve(DEBUG, app=app_folder, image=image_with(*old))
+    wait_until_served(container, "hello")
+    assert get(container).headers["Server"].startswith("Werkzeug/1.0.1")
+    app.write_text(PAGE.replace("app.get", "app.route").format("1 / 0"))
+    wait_until_served(container, "ZeroDivisionError")
+    assert container.stop()[0] == 0
 
 
 def test_commands_of_production(shared: Shared) -> None:
