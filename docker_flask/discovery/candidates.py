@@ -113,12 +113,12 @@ def _callers(root: Path, factory: Candidate, file: Path) -> Iterable[Candidate]:
         folders = (*folders, file.parent)
     for candidate in named:
         path = _file_of(candidate)
-        if path and path != file and (ModuleText(path).made or ModuleText(path).is_wsgi):
+        text = ModuleText(path) if path and path != file else None
+        if text and (text.is_wsgi or (text.made and not text.serves)):
             yield candidate
     paths = dict.fromkeys(path for folder in folders for path in sorted(folder.glob("*.py")))
-    texts = {
-        path: ModuleText(path) for path in paths if path != file and _OTHER.fullmatch(path.stem)
-    }
+    others = (path for path in paths if path != file and _OTHER.fullmatch(path.stem))
+    texts = {path: ModuleText(path) for path in others if path.stem != "asgi"}
     calls = {path: text.made for path, text in texts.items() if text.made and not text.is_script}
     if len(calls) > 1:
         if all(call.endswith("()") for call in calls.values()):

@@ -20,7 +20,8 @@ class ModuleText:
     made: the call of Flask or of a factory by which it makes an application, or "".
     is_wsgi: it is wsgi.py, and has a usual name, whatever makes the application.
     is_factory: it has a factory, and no application.
-    is_script: its import would work with the application, or serve it.
+    serves: its import would serve the application, and never end.
+    is_script: its import would serve the application, or work with it.
     """
 
     def __init__(self, file: Path) -> None:
@@ -48,24 +49,20 @@ class ModuleText:
         self.is_wsgi = file.name == "wsgi.py" and usual_name
         has_factory = not values.keys().isdisjoint(FACTORIES)
         self.is_factory = has_factory and not (made or usual_name)
-        self.is_script = _is_script(tree, made)
+        served = {
+            receiver
+            for one in statements
+            if isinstance(one, ast.Expr)
+            for receiver, name, _ in _calls(one)
+            if name in _SERVES
+        }
+        self.serves = not served <= made.keys()  # Flask ignores its own `run()` here
+        self.is_script = self.serves or (not served and _only_works(tree))
 
 
-def _is_script(tree: ast.Module, made: Iterable[str]) -> bool:
-    """True if an import of a module would serve, or work with the application that it makes.
-
-    made: the variables of its applications, whose `run()` Flask ignores here.
-    """
+def _only_works(tree: ast.Module) -> bool:
+    """True if an import would work with an application that nothing in the module serves."""
     done = [one for one in _run_by_import(tree.body) if not isinstance(one, _DEFINITIONS)]
-    served = {
-        receiver
-        for one in done
-        if isinstance(one, ast.Expr)
-        for receiver, name, _ in _calls(one)
-        if name in _SERVES
-    }
-    if served:
-        return not served <= {*made}
     works = any(name == "app_context" for one in done for _, name, _ in _calls(one))
     return works and not any(name in _SERVES for _, name, _ in _calls(_main_block(tree)))
 
@@ -73,7 +70,7 @@ def _is_script(tree: ast.Module, made: Iterable[str]) -> bool:
 def not_run(module: ModuleType) -> str:
     """A line about what a module does only if it is started as a program, apart from serving."""
     file = getattr(module, "__file__", None) or ""
-    tree = _parse(Path(file))
+    tree = _parse(Path(file), b"__main__")
     functions = {one.name: one for one in tree.body if isinstance(one, ast.FunctionDef)}
 
     def does_more(statement: ast.AST) -> bool:
@@ -100,10 +97,11 @@ def not_run(module: ModuleType) -> str:
     )
 
 
-def _parse(file: Path) -> ast.Module:
-    """The text of a module; an empty module if Python can't read it."""
+def _parse(file: Path, word: bytes = b"") -> ast.Module:
+    """The text of a module; an empty module if Python can't read it, or a word is not in it."""
     try:
-        return ast.parse(file.read_bytes())
+        text = file.read_bytes()
+        return ast.parse(text if word in text else b"")  # 1,000 lines take 20 ms
     except (OSError, SyntaxError, ValueError):
         return ast.Module([], [])
 

@@ -191,6 +191,9 @@ def test_order_and_packages(tmp_path: Path, files: str, name: str) -> None:
         ("app/__init__.py:dev run.py:calls", "run:app"),
         ("app/__init__.py:exports app/core.py:dev flasky.py:calls", "flasky:app"),
         ("app/__init__.py:dev manage.py:proxy", "manage:application"),
+        ("app/__init__.py:dev manage.py:proxy asgi.py:calls", "manage:application"),
+        ("__init__.py:dev wsgi.py:calls", "app.wsgi:app"),
+        ("__init__.py:dev run.py:calls", "app.run:app"),
         ("app/__init__.py:dev microblog.py:bare", "microblog:site"),
         ("app/__init__.py:dev run.py:tables", "run:app"),
         ("app.py:dev serve.py:calls", "serve:app"),
@@ -210,7 +213,9 @@ def test_order_and_packages(tmp_path: Path, files: str, name: str) -> None:
                 "tasks.py:worker",
                 "run.py:serves",
                 "run.py:guarded",
+                "main.py:serves",
                 "wsgi.py:guarded",
+                "asgi.py:proxy",
                 "tasks.py:celery",
                 "main.py:celery",
                 "app/main.py:current",
@@ -224,7 +229,7 @@ def test_order_and_packages(tmp_path: Path, files: str, name: str) -> None:
     ],
 )
 def test_an_application_before_a_factory(tmp_path: Path, files: str, name: str) -> None:
-    found = locate(tmp_path, tree(files))
+    found = locate(tmp_path / "app", tree(files))
     assert found.get("name") == name, found
     expected = {"microblog": "dev", "app": "dev"}.get(name.partition(":")[0], "production")
     assert found["says"] == ("site" if name == "app:site" else expected)
