@@ -61,6 +61,9 @@ class WorkerOptions(_Options):
     # A pipe whose end tells clients to leave.
     leave_fd: int = NO_DESCRIPTOR
 
+    # A pipe whose end tells a worker of the wide server to take no more requests.
+    drain_fd: int = NO_DESCRIPTOR
+
     # --- The interface between nginx and the worker.
     # nginx's location for send_file; empty if the worker sends files itself.
     sendfile_location: str = ""

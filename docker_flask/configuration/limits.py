@@ -15,6 +15,8 @@ from docker_flask import paths
 MAX_DESCRIPTORS = 65_536
 # Linux's default for somaxconn since 5.4. In a longer queue, clients only wait longer.
 MAX_BACKLOG = 4_096
+# Files with the memory that a cgroup uses, of version 2 and of version 1.
+_USED = "memory.current", "memory.usage_in_bytes"
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ class MemoryWatch:
             f"the kernel killed a process, because memory ran out ({limits.memory_reason}); raise "
             "the limit (docker run -m), or set a smaller WEB_CONCURRENCY or MAX_WORKER_MEMORY"
         )
+        self._limit, self._where = limits.memory, limits.memory_reason
+        self._root = root
         # The second name is that of cgroup version 1.
         self._events = _cgroup_file(root, "memory", "memory.events", "memory.oom_control")
         self._kills = 0
@@ -75,6 +79,25 @@ class MemoryWatch:
         """Why the kernel has killed a process since the last call; empty if it has not."""
         before, self._kills = self._kills, _counters(self._events).get("oom_kill", 0)
         return self._reason if self._kills > before else ""
+
+    def free(self) -> int:
+        """Bytes of memory that processes of this container can still get."""
+        used = _number(_lines(_cgroup_file(self._root, "memory", *_USED)))
+        stat = _counters(_cgroup_file(self._root, "memory", "memory.stat"))
+        # The kernel takes these bytes from its cache of files. Version 1 adds up the cgroups below.
+        cache = stat.get("total_inactive_file", stat.get("inactive_file", 0))
+        of_machine = _counters(self._root / "proc/meminfo").get("MemAvailable:", 0) << 10
+        return max(0, min(self._limit - used + cache, of_machine or self._limit))
+
+    def why_no_room(self, workers: int, size: int) -> str:
+        """Why the memory does not hold so many more workers of this size; empty if it does."""
+        free, needed = self.free(), workers * size
+        if needed <= free:
+            return ""
+        return (
+            f"{workers} x {math.ceil(size / (1 << 20))} MiB are needed, and "
+            f"{free >> 20} MiB are free ({self._where})"
+        )
 
 
 def _cpus(root: Path) -> tuple[float, str]:

@@ -24,11 +24,6 @@ def from_limits(value: int, reason: str) -> Found:
     return Found(value, f"{_FROM_LIMITS}{reason}")
 
 
-def brief(origin: str) -> str:
-    """An origin for the log, where it follows a number."""
-    return origin.removeprefix(_FROM_LIMITS)
-
-
 class FileValue(NamedTuple):
     """The value of a setting in the user's options for a server.
 
@@ -44,9 +39,11 @@ class ServerOptions(NamedTuple):
     """The user's options for an application server.
 
     settings: options that decide a setting, by the name of its field; text: the other options, as
-    the server's file, empty if there are none; ignored: options that the image overrides.
+    the server's file, empty if there are none; ignored: options that the image overrides;
+    only_one_server: why a second server at the same time would do harm, empty if it would not.
     """
 
     settings: Mapping[str, FileValue] = {}
     text: str = ""
     ignored: Sequence[str] = ()
+    only_one_server: str = ""

@@ -31,7 +31,7 @@ def check_worker_class(settings: Settings) -> None:
         return
     pin = GUNICORN_GEVENT_PIN if settings.app_server == "gunicorn" else GEVENT_PIN
     require("gevent", "WORKER_CLASS=gevent", pin)
-    if settings.threads > 1:
+    if (settings.threads or 1) > 1:
         raise SettingError(
             f"THREADS={settings.threads} is not allowed with WORKER_CLASS=gevent, whose requests "
             "run in greenlets; use THREADS=1"

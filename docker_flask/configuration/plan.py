@@ -6,7 +6,7 @@ crashes restarts from the plan of its generation; a reload makes a new plan.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from docker_flask.configuration import (
@@ -16,6 +16,7 @@ from docker_flask.configuration import (
     settings,
     sizing,
     uwsgi_options,
+    workers,
 )
 from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.nginx_files import NginxFiles
@@ -23,6 +24,7 @@ from docker_flask.configuration.origin import DEFAULT, Found
 from docker_flask.configuration.settings import Settings
 from docker_flask.configuration.sizing import Sizing
 from docker_flask.configuration.validators import SettingError, in_bytes
+from docker_flask.configuration.workers import Workers
 from docker_flask.paths import PYTHON, UWSGI_PROGRAM
 
 # Below this size (bytes), there is no cache.
@@ -35,17 +37,29 @@ class Plan:
 
     environment: of the application. origins: of the settings, by the names of their fields.
     server_options: the user's options for the application server, as the text of a file.
-    ignored_options: the user's options that the image overrides.
+    ignored_options: the user's options that the image overrides. only_one_server: why there may be
+    no second application server, empty if there may.
     """
 
     environment: Mapping[str, str]
     settings: Settings
     origins: Mapping[str, str]
     limits: Limits
+    workers: Workers
     sizing: Sizing
     nginx_files: NginxFiles
     server_options: str
     ignored_options: tuple[str, ...]
+    only_one_server: str = ""
+
+    def measured(self, memory: int) -> "Plan":
+        """The same plan for workers that take so much memory (bytes)."""
+        found = workers.decide(
+            self.settings, self.origins, self.limits, memory, self.only_one_server
+        )
+        return replace(
+            self, workers=found, sizing=sizing.compute(self.settings, found, self.limits)
+        )
 
     @property
     def tls_port(self) -> int:
@@ -76,10 +90,18 @@ class Plan:
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Each setting's name, value and origin, for a person to read."""
-        return [
-            (name.upper(), settings.show(name, getattr(self.settings, name)), origin)
-            for name, origin in self.origins.items()
-        ]
+        decided = {
+            "web_concurrency": self.workers.processes,
+            "uwsgi_cheaper": self.workers.count,
+            "threads": self.workers.threads,
+        }
+        rows = []
+        for name, origin in self.origins.items():
+            value = getattr(self.settings, name)
+            if value is None and name in decided:
+                value, origin = decided[name], f"decided: {self.workers.reason}"
+            rows.append((name.upper(), settings.show(name, value), origin))
+        return rows
 
     def cache_size(self, room: int) -> int:
         """Maximum size of nginx's cache in bytes; room: bytes that the disk has for the cache."""
@@ -90,12 +112,16 @@ class Plan:
 
 
 def make(
-    environ: Mapping[str, str], limits: Limits, early: Mapping[str, Found] | None = None
+    environ: Mapping[str, str],
+    limits: Limits,
+    early: Mapping[str, Found] | None = None,
+    worker_memory: int = 0,
 ) -> Plan:
     """Make a plan from the environment, the working directory and the limits.
 
-    early: the settings that were read before prestart.sh changed this environment. Raises
-    SettingError for a value that is not allowed, or a package that is not installed.
+    early: the settings that were read before prestart.sh changed this environment. worker_memory:
+    bytes that a worker takes, 0 if none was measured. Raises SettingError for a value that is not
+    allowed, or a package that is not installed.
     """
     given = settings.read(environ, early)
     app_server = given["app_server"].value if "app_server" in given else settings.DEFAULT_APP_SERVER
@@ -113,13 +139,16 @@ def make(
             f"SCRIPT_NAME={chosen.script_name} opens internal locations: remove `internal` in "
             f"{user_files.internal}, or let the proxy remove the prefix and send X-Forwarded-Prefix"
         )
+    found = workers.decide(chosen, origins, limits, worker_memory, options.only_one_server)
     return Plan(
         environment=dict(environ),
         settings=chosen,
         origins=origins,
         limits=limits,
-        sizing=sizing.compute(chosen, limits),
+        workers=found,
+        sizing=sizing.compute(chosen, found, limits),
         nginx_files=user_files,
         server_options=options.text,
         ignored_options=tuple(options.ignored),
+        only_one_server=options.only_one_server,
     )

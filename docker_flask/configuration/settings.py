@@ -70,11 +70,10 @@ class Settings:
     uwsgi_ini: str | None = setting(validators.existing_file())
     app_server: str = setting(validators.word("uwsgi", "gunicorn"), DEFAULT_APP_SERVER)
     worker_class: str | None = setting(validators.word("sync", "gthread", "gevent"))
-    web_concurrency: int = setting(
-        validators.whole_number(1, 1024), defaults.workers, "UWSGI_PROCESSES"
-    )
-    uwsgi_cheaper: int = setting(validators.whole_number(0, 1023), defaults.workers)
-    threads: int = setting(validators.whole_number(1, 256), "1")
+    # Unset, configuration/workers.py decides these three.
+    web_concurrency: int | None = setting(validators.whole_number(1, 1024), None, "UWSGI_PROCESSES")
+    uwsgi_cheaper: int | None = setting(validators.whole_number(0, 1023))
+    threads: int | None = setting(validators.whole_number(1, 256))
     preload: bool = setting(validators.switch(), "0")
     max_requests: int = setting(validators.whole_number(0, 100_000_000), "0")
     max_worker_memory: str = setting(validators.size("32m"), "0")
@@ -131,11 +130,6 @@ class Settings:
     debugpy: int | None = setting(PORT)
 
     @property
-    def first_workers(self) -> int:
-        """Number of workers at the start of a server."""
-        return self.uwsgi_cheaper or self.web_concurrency
-
-    @property
     def has_tls(self) -> bool:
         """True if the container listens on TLS_PORT."""
         return bool(self.tls_certificate or self.tls_domain)
@@ -174,10 +168,11 @@ def resolve(
     for spec in fields(Settings):
         value, of_file = of_environment.get(spec.name), (of_files or {}).get(spec.name)
         found[spec.name] = value or (_of_file(spec, of_file) if of_file else _default(spec, limits))
-    defaults.settle_workers(found, limits)
     settings = Settings(**{name: value for name, (value, _) in found.items()})
+    origins = {name: origin for name, (_, origin) in found.items()}
     _check_tls(settings)
-    return settings, {name: origin for name, (_, origin) in found.items()}
+    _check_workers(settings, origins)
+    return settings, origins
 
 
 def _check_tls(chosen: Settings) -> None:
@@ -191,6 +186,16 @@ def _check_tls(chosen: Settings) -> None:
         raise SettingError(f"TLS_KEY={chosen.tls_key} needs TLS_CERTIFICATE, its certificate")
     if bool(chosen.acme_eab_kid) != bool(chosen.acme_eab_key):
         raise SettingError("ACME_EAB_KID and ACME_EAB_KEY belong together; set both or none")
+
+
+def _check_workers(chosen: Settings, origins: Mapping[str, str]) -> None:
+    """Raises SettingError for numbers of workers that conflict."""
+    most, few = chosen.web_concurrency, chosen.uwsgi_cheaper
+    if most and few and few >= most:
+        raise SettingError(
+            f"{origins['uwsgi_cheaper']}={few} is not allowed; use a whole number below "
+            f"{origins['web_concurrency']}={most}"
+        )
 
 
 def names() -> set[str]:

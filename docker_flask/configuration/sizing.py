@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.settings import Settings
 from docker_flask.configuration.validators import in_bytes
+from docker_flask.configuration.workers import Workers
 
 # Requests that a worker of class gevent runs at a time; Gunicorn's default.
 GREENLETS = 1000
@@ -48,7 +49,7 @@ OWN_DESCRIPTORS = 24
 class Sizing:
     """Sizes that follow from the settings and the limits of the container.
 
-    requests_per_worker: requests that a worker runs at a time. nginx_workers: nginx's worker
+    nginx_workers: nginx's worker
     processes. For each of them: nginx_descriptors: open files; nginx_connections: all connections;
     open_files: cached pages that stay open, and the same number of static files.
     queue: requests that wait in the application's socket; admitted_requests: requests without a
@@ -57,7 +58,6 @@ class Sizing:
     web_sockets: open WebSockets; web_sockets_by_address: those from one address.
     """
 
-    requests_per_worker: int
     nginx_workers: int
     nginx_descriptors: int
     nginx_connections: int
@@ -70,9 +70,9 @@ class Sizing:
     web_sockets_by_address: int
 
 
-def compute(settings: Settings, limits: Limits) -> Sizing:
-    """The sizes for these settings in these limits."""
-    per_worker = GREENLETS if settings.worker_class == "gevent" else settings.threads
+def compute(settings: Settings, workers: Workers, limits: Limits) -> Sizing:
+    """The sizes for these settings and workers in these limits."""
+    has_greenlets = settings.worker_class == "gevent"
     processes = settings.nginx_worker_processes
     nginx_processes = limits.whole_cpus if processes == "auto" else int(processes)
     descriptors = min(settings.nginx_worker_open_files, limits.descriptors)
@@ -86,21 +86,20 @@ def compute(settings: Settings, limits: Limits) -> Sizing:
     web_sockets = min(_web_sockets(settings, limits), spare // 2 + connections // 16)
     idle = min(IDLE_CONNECTIONS, connections // 4)
     waiting = min(
-        settings.web_concurrency * per_worker + QUEUE,
+        workers.requests * (GREENLETS if has_greenlets else 1) + QUEUE,
         limits.backlog,
         nginx_processes * (connections - idle) // 2,
     )
     slow = min(SLOW, (nginx_processes * connections - 2 * waiting) * SLOW_TWENTIETHS // 20)
     bodies = max(16, min(slow, limits.memory // BODY_SHARE // BODY_MEMORY))
     return Sizing(
-        requests_per_worker=per_worker,
         nginx_workers=nginx_processes,
         nginx_descriptors=descriptors,
         nginx_connections=connections + min(spare, 2 * web_sockets),
         open_files=files,
         # The kernel accepts one more. Greenlets take requests out of the socket only while they
         # have the CPU, so all requests must fit into it.
-        queue=max(1, (waiting if per_worker == GREENLETS else min(QUEUE, waiting)) - 1),
+        queue=max(1, (waiting if has_greenlets else min(QUEUE, waiting)) - 1),
         admitted_requests=waiting + slow,
         admitted_bodies=bodies,
         bodies_by_address=max(16, min(BODIES_BY_ADDRESS, bodies // 4)),

@@ -38,6 +38,13 @@ _OWN = {
     *("single-interpreter", "venv", "virtualenv"),
     # Sends tracebacks to clients.
     "catch-exceptions",
+    # The number of workers.
+    "cheaper-algo",
+    "cheaper-initial",
+    "cheaper-overload",
+    "cheaper-step",
+    "cheap",
+    "idle",
     # The log, and the end of the start at an unknown option.
     *("disable-logging", "log-maxsize", "logger", "logto", "logto2", "req-logger", "strict"),
 }
@@ -51,6 +58,11 @@ _NOT_SUPPORTED = re.compile(
 _LISTENS = re.compile(
     r"cache-udp-server|(fast|raw|ssl|forkpty|tuntap-)router\d?|legion(-mcast)?|snmp|stats(-server)?"
     r"|.*subscription-server|udp|multicast|cluster|zerg-server"
+)
+# Options that start something: a second server would run each job twice.
+_JOBS = re.compile(
+    r"(unique-|legion-)?cron2?|(smart-|legion-(smart-)?)?attach-(control-)?daemon2?|mules?|farm"
+    r"|spooler(-.+)?|stats(-server)?"
 )
 _UNIX_SOCKET = re.compile(r"(unix:)?[@/\w][^:\s]*")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -66,6 +78,7 @@ def read(root: Path, environ: Mapping[str, str], uwsgi: str) -> ServerOptions:
     SettingError.
     """
     settings, lines, ignored = dict[str, FileValue](), list[str](), list[str]()
+    jobs = ""
     ini_file = uwsgi_ini.find(root, environ.get("UWSGI_INI", ""))
     try:
         variables = uwsgi_ini.variables(ini_file) if ini_file else set()
@@ -98,9 +111,12 @@ def read(root: Path, environ: Mapping[str, str], uwsgi: str) -> ServerOptions:
             )
         elif name in _known(uwsgi):
             lines.append(f"{name} = {value}\n")
+            if _JOBS.fullmatch(name):
+                jobs = f"one server because of {given_name}{where}"
         elif name not in variables:
             raise SettingError(f"{given_name!r}{where} is not allowed: uWSGI has no such option")
-    return ServerOptions(settings, "".join(["[uwsgi]\n", *lines]) if lines else "", ignored)
+    text = "".join(["[uwsgi]\n", *lines]) if lines else ""
+    return ServerOptions(settings, text, ignored, jobs)
 
 
 @functools.cache

@@ -250,6 +250,12 @@ class Nginx:
             for name in (*more, paths.DRAINING, paths.SHARING):
                 (self._runtime / name).touch()
 
+    def show_readiness(self, is_ready: bool) -> None:
+        """Let HEALTH_PATH answer 200 or 503."""
+        file = self._runtime / paths.NOT_READY
+        with contextlib.suppress(OSError):
+            file.unlink(missing_ok=True) if is_ready else file.touch()
+
     def forget_pages(self) -> None:
         """Serve none of the cached pages any more.
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.plan import Plan
+from docker_flask.configuration.sizing import GREENLETS
 from docker_flask.paths import HOME, PYTHON, UWSGI_PROGRAM
 
 SOCKET_FD = 3
@@ -26,15 +27,13 @@ class AppServer:
     """One application server.
 
     name: in the log. command: returns the command line for a plan, the file with the user's options
-    for this server (or None) and the path of the FIFO for orders. retire_signal: after it, a worker
-    accepts no more requests. resizes: True if the server reads orders from the FIFO: a plus to add
-    a worker, a minus to remove a worker.
+    for this server (or None), a number of workers and of the threads of each. retire_signal: after
+    it, a worker accepts no more requests.
     """
 
     name: str
-    command: Callable[[Plan, Path | None, Path], list[str]]
+    command: Callable[[Plan, Path | None, int, int], list[str]]
     retire_signal: signal.Signals
-    resizes: bool = False
 
 
 def _nice(limits: Limits) -> list[str]:
@@ -42,44 +41,40 @@ def _nice(limits: Limits) -> list[str]:
     return NICE if limits.cpus < CPUS_WITHOUT_NICE else []
 
 
-def _uwsgi(plan: Plan, options_file: Path | None, orders: Path) -> list[str]:
+def _uwsgi(plan: Plan, options_file: Path | None, workers: int, threads: int) -> list[str]:
     """uWSGI: app.ini with values from the plan, then the user's options."""
     settings = plan.settings
     # uWSGI's own options must not have these names.
     placeholders = {
-        "worker-count": settings.web_concurrency,
-        "min-workers": settings.uwsgi_cheaper,
-        "thread-count": settings.threads,
+        "worker-count": workers,
+        "thread-count": threads,
         "load-in-workers": int(not settings.preload),
         "load-in-master": int(settings.preload),
         "socket-fd": SOCKET_FD,
         "socket-backlog": plan.sizing.queue,
         "io-seconds": plan.release,
         "open-files": plan.limits.descriptors,
-        "orders-fifo": orders,
     }
     arguments = [*_nice(plan.limits), UWSGI_PROGRAM]
     for name, value in placeholders.items():
         arguments += ["--set-placeholder", f"{name}={value}"]
     if settings.worker_class == "gevent":
-        arguments += ["--gevent", str(plan.sizing.requests_per_worker), "--gevent-monkey-patch"]
-    if settings.threads > 1:
-        # The master removes a worker by signal 28 (WINCH), which by default wakes one thread only.
-        arguments += ["--hook-accepting", "unix_signal:28 gracefully_kill"]
+        arguments += ["--gevent", str(GREENLETS), "--gevent-monkey-patch"]
     arguments += ["--ini", f"{HOME}/app.ini"]
     # The user's file comes last: if an option is in both files, uWSGI uses the last value.
     return [*arguments, "--ini", str(options_file)] if options_file else arguments
 
 
-def _gunicorn(plan: Plan, _options_file: Path | None, _orders: Path) -> list[str]:
+def _gunicorn(plan: Plan, _options_file: Path | None, workers: int, threads: int) -> list[str]:
     """Gunicorn, which docker_flask/launch/gunicorn_server.py starts."""
     settings = plan.settings
+    kind = settings.worker_class or ("gthread" if threads > 1 else "sync")
     options = {
         "loglevel": "info" if settings.log_level == "debug" else "warning",
-        "worker_class": settings.worker_class or ("gthread" if settings.threads > 1 else "sync"),
-        "workers": settings.web_concurrency,
-        "threads": settings.threads,
-        "worker_connections": plan.sizing.requests_per_worker,
+        "worker_class": kind,
+        "workers": workers,
+        "threads": threads,
+        "worker_connections": GREENLETS if kind == "gevent" else threads,
         "preload_app": settings.preload,
         "backlog": plan.sizing.queue,
         "graceful_timeout": plan.release,
@@ -91,6 +86,6 @@ def _gunicorn(plan: Plan, _options_file: Path | None, _orders: Path) -> list[str
 
 # For each value of APP_SERVER.
 SERVERS = {
-    "uwsgi": AppServer("uWSGI", _uwsgi, signal.SIGHUP, resizes=True),
+    "uwsgi": AppServer("uWSGI", _uwsgi, signal.SIGHUP),
     "gunicorn": AppServer("Gunicorn", _gunicorn, signal.SIGTERM),
 }

@@ -1,26 +1,26 @@
-"""A generation: one application server, started from one plan, on a socket that PID 1 owns."""
+"""A generation: the application in one state of its code, on a socket that process 1 owns."""
 
-import contextlib
 import os
-import signal
-import socket
 import time
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
-from docker_flask import connections, notify, process
+from docker_flask import connections, process
 from docker_flask.configuration.limits import MemoryWatch
 from docker_flask.configuration.plan import Plan
 from docker_flask.configuration.validators import in_bytes
+from docker_flask.configuration.workers import THREAD_MEMORY, in_words
 from docker_flask.first_process.loop import Loop
 from docker_flask.first_process.sockets import listen_unix
-from docker_flask.first_process.task import Steps, Until
+from docker_flask.first_process.task import Steps, Task, Until
 from docker_flask.log import log
 from docker_flask.nginx.rendering import Frontend
-from docker_flask.servers.app_server import SOCKET_FD, AppServer
+from docker_flask.servers.app_server import AppServer
 from docker_flask.static_files import StaticFiles
-from docker_flask.supervisor.worker_pool import WorkerPool
+from docker_flask.supervisor.load_lock import LoadLock
+from docker_flask.supervisor.server_process import DRAIN_FD, LEAVE_FD, NOTIFY_FD, ServerProcess
+from docker_flask.supervisor.wide_server import WideServer
 from docker_flask.worker_options import WorkerOptions
 
 # A cached page may take one eighth of the cache.
@@ -48,9 +48,11 @@ class State(IntEnum):
 
 
 class Generation:
-    """The socket outlives the server: when the server dies, connections queue for the next one.
+    """The socket outlives its servers: when a server dies, connections queue for the next one.
 
-    state: one of `State`. failure: why it failed to load the application.
+    state: one of `State`. failure: why it failed to load the application. needs_all:
+    True if it fails with one worker that can't load, because another generation serves. narrow: the
+    server that always runs. wide: the one that runs while requests wait.
     """
 
     def __init__(
@@ -71,10 +73,7 @@ class Generation:
         self.plan = plan
         self._frontend = frontend
         self._watch = watch
-        self.pid = 0
-        # Process groups of this server, and of the crashed servers before it: workers of a crashed
-        # server may still run.
-        self.groups: list[int] = []
+        self.needs_all = self._is_measured = False
         self.failure = ""
         # The application that the workers have loaded.
         self.loaded = ""
@@ -83,26 +82,27 @@ class Generation:
         # For the log: the application, its static files, and what is unusual about it.
         self.found = self.static_files = ""
         self.notes: list[str] = []
-        # None if the number of workers is fixed, or uWSGI's `cheaper-algo` decides it.
-        resizes = server.resizes and plan.settings.uwsgi_cheaper
-        has_cheaper_algo = "\ncheaper-algo " in plan.server_options
-        self.pool = WorkerPool(plan) if resizes and not has_cheaper_algo else None
         self._runtime = runtime
-        self._loading: set[int] = set()
-        self._workers: set[int] = set()
         self._loop = loop
         self._options_file = self.path.with_suffix(".options") if plan.server_options else None
         if self._options_file:
             self._options_file.write_text(plan.server_options)
-        # A FIFO: a plus adds a worker, a minus removes a worker.
-        self._orders = self.path.with_suffix(".orders")
+        self.narrow = ServerProcess(loop, self._note)
+        self.wide = WideServer(self._open_wide, self._why_no_room)
+        self._lock = LoadLock(self.path.with_suffix(".lock"))
+        self._load_one_by_one = False
+        self._started_at = time.monotonic()
         self._listener = listen_unix(str(self.path), plan.sizing.queue)
-        self._channel, self._workers_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._channel.setblocking(False)
-        loop.watch(self._channel, self._on_message)
-        # The WebSockets of each worker, by its pid. If this process closes the pipe, they leave.
-        self._web_sockets: dict[int, int] = {}
-        self._leave, self._stay = os.pipe()
+
+    @property
+    def pid(self) -> int:
+        """The first process of the server that always runs, 0 while none runs."""
+        return self.narrow.pid
+
+    @property
+    def servers(self) -> list[ServerProcess]:
+        """All servers."""
+        return [self.narrow, *self.wide.servers()]
 
     def _become(self, state: State) -> bool:
         """Change the state; returns False, and changes nothing, if this can't follow."""
@@ -119,30 +119,29 @@ class Generation:
         """
         if not self._become(State.LOADING):
             return
-        self._loading.clear()
-        self._workers.clear()
-        inherited = self._listener.fileno(), self._workers_end.fileno(), self._leave
+        self._load_one_by_one = load_one_by_one
+        self._started_at = time.monotonic()
+        workers = self.plan.workers
         try:
-            self.pid = process.spawn(
-                self.server.command(self.plan, self._options_file, self._orders),
-                {**self._environment(), **self._options(load_one_by_one).to_environment()},
-                inherited,
-            )
+            self._start(self.narrow, workers.count, workers.threads)
         except OSError as error:
             self._fail(f"{self.server.name} can't start: {error.strerror}")
-            return
-        self.groups.append(self.pid)
 
-    def _options(self, load_one_by_one: bool) -> WorkerOptions:
+    def _start(self, server: ServerProcess, count: int, threads: int) -> None:
+        command = self.server.command(self.plan, self._options_file, count, threads)
+        environment = {**self._environment(), **self._options().to_environment()}
+        server.start(command, environment, self._listener)
+
+    def _options(self) -> WorkerOptions:
         settings = self.plan.settings
         return WorkerOptions(
-            notify_fd=SOCKET_FD + 1,
+            notify_fd=NOTIFY_FD,
             trusted_proxies=settings.trusted_proxies or (),
             app_module=settings.app_module or "",
             uwsgi_ini=settings.uwsgi_ini or "",
             preload=settings.preload,
-            load_lock=str(self.path.with_suffix(".lock")),
-            load_one_by_one=load_one_by_one,
+            load_lock=str(self._lock.path),
+            load_one_by_one=self._load_one_by_one,
             request_timeout=settings.request_timeout,
             watchdog=self.plan.watchdog,
             max_requests=settings.max_requests,
@@ -150,7 +149,8 @@ class Generation:
             retire_signal=int(self.server.retire_signal),
             max_web_sockets=self.plan.sizing.web_sockets,
             max_message=in_bytes(settings.websocket_max_message),
-            leave_fd=SOCKET_FD + 2,
+            leave_fd=LEAVE_FD,
+            drain_fd=DRAIN_FD,
             sendfile_location=self._frontend.sendfile_location,
             cache_folder=str(self._runtime / "cache") if self._frontend.cache_size else "",
             max_cached_page=self._frontend.cache_size // PAGE_SHARE,
@@ -175,17 +175,22 @@ class Generation:
             environment.setdefault("TMPDIR", str(self._runtime))
         return environment
 
-    def ready(self, workers: int = 1) -> bool:
-        """True if this number of workers has loaded the application."""
-        return self.state is State.READY and len(self._workers) >= workers
+    # --- loading ------------------------------------------------------------------------------
 
-    def settled(self, workers: int = 1) -> bool:
-        """True if the start has succeeded or failed."""
-        # A worker that ended before it could report why: os._exit, a crash, a kill.
-        lost = [pid for pid in self._loading if not process.alive(pid)]
-        if lost and self.state is State.LOADING:
-            self.fail(f"worker (pid {lost[0]}) ended")
-        return self.ready(workers) or self.state is State.FAILED
+    def ready(self) -> bool:
+        """True if a worker has loaded the application, and lives."""
+        servers = [self.narrow, *filter(None, [self.wide.server])]
+        return self.state is State.READY and any(server.workers() for server in servers)
+
+    def settled(self, all_workers: bool = False) -> bool:
+        """True if the start has succeeded or failed.
+
+        all_workers: it has succeeded when the last worker has loaded the application.
+        """
+        self._note_lost()
+        workers = self.plan.workers.count if all_workers else 1
+        is_complete = self.ready() and len(self.narrow.workers()) >= workers
+        return is_complete or self.state is State.FAILED
 
     def why_not_ready(self) -> str:
         """The reason why the application does not serve."""
@@ -193,18 +198,83 @@ class Generation:
         late = f"the application did not load within START_TIMEOUT={seconds:g} seconds"
         return self.failure or late
 
-    def resize(self) -> None:
-        """Add workers while requests wait, and remove idle workers."""
-        if not self.pool:
-            return
-        # With PRELOAD=1, the first process loads the application, but is no worker.
-        known = (self._workers | self._loading) - {self.pid}
-        living = {pid for pid in known if process.alive(pid)}
-        self._workers &= living
-        change = self.pool.change(living, self.requests(), bool(self.web_sockets()))
-        if change:  # a server that has crashed may have no FIFO
-            with contextlib.suppress(OSError), open(self._orders, "r+b", buffering=0) as fifo:
-                fifo.write((b"+" if change > 0 else b"-") * abs(change))
+    def has_failed(self) -> bool:
+        """True if it can't load the application, or loads it for longer than START_TIMEOUT."""
+        seconds = time.monotonic() - self._started_at
+        is_late = seconds > self.plan.settings.start_timeout
+        return self.state is State.FAILED or (self.state is State.LOADING and is_late)
+
+    def _note_lost(self) -> None:
+        """Note workers that ended before they could report why."""
+        for pid in self.narrow.lost():
+            ended = f"worker (pid {pid}) ended before the application was loaded"
+            self._failed(f"{ended}; {self._why()}")
+        if self.wide.server and (lost := self.wide.server.lost()):
+            self.wide.failed(
+                f"worker (pid {lost[0]}) ended before the application was loaded; {self._why()}"
+            )
+
+    def _failed(self, reason: str) -> None:
+        """A worker can't load the application, while others may serve."""
+        if self.state is State.READY and not self.needs_all:
+            self._lock.failed(reason)
+        else:
+            self._fail(reason)
+
+    def _why(self) -> str:
+        return self._watch.killed() or "the lines above may say why"
+
+    def ended(self, pid: int, status: int) -> str:
+        """Note that a process has ended; returns a description if the narrow server needs a start.
+
+        Workers of a server that has crashed finish their requests and end.
+        """
+        server = next((it for it in self.servers if it.pid == pid), None)
+        if not server:
+            return ""
+        server.pid = 0
+        text = f"{self.server.name} (pid {pid}) {process.describe(status)}"
+        if server is self.wide.server:
+            self.wide.failed(text)
+        return text if server is self.narrow else ""
+
+    def fail(self, reason: str) -> None:
+        """Note why the application did not load, unless a worker has reported a reason."""
+        self._fail(f"{reason} before the application was loaded; {self._why()}")
+
+    # --- serving ------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Start or end the wide server as the demand is, and look after workers that can't load.
+
+        Call it every INTERVAL while the generation serves.
+        """
+        self._note_lost()
+        self._lock.look()
+        if self.plan.workers.wide_count and not self._lock.is_failing:
+            self.wide.advance(self.requests(), self.narrow.workers(), self.plan.workers)
+
+    def memory_ran_out(self, reason: str) -> None:
+        """Note that the kernel has killed a process: without the wide server, there is memory."""
+        if self.wide.server:
+            self.wide.failed(reason)
+        else:
+            log(reason)
+
+    def _open_wide(self) -> ServerProcess:
+        wide = ServerProcess(self._loop, self._note_wide)
+        workers = self.plan.workers
+        try:
+            self._start(wide, workers.wide_count, workers.wide_threads)
+        except OSError:
+            wide.kill()
+            raise
+        return wide
+
+    def _why_no_room(self) -> str:
+        workers = self.plan.workers
+        size = workers.memory + workers.wide_threads * THREAD_MEMORY
+        return self._watch.why_no_room(workers.wide_count, size)
 
     def requests(self) -> int:
         """Requests that wait or run in this generation, without its WebSockets."""
@@ -212,25 +282,12 @@ class Generation:
 
     def web_sockets(self) -> int:
         """WebSockets that are open in this generation."""
-        self._web_sockets = {p: n for p, n in self._web_sockets.items() if n and process.alive(p)}
-        return sum(self._web_sockets.values())
+        return sum(server.web_sockets() for server in self.servers)
 
     def close_web_sockets(self) -> None:
         """Let clients leave: the workers send close frames, and refuse new WebSockets."""
-        if self._stay >= 0:
-            os.close(self._stay)
-            self._stay = -1
-
-    def ended(self, status: int) -> str:
-        """Note that the server's first process ended; returns a description for the log."""
-        text = f"{self.server.name} (pid {self.pid}) {process.describe(status)}"
-        self.pid = 0
-        return text
-
-    def fail(self, reason: str) -> None:
-        """Note why the application did not load, unless a worker has reported a reason."""
-        why = self._watch.killed() or "the lines above may say why"
-        self._fail(f"{reason} before the application was loaded; {why}")
+        for server in self.servers:
+            server.leave.give()
 
     def _fail(self, reason: str) -> None:
         if self._become(State.FAILED):
@@ -263,49 +320,61 @@ class Generation:
         yield from self.stop(STOP_TIMEOUT)
 
     def stop(self, seconds: float) -> Steps[None]:
-        """Stop the server; kill it if it does not stop within these seconds."""
-        if self.pid:
-            process.signal_process(self.pid, signal.SIGINT)
-            # After the workers have ended, the first process has no work left.
-            yield Until(lambda: len(process.states(self.groups)) <= 1, seconds)
+        """Stop the servers; kill those that do not stop within these seconds."""
+        tasks = [Task(server.stop(seconds)) for server in self.servers]
+        # After the last worker has ended, nothing holds a server up.
+        yield Until(lambda: not [it for it in tasks if not it.advance()], 2 * seconds)
         self.kill()
 
     def kill(self) -> None:
-        """Kill the server and all its child processes, and close the socket; once."""
+        """Kill the servers and all their child processes, and close the socket; once."""
         if not self._become(State.ENDED):
             return
-        for group in self.groups:
-            process.signal_group(group, signal.SIGKILL)
-        self._loop.forget(self._channel)
-        for end in (self._channel, self._workers_end, self._listener):
-            end.close()
-        self.close_web_sockets()
-        os.close(self._leave)
+        for server in self.servers:
+            server.kill()
+        self._lock.close()
+        self._listener.close()
         for file in self._runtime.glob(f"{self.path.stem}.*"):
             file.unlink(missing_ok=True)
 
-    def _on_message(self) -> None:
-        if message := notify.receive(self._channel):
-            self._note(int(message["pid"]), message["state"], message)
+    # --- messages of workers ------------------------------------------------------------------
 
-    def _note(self, pid: int, state: str, message: dict[str, Any]) -> None:
+    def _note(self, message: dict[str, Any]) -> bool:
         """Note what a worker reports; changes nothing if a part of the message is missing."""
-        match state:
-            case "web sockets":
-                self._web_sockets[pid] = int(message["count"])
-            case "loading":
-                self._loading.add(pid)
-            case "ready":
-                memory, notes = int(message["memory"]), list(map(str, message["notes"]))
-                static = StaticFiles(**message["static"]) if message["static"] else None
-                self.found, self.static_files = str(message["found"]), str(message["static_files"])
-                self.static, self.notes, self.loaded = static, notes, message["text"]
-                if self.pool:
-                    self.pool.memory = max(self.pool.memory, memory)
-                self._loading.discard(pid)
-                self._workers = {pid, *filter(process.alive, self._workers)}
-                self._become(State.READY)
-            case _:
-                self._loading.discard(pid)
-                if self.state is State.LOADING:
-                    self._fail(message["text"])
+        if message["state"] != "ready":
+            self._failed(message["text"])
+            return False
+        memory, notes = int(message["memory"]), list(map(str, message["notes"]))
+        static = StaticFiles(**message["static"]) if message["static"] else None
+        self.found, self.static_files = str(message["found"]), str(message["static_files"])
+        self.static, self.notes, self.loaded = static, notes, message["text"]
+        self._lock.loaded()
+        if not self._fits(memory):
+            return False
+        self._become(State.READY)
+        return True
+
+    def _fits(self, memory: int) -> bool:
+        """Decide the number of workers by what the first one takes (bytes).
+
+        Returns False after a start with other numbers: the other workers have not loaded yet.
+        """
+        if self._is_measured or self.state is not State.LOADING:
+            return True
+        self._is_measured = True
+        before, self.plan = self.plan.workers, self.plan.measured(memory)
+        now = self.plan.workers
+        if (now.count, now.threads) == (before.count, before.threads):
+            return True
+        size = f"a worker takes {memory >> 20} MiB"
+        log(f"{size}: starting again with {in_words(now.count, now.threads)} ({now.reason})")
+        self.narrow.kill_processes()
+        self.start(self._load_one_by_one)
+        return False
+
+    def _note_wide(self, message: dict[str, Any]) -> bool:
+        if message["state"] == "ready":
+            self.wide.works()
+            return True
+        self.wide.failed(f"the additional workers can't load the application: {message['text']}")
+        return False

@@ -74,12 +74,20 @@ class Reload:
         """Returns why the current generation stays; empty if the new generation serves."""
         service = self._service
         plan = service.make_plan()
-        settings = plan.settings
+        workers = plan.workers
+        if problem := service.memory.why_no_room(workers.count, workers.memory):
+            return (
+                f"the new generation does not fit beside the old one: {problem}; raise the limit "
+                "(docker run -m), set a smaller WEB_CONCURRENCY or PRELOAD=1, or restart the "
+                "container"
+            )
         fresh = service.load(plan)
-        yield Until(lambda: fresh.settled(settings.first_workers), settings.start_timeout)
+        seconds = plan.settings.start_timeout
+        yield Until(lambda: fresh.settled(all_workers=True), seconds)
         if not fresh.ready():
             return fresh.why_not_ready()
         service.certificates.refresh()
+        plan = fresh.plan
         configuration = service.configure_nginx(plan, fresh)
         service.switch_to(fresh)
         service.start_log.serves(fresh, configuration.notes)

@@ -76,6 +76,7 @@ class Service:
         self.candidate: Generation | None = None
         self.retiring: dict[Generation, Task] = {}
         self._number = 0
+        self._is_ready = True
         self._deaths: dict[str, list[float]] = defaultdict(list)
 
     def generations(self) -> Iterator[Generation]:
@@ -87,7 +88,8 @@ class Service:
 
     def make_plan(self) -> Plan:
         """Read the settings and the user's files; raises SettingError, OSError."""
-        return plan.make(self.environment, self.limits, self.early)
+        memory = self.current.plan.workers.memory if self.current else 0
+        return plan.make(self.environment, self.limits, self.early, memory)
 
     def configure_nginx(
         self, new_plan: Plan, generation: Generation | None, tested: Configuration | None = None
@@ -110,6 +112,7 @@ class Service:
             self._number, self.runtime, server, self.loop, new_plan, frontend, self.memory
         )
         self.candidate = fresh
+        fresh.needs_all = bool(self.current)
         fresh.start(load_one_by_one=bool(self.current))
         if problem := why_not_all_readable(Path.cwd()):
             self.start_log.notes.append(problem)
@@ -125,6 +128,7 @@ class Service:
         """Let a ready generation serve, and the current one retire; raises OSError."""
         replace_symlink(self.runtime / "app.sock", fresh.path.name)
         old, self.current, self.candidate = self.current, fresh, None
+        fresh.needs_all = False
         if old:
             # Only one old generation keeps its WebSockets, because each needs memory.
             for older in self.retiring:
@@ -155,6 +159,21 @@ class Service:
             return "nginx has ended"
         return "" if self.current and self.current.pid else "the application server has ended"
 
+    def why_not_ready(self) -> str:
+        """Why requests should go to another container; empty if they may come here."""
+        if self.phase is not Phase.SERVING:
+            return f"the container is {self.phase.value}"
+        if problem := self.problem():
+            return problem
+        return "" if self.current and self.current.ready() else "no worker has the application"
+
+    def show_readiness(self) -> None:
+        """Tell nginx, for HEALTH_PATH."""
+        is_ready = not self.why_not_ready()
+        if is_ready != self._is_ready:
+            self._is_ready = is_ready
+            self.nginx.show_readiness(is_ready)
+
     # --- deaths ----------------------------------------------------------------------------
 
     def child_ended(self, pid: int, status: int) -> None:
@@ -165,8 +184,8 @@ class Service:
             self._nginx_ended(status)
         elif not self.certificates.ended(pid, status):
             for generation in list(self.generations()):
-                if pid == generation.pid:
-                    self._server_ended(generation, status)
+                if reason := generation.ended(pid, status):
+                    self._server_ended(generation, reason)
 
     def _nginx_ended(self, status: int) -> None:
         reason = self.nginx.ended(status)
@@ -176,8 +195,7 @@ class Service:
             except OSError as error:
                 raise Failure(f"nginx can't start again: {error.strerror}") from None
 
-    def _server_ended(self, generation: Generation, status: int) -> None:
-        reason = generation.ended(status)
+    def _server_ended(self, generation: Generation, reason: str) -> None:
         if generation is self.candidate:
             generation.fail(reason)
         elif generation is self.current and self._restarts(generation.server.name, reason):

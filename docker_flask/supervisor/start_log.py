@@ -2,7 +2,6 @@
 
 import os
 
-from docker_flask.configuration.origin import brief
 from docker_flask.log import log
 from docker_flask.supervisor.generation import Generation
 
@@ -21,10 +20,8 @@ class StartLog:
     def serves(self, generation: Generation, nginx_notes: list[str]) -> None:
         """Log what serves now."""
         self.notes += [*nginx_notes, *generation.notes]
-        plan, pool = generation.plan, generation.pool
-        count, reason = plan.settings.web_concurrency, brief(plan.origins["web_concurrency"])
-        workers = pool.describe() if pool else f"{count} workers ({reason})"
-        lines = [generation.found, workers, generation.static_files, *self.notes]
+        plan = generation.plan
+        lines = [generation.found, plan.workers.describe(), generation.static_files, *self.notes]
         for line in lines:
             if line and line not in self._said:
                 log(line)

@@ -5,7 +5,7 @@ import time
 from docker_flask import process
 from docker_flask.first_process.task import TICK, finish
 from docker_flask.log import log
-from docker_flask.paths import STOPPING
+from docker_flask.paths import NOT_READY
 from docker_flask.supervisor.generation import STOP_TIMEOUT
 from docker_flask.supervisor.listener_drain import close_listeners
 from docker_flask.supervisor.service import Phase, Service
@@ -33,7 +33,7 @@ def stop(service: Service) -> int:
         return max(0.0, started + limit - time.monotonic())
 
     service.phase = Phase.STOPPING
-    nginx.send_clients_away(STOPPING)
+    nginx.send_clients_away(NOT_READY)
     log("stopping")
     always = plan.drains_without_clients
     delay = min(plan.settings.drain_delay, left())

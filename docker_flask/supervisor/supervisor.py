@@ -23,7 +23,7 @@ from docker_flask.supervisor.log_relay import LogRelay
 from docker_flask.supervisor.reload import Reload
 from docker_flask.supervisor.service import Failure, Phase, Service
 from docker_flask.supervisor.stop import EXIT_CUT, stop
-from docker_flask.supervisor.worker_pool import INTERVAL
+from docker_flask.supervisor.wide_server import INTERVAL
 
 # Seconds that clients wait for an application that is loading, before nginx responds with 503.
 WAIT_BEFORE_503 = 3.0
@@ -48,15 +48,15 @@ class Supervisor:
         self._reload = Reload(service)
         self._relay = relay
         self._stop_signals = 0
-        self._resized_at = 0.0
+        self._looked_at = 0.0
         commands = {
-            "health": lambda answer: answer(self._why_not_ready() or OK),
+            "health": lambda answer: answer(service.why_not_ready() or OK),
             "reload": self._reload.request_and_answer,
             "environment": service.prestart.answer_changes,
             "settings": lambda answer: answer(json.dumps(service.rows())),
         }
         answer_commands(service.runtime, self._loop, commands)
-        pages = {"/healthy": self._why_not_healthy, "/ready": self._why_not_ready}
+        pages = {"/healthy": self._why_not_healthy, "/ready": service.why_not_ready}
         answer_probes(status_listeners, self._loop, pages)
 
     def run(self) -> int:
@@ -105,10 +105,10 @@ class Supervisor:
             self._loop.wait(first.settled, plan.settings.start_timeout - seconds, tick=0.1)
         if not first.ready():
             raise Failure(first.why_not_ready())
-        configuration = service.configure_nginx(plan, first, configuration)
+        configuration = service.configure_nginx(first.plan, first, configuration)
         service.switch_to(first)
         sockets.listen(service.listeners)  # for BIND_WHEN_READY=1; a second time changes nothing
-        nginx.start(plan, configuration)
+        nginx.start(first.plan, configuration)
         service.phase = Phase.SERVING
         log(first_line(first.server.name))
         service.start_log.serves(first, configuration.notes)
@@ -127,11 +127,12 @@ class Supervisor:
             self._loop.turn(self._pause())
             self._loop.guard(self._reload.advance)
             # During a reload, continue: the new generation may replace the one that failed.
-            if not self._reload.task and service.current and service.current.failure:
-                raise Failure(service.current.failure)
+            if not self._reload.task and service.current and service.current.has_failed():
+                raise Failure(service.current.why_not_ready())
             for generation in list(service.retiring):
                 self._loop.guard(partial(service.advance_retirement, generation))
-            self._loop.guard(self._resize)
+            self._loop.guard(self._look)
+            self._loop.guard(service.show_readiness)
 
     def _pause(self) -> float:
         """Seconds until the next check, if no event comes first."""
@@ -139,13 +140,13 @@ class Supervisor:
             return TICK
         return RETIRE_INTERVAL if self._service.retiring else INTERVAL
 
-    def _resize(self) -> None:
+    def _look(self) -> None:
         now, current = time.monotonic(), self._service.current
-        if current and now - self._resized_at >= INTERVAL - 0.05:
-            self._resized_at = now
+        if current and now - self._looked_at >= INTERVAL - 0.05:
+            self._looked_at = now
             if reason := self._service.memory.killed():
-                log(reason)
-            current.resize()
+                current.memory_ran_out(reason)
+            current.look()
 
     def _on_stop(self) -> None:
         self._stop_signals += 1
@@ -154,13 +155,6 @@ class Supervisor:
     def _on_child(self) -> None:
         for pid, status in process.reap():
             self._loop.guard(partial(self._service.child_ended, pid, status))
-
-    def _why_not_ready(self) -> str:
-        """Why requests should go to another container; empty if they may come here."""
-        phase = self._service.phase
-        if phase is not Phase.SERVING:
-            return f"the container is {phase.value}"
-        return self._service.problem()
 
     def _why_not_healthy(self) -> str:
         """Which process the container lacks; empty also while it starts or stops in order."""

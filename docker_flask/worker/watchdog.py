@@ -77,6 +77,9 @@ class Watchdog(Watch):
                 busy = self.clock
             elif self.clock - busy > LINGER:
                 os._exit(1)
+            if not self._worker.retired and self._worker.is_drained():
+                # In this thread: it has no request that a signal could interrupt.
+                self._worker.retire()
             self._end_if_overdue(list(self.silent_since.items()))
 
     def _end_if_overdue(self, requests: list[tuple[int, float]]) -> None:

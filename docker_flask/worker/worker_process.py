@@ -5,6 +5,7 @@ import math
 import os
 import random
 import resource
+import select
 import signal
 import threading
 from collections.abc import Callable
@@ -19,12 +20,28 @@ class WorkerProcess:
 
     retire_signal: makes the server send no more requests to the worker, 0 if no server runs;
     retired: the worker has sent that signal to itself; on_retire: is called then, in any thread.
+    drain_fd: a pipe whose end is the order to take no more requests, -1 for none.
     """
 
-    def __init__(self, retire_signal: int) -> None:
+    # uWSGI starts no other worker in place of one that ends with this code (UWSGI_GO_CHEAP_CODE).
+    EXIT_NOT_NEEDED = 15
+
+    def __init__(self, retire_signal: int, drain_fd: int = -1) -> None:
         self.retired = False
         self.on_retire: Callable[[], None] = lambda: None
         self._retire_signal = retire_signal
+        self._drain = select.poll()
+        if drain_fd >= 0:
+            self._drain.register(drain_fd, select.POLLIN)
+
+    def is_drained(self) -> bool:
+        """True if process 1 has ordered the workers of this server to take no more requests."""
+        return bool(self._drain.poll(0))
+
+    def end_if_drained(self) -> None:
+        """End a worker that the server has started in place of one that has left."""
+        if self.is_drained():
+            os._exit(self.EXIT_NOT_NEEDED)
 
     def retire(self, idle: int = 0) -> None:
         """Take no more requests; idle: the thread that gets the signal, by default the calling one.

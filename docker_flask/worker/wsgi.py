@@ -39,6 +39,8 @@ def load() -> Wsgi:
     """Find and import the application, and notify the supervisor of the result."""
     options = WorkerOptions.from_environment()
     tell = partial(notify.send, options.notify_fd)
+    worker = WorkerProcess(options.retire_signal, options.drain_fd)
+    worker.end_if_drained()
     greenlets.prepare_uwsgi()
     sys.executable = PYTHON  # uWSGI puts its own command there, which child processes can't start
     tell("loading")
@@ -48,7 +50,6 @@ def load() -> Wsgi:
     permission_hints.watch()
     found = _find(options, tell)
     permission_hints.is_loaded = True
-    worker = WorkerProcess(options.retire_signal)
     watchdog = Watchdog(options.request_timeout, options.watchdog, worker)
     recycling = Recycling(options.max_requests, options.max_worker_memory, worker)
     handshakes = None
@@ -60,6 +61,7 @@ def load() -> Wsgi:
     message = _about(found, options)
 
     def begin() -> None:
+        worker.end_if_drained()
         # The child processes of the worker have other options, or none.
         os.environ.pop(worker_options.VARIABLE, None)
         # Workers inherit the handler of this signal from uWSGI's master.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from docker_flask.configuration import settings, sizing
+from docker_flask.configuration import settings, sizing, workers
 from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.nginx_files import NginxFiles
 from docker_flask.configuration.plan import Plan
@@ -17,15 +17,20 @@ LIMITS = Limits(
 )
 
 
-def make(limits: Limits = LIMITS, **environ: str) -> Plan:
-    """The plan for these variables and limits, where the user has no files."""
+def make(limits: Limits = LIMITS, memory: int = 0, **environ: str) -> Plan:
+    """The plan for these variables and limits, where the user has no files.
+
+    memory: bytes of a worker, 0 if none was measured.
+    """
     chosen, origins = settings.resolve(settings.read(environ), limits)
+    found = workers.decide(chosen, origins, limits, memory)
     return Plan(
         environment=environ,
         settings=chosen,
         origins=origins,
         limits=limits,
-        sizing=sizing.compute(chosen, limits),
+        workers=found,
+        sizing=sizing.compute(chosen, found, limits),
         nginx_files=NginxFiles(),
         server_options="",
         ignored_options=(),

@@ -98,7 +98,7 @@ def generation(tmp_path: Path, loop: Loop) -> Iterator[Generation]:
 @pytest.mark.parametrize("letter", ["x", "\N{HOT BEVERAGE}", "\0", "\udc80"])
 def test_a_long_message_of_a_worker(loop: Loop, generation: Generation, letter: str) -> None:
     text = letter * 300_000 + "the end"
-    assert notify.send(generation._workers_end.fileno(), "failed", text)
+    assert notify.send(generation.narrow.workers_end.fileno(), "failed", text)
     turn(loop)
     assert generation.failure
     assert text.endswith(generation.failure)
@@ -125,11 +125,11 @@ GARBAGE = [
 def test_garbage_in_place_of_a_message_is_ignored(
     loop: Loop, generation: Generation, packet: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    generation._workers_end.send(packet)
+    generation.narrow.workers_end.send(packet)
     turn(loop)
     assert not generation.settled()
     assert "docker-flask: " in capsys.readouterr().err
-    assert notify.send(generation._workers_end.fileno(), "failed", "the reason")
+    assert notify.send(generation.narrow.workers_end.fileno(), "failed", "the reason")
     turn(loop)
     assert generation.failure == "the reason"
 
@@ -162,10 +162,14 @@ FAULTS = {
     "signal": ("Reload", "request", "os.kill(os.getpid(), signal.SIGHUP)"),
     "child": ("Service", "child_ended", "process.spawn(['/bin/true'], {})"),
     "reaping": ("process", "reap", "process.spawn(['/bin/true'], {})"),
-    "control": ("Supervisor", "_why_not_ready", "control.ask(folder, 'health', 5)"),
-    "status": ("Supervisor", "_why_not_ready", "ask('/ready')"),
-    "message": ("Generation", "_note", "notify.send(first._workers_end.fileno(), 'failed', 'x')"),
-    "workers": ("Generation", "resize", "pass"),
+    "control": ("Service", "why_not_ready", "control.ask(folder, 'health', 5)"),
+    "status": ("Service", "why_not_ready", "ask('/ready')"),
+    "message": (
+        "notify",
+        "receive",
+        "notify.send(first.narrow.workers_end.fileno(), 'failed', 'x')",
+    ),
+    "workers": ("Generation", "look", "pass"),
     "reload": ("Reload", "_replace_current", "control.ask(folder, 'reload', 5)"),
     "retirement": ("Generation", "requests", "retire()"),
 }
@@ -213,8 +217,8 @@ def retire():
 def start_service(_):
     service.nginx.pid = process.spawn(["/bin/sleep", "60"], {})
     service.current = second
-    second.pid = process.spawn(["/bin/sleep", "60"], {})
-    second.groups.append(second.pid)
+    second.narrow.pid = process.spawn(["/bin/sleep", "60"], {})
+    second.narrow.groups.append(second.pid)
     service.phase = Phase.SERVING
     threading.Thread(target=client).start()
 

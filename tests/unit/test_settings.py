@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -72,33 +72,6 @@ def refusal(name: str, value: str) -> str:
     with pytest.raises(SettingError) as caught:
         read(**{name: value})
     return str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("limits", "fewest", "most"),
-    [
-        ({"cpus": 0.5}, 2, 16),
-        ({"cpus": 2.5}, 3, 48),
-        ({"cpus": 100.0}, 100, 1024),
-        # 256 MiB for workers that may take 64; how much they do is measured later.
-        ({"cpus": 8.0, "memory": 512 << 20}, 4, 128),
-        ({"cpus": 8.0, "memory": 64 << 20}, 1, 128),
-        ({"cpus": 8.0, "processes": 50}, 8, 10),
-        ({"cpus": 1.0, "processes": 50}, 2, 10),
-        ({"cpus": 8.0, "processes": 8}, 0, 1),
-        ({"descriptors": 64}, 2, 8),
-    ],
-)
-def test_workers_follow_from_the_limits(limits: dict[str, Any], fewest: int, most: int) -> None:
-    resources = replace(LIMITS, **{"memory": 256 * GIB, **limits})
-    found, _ = resolve({"THREADS": "1"}, resources)
-    assert (found.uwsgi_cheaper, found.web_concurrency) == (fewest, most)
-    assert found.first_workers == (fewest or most)
-
-
-def test_a_worker_has_one_thread_by_default() -> None:
-    assert read().threads == 1
-    assert read(THREADS="4").threads == 4
 
 
 @pytest.mark.parametrize(
@@ -220,24 +193,6 @@ def test_refused(name: str, values: list[str], allowed: str) -> None:
         assert message.startswith(f"{name}={value!r} ")
         assert allowed in message
         assert "\n" not in message
-
-
-@pytest.mark.parametrize(
-    ("environ", "fewest", "most"),
-    [
-        ({"UWSGI_CHEAPER": "2", "UWSGI_PROCESSES": "16"}, 2, 16),
-        # A minimum above the computed maximum raises that maximum.
-        ({"UWSGI_CHEAPER": "33"}, 0, 33),
-        ({"UWSGI_CHEAPER": "3"}, 3, 32),
-        ({"UWSGI_CHEAPER": "0"}, 0, 4),
-        ({"APP_SERVER": "gunicorn"}, 0, 4),
-        ({"WORKER_CLASS": "gevent"}, 0, 4),
-        ({"WEB_CONCURRENCY": "8"}, 0, 8),
-    ],
-)
-def test_fewest_workers_and_most(environ: dict[str, str], fewest: int, most: int) -> None:
-    found = read(**environ)
-    assert (found.uwsgi_cheaper, found.web_concurrency) == (fewest, most)
 
 
 def test_the_fewest_workers_are_fewer_than_all() -> None:

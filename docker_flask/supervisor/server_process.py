@@ -1,0 +1,129 @@
+"""An application server on the socket of its generation: its processes, and what they report."""
+
+import os
+import signal
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from docker_flask import notify, process
+from docker_flask.first_process.loop import Loop
+from docker_flask.first_process.task import Steps, Until
+from docker_flask.servers.app_server import SOCKET_FD
+
+# The descriptors of the server, after its socket, in this order.
+NOTIFY_FD, LEAVE_FD, DRAIN_FD = range(SOCKET_FD + 1, SOCKET_FD + 4)
+
+
+class Order:
+    """A pipe by which this process tells all workers of a server something, by closing its end."""
+
+    def __init__(self) -> None:
+        self.descriptor, self._end = os.pipe()
+
+    def give(self) -> None:
+        """Give the order, once."""
+        if self._end >= 0:
+            os.close(self._end)
+            self._end = -1
+
+    def close(self) -> None:
+        """Give the order, and forget the pipe."""
+        self.give()
+        os.close(self.descriptor)
+
+
+class ServerProcess:
+    """pid: of the first process, 0 while none runs. loading: workers that load the application.
+
+    groups: the process groups of this server, and of the crashed servers before it, whose workers
+    may still run. leave: the order to close WebSockets. drain: the order to take no more requests.
+    note: is called when a worker is ready or has failed, with the message; returns False if the
+    worker does not count.
+    """
+
+    def __init__(self, loop: Loop, note: Callable[[dict[str, Any]], bool]) -> None:
+        self.pid = 0
+        self.groups: list[int] = []
+        self.loading: set[int] = set()
+        self.leave, self.drain = Order(), Order()
+        self._workers: set[int] = set()
+        # The WebSockets of each worker, by its pid.
+        self._web_sockets: dict[int, int] = {}
+        self._loop, self._note = loop, note
+        self._channel, self.workers_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._channel.setblocking(False)
+        self._is_open = True
+        loop.watch(self._channel, self._on_message)
+
+    def start(
+        self, command: Sequence[str], environment: Mapping[str, str], listener: socket.socket
+    ) -> None:
+        """Start the server, or start it again; raises OSError."""
+        self.loading.clear()
+        self._workers.clear()
+        ends = self.workers_end.fileno(), self.leave.descriptor, self.drain.descriptor
+        self.pid = process.spawn(command, environment, (listener.fileno(), *ends))
+        self.groups.append(self.pid)
+
+    def workers(self) -> set[int]:
+        """The living workers that have loaded the application."""
+        self._workers = set(filter(process.alive, self._workers))
+        return self._workers
+
+    def lost(self) -> list[int]:
+        """Workers that ended while they loaded, and could report nothing: os._exit, a kill."""
+        lost = [pid for pid in self.loading if not process.alive(pid)]
+        self.loading.difference_update(lost)
+        return lost
+
+    def web_sockets(self) -> int:
+        """Open WebSockets."""
+        self._web_sockets = {p: n for p, n in self._web_sockets.items() if n and process.alive(p)}
+        return sum(self._web_sockets.values())
+
+    def has_workers(self) -> bool:
+        """True while processes other than the first one run."""
+        return len(process.states(self.groups)) > bool(self.pid)
+
+    def stop(self, seconds: float) -> Steps[None]:
+        """Stop the server; kill it if it does not stop within these seconds."""
+        if self.pid:
+            process.signal_process(self.pid, signal.SIGINT)
+            # After the workers have ended, the first process has no work left.
+            yield Until(lambda: not self.has_workers(), seconds)
+        self.kill()
+
+    def kill_processes(self) -> None:
+        """Kill the server and all its child processes; it may start again."""
+        for group in self.groups:
+            process.signal_group(group, signal.SIGKILL)
+        self.groups.clear()
+        self.pid = 0
+
+    def kill(self) -> None:
+        """Kill the server and all its child processes, once."""
+        self.kill_processes()
+        if self._is_open:
+            self._is_open = False
+            self._loop.forget(self._channel)
+            self._channel.close()
+            self.workers_end.close()
+            self.leave.close()
+            self.drain.close()
+
+    def _on_message(self) -> None:
+        message = notify.receive(self._channel)
+        if not message:
+            return
+        pid, state = int(message["pid"]), message["state"]
+        match state:
+            case "web sockets":
+                self._web_sockets[pid] = int(message["count"])
+            case "loading":
+                self.loading.add(pid)
+            case _:
+                counts = self._note(message)
+                self.loading.discard(pid)
+                if counts:
+                    self._workers.add(pid)

@@ -1,0 +1,141 @@
+"""The wide server: the same application with many threads, while requests wait and a CPU is free.
+
+A worker with one thread is right for requests that compute. If requests wait, for a database for
+example, each of them holds such a worker, and the CPUs are idle. Then a second server on the same
+socket takes the requests that the narrow workers leave in the queue.
+"""
+
+import time
+from collections.abc import Callable, Collection
+
+from docker_flask import process
+from docker_flask.configuration.workers import Workers, in_words
+from docker_flask.log import log
+from docker_flask.supervisor.server_process import ServerProcess
+
+# Seconds between two looks.
+INTERVAL = 0.5
+# Share of the time for which a busy narrow worker runs or waits for a CPU. Above it, requests
+# compute rather than wait, and threads would only share the CPU.
+MAX_LOAD = 0.8
+# Looks in a row with more requests than narrow workers, before the wide server starts.
+WAITING_LOOKS = 2
+# Looks in a row in which half of the narrow workers would have been enough, before it ends: a burst
+# every 10 seconds keeps it.
+QUIET_LOOKS = 40
+# Seconds until the next try after the wide server has failed; doubles with each failure.
+PAUSE, LONGEST_PAUSE = 5.0, 300.0
+
+
+class Demand:
+    """Whether requests wait that the narrow workers can't take; call `look` every INTERVAL."""
+
+    def __init__(self) -> None:
+        self._looked_at = time.monotonic()
+        # Seconds that each narrow worker ran or waited for a CPU.
+        self._ran: dict[int, float] = {}
+        self._waiting = self._quiet = 0
+
+    def look(self, requests: int, pids: Collection[int]) -> None:
+        """Note how many requests wait or run, and the pids of the narrow workers."""
+        waits = not self._computes(pids)
+        self._waiting = self._waiting + 1 if requests > len(pids) and waits else 0
+        is_quiet = 2 * requests <= len(pids) or not waits
+        self._quiet = self._quiet + 1 if is_quiet else 0
+
+    @property
+    def is_high(self) -> bool:
+        """True if the wide server would help."""
+        return self._waiting >= WAITING_LOOKS
+
+    @property
+    def is_low(self) -> bool:
+        """True if the narrow workers would have been enough for some time."""
+        return self._quiet >= QUIET_LOOKS
+
+    def _computes(self, pids: Collection[int]) -> bool:
+        """True if the narrow workers have used almost all of the time since the last look.
+
+        False where the kernel does not tell (gVisor).
+        """
+        now, ran = time.monotonic(), {pid: process.ran(pid) for pid in pids}
+        known = [seconds - self._ran[pid] for pid, seconds in ran.items() if pid in self._ran]
+        passed = now - self._looked_at
+        self._ran, self._looked_at = ran, now
+        return bool(known) and sum(known) > MAX_LOAD * passed * len(known)
+
+
+class WideServer:
+    """Starts and ends the wide server of one generation.
+
+    open_server: returns a new ServerProcess that has been started, raises OSError. why_no_room:
+    returns why the memory does not hold it, empty if it does.
+    """
+
+    def __init__(
+        self, open_server: Callable[[], ServerProcess], why_no_room: Callable[[], str]
+    ) -> None:
+        self.demand = Demand()
+        self._open, self._why_no_room = open_server, why_no_room
+        # The server that takes requests; and earlier ones that finish their last requests.
+        self.server: ServerProcess | None = None
+        self._leaving: list[ServerProcess] = []
+        self._failures, self._next_try = 0, 0.0
+
+    def servers(self) -> list[ServerProcess]:
+        """The servers that have processes."""
+        return [*filter(None, [self.server]), *self._leaving]
+
+    def advance(self, requests: int, pids: Collection[int], workers: Workers) -> None:
+        """Start or end the server as the demand is; call every INTERVAL."""
+        self.demand.look(requests, pids)
+        for server in [it for it in self._leaving if not it.has_workers()]:
+            server.kill()
+            self._leaving.remove(server)
+        # One after another: a stream may hold a server that leaves, and each takes memory.
+        is_used = self._leaving or (self.server and self.server.web_sockets())
+        if self.server and self.demand.is_low and not is_used:
+            log(f"fewer requests wait: the {_in_words(workers)} end after their last response")
+            self._let_leave()
+        elif self.demand.is_high and time.monotonic() >= self._next_try:
+            self.start(workers)
+
+    def start(self, workers: Workers) -> None:
+        """Start the server now, if there is none, and if there is memory for it."""
+        if self.server or not workers.wide_count:
+            return
+        try:
+            problem = self._why_no_room()
+            if not problem:
+                self.server = self._open()
+                log(f"requests wait, and CPUs are free: starting {_in_words(workers)}")
+        except OSError as error:
+            problem = str(error.strerror)
+        if problem:
+            self.failed(f"requests wait, but {_in_words(workers)} can't start: {problem}")
+
+    def failed(self, reason: str) -> None:
+        """Log why the server does not take requests any more, and try again later."""
+        pause = min(PAUSE * 2**self._failures, LONGEST_PAUSE)
+        self._failures += 1
+        self._next_try = time.monotonic() + pause
+        if self.server and self.server.workers():
+            self._let_leave()
+        elif self.server:
+            self.server.kill()
+            self.server = None
+        log(f"{reason}; the other workers keep serving, next try after {pause:g} seconds")
+
+    def works(self) -> None:
+        """Note that a worker has loaded the application."""
+        self._failures = 0
+
+    def _let_leave(self) -> None:
+        if self.server:
+            self.server.drain.give()
+            self._leaving.append(self.server)
+            self.server = None
+
+
+def _in_words(workers: Workers) -> str:
+    return f"{in_words(workers.wide_count, workers.wide_threads)} in addition"
