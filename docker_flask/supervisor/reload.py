@@ -82,6 +82,8 @@ class Reload:
                 "container"
             )
         fresh = service.load(plan)
+        if service.current and service.current.wide.server:
+            fresh.wide.start(workers)
         seconds = plan.settings.start_timeout
         yield Until(lambda: fresh.settled(all_workers=True), seconds)
         if not fresh.ready():

@@ -48,7 +48,17 @@ def load() -> Wsgi:
         worker_process.offer_to_oom_killer()
     no_debug.turn_off()
     permission_hints.watch()
-    found = _find(options, tell)
+    try:
+        with _turn_to_load(options.load_lock, options.load_one_by_one):
+            return _load(options, worker, tell)
+    except find_app.NotFound as error:
+        _give_up(tell, str(error))
+    except BaseException as error:
+        _give_up(tell, load_errors.report(error))
+
+
+def _load(options: WorkerOptions, worker: WorkerProcess, tell: Callable[..., bool]) -> Wsgi:
+    found = find_app.load(Path.cwd(), options.app_module, options.uwsgi_ini)
     permission_hints.is_loaded = True
     watchdog = Watchdog(options.request_timeout, options.watchdog, worker)
     recycling = Recycling(options.max_requests, options.max_worker_memory, worker)
@@ -90,17 +100,6 @@ def load() -> Wsgi:
     return application
 
 
-def _find(options: WorkerOptions, tell: Callable[..., bool]) -> FoundApp:
-    """The application; without one, the supervisor gets the reason, and this process ends."""
-    try:
-        with _turn_to_load(options.load_lock, options.load_one_by_one):
-            return find_app.load(Path.cwd(), options.app_module, options.uwsgi_ini)
-    except find_app.NotFound as error:
-        _give_up(tell, str(error))
-    except BaseException as error:
-        _give_up(tell, load_errors.report(error))
-
-
 def _about(found: FoundApp, options: WorkerOptions) -> dict[str, Any]:
     """What the supervisor has to know about the application; prepares a Flask application."""
     static, words = static_folder.find(found.application, Path.cwd(), options)
@@ -125,8 +124,9 @@ def _turn_to_load(path: str, one_by_one: bool) -> Iterator[None]:
     """Wait for this worker's turn to load the application.
 
     The first worker loads alone, because many applications create tables and folders when they are
-    imported. path: a file that the workers lock, and that is empty until one has loaded; an empty
-    path means no lock. one_by_one: the other workers load one at a time, too.
+    imported, and because the supervisor decides by its memory how many workers there are. path: a
+    file that the workers lock, and that is empty until one has loaded; an empty path means no lock.
+    one_by_one: the other workers load one at a time, too.
     """
     if not path:
         yield

@@ -8,10 +8,15 @@ from typing import Any
 import pytest
 
 from docker_flask.configuration import workers
+from docker_flask.configuration.plan import Plan
 from docker_flask.configuration.workers import Workers
 from tests.support import plans
 
 MIB, GIB = 1 << 20, 1 << 30
+
+
+def plan(environ: dict[str, str], memory: int = 0) -> Plan:
+    return plans.make(plans.LIMITS, memory, **environ)
 
 
 def numbers(found: Workers) -> tuple[int, int, int, int]:
@@ -44,7 +49,7 @@ def numbers(found: Workers) -> tuple[int, int, int, int]:
     ],
 )
 def test_settings(environ: dict[str, str], expected: tuple[int, int, int, int]) -> None:
-    assert numbers(plans.make(**environ).workers) == expected
+    assert numbers(plan(environ).workers) == expected
 
 
 @pytest.mark.parametrize(
@@ -74,9 +79,9 @@ def test_limits(limits: dict[str, Any], memory: int, expected: tuple[int, int, i
 
 
 def test_one_server_if_it_starts_jobs_of_its_own() -> None:
-    plan = plans.make()
+    made = plans.make()
     why = "one server because of cron in /app/uwsgi.ini"
-    found = workers.decide(plan.settings, plan.origins, plan.limits, only_one_server=why)
+    found = workers.decide(made.settings, made.origins, made.limits, only_one_server=why)
     assert found.describe() == f"2 workers of 16 threads (cgroup quota of 2 CPUs, {why})"
 
 
@@ -94,7 +99,7 @@ def test_one_server_if_it_starts_jobs_of_its_own() -> None:
     ],
 )
 def test_words(memory: int, environ: dict[str, str], words: str) -> None:
-    assert plans.make(memory=memory, **environ).workers.describe() == words
+    assert plan(environ, memory).workers.describe() == words
 
 
 def test_the_settings_say_what_was_decided() -> None:

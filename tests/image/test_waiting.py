@@ -1,0 +1,173 @@
+"""Requests that wait: the wide server beside the narrow one, and what it must not cost."""
+
+from __future__ import annotations
+
+import socket
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.support.harness import Container, Engine, assert_within, wait_for, write_files
+from tests.support.loss import Service, written_memory
+
+WIDE = "starting 2 workers of 128 threads in addition"
+APP = """
+import os, threading, time
+from pathlib import Path
+from flask import Flask, request
+app = Flask(__name__)
+running, most = set(), 0
+if Path("/data/broken").exists():
+    raise RuntimeError("broken by the test")
+
+@app.route("/")
+def page():
+    return "hello"
+
+@app.route("/wait")
+def wait():
+    global most
+    running.add(threading.get_ident())
+    most = max(most, len(running))
+    time.sleep(float(request.args.get("s", 1)))
+    running.discard(threading.get_ident())
+    return str(most)
+
+@app.route("/events")
+def events():
+    def stream():
+        while True:
+            yield "data: x\\n\\n"
+            time.sleep(1)
+    return app.response_class(stream(), mimetype="text/event-stream",
+                              headers={"X-Accel-Buffering": "no"})
+"""
+
+
+def masters(container: Container) -> list[int]:
+    """The first processes of the servers, the narrow one first."""
+    return container.pids("uWSGI master")
+
+
+def wait_for_servers(container: Container, count: int, seconds: float) -> None:
+    wait_for(lambda: len(masters(container)) == count, seconds, f"{count} servers")
+
+
+class Waiting:
+    """Clients whose requests wait."""
+
+    def __init__(self, container: Container, path: str, count: int) -> None:
+        self._sockets = ExitStack()
+        for _ in range(count):
+            client = socket.create_connection(("127.0.0.1", container.port()), timeout=30)
+            self._sockets.enter_context(client)
+            client.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+
+    def __enter__(self) -> Waiting:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._sockets.close()
+
+
+@pytest.mark.timed
+@pytest.mark.timeout(120)
+def test_a_burst_costs_no_request(engine: Engine, tmp_path: Path) -> None:
+    """The wide server comes and goes while requests arrive; its memory is free afterwards."""
+    service = Service(engine, tmp_path)
+    before = written_memory(service.container)
+    with service.load("/sleep?s=0.1", mode="new", connections=64, method="POST") as burst:
+        service.container.wait_for_log(WIDE, 10)
+        wait_for_servers(service.container, 2, 10)
+        time.sleep(2)
+        slow = burst.finish()
+    with service.load("/", mode="new", rate=50, seconds=90, method="POST") as quick:
+        service.container.wait_for_log("end after their last response", 40)
+        wait_for_servers(service.container, 1, 15)
+        time.sleep(1)
+        result = quick.finish()
+    verdicts = service.verdicts(slow, result)
+    assert (verdicts.lost(), verdicts.run_twice) == ([], [])
+    assert result.counts["ok"] == sum(result.counts.values()) > 100
+    wait_for(lambda: written_memory(service.container) < 1.15 * before, 10, "the memory to be free")
+
+
+@pytest.mark.timed
+@pytest.mark.timeout(120)
+def test_a_reload_and_a_stop_in_a_burst(engine: Engine, tmp_path: Path) -> None:
+    service = Service(engine, tmp_path)
+    with service.load("/sleep?s=0.3", mode="new", connections=48) as running:
+        service.container.wait_for_log(WIDE, 10)
+        time.sleep(1)
+        old = set(masters(service.container))
+        service.container.reload()
+        # The new generation begins with a wide server, because the old one had one.
+        wait_for(lambda: not old & set(masters(service.container)), 30, "the old ones to go")
+        wait_for_servers(service.container, 2, 10)
+        code, _ = service.container.stop()
+        result = running.finish()
+    verdicts = service.verdicts(result, ended_by_itself=True)
+    assert (code, verdicts.lost(), verdicts.run_twice) == (0, [], [])
+    assert verdicts.counts["ok"] > 100
+
+
+@pytest.mark.timed
+@pytest.mark.timeout(120)
+def test_the_wide_server_is_killed(engine: Engine, tmp_path: Path) -> None:
+    """GET requests of a killed worker are tried again; all others have their response."""
+    service = Service(engine, tmp_path)
+    with service.load("/sleep?s=0.2", mode="new", connections=48) as running:
+        service.container.wait_for_log(WIDE, 10)
+        wait_for_servers(service.container, 2, 10)
+        time.sleep(1)
+        service.kill(masters(service.container)[1])
+        log = service.container.wait_for_log("next try after 5 seconds", 10)
+        assert "was killed by SIGKILL; the other workers keep serving" in log
+        wait_for(lambda: service.container.logs().count(WIDE) == 2, 15, "another wide server")
+        result = running.finish()
+    assert service.verdicts(result).lost() == []
+
+
+@pytest.mark.timeout(60)
+def test_a_wide_server_that_can_not_load(engine: Engine, app_folder: Path) -> None:
+    app = write_files(app_folder, {"app.py": APP})
+    container = engine.serve(app=app)
+    container.shell("touch /data/broken")
+    with Waiting(container, "/wait?s=10", 20):
+        log = container.wait_for_log("next try after 5 seconds", 15)
+        assert log.count("RuntimeError: broken by the test") == 1
+        assert "the additional workers can't load the application: " in log
+        container.shell("rm /data/broken")
+        wait_for(lambda: container.logs().count(WIDE) == 2, 15, "the next try")
+        assert container.get("/", timeout=5).text == "hello"
+
+
+@pytest.mark.timed
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("path", ["/events", "/wait?s=40"])
+def test_a_page_beside_requests_that_wait_for_long(
+    engine: Engine, app_folder: Path, path: str
+) -> None:
+    """100 listeners of events, or 100 requests that hang, on one CPU."""
+    app = write_files(app_folder, {"app.py": APP})
+    container = engine.serve(app=app, nano_cpus=1_000_000_000)
+    with Waiting(container, path, 100):
+        container.wait_for_log("starting 1 worker of 128 threads in addition", 10)
+        container.get("/", timeout=10)
+        for _ in range(20):
+            begun = time.monotonic()
+            assert container.get("/").text == "hello"
+            assert_within(1, time.monotonic() - begun)
+
+
+@pytest.mark.timeout(60)
+def test_one_thread_never_runs_two_requests(engine: Engine, app_folder: Path) -> None:
+    app = write_files(app_folder, {"app.py": APP})
+    container = engine.serve(app=app, env={"THREADS": "1"})
+    assert "4 workers (affinity" in container.logs() or " workers (" in container.logs()
+    with Waiting(container, "/wait?s=1", 20):
+        time.sleep(3)
+        assert container.get("/wait?s=0", timeout=20).text == "1"
+    assert "in addition" not in container.logs()
