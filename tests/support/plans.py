@@ -17,7 +17,7 @@ LIMITS = Limits(
 )
 
 
-def make(limits: Limits = LIMITS, memory: int = 0, **environ: str) -> Plan:
+def make(limits: Limits = LIMITS, memory: int = 0, /, **environ: str) -> Plan:
     """The plan for these variables and limits, where the user has no files.
 
     memory: bytes of a worker, 0 if none was measured.
