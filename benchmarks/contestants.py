@@ -85,6 +85,15 @@ CONTESTANTS = [
         four={"env": {"WEB_CONCURRENCY": "4"}},
     ),
     Contestant(
+        "gunicorn gthread 2 x 32",
+        "2 workers of 32 threads",
+        "gunicorn-gthread",
+        options={
+            "command": ["gunicorn", "-w", "2", "--threads", "32", "-b", "0.0.0.0:80", "app:app"]
+        },
+        rows=("block",),
+    ),
+    Contestant(
         "gunicorn behind nginx",
         "5 plain workers; nginx serves `/static`",
         "gunicorn-nginx",

@@ -36,7 +36,7 @@ CPUS, MEMORY_LIMIT = min(2, os.cpu_count() or 1), "512m"
 START_SECONDS = 60
 LOG_CHARACTERS = 500  # of a container that ended
 WARM_SECONDS, WARM_CONNECTIONS = 1, 16
-PATIENCE = "10s"  # of wrk, for one answer
+PATIENCE = 10  # seconds of wrk, for one answer
 TIMEOUT = 5  # s, of a request at a steady rate
 PERCENTS = (50, 90, 99)
 # At rest: less than a tenth of a CPU for this long (s).
@@ -126,6 +126,16 @@ class Serving:
             MEMORY: self.cgroup.memory(),
         }
 
+    def press(self, path: str, seconds: float, connections: int, patience: int) -> Sample:
+        """A load without time to warm up, whose clients wait for so many seconds."""
+        result = self._wrk(path, seconds, connections, patience=patience)
+        good = result["requests"] - result["refused"]
+        return {
+            RATE: good / result["seconds"],
+            P99: result["p99"],
+            ERRORS: result["refused"] + result["failed"],
+        }
+
     def load_at(self, rate: int, path: str, seconds: float) -> Sample:
         """So many requests a second, due at fixed times, whatever the server does."""
         self._warm(path)
@@ -159,9 +169,22 @@ class Serving:
         self._wrk(path, WARM_SECONDS, connections, post_bytes)
         rest(self.container)
 
-    def _wrk(self, path: str, seconds: float, connections: int, post_bytes: int) -> Sample:
+    def _wrk(
+        self,
+        path: str,
+        seconds: float,
+        connections: int,
+        post_bytes: int = 0,
+        patience: int = PATIENCE,
+    ) -> Sample:
         words = ["wrk", "-t", "1", "-c", str(connections), "-d", f"{math.ceil(seconds)}s"]
-        words += ["--timeout", PATIENCE, "-s", str(HERE / "wrk.lua"), f"http://127.0.0.1{path}"]
+        words += [
+            "--timeout",
+            f"{patience}s",
+            "-s",
+            str(HERE / "wrk.lua"),
+            f"http://127.0.0.1{path}",
+        ]
         words += ["--", str(post_bytes)] if post_bytes else []
         done = subprocess.run(
             command_in_netns(self.pid, words),

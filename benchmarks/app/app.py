@@ -71,6 +71,23 @@ def block() -> str:
     return "Hello, world!"
 
 
+@app.route("/wait/<int:milliseconds>")
+def wait(milliseconds: int) -> str:
+    """Waits as for another service."""
+    time.sleep(milliseconds / 1000)
+    return "Hello, world!"
+
+
+@app.route("/mixed")
+def mixed() -> str:
+    """Waits for 20 ms, and computes for 2 ms."""
+    time.sleep(0.02)
+    end = time.thread_time() + 0.002
+    while time.thread_time() < end:
+        pass
+    return "Hello, world!"
+
+
 @app.route("/file")
 def file() -> Response:
     return send_file(FILE)
