@@ -29,8 +29,6 @@ RELOAD, EDIT = "`docker-flask reload`, s", "edit in debug mode to served, s"
 HELLO, USED = "CPU time of a hello, µs", "memory after hellos (PSS), MB"
 STATIC = "CPU time of a static file without access log, µs"
 PAGE = "CPU time of a cached page without access log, µs"
-# Without it, the pool adds workers under load, sometimes, and each makes a request dearer.
-WORKERS = {"WEB_CONCURRENCY": "2"}
 # Measures an image in a container of its own: values of some rows.
 Measure = Callable[[Engine, str, Path, float], dict[str, float]]
 
@@ -80,7 +78,7 @@ def edit(engine: Engine, image: str, *_: object) -> dict[str, float]:
 
 def hello(_: Engine, image: str, app: Path, seconds: float) -> dict[str, float]:
     """CPU time of all processes of the container, and its memory."""
-    contestant = Contestant("figures", "", options={"env": WORKERS})
+    contestant = Contestant("figures", "")
     with serving(contestant, image, app, heavy=False) as served:
         found = served.load("/", seconds)
     return {HELLO: found[CPU], USED: found[MEMORY]}

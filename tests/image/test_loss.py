@@ -337,7 +337,7 @@ def test_a_server_that_cannot_come_back_ends_the_container(service: Service) -> 
 EXITS = [f"/exit?how={how}&code={code}" for how in ("os", "sys") for code in (0, 1, 22)]
 
 
-@pytest.mark.service(env={"WEB_CONCURRENCY": "4"})
+@pytest.mark.service(env={"WEB_CONCURRENCY": "4", "THREADS": "1"})
 def test_a_view_that_ends_its_worker(service: Service) -> None:
     results = []
     for path in (*EXITS, "/segfault"):

@@ -62,10 +62,10 @@ def test_a_server_that_crashed_still_agrees_with_nginx(
 
 def test_a_reload_that_fails_changes_nothing(engine: Engine, app: Path) -> None:
     """Not the number of workers, nor the words for it, nor what a crash brings back."""
-    (app / "uwsgi.ini").write_text("[uwsgi]\nprocesses = 2\n")
+    (app / "uwsgi.ini").write_text("[uwsgi]\nthreads = 1\nprocesses = 2\n")
     container = engine.serve(app=app)
     wait_for(lambda: len(container.pids(WORKER)) == 2, 10, "two workers")
-    (app / "uwsgi.ini").write_text("[uwsgi]\nprocesses = 5\n")
+    (app / "uwsgi.ini").write_text("[uwsgi]\nthreads = 1\nprocesses = 5\n")
     (app / "app.py").write_text("raise RuntimeError('broken')")
     code, words = container.execute("docker-flask", "reload")
     assert code == 1
@@ -79,8 +79,7 @@ def test_a_reload_that_fails_changes_nothing(engine: Engine, app: Path) -> None:
 
 @pytest.mark.parametrize("what", ["a crash", *at_night("more load")])
 def test_a_reload_that_loads_for_long_holds_up_nothing(engine: Engine, what: str) -> None:
-    env = {"UWSGI_CHEAPER": "2", "THREADS": "1"}
-    container = engine.serve(app=APPS / "hello", env=env)
+    container = engine.serve(app=APPS / "hello")
     container.shell("echo 20 >/tmp/load_seconds")
     container.docker.kill("HUP")
     container.wait_for_log("importing")
@@ -90,6 +89,6 @@ def test_a_reload_that_loads_for_long_holds_up_nothing(engine: Engine, what: str
     else:
         with ThreadPoolExecutor(16) as pool:
             slow = [pool.submit(container.get, "/sleep?s=2", timeout=30) for _ in range(16)]
-            wait_for(lambda: len(container.pids(WORKER)) > len(before), 15, "more workers")
+            wait_for(lambda: len(container.pids(WORKER)) > len(before), 15, "the wide server")
         assert {each.result().status_code for each in slow} == {200}
     assert container.logs().count("serving app:app") == 1, "the reload had ended"

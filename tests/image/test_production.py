@@ -169,7 +169,7 @@ app.add_url_rule("/", "hello", lambda: "hello")
 @pytest.mark.parametrize("name", ["uwsgi", *at_night("gunicorn-gthread")])
 def test_one_worker_loads_before_the_others(engine: Engine, app_folder: Path, name: str) -> None:
     (app_folder / "app.py").write_text(CREATES)
-    env = {"WEB_CONCURRENCY": "4", "UWSGI_CHEAPER": "0"}
+    env = {"WEB_CONCURRENCY": "4", "THREADS": "1"}
     container = engine.serve(server=SERVERS[name], app=app_folder, env=env)
     wait_for(lambda: container.logs().count("has its table") == 4, 10, "four workers")
     assert container.logs().count("begins to load") == 4, "none has failed and begun again"

@@ -50,7 +50,7 @@ def threaded(module_engine: Engine) -> Container:
 
 def start(engine: Engine, **env: str) -> Container:
     """Run the application of these tests until it serves."""
-    env = {"WEB_CONCURRENCY": str(WORKERS), **env}
+    env = {"WEB_CONCURRENCY": str(WORKERS), "THREADS": "1", **env}
     container = engine.run(app=APP, env=env)
     container.wait_until_serving("/worker")
     return container

@@ -68,7 +68,7 @@ def workers(container: Container) -> int:
 )
 def test_each_serves_as_the_others_do(engine: Engine, app: Path, tmp_path: Path, name: str) -> None:
     server: Server = SERVERS[name]
-    env = {"WEB_CONCURRENCY": "3", **AS_WRITTEN}
+    env = {"WEB_CONCURRENCY": "3", "THREADS": "1", **AS_WRITTEN}
     snippet = "location /hidden/ { internal; alias /app/; }\nlocation /denied { deny all; }\n"
     volumes = mounted(tmp_path, {"/etc/nginx/server.d/hidden.conf": snippet})
     container = engine.serve(server=server, app=app, env=env, volumes=volumes)
