@@ -106,9 +106,9 @@ def test_directive(environ: dict[str, Any], line: str) -> None:
     [
         ({"cpus": 16.0}, ["worker_processes 4;"]),
         # Two connections a request, and some for clients that are idle.
-        ({"backlog": 4_096}, ["worker_connections 21708;", "limit_conn requests 5648;"]),
-        ({"cpus": 0.25}, ["limit_conn requests 5648;"]),
-        ({"cpus": 8.0}, ["limit_conn requests 5760;"]),
+        ({"backlog": 4_096}, ["worker_connections 21708;", "limit_conn requests 5762;"]),
+        ({"cpus": 0.25}, ["limit_conn requests 5762;"]),
+        ({"cpus": 8.0}, ["limit_conn requests 6664;"]),
         ({"backlog": 128}, ["worker_connections 13772;", "listen 0.0.0.0:80 backlog=128;"]),
         # Never more connections than descriptors, or nginx runs out of them.
         ({"descriptors": 1_024}, ["worker_connections 872;", "limit_conn requests 425;"]),
