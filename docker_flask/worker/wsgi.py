@@ -51,8 +51,6 @@ def load() -> Wsgi:
     try:
         with _turn_to_load(options.load_lock, options.load_one_by_one):
             return _load(options, worker, tell)
-    except find_app.NotFound as error:
-        _give_up(tell, str(error))
     except BaseException as error:
         _give_up(tell, load_errors.report(error))
 

@@ -21,6 +21,8 @@ OF_OTHER_PROGRAMS = {
     "curl: (56) Recv failure: Connection reset by peer",
     "SQLite objects created in a thread can only be used in that same thread",
     "Exception: you need a C compiler to build uWSGI",
+    "cannot open shared object file",
+    "unsupported locale setting",
     "error: [Errno 2] No such file or directory: 'x86_64-linux-gnu-gcc'",
 }
 
