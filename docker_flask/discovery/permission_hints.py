@@ -8,6 +8,7 @@ import contextlib
 import errno
 import logging
 import os
+import re
 import shlex
 import sys
 import threading
@@ -68,11 +69,17 @@ def chain(error: BaseException) -> list[BaseException]:
 
 def of_error(error: BaseException) -> str:
     """What can't be written, and what to do; empty if that is not the reason, or was logged."""
-    found = (path for one in chain(error) for path in _paths(one) if _is_refused(path))
-    path = next(found, "")
+    found = [path for one in chain(error) for path in _paths(one)]
+    path = next(filter(_is_refused, found), "")
+    if not path:
+        folders = (os.path.dirname(path) for path in found)
+        path = next((folder for folder in folders if not os.path.isdir(folder)), "")
     if not path or path in _explained:
         return ""
     _explained.add(path)
+    if not _is_refused(path):
+        add = f"add to prestart.sh: mkdir -p {shlex.quote(path)}"
+        return f"SQLite does not make folders, and {path} does not exist; {add} (docs/data.md)"
     advice = f"{_advice(path)} (docs/data.md)"
     return f"the application runs as uid {os.geteuid()} and can't write {path}; {advice}"
 
@@ -144,12 +151,9 @@ def _advice(path: str) -> str:
     mount = above
     while not os.path.ismount(mount):
         mount = os.path.dirname(mount)
-    quoted = shlex.quote(folder)
     if mount != "/":
-        return (
-            f"mount {mount} without :ro, or change its owner once: docker run --rm --user root "
-            f"-v VOLUME:{mount} IMAGE chown -R {user} {quoted}"
-        )
+        return _advice_for_mount(mount, folder)
+    quoted = shlex.quote(folder)
     line = "add to the Dockerfile, after the last COPY: RUN"
     if target := _refused.get(path):
         return f"{line} ln -sfn {shlex.quote(target)} {shlex.quote(path)}"
@@ -159,3 +163,22 @@ def _advice(path: str) -> str:
         return f"{line} ln -sf {target} {shlex.quote(path)}"
     keep = f"and keep the files with -v NAME:{folder}"
     return f"{line} mkdir -p {quoted} && chown -R {user} {quoted}, {keep}"
+
+
+def _advice_for_mount(mount: str, folder: str) -> str:
+    if os.statvfs(mount).f_flag & os.ST_RDONLY:
+        return f"mount {mount} without :ro"
+    user, existing = os.geteuid(), _existing(folder)
+    owner = os.stat(existing)
+    if owner.st_uid not in (0, user):
+        of_owner = f"--user {owner.st_uid}:{owner.st_gid}"
+        return f"{existing} belongs to uid {owner.st_uid}: start the container with {of_owner}"
+    command = "chown -R" if existing == folder else "install -d -o"
+    # The engine mounts this file from a folder with the name of the container.
+    mounts = Path("/proc/self/mountinfo").read_text()
+    found = re.search(r"containers/([0-9a-f]{12})[0-9a-f]{52}/\S*hostname /etc/hostname ", mounts)
+    container = found[1] if found else "CONTAINER"
+    return (
+        f"change the owner once: docker run --rm --user root --volumes-from {container} $(docker "
+        f"inspect -f '{{{{.Image}}}}' {container}) {command} {user} {shlex.quote(folder)}"
+    )

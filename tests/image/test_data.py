@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.support.harness import Derive, Engine
+from tests.support.harness import DOCKER, Derive, Engine, write_files
 
 NOT_SERVING = 70
 
@@ -204,3 +207,45 @@ def test_what_the_log_advises_helps(
     assert container.wait_until_serving().json() == [["first"]]
     assert len(container.get("/logs").text.splitlines()) > 2, "also of the first container"
     assert "can't write" not in container.logs()
+
+
+WRITES_IN_FOLDER = """
+import os
+from flask import Flask
+
+os.makedirs("/data/up/loads", exist_ok=True)
+app = Flask(__name__)
+
+@app.get("/")
+def user():
+    return str(os.stat("/data/up/loads").st_uid)
+"""
+
+
+@pytest.mark.parametrize(
+    "owner",
+    ["0", pytest.param("1000", marks=pytest.mark.nightly)],
+    ids=["of root", "of a developer"],
+)
+def test_what_the_log_advises_for_a_mounted_folder_helps(
+    engine: Engine, tmp_path: Path, owner: str
+) -> None:
+    """The line of the log works as it is, also for a path that does not exist."""
+    write_files(tmp_path, {"app/app.py": WRITES_IN_FOLDER, "data/old.txt": ""})
+    os.chown(tmp_path / "data", int(owner), int(owner))
+    data = {str(tmp_path / "data"): {"bind": "/data", "mode": "rw"}}
+    options: dict[str, Any] = {"app": tmp_path / "app", "volumes": data}
+    container = engine.run(**options)
+    assert container.wait_for_exit() == NOT_SERVING
+    advice = last_line(container.logs()).removesuffix(" (docs/data.md)")
+    if owner == "0":
+        advice = advice.partition("change the owner once: ")[2].replace("docker ", f"{DOCKER} ")
+        subprocess.run(["sh", "-c", advice], check=True, timeout=60)
+        container.docker.start()
+        assert container.wait_until_serving().text == "33"
+    else:
+        assert advice.endswith(
+            "/data belongs to uid 1000: start the container with --user 1000:1000"
+        )
+        container = engine.run(**options, user="1000:1000")
+        assert container.wait_until_serving().text == "1000"

@@ -23,6 +23,7 @@ OF_OTHER_PROGRAMS = {
     "Exception: you need a C compiler to build uWSGI",
     "cannot open shared object file",
     "unsupported locale setting",
+    "unable to open database file",
     "error: [Errno 2] No such file or directory: 'x86_64-linux-gnu-gcc'",
 }
 

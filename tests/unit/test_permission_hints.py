@@ -8,6 +8,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -95,6 +96,45 @@ def test_sqlite_names_no_path(app: Path, text: str, database: object) -> None:
         permission_hints._note("sqlite3.connect", (name,))
     hint = permission_hints.of_error(sqlite3.OperationalError(text))
     assert f"can't write {app}/app.db; " in hint
+
+
+def test_a_folder_that_sqlite_lacks(app: Path, tmp_path: Path) -> None:
+    permission_hints._note("sqlite3.connect", (tmp_path / "new/app.db",))
+    hint = permission_hints.of_error(sqlite3.OperationalError(permission_hints._SQLITE[0]))
+    assert hint.startswith(f"SQLite does not make folders, and {tmp_path}/new does not exist; add")
+    assert f": mkdir -p {tmp_path}/new " in hint
+
+
+VOLUMES_FROM = "docker run --rm --user root --volumes-from CONTAINER $(docker inspect -f"
+ME = os.geteuid()
+
+
+@pytest.mark.parametrize(
+    ("path", "owner", "advice"),
+    [
+        (
+            "uploads/a.png",
+            0,
+            f"{VOLUMES_FROM} '{{{{.Image}}}}' CONTAINER) chown -R {ME} APP/uploads",
+        ),
+        ("logs/new", 0, f"'{{{{.Image}}}}' CONTAINER) install -d -o {ME} APP/logs/new (docs"),
+        (
+            "uploads/a.png",
+            1000,
+            "APP/uploads belongs to uid 1000: start the container with --user 1",
+        ),
+        ("uploads/a.png", None, "; mount APP without :ro (docs"),
+    ],
+)
+def test_a_mounted_folder(
+    app: Path, monkeypatch: pytest.MonkeyPatch, path: str, owner: int | None, advice: str
+) -> None:
+    flags = os.statvfs(app).f_flag | (os.ST_RDONLY if owner is None else 0)
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_flag=flags))
+    monkeypatch.setattr(os.path, "ismount", lambda path: str(path) in ("/", str(app)))
+    if owner:
+        os.chown(app / "uploads", owner, owner)
+    assert advice.replace("APP", str(app)) in permission_hints.of_error(refused(path))
 
 
 @pytest.mark.parametrize(
