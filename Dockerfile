@@ -133,11 +133,14 @@ ENV PATH=/opt/docker-flask/docker_flask/bin:/opt/venv/bin:/opt/docker-flask/pack
     PYTHONDONTWRITEBYTECODE=1
 
 # libpcre2-8-0: for uWSGI's routes; python3-jinja2: renders nginx.conf, independent of the application's
-# packages; tini: process 1 of a container that runs a command. No program needs its setuid bit, because no program here changes users that way.
+# packages; tini: process 1 of a container that runs a command; tzdata-legacy: older names of time zones,
+# such as US/Eastern, which Debian 12 has in tzdata. No program needs its setuid bit, because no program
+# here changes users that way.
 RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
     --mount=type=secret,id=ca \
-    APT_SOURCES=/sources/apt.list /sources/install-os.sh \
-      libpcre2-8-0 nginx python3 python3-jinja2 tini \
+    if ! grep -q '^VERSION_CODENAME=bookworm' /etc/os-release; then set -- tzdata-legacy; fi \
+ && APT_SOURCES=/sources/apt.list /sources/install-os.sh \
+      libpcre2-8-0 nginx python3 python3-jinja2 tini "$@" \
  && rm -rf /var/www/html /etc/nginx/sites-enabled/default \
  # For snippets of images that build on this image, beside Debian's conf.d.
  && mkdir /etc/nginx/server.d /etc/nginx/location.d \

@@ -3,6 +3,7 @@
 A setting is an environment variable. One of the user's files can set its value, too.
 """
 
+import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from docker_flask import static_files
-from docker_flask.configuration import defaults, validators
+from docker_flask.configuration import defaults, gunicorn_conf, validators
 from docker_flask.configuration.limits import Limits
 from docker_flask.configuration.origin import DEFAULT, FileValue, Found
 from docker_flask.configuration.validators import SettingError, Validator
@@ -27,6 +28,8 @@ EARLY = (
     *("listen_port", "bind_when_ready", "status_port", "run_as_root", "install_on_start"),
     *("tls_certificate", "tls_key", "tls_port", "tls_domain"),
 )
+TIME_ZONES = "/usr/share/zoneinfo"
+ZONE_WITH_HOURS = r"UTC|GMT|([A-Za-z]{3,}|<[^>]+>)[+-]?\d.*"  # such as CET-1CEST
 PORT = validators.whole_number(1, 65535)
 # Settings whose value nobody sees.
 SECRETS = ("acme_eab_key",)
@@ -207,7 +210,7 @@ def names() -> set[str]:
 
 
 def ignored(environ: Mapping[str, str], production: bool = True) -> list[str]:
-    """One sentence for each variable that has no effect."""
+    """One sentence for each variable, and for Gunicorn's file, that has no effect."""
     found = [
         f"{name}={validators.shown(environ[name])} is ignored in production: use -d debug"
         for name in ("FLASK_DEBUG", "DEBUGPY")
@@ -220,6 +223,22 @@ def ignored(environ: Mapping[str, str], production: bool = True) -> list[str]:
         for name, (pattern, what) in FOREIGN.items()
         if re.fullmatch(pattern, environ.get(name, "").strip())
     ]
+    if production and (environ.get("APP_SERVER") or DEFAULT_APP_SERVER) == "uwsgi":
+        given = [gunicorn_conf.NAME] if Path(gunicorn_conf.NAME).is_file() else []
+        given += [gunicorn_conf.ARGUMENTS] if environ.get(gunicorn_conf.ARGUMENTS) else []
+        found += [
+            f"{name} is not read, because uWSGI serves the application: remove it, or set "
+            "APP_SERVER=gunicorn"
+            for name in given
+        ]
+    # Programs take the time of UTC for it, and say nothing.
+    zone = environ.get("TZ", "").removeprefix(":")
+    exists = os.path.exists(os.path.join(TIME_ZONES, zone))
+    if not exists and not re.fullmatch(ZONE_WITH_HOURS, zone):
+        found.append(
+            f"TZ={validators.shown(zone)} is no time zone, so the time is UTC: use a name "
+            "such as Europe/Berlin"
+        )
     return found + did_you_mean(environ, names())
 
 

@@ -2,6 +2,7 @@
 
 import os
 
+from docker_flask.configuration.settings import Settings
 from docker_flask.log import log
 from docker_flask.supervisor.generation import Generation
 
@@ -11,7 +12,7 @@ class StartLog:
 
     def __init__(self, ports: list[int]) -> None:
         self.notes: list[str] = []
-        self._where = f"port {', '.join(map(str, ports))} (docker run -p 8091:{ports[0]})"
+        self._ports = ports
         # What the log says about the generation that serves.
         self._said: list[str] = []
         if os.geteuid() == 0:
@@ -27,7 +28,16 @@ class StartLog:
                 log(line)
         self._said, self.notes = lines, []
         once = "; loaded once (PRELOAD=1)" if plan.settings.preload else ""
-        log(f"serving {generation.loaded} on {self._where}{once}")
+        log(f"serving {generation.loaded} on {self._where(plan.settings)}{once}")
+
+    def _where(self, settings: Settings) -> str:
+        """The ports, and the options that publish them."""
+        published = f"-p 8091:{self._ports[0]}"
+        if settings.has_tls and settings.tls_port in self._ports:
+            # Port 80 redirects to the port of HTTPS that clients see.
+            seen = 443 if isinstance(settings.tls_redirect, bool) else settings.tls_redirect
+            published = f"-p 80:{self._ports[0]} -p {seen}:{settings.tls_port}"
+        return f"port {', '.join(map(str, self._ports))} (docker run {published})"
 
     def fails(self) -> None:
         """Log what may explain why a generation does not serve."""

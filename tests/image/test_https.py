@@ -192,6 +192,8 @@ def asked(service: Service, request: str) -> tuple[int, list[str], list[str]]:
 def test_port_80_redirects(start: Start, port: str) -> None:
     env = {"TLS_REDIRECT": port[1:]} if port else {}
     service = start(HSTS="31536000", HEALTH_PATH="/up", **env)
+    publish = f"on port 80, 443 (docker run -p 80:80 -p {port[1:] or 443}:443)"
+    service.container.wait_for_log(publish)
     target = "/a%0d%0aSet-Cookie:x/..//b?c=%26&d=//e"
     for method in ("GET", "HEAD", "POST", "DELETE", "OPTIONS"):
         for host in (HOST, f"{HOST}:8091", HOST.upper()):

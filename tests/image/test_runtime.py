@@ -207,6 +207,7 @@ def test_time_zone(how: str, request: pytest.FixtureRequest) -> None:
         line for line in container.wait_for_log("/time?unique").splitlines() if "unique" in line
     )
     assert f" {here}] " in line
+    assert container.shell("TZ=US/Eastern date +%z").strip() in ("-0400", "-0500")
 
 
 def test_text_is_utf_8(container: Container) -> None:

@@ -221,6 +221,27 @@ def test_flask_debug_is_named_in_production_if_it_is_on() -> None:
         assert ignored({"FLASK_DEBUG": value}) == []
 
 
+@pytest.mark.parametrize("zone", ["", "UTC", "Etc/UTC", "CET-1CEST", "<+03>-3", "EST5EDT", ":UTC"])
+def test_a_time_zone_that_exists_needs_no_line(zone: str, tmp_path: Path) -> None:
+    assert ignored({"TZ": zone}) == []
+    (tmp_path / "zone").touch()
+    assert ignored({"TZ": f"{tmp_path}/zone"}) == []
+    (sentence,) = ignored({"TZ": "Europe/Berln"}, production=False)
+    assert sentence.startswith("TZ='Europe/Berln' is no time zone, so the time is UTC: use")
+
+
+def test_gunicorns_options_while_uwsgi_serves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (sentence,) = ignored({"GUNICORN_CMD_ARGS": "-w 3"})
+    assert sentence.startswith("GUNICORN_CMD_ARGS is not read, because uWSGI serves the applica")
+    (tmp_path / "gunicorn.conf.py").touch()
+    (sentence,) = ignored({"APP_SERVER": "uwsgi"})
+    assert sentence.endswith("remove it, or set APP_SERVER=gunicorn")
+    assert ignored({"APP_SERVER": "gunicorn"}) == ignored({}, production=False) == []
+
+
 @pytest.mark.parametrize("name", ["LISTEN_PORT", "STATUS_PORT"])
 def test_a_service_of_kubernetes_is_no_setting(name: str) -> None:
     """https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables"""
