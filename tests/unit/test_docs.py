@@ -23,6 +23,9 @@ OF_OTHER_PROGRAMS = {
     "Exception: you need a C compiler to build uWSGI",
     "cannot open shared object file",
     "unsupported locale setting",
+    "ERROR: Cannot find command 'git' - do you have 'git' installed and in your PATH?",
+    "No 'Access-Control-Allow-Origin' header is present on the requested resource",
+    "The data value transmitted exceeds the capacity limit.",
     "unable to open database file",
     "error: [Errno 2] No such file or directory: 'x86_64-linux-gnu-gcc'",
 }
