@@ -33,7 +33,7 @@ def report(error: BaseException) -> str:
     with contextlib.suppress(Exception):  # the traceback is what matters
         chain = permission_hints.chain(error)
         hints = (hint(one) for hint in _HINTS for one in chain)
-        if hint := permission_hints.of_error(error) or next(filter(None, hints), ""):
+        if hint := permission_hints.of_error(error, again=True) or next(filter(None, hints), ""):
             error.add_note(f"docker-flask: {hint}")  # also on the page of debug mode
     if isinstance(error, NotFound):
         return "\n".join([str(error), *getattr(error, "__notes__", ())])
@@ -135,7 +135,7 @@ def _locale(error: BaseException) -> str:
 def _own_server(error: BaseException) -> str:
     """How to run a program that is no WSGI application."""
     found = next((name for name in OWN_SERVERS if name in sys.modules), "")
-    if not found or not isinstance(error, NotFound):
+    if not found or "flask" in sys.modules or not isinstance(error, NotFound):
         return ""
     options, command = OWN_SERVERS[found]
     files = (getattr(module, "__file__", "") or "" for module in list(sys.modules.values()))

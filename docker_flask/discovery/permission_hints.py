@@ -67,14 +67,17 @@ def chain(error: BaseException) -> list[BaseException]:
     return errors
 
 
-def of_error(error: BaseException) -> str:
-    """What can't be written, and what to do; empty if that is not the reason, or was logged."""
+def of_error(error: BaseException, again: bool = False) -> str:
+    """What can't be written, and what to do; empty if that is not the reason.
+
+    again: also if the log has the line already.
+    """
     found = [path for one in chain(error) for path in _paths(one)]
     path = next(filter(_is_refused, found), "")
     if not path:
         folders = (os.path.dirname(path) for path in found)
         path = next((folder for folder in folders if not os.path.isdir(folder)), "")
-    if not path or path in _explained:
+    if not path or (path in _explained and not again):
         return ""
     _explained.add(path)
     if not _is_refused(path):

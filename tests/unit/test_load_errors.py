@@ -137,6 +137,9 @@ def test_a_package_that_is_too_old(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_program_with_its_own_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "streamlit", None)
+    monkeypatch.setitem(sys.modules, "flask", None)
+    assert "streamlit" not in report(tmp_path, monkeypatch, app__py="import sys\n")
+    monkeypatch.delitem(sys.modules, "flask")
     lines = report(tmp_path, monkeypatch, app__py="import sys\n").splitlines()
     assert lines[0].startswith("no WSGI callable in APP: none of ")
     assert lines[1].startswith(

@@ -74,6 +74,7 @@ def test_the_command_fits_the_path(app: Path, error: OSError, path: str, command
     assert f" can't write {app}/{path}; " in hint
     assert f"{command.replace('APP', str(app))}" in hint
     assert permission_hints.of_error(error) == "", "once"
+    assert permission_hints.of_error(error, again=True) == hint
 
 
 def test_the_reason_behind_an_error(app: Path) -> None:
