@@ -59,6 +59,25 @@ become_python() {
   become /usr/bin/python3 -I -m docker_flask "$1"
 }
 
+# True if a mode runs in this container. Containers may share their processes, but not their cgroup.
+runs_mode() {
+  local folder words own
+  own=$(</proc/self/cgroup)
+  for folder in /proc/[0-9]*; do
+    { mapfile -d '' words <"$folder/cmdline"; } 2>/dev/null || continue # it has ended
+    [[ "${words[*]:1}" == "-I -m docker_flask "@(serve|debug) ]] || continue
+    [[ "$(cat "$folder/cgroup" 2>/dev/null)" != "$own" ]] || return 0
+  done
+  return 1
+}
+
+# A second mode would take the sockets of the first one.
+check_alone() {
+  ! runs_mode || fail "$EXIT_USAGE" \
+    "this container runs in a mode already, so it takes settings, reload, health, run and other commands only;" \
+    "start a second mode in a container of its own"
+}
+
 # True if this start must install packages: the first start, or the first one after an edit of the files.
 install_wanted() {
   local word=${INSTALL_ON_START:-0}
@@ -183,9 +202,11 @@ main() {
     where=inside
     shift
   fi
+  ! runs_mode || where=inside # by this program's other names, too
   check_time_zone
   case "${1-}" in
     "")
+      check_alone
       install
       check_venv
       become_python serve
@@ -196,6 +217,7 @@ main() {
       [[ "${2-}" == debug ]] ||
         fail "$EXIT_USAGE" "-d ${2:-without a value} is not allowed; the only mode is -d debug"
       [[ $# -eq 2 ]] || fail "$EXIT_USAGE" "unexpected argument \"$3\": -d debug takes no arguments"
+      check_alone
       install
       check_venv
       name_owner

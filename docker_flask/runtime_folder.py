@@ -63,6 +63,10 @@ def _take(folder: Path) -> None:
             folder.mkdir(mode=0o700)
     if not paths.is_own(str(folder)):
         raise PermissionError(0, "no folder of this user")
+    if answers(str(folder)):
+        raise NotPermitted(
+            f"{folder} is used by a server that runs; give each container a folder of its own"
+        )
     folder.chmod(0o700)  # fails if the folder is read-only
     for leftover in folder.iterdir():
         _delete(leftover)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.harness import Engine
+from tests.support.marks import at_night
 
 pytestmark = pytest.mark.timed
 
@@ -90,3 +91,32 @@ def test_what_can_not_be_done_here(engine: Engine, command: str) -> None:
     code, out, err = engine.run([command]).finish()
     assert (code, out) == (1, "")
     assert command in err or len(err.splitlines()) == 1, err
+
+
+@pytest.mark.parametrize("init", [True, *at_night(False)], ids=["init", "process 1"])
+def test_a_container_runs_in_one_mode(engine: Engine, init: bool) -> None:
+    """By every name of the entry point: a second mode would delete the sockets of the first one."""
+    container = engine.serve(init=init)
+    for program in ("docker-flask", "/opt/docker-flask/entry-point.sh", "/entrypoint.sh"):
+        for words in ([], ["-d", "debug"]):
+            code, out = container.execute(program, *words)
+            assert (code, out.count("\n")) == (64, 1), out
+            assert "settings, reload, health, run" in out
+        for words, said in ((["health"], ""), (["id", "-u"], "33\n"), (["run", "id", "-u"], "33\n")):
+            assert container.execute(program, *words) == (0, said), program
+        assert container.execute(program, "--version")[0] == 0
+        assert container.execute(program, "-x")[0] == 64
+    assert container.get().status_code == 200
+    beside = engine.run(pid_mode=f"container:{container.docker.id}")
+    beside.wait_until_serving()
+    container.docker.kill()
+    container.docker.start()
+    container.wait_until_serving()
+
+
+def test_a_mode_beside_a_command(engine: Engine) -> None:
+    """As in an editor's container, which runs `sleep`."""
+    container = engine.run(["sleep", "infinity"])
+    container.docker.exec_run(["docker-flask"], detach=True)
+    container.wait_until_serving()
+    assert container.execute("docker-flask")[0] == 64

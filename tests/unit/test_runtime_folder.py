@@ -112,3 +112,14 @@ def test_what_a_killed_container_left_goes(
     with runtime_folder.open_folder():
         assert other.exists() == (state != "killed")
     server.close()
+
+
+def test_a_folder_whose_server_lives_is_not_taken(
+    places: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second mode in a container, or containers that share a volume at /run/docker-flask."""
+    be_container(monkeypatch, "1")
+    with runtime_folder.open_folder() as first, listen(first):
+        with pytest.raises(NotPermitted, match="used by a server"), runtime_folder.open_folder():
+            pass
+        assert (first / paths.CONTROL_SOCKET).exists()
