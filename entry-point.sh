@@ -66,7 +66,7 @@ runs_mode() {
   for folder in /proc/[0-9]*; do
     { mapfile -d '' words <"$folder/cmdline"; } 2>/dev/null || continue # it has ended
     [[ "${words[*]:1}" == "-I -m docker_flask "@(serve|debug) ]] || continue
-    [[ "$(cat "$folder/cgroup" 2>/dev/null)" != "$own" ]] || return 0
+    { [[ "$(<"$folder/cgroup")" != "$own" ]] || return 0; } 2>/dev/null
   done
   return 1
 }
@@ -96,15 +96,13 @@ requirements_sum() {
   done | sha256sum
 }
 
-# Packages run code as root. If the application's user could name them, an application that an attacker
-# controls would become root at the next start.
-check_owner() {
-  local names=(-path "$PWD" -o -name 'requirements*' -o -name '*.lock' -o -name pyproject.toml -o -name Pipfile)
+# The application's user must not be able to name what root installs.
+check_sources() {
   local found
-  found=$(find -L "$PWD" -maxdepth 1 -user "$SERVICE_USER" \( "${names[@]}" \) -print -quit)
+  found=$(/usr/bin/python3 -I -S "$IMAGE_FILES/docker_flask/install_sources.py")
   [[ -z $found ]] || fail "$EXIT_INSTALL" \
-    "INSTALL_ON_START=1 installs as root, but $found belongs to $SERVICE_USER, the application's user;" \
-    "change the owner of the file or folder (chown), or install the packages when you build the image"
+    "INSTALL_ON_START=1 installs as root, but $SERVICE_USER, the application's user, can write to $found;" \
+    "change the owner or the mode (chown root, chmod go-w), or install the packages when you build the image"
 }
 
 # The image's files first, then the application's files, which may be in a bind mount.
@@ -112,7 +110,7 @@ install_requirements() {
   local folder
   [[ $EUID -eq 0 ]] || fail "$EXIT_INSTALL" \
     "INSTALL_ON_START=1 needs root, but this container runs as uid $EUID; install the packages when you build the image"
-  check_owner
+  check_sources
   for folder in "$IMAGE_FILES" "$PWD"; do
     if [[ -f $folder/requirements_os.txt ]]; then
       install_step "$IMAGE_FILES/docker_flask/install-os.sh" "$folder/requirements_os.txt"
@@ -128,7 +126,7 @@ install_requirements() {
 install_step() {
   local code=0
   printf 'docker-flask: %s\n' "$*" >&2
-  "$@" >&2 &
+  HOME=/root "$@" >&2 & # pip reads its configuration at home
   wait $! || code=$?
   [[ $code -eq 0 ]] || fail "$EXIT_INSTALL" \
     "INSTALL_ON_START=1: \"$*\" failed with code $code (the lines above show why); the application does not start"

@@ -6,12 +6,13 @@ Needs a Debian mirror and a Python package index; one missing is a failure, not 
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.harness import DEBUG, DEBUG_PORT, Engine, trusting
+from tests.support.harness import DEBUG, DEBUG_PORT, Engine, trusting, write_files
 from tests.support.marks import at_night
 
 # Small, and neither in the image nor needed by anything in it.
@@ -101,13 +102,30 @@ def test_without_root_it_says_so(engine: Engine, folder: Path) -> None:
         assert words in err
 
 
-def test_the_applications_user_orders_nothing_of_root(engine: Engine, folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ("chmod 666 more.txt", "more.txt"),
+        *at_night(
+            ("chown 33 requirements.txt", "requirements.txt"),
+            ("chmod 777 .", ""),
+            ("chmod 666 local/setup.py", "local/setup.py"),
+        ),
+    ],
+    ids=str,
+)
+def test_the_applications_user_orders_nothing_of_root(
+    engine: Engine, folder: Path, change: str, found: str
+) -> None:
     """An application that an attacker controls would be root after the next start."""
-    os.chown(folder / "requirements.txt", 33, 33)
+    files = {"more.txt": "", "local/setup.py": "", "requirements.txt": "-r more.txt\n./local\n"}
+    write_files(folder, files)
+    subprocess.run(change.split(), cwd=folder, check=True)
     code, _, err = engine.run(**options(folder)).finish()
     assert code == NOT_INSTALLED
-    for words in ("as root", "/app/requirements.txt belongs to www-data", "chown"):
-        assert words in err.splitlines()[-1]
+    assert len(err.splitlines()) == 1
+    for words in ("as root", f"can write to /app{'/' * bool(found)}{found};", "chown root"):
+        assert words in err
 
 
 @pytest.mark.nightly
