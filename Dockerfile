@@ -79,12 +79,13 @@ ENV UWSGI_PROFILE=/uwsgi_library.ini UWSGI_PYTHON_NOLIB=1 \
 COPY docker_flask/requirements.lock docker_flask/uwsgi_library.ini /
 # The image's own packages are in a folder of their own: packages of the application come first, and pip can't
 # remove what is outside of the virtual environment. Scripts in any folder can import `docker_flask` and the
-# application.
+# application; root's pip can't import the application.
 RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
     --mount=type=secret,id=ca \
     --mount=type=cache,id=docker-flask-python,target=/root/.cache/pip \
     /sources/install-python.sh --own "$APP_SERVER" /requirements.lock --prefix /opt/docker-flask/packages \
- && printf '%s\n' /opt/docker-flask/packages/lib/python3*/site-packages /opt/docker-flask /app \
+ && printf '%s\n' /opt/docker-flask/packages/lib/python3*/site-packages /opt/docker-flask \
+      'import os, sys; "DOCKER_FLASK_INSTALLS" in os.environ or sys.path.append("/app")' \
       > "$(python3 -c 'import site; print(site.getsitepackages()[0])')/docker_flask.pth"
 COPY docker_flask/launch/uwsgi_program.py /
 # Check that uWSGI runs, and that its routes have regular expressions.
@@ -181,6 +182,11 @@ RUN printf 'Metadata-Version: 2.1\nName: docker-flask\nVersion: 1+image\n' > MET
  && printf '[flask.commands]\ndocker-flask = docker_flask.discovery.flask_command:command\n' > entry_points.txt \
  # All programs have the same instance folder of Flask.
  && sed -i '$a import docker_flask.discovery.every_python' /opt/venv/lib/python3*/site-packages/docker_flask.pth \
+ # No links: Python would take the script for the interpreter of /opt/venv.
+ && ln -s "$(readlink -f /opt/venv/bin/python3)" /opt/docker-flask/python \
+ && for name in /opt/venv/bin/python /opt/venv/bin/python3 /opt/venv/bin/python3.[0-9]*; do \
+      cp --remove-destination /opt/docker-flask/docker_flask/python.sh "$name" || exit; \
+    done \
  # For the application's Python, and for process 1.
  && for python in python3 /usr/bin/python3; do \
       "$python" -m compileall -q --invalidation-mode unchecked-hash /opt/docker-flask/docker_flask || exit; \

@@ -21,6 +21,7 @@ EXIT_NOT_PERMITTED = 77  # EX_NOPERM in sysexits.h
 EXIT_NOT_READABLE = 70  # EX_SOFTWARE in sysexits.h: the application can't run
 SERVICE_USER = "www-data"
 VOLUME = "/data"
+BUILDKIT_HOST, BUILDAH_MARK = "buildkitsandbox", "/run/.containerenv"
 # From linux/prctl.h and linux/capability.h; Python has no function for these calls.
 _PR_SET_DUMPABLE, _PR_SET_KEEPCAPS, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 4, 8, 24, 38
 _CAPABILITY_VERSION = 0x20080522  # the third, of three sets with 64 bits each: capset(2)
@@ -60,14 +61,40 @@ def running() -> Ids:
 
 
 def of_container() -> Ids | None:
-    """The user of what the image runs in this container; None if that is root, or nothing.
+    """The user of what the image runs beside this process, which is root's; None if that is root.
 
-    Process 1 has this user, except under `docker run --init`: there, the folder for sockets has.
-    Process 1 is not the image's in a pod that shares its processes, or in a build by Buildah.
+    None, too, for a process that process 1 started as root: a command, a wrapper of the user's, a
+    build. Sessions, users and control groups decide, because no application can change these.
     """
-    places = ["/proc/1"] if b"docker_flask" in paths.read("/proc/1/cmdline") else []
-    places += (each for each in paths.folders() if os.path.exists(f"{each}/{paths.CONTROL_SOCKET}"))
-    return next(filter(None, map(_owner_of, places)), None)
+    if is_build() or 0 < os.getsid(0) == os.getsid(1):
+        return None
+    others = [
+        (b"docker_flask" not in paths.read(f"{each}/cmdline"), ids)
+        for each in paths.processes()
+        if (ids := _user_of(each))
+    ]
+    return min(others, key=lambda other: other[0])[1] if others else None
+
+
+def _user_of(process: str) -> Ids | None:
+    """The user of a process, also of one that hides its owner; None for root or if it has ended."""
+    rows = dict(row.partition(b":")[::2] for row in paths.read(f"{process}/status").splitlines())
+    try:
+        uid, gid = (int(rows[name].split()[1]) for name in (b"Uid", b"Gid"))
+    except KeyError:
+        return None
+    return (uid, gid or uid) if uid else None
+
+
+def is_build() -> bool:
+    """True in a RUN of a Dockerfile, by the marks of BuildKit and Buildah: root has made both."""
+    if os.uname().nodename == BUILDKIT_HOST:
+        return True
+    try:
+        is_roots = os.lstat(BUILDAH_MARK).st_uid == 0
+    except OSError:
+        return False
+    return is_roots and b'engine="buildah-' in paths.read(BUILDAH_MARK)
 
 
 def _owner_of(folder: str) -> Ids | None:
@@ -111,8 +138,11 @@ def _keep_only(bits: int) -> bool:
 def drop(user: str, keep_ports: bool = False) -> None:
     """Become this user of `USERS`, if this process is root. Raises NotPermitted.
 
-    keep_ports: the process may bind ports below 1024 until it calls `give_up_ports`.
+    A command of a build stays root. keep_ports: the process may bind ports below 1024 until it
+    calls `give_up_ports`.
     """
+    if user == "running" and os.geteuid() == 0 and is_build():
+        return
     leaves_root = os.geteuid() == 0 and not stays_root(os.environ.get("RUN_AS_ROOT", ""))
     if leaves_root:
         _leave_terminal()
@@ -133,10 +163,11 @@ def drop(user: str, keep_ports: bool = False) -> None:
 
 
 def restart() -> None:
-    """Start this Python program again without root, unless the user wants root."""
-    if os.geteuid() == 0 and not stays_root(os.environ.get("RUN_AS_ROOT", "")):
-        words = [*paths.EXECUTE, "running", sys.executable, *sys.orig_argv[1:]]
-        os.execv(words[0], words)  # noqa: S606 (no shell on purpose)
+    """Start this Python program again without root, unless the user wants root, or in a build."""
+    if os.geteuid() or stays_root(os.environ.get("RUN_AS_ROOT", "")) or is_build():
+        return
+    words = [*paths.EXECUTE, "running", sys.executable, *sys.orig_argv[1:]]
+    os.execv(words[0], words)  # noqa: S606 (no shell on purpose)
 
 
 def give_up_ports() -> None:

@@ -40,17 +40,10 @@ def find_problem() -> str:
 
 
 def find_command() -> str:
-    """The tini that runs a command in place of a server, as a folder of /proc; empty if none does.
-
-    Containers may share their processes, but not their cgroup.
-    """
+    """The tini that runs a command in place of a server, as a folder of /proc; else empty."""
     first = f"{paths.TINI}\0".encode()
-    own = paths.read("/proc/self/cgroup")
-    for folder in (f"/proc/{pid}" for pid in filter(str.isdecimal, os.listdir("/proc"))):
-        is_tini = paths.read(f"{folder}/cmdline").startswith(first)
-        if is_tini and paths.read(f"{folder}/cgroup") == own:
-            return folder
-    return ""
+    of_container = paths.processes()
+    return next((it for it in of_container if paths.read(f"{it}/cmdline").startswith(first)), "")
 
 
 def is_new() -> bool:

@@ -18,6 +18,10 @@ readonly UV=(uv==0.13.9)
 readonly POETRY=(poetry==2.5.1 poetry-plugin-export==1.10.1)
 readonly PIPENV=(pipenv==2026.10.3)
 
+# Root imports nothing of the application's (docker_flask.pth).
+export DOCKER_FLASK_INSTALLS=1
+unset PYTHONPATH
+
 say() { printf 'docker-flask: %s\n' "$*" >&2; }
 
 run_pip() {

@@ -5,10 +5,16 @@ Strings only: the health check imports this module, and pathlib would double the
 
 import os
 import stat
+from collections.abc import Iterator
 
 # The image's own files, and the environment of the application, the only one that pip changes.
 HOME, VENV = "/opt/docker-flask", "/opt/venv"
 PYTHON, UWSGI_PROGRAM = f"{VENV}/bin/python", f"{HOME}/packages/bin/uwsgi"
+
+# The interpreter behind the names in /opt/venv/bin (python.sh).
+INTERPRETER = f"{HOME}/python"
+# Set for installers, which import nothing of the application's (docker_flask.pth).
+INSTALLS_MARK = "DOCKER_FLASK_INSTALLS"
 
 # Process 1 of a container that runs a command, and what executes a command as a user.
 TINI = "/usr/bin/tini"
@@ -43,6 +49,17 @@ def read(path: str | os.PathLike[str]) -> bytes:
             return file.read()
     except OSError:
         return b""
+
+
+def processes() -> Iterator[str]:
+    """The processes of this container, as folders of /proc, process 1 first.
+
+    Containers may share their processes, but not their cgroup.
+    """
+    own = read("/proc/self/cgroup")
+    for pid in sorted(map(int, filter(str.isdecimal, os.listdir("/proc")))):
+        if read(f"/proc/{pid}/cgroup") == own:
+            yield f"/proc/{pid}"
 
 
 def container() -> tuple[str, str]:

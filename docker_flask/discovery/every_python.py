@@ -94,18 +94,5 @@ def _log(text: str) -> None:
     log(text)
 
 
-def _leave_root() -> None:
-    """In a running container, root's programs become the application's, except for pip."""
-    from docker_flask import drop_privileges
-
-    if drop_privileges.of_container():
-        if "pip" in {os.path.basename(word).rstrip("0123456789.") for word in sys.orig_argv[1:3]}:
-            os.environ["RUN_AS_ROOT"] = "1"  # for the programs that pip starts
-        drop_privileges.restart()
-
-
-# The application could not write to files that root's programs make.
-if os.geteuid() == 0:
-    _leave_root()
 # Flask's instance folder is the same one for the server, for `flask` and for scripts.
 after_import("flask.app", _move_instance_folder)

@@ -291,6 +291,22 @@ print(os.getuid(), *(os.stat(path).st_uid for path in sys.argv[1:]))
 """
 
 
+# As `flask translate compile`, which writes beside the code.
+WRITE = """
+import os
+
+@app.cli.command("write")
+def write():
+    print(os.getuid())
+    open("made", "w").close()
+"""
+BUILD = """
+FROM THEIRS
+COPY --chown=33 app.py /app/
+RUN test "$(flask write) $(python -m flask write)" = "0 0" && docker-flask rm made
+"""
+
+
 def write_programs(folder: Path) -> Path:
     write_files(folder, {"init_db": SCRIPT, "p/pyproject.toml": PROJECT, "p/builder.py": BUILDER})
     (write(folder, HELLO) / "init_db").chmod(0o755)
@@ -338,9 +354,34 @@ def test_pip_and_a_build_keep_root(engine: Engine, app_folder: Path, derive: Der
         container.shell(f"cd /app && {line} --root-user-action=ignore")
     show = container.shell("python -c 'import os, built; print(built.uid, os.getuid())'")
     assert show == f"0 {SERVICE_USER}\n"
-    derive(
-        {"Dockerfile": "FROM THEIRS\nRUN test $(python -c 'import os; print(os.getuid())') = 0\n"}
-    )
+    derive({"Dockerfile": BUILD, "app.py": HELLO + WRITE})
+
+
+# Notes who runs it. `encodings` comes before every other module, also before `site`.
+PLANT = """
+import posix
+posix.close(posix.open(f"/data/run-by-{posix.getuid()}", posix.O_CREAT))
+"""
+PLANTED = ("encodings", "sitecustomize", "docker_flask", "keyring")
+
+
+def test_root_runs_nothing_that_the_application_has_planted(
+    engine: Engine, app_folder: Path
+) -> None:
+    """Nor stays it root when the application hides its traces."""
+    app_folder.chmod(0o777)
+    path = {"PYTHONPATH": "/data/lib"}
+    container = engine.serve(app=write_programs(app_folder), init=True, env=path)
+    hide = "cd /run/docker-flask && mv control.sock hidden && mkdir -p /data/lib && cd /app"
+    plant = f"echo '{PLANT}' | tee /app/sitecustomize.py /data/lib/{{{','.join(PLANTED)}}}.py"
+    assert container.execute("bash", "-c", f"{hide} && {plant}", user="33")[0] == 0
+    commands = ("python -c 0", "/opt/venv/bin/python3 init_db", "./init_db", "flask routes")
+    for line in commands:
+        container.execute("bash", "-c", line)
+    container.shell("python -m pip install --root-user-action=ignore ./p")
+    assert container.shell("cd /data && ls -d run*") == "run-by-33\n"
+    asked = container.execute("./init_db", environment={"PYTHONPATH": ""})
+    assert asked == (0, f"{SERVICE_USER}\n")
 
 
 def test_the_fewest_capabilities_are_enough(serving: Container) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from docker_flask import drop_privileges
+from docker_flask import drop_privileges, paths
 from docker_flask.configuration import settings
 from docker_flask.drop_privileges import NotPermitted
 
@@ -75,3 +76,80 @@ def test_home_is_a_new_folder_if_there_is_no_other(monkeypatch: pytest.MonkeyPat
     finally:
         home.unlink()
     assert os.environ["HOME"] == "/nonexistent"
+
+
+def status(uid: int, gid: int) -> bytes:
+    rows = (f"{name}:" + f"\t{number}" * 4 for name, number in (("Uid", uid), ("Gid", gid)))
+    return "\n".join(("Name:\tx", *rows, "")).encode()
+
+
+@pytest.mark.parametrize(
+    ("sessions", "files", "user"),
+    [
+        ((7, 1), {"/proc/1/status": status(33, 33)}, (33, 33)),
+        ((7, 1), {"/proc/1/status": status(12345, 0)}, (12345, 12345)),
+        ((7, 1), {"/proc/1/status": status(0, 0), "/proc/6/status": status(33, 33)}, (33, 33)),
+        (
+            (7, 1),
+            {
+                "/proc/1/status": status(9, 9),
+                "/proc/6/status": status(33, 33),
+                "/proc/6/cmdline": b"python3\0-m\0docker_flask\0serve",
+            },
+            (33, 33),
+        ),
+        ((0, 0), {"/proc/1/status": status(33, 33)}, (33, 33)),
+        ((7, 1), {"/proc/1/status": status(0, 0)}, None),
+        ((1, 1), {"/proc/1/status": status(0, 0), "/proc/6/status": status(33, 33)}, None),
+        ((7, 1), {"/proc/6/status": status(33, 33), "/proc/6/cgroup": b"another"}, None),
+    ],
+    ids=[
+        "process 1",
+        "root's group",
+        "--init",
+        "the image's first",
+        "sessions of other namespaces",
+        "a command of root's",
+        "started by process 1",
+        "another container's",
+    ],
+)
+def test_whose_container_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+    sessions: tuple[int, int],
+    files: dict[str, bytes],
+    user: tuple[int, int] | None,
+) -> None:
+    monkeypatch.setattr(drop_privileges, "is_build", lambda: False)
+    monkeypatch.setattr(os, "getsid", lambda pid: sessions[pid])
+    monkeypatch.setattr(os, "listdir", lambda _: ["1", "6", "self"])
+    monkeypatch.setattr(paths, "read", lambda path: files.get(path, b""))
+    assert drop_privileges.of_container() == user
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("host", "mark", "owner", "builds"),
+    [
+        ("buildkitsandbox", None, 0, True),
+        ("x", '\nengine="buildah-1.28.2"\n', 0, True),
+        ("x", '\nengine="buildah-1.28.2"\n', 33, False),
+        ("x", 'engine="podman-5.4.2"', 0, False),
+        ("x", None, 0, False),
+    ],
+)
+def test_what_is_a_build(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    host: str,
+    mark: str | None,
+    owner: int,
+    builds: bool,
+) -> None:
+    file = tmp_path / ".containerenv"
+    if mark is not None:
+        file.write_text(mark)
+        os.chown(file, owner, owner)
+    monkeypatch.setattr(drop_privileges, "BUILDAH_MARK", str(file))
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(nodename=host))
+    assert drop_privileges.is_build() is builds
