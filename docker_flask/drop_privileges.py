@@ -233,9 +233,9 @@ def _become(ids: Ids) -> None:
 
 
 def name_user() -> None:
-    """Set USER, LOGNAME and HOME, unless the container sets them to something that fits.
+    """Set USER, LOGNAME, HOME and TMPDIR, unless the container sets them to something that fits.
 
-    Programs ask for their user's name and home, which a uid without an entry in /etc/passwd lacks.
+    Without TMPDIR, programs take /tmp, which `--read-only` closes. Programs ask for their user's name and home, which a uid without an entry in /etc/passwd lacks.
     """
     uid = os.geteuid()
     try:
@@ -247,6 +247,9 @@ def name_user() -> None:
         if not value or (uid and value == "root"):
             os.environ[variable] = name
     os.environ["HOME"] = _home(uid)
+    place = next((each for each in paths.PLACES if os.access(each, os.W_OK | os.X_OK)), "/tmp")
+    if place != "/tmp":
+        os.environ.setdefault("TMPDIR", place)
 
 
 def _home(uid: int) -> str:

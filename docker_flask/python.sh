@@ -4,4 +4,7 @@
 if ((EUID == 0)); then
   exec /usr/bin/python3 -I -S /opt/docker-flask/docker_flask/execute.py python "$0" "$@"
 fi
+if [[ ! -w /tmp && -z ${TMPDIR-} ]]; then # as name_user() of drop_privileges.py does
+  if [[ -w /dev/shm ]]; then export TMPDIR=/dev/shm; else export TMPDIR=/data; fi
+fi
 exec -a "$0" /opt/docker-flask/python "$@"

@@ -168,9 +168,6 @@ class Reloader:
             # Applications check this to start a thing only once under Werkzeug's reloader.
             "WERKZEUG_RUN_MAIN": "true",
             "WERKZEUG_DEBUG_PIN": self.pin,
-            # The order of Python's tempfile.
-            "TMPDIR": self.environment.get("TMPDIR")
-            or ("/tmp" if os.access("/tmp", os.W_OK) else str(self.folder)),  # noqa: S108
         }
 
     def _end_child(self) -> None:

@@ -171,8 +171,6 @@ class Generation:
         }
         # Production has no debug mode, even if the container or a .flaskenv sets FLASK_DEBUG=1.
         environment["FLASK_DEBUG"] = "0"
-        if not os.access("/tmp", os.W_OK):  # noqa: S108 (where tempfile looks)
-            environment.setdefault("TMPDIR", str(self._runtime))
         return environment
 
     # --- loading ------------------------------------------------------------------------------

@@ -11,7 +11,18 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.harness import APPS, DEBUG, DOCKER, IMAGE, ROOT, Container, Engine, wait_for
+from tests.support.harness import (
+    APPS,
+    DEBUG,
+    DOCKER,
+    HELLO,
+    IMAGE,
+    ROOT,
+    Container,
+    Engine,
+    wait_for,
+    write_files,
+)
 from tests.support.marks import at_night
 
 NOT_PERMITTED = 77
@@ -70,6 +81,32 @@ def test_no_folder_can_be_written_to(engine: Engine, tmp_path: Path, mode: list[
     assert (code, out, err.count("\n")) == (NOT_PERMITTED, "", 1), err
     for words in ("no folder for sockets can be written to", "/data/docker-flask-", "--tmpfs /tmp"):
         assert words in err
+
+
+WHERE = "import tempfile; print(tempfile.mkdtemp())"
+TEMPORARY = f"""{HELLO}
+import tempfile
+
+@app.get("/where")
+def where():
+    return tempfile.mkdtemp()
+"""
+
+
+@pytest.mark.parametrize("user", [None, *at_night("12345")])
+def test_everything_has_a_temporary_folder(
+    engine: Engine, app_folder: Path, user: str | None
+) -> None:
+    """The server, prestart.sh, and commands, with `--read-only` and no `--tmpfs`."""
+    write_files(app_folder, {"app.py": TEMPORARY, "prestart.sh": "mktemp -d >&2\n"})
+    container = engine.serve(app=app_folder, read_only=True, user=user)
+    assert "/dev/shm/tmp." in container.logs()
+    assert container.get("/where").text.startswith("/dev/shm/tmp")
+    for command in (["python"], ["docker-flask", "run", "python"], ["docker-flask", "python"]):
+        code, out = container.execute(*command, "-c", WHERE)
+        assert (code, out[:12]) == (0, "/dev/shm/tmp"), out
+    alone = engine.run(["run", "python", "-c", WHERE], read_only=True, user=user)
+    assert alone.finish()[:2][1].startswith("/dev/shm/tmp")
 
 
 # --- what containers share -------------------------------------------------------------------
