@@ -235,7 +235,8 @@ def _become(ids: Ids) -> None:
 def name_user() -> None:
     """Set USER, LOGNAME, HOME and TMPDIR, unless the container sets them to something that fits.
 
-    Without TMPDIR, programs take /tmp, which `--read-only` closes. Programs ask for their user's name and home, which a uid without an entry in /etc/passwd lacks.
+    Programs ask for their user's name and home, which a uid without an entry in /etc/passwd lacks,
+    and take /tmp, to which nobody can write in a `--read-only` container.
     """
     uid = os.geteuid()
     try:
@@ -247,8 +248,8 @@ def name_user() -> None:
         if not value or (uid and value == "root"):
             os.environ[variable] = name
     os.environ["HOME"] = _home(uid)
-    place = next((each for each in paths.PLACES if os.access(each, os.W_OK | os.X_OK)), "/tmp")
-    if place != "/tmp":
+    place = next((each for each in paths.PLACES if os.access(each, os.W_OK | os.X_OK)), "")
+    if place not in ("", paths.PLACES[0]):
         os.environ.setdefault("TMPDIR", place)
 
 

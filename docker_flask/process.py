@@ -47,22 +47,25 @@ def spawn(
 
 
 def signal_process(pid: int, number: signal.Signals) -> None:
-    """Send a signal to one process; does nothing if the process has ended, or pid is 0."""
-    with contextlib.suppress(ProcessLookupError):
+    """Send a signal to a child; does nothing if it was reaped, because others may have its pid."""
+    with contextlib.suppress(ChildProcessError):
         if pid:  # the kernel would take 0 for the caller's own group
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             os.kill(pid, number)
 
 
 def signal_group(group: int, number: signal.Signals) -> None:
-    """Send a signal to a process group; does nothing if the group has ended, or is 0."""
-    signal_process(-group, number)
+    """Send a signal to a process group of this session; does nothing if it has ended, or is 0."""
+    with contextlib.suppress(ProcessLookupError):
+        if group and os.getsid(0) in map(os.getsid, states({group})):
+            os.killpg(group, number)
 
 
 def alive(pid: int) -> bool:
     """True while this user's process, or its zombie, exists."""
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):  # another user's process has its pid
         return False
     return True
 

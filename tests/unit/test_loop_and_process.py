@@ -6,8 +6,9 @@ import contextlib
 import os
 import signal
 import socket
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -82,6 +83,30 @@ def test_the_parent_keeps_no_copies() -> None:
 def test_describe(command: str, words: str) -> None:
     pid = process.spawn(["/bin/bash", "-c", command], dict(os.environ))
     assert process.describe(os.waitpid(pid, 0)[1]) == words
+
+
+def test_a_pid_that_others_have_now_gets_no_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of a child which was reaped: a process of somebody else's, in a session of its own."""
+    another = subprocess.Popen(["/bin/sleep", "60"], start_new_session=True)
+    try:
+        process.signal_group(another.pid, signal.SIGKILL)
+        monkeypatch.setattr(os, "waitid", raising(ChildProcessError()))
+        process.signal_process(another.pid, signal.SIGKILL)
+        monkeypatch.setattr(os, "kill", raising(PermissionError()))
+        assert not process.alive(another.pid)
+        with pytest.raises(subprocess.TimeoutExpired):
+            another.wait(0.2)
+    finally:
+        monkeypatch.undo()
+        another.kill()
+        another.wait()
+
+
+def raising(error: OSError) -> Callable[..., None]:
+    def function(*_: Any) -> None:
+        raise error
+
+    return function
 
 
 def test_a_group_ends_as_a_whole() -> None:
