@@ -1,6 +1,7 @@
 """The TCP sockets that a container listens on; the supervisor binds and owns them."""
 
 import contextlib
+import errno
 import os
 import socket
 
@@ -26,14 +27,21 @@ def everywhere(port: int) -> list[tuple[str, int]]:
 
 
 def bind(addresses: list[tuple[str, int]]) -> list[socket.socket]:
-    """Bind these hosts and ports; IPv6 only if the kernel supports it.
+    """Bind these hosts and ports; all IPv6 addresses only if there is IPv6.
 
     Connections are refused until `listen`. Raises OSError when a port can't be bound.
     """
-    listeners = []
+    listeners: list[socket.socket] = []
     for host, port in addresses:
-        with contextlib.suppress(*([OSError] if ":" in host else [])):
+        try:
             listeners.append(_bind(host, port))
+        except OSError as error:
+            # The kernel has no IPv6, or its interfaces have none.
+            if host == "::" and error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+                continue
+            for listener in listeners:
+                listener.close()
+            raise
     return listeners
 
 

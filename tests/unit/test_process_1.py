@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -14,6 +15,7 @@ import pytest
 
 from docker_flask import notify
 from docker_flask.configuration.limits import MemoryWatch
+from docker_flask.first_process import sockets
 from docker_flask.first_process.loop import Loop
 from docker_flask.first_process.ports import MAX_CLIENTS, answer_commands, answer_probes
 from docker_flask.nginx.rendering import Frontend
@@ -262,3 +264,28 @@ def test_a_fault_of_a_stop_ends_the_container(
     with pytest.raises(supervisor.StopAtOnce):
         supervisor.Supervisor._stop(half)  # type: ignore[arg-type]
     assert "no_such_thing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("host", "number", "works"),
+    [
+        ("::", errno.EAFNOSUPPORT, True),
+        ("::", errno.EADDRNOTAVAIL, True),
+        ("::", errno.EADDRINUSE, False),
+        ("::1", errno.EADDRNOTAVAIL, False),
+    ],
+)
+def test_only_a_machine_without_ipv6_does_without(
+    monkeypatch: pytest.MonkeyPatch, host: str, number: int, works: bool
+) -> None:
+    bind = sockets._bind
+
+    def bind_or_fail(address: str, port: int) -> socket.socket:
+        if address == host:
+            raise OSError(number, "")
+        return bind(address, port)
+
+    monkeypatch.setattr(sockets, "_bind", bind_or_fail)
+    with contextlib.nullcontext() if works else pytest.raises(OSError, match=str(number)):
+        (only,) = sockets.bind([("127.0.0.1", 0), (host, 0)])
+        only.close()
