@@ -58,15 +58,19 @@ def time_of_commit(source: Path) -> int:
     return int(run("git", "log", "-1", "--format=%ct", folder=source))
 
 
-def description(image: Image) -> dict[str, Any]:
-    """What the image was built from, and by what."""
+def description(image: Image, name: str) -> dict[str, Any]:
+    """What the image was built from, by what, and the name that it keeps: 0.2.0-20261125."""
     built, labels = image.archive, image.labels
     repository = labels.get(f"{LABEL}.source", "unknown")
     commit = {"uri": f"git+{repository}", "digest": {"gitCommit": labels[f"{LABEL}.revision"]}}
     return {
         "buildDefinition": {
             "buildType": f"{repository}/blob/main/docs/building.md#a-release",
-            "externalParameters": {"command": "make release", "platform": built.platform},
+            "externalParameters": {
+                "command": "make release",
+                "platform": built.platform,
+                "name": name,
+            },
             "resolvedDependencies": [
                 commit,
                 {"uri": f"docker:{built.base}", "digest": {"sha256": built.base_sha256}},

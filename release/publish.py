@@ -119,7 +119,7 @@ class Order:
             self.repository.push(layout.folder, f"@{digest}")
             self.repository.sign(digest, self.key)
             for image in layout.images:
-                made = description(image)
+                made = description(image, self.tags[0])
                 self.repository.attest(image.digest, SBOM, image.sbom, self.key)
                 self.repository.attest(image.digest, PROVENANCE, made, self.key)
             self.check()  # Another run may have published since.
@@ -150,13 +150,21 @@ class Order:
         return bool(lines)
 
 
+def may_be_called(published: str, reference: str) -> bool:
+    """True if a release, 0.2.0-20261125, has this reference: :0.2.0, :0.2, or a digest."""
+    tag = reference.removeprefix(":")
+    of_publisher = f"{published}.".startswith((f"{tag}-", f"{tag}."))
+    return of_publisher or tag == "latest" or tag.startswith("@")
+
+
 def verify(image: str, key: str) -> None:
     """Check signatures, files and statements of a published image."""
     name, mark, _ = image.partition("@")
     if not mark:
         name = image.rpartition(":")[0] if ":" in image.rpartition("/")[2] else image
     repository = Repository(name)
-    manifest = repository.manifest(image.removeprefix(name) or ":latest")
+    reference = image.removeprefix(name) or ":latest"
+    manifest = repository.manifest(reference)
     if not manifest:
         raise Refused(f"there is no {image}")
     digest = digest_of(manifest)
@@ -171,4 +179,9 @@ def verify(image: str, key: str) -> None:
         sbom = repository.attested(of_platform, SBOM, key)
         source = repository.attested(of_platform, PROVENANCE, key)["buildDefinition"]
         commit = source["resolvedDependencies"][0]["digest"]["gitCommit"]
-        say(f"{platform}: signed list of {len(sbom['components'])} packages; built from {commit}")
+        published = source["externalParameters"].get("name", "an older release")
+        # A registry may give the name to another release, which is signed as well.
+        if not may_be_called(published, reference):
+            raise Refused(f"{image} is {published}, which is not published under this name")
+        number = len(sbom["components"])
+        say(f"{platform}: {published}, signed list of {number} packages; built from {commit}")

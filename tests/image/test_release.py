@@ -163,7 +163,8 @@ def test_published_and_verified(order: Order, capsys: pytest.CaptureFixture[str]
     assert re.fullmatch(
         r"docker-flask: \S+ is sha256:\w{64}: signed with the key of \S+\n"
         r"docker-flask: 7 files have the checksums that are signed\n"
-        r"(docker-flask: linux/a\w+64: signed list of 3 packages; built from f00d\n){2}",
+        rf"(docker-flask: linux/a\w+64: {dated}, signed list of 3 packages; built from f00d\n)"
+        r"{2}",
         capsys.readouterr().out,
     )
     with pytest.raises(Refused, match="is published, and stays as it is"):
@@ -173,6 +174,21 @@ def test_published_and_verified(order: Order, capsys: pytest.CaptureFixture[str]
     )
     with pytest.raises(Refused, match="cosign verify failed: "):
         check(order, "other.pub")
+
+
+def test_another_release_has_not_the_name(order: Order, tmp_path: Path) -> None:
+    """A registry can give each name to anything that is signed."""
+    publish(order, sbom(flask="3.1.0"))
+    folder = tmp_path / "pulled"
+    manifest = published(order, order.tags[0])
+    assert manifest
+    order.repository.pull(digest_of(manifest), folder)
+    order.repository.push(folder, ":9.9.9")
+    key = str(Path(order.key).with_name("cosign.pub"))
+    for tag in order.tags:
+        verify(f"{order.repository.name}:{tag}", key)
+    with pytest.raises(Refused, match=f":9.9.9 is {order.tags[0]}, which is not published"):
+        verify(f"{order.repository.name}:9.9.9", key)
 
 
 @pytest.mark.parametrize("mark", [b"\x1f\x8b", b'"manifests"', b"rootfs.diff", b"payloadType"])
