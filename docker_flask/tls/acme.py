@@ -125,11 +125,11 @@ class Acme:
             os.utime(self._orders, (time.time(),) * 2)  # a file server's clock may be another
         settings = self._settings
         account = ["new", *filter(None, [settings.tls_email])]
-        if settings.acme_eab_kid:
-            account = ["-e", f"{settings.acme_eab_kid}:{settings.acme_eab_key}", *account]
         # Without a force, uacme asks the authority, and else renews in the last `-d` days.
         order = ["-t", "EC", *(["-f"] if self._is_due else ["-d", "1"])]
         environment = {**os.environ, "CHALLENGES": paths.CHALLENGES}
+        if settings.acme_eab_kid:  # others can read a command line
+            environment["EAB"] = f"{settings.acme_eab_kid}:{settings.acme_eab_key}"
         if settings.acme_ca:
             environment["UACME_CAINFO"] = settings.acme_ca
         words = ["order", str(self._folder), settings.acme_directory, " ".join(account)]

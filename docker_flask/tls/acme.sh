@@ -2,7 +2,8 @@
 # Orders a certificate, or renews it, by uacme: https://github.com/ndilieto/uacme.
 #   acme.sh order FOLDER DIRECTORY ACCOUNT ORDER -- NAME...
 # FOLDER: for the keys and the certificate. DIRECTORY: the authority's address. ACCOUNT, ORDER: words
-# with further options and arguments of uacme. uacme also calls this file as its hook.
+# with further options and arguments of uacme. EAB, a variable: the number and the key of an account at the
+# authority. uacme also calls this file as its hook.
 set -Eeuo pipefail
 
 readonly EXIT_BUSY=3 # another container with this folder orders
@@ -29,7 +30,8 @@ order() {
   # What a full disk has left; uacme would never replace it.
   find "$folder" -name '*.pem' -empty -delete
   if [[ ! -e $folder/account ]]; then
-    "${uacme[@]}" "${account[@]}"
+    # uacme takes the key on its command line only: once, for a second.
+    "${uacme[@]}" ${EAB:+-e "$EAB"} "${account[@]}"
     touch "$folder/account"
   fi
   exec "${uacme[@]}" "${order[@]}" issue "$@"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -48,3 +49,13 @@ def test_no_file_of_the_volume_stops_process_1(tmp_path: Path) -> None:
         noted.unlink()
         make(noted)
         orders()
+
+
+def test_the_key_of_an_account_is_on_no_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    spawn = Mock(return_value=7)
+    monkeypatch.setattr("docker_flask.process.spawn", spawn)
+    settings = plans.make(TLS_DOMAIN="a.test", ACME_EAB_KID="kid", ACME_EAB_KEY="A" * 43).settings
+    acme.Acme(settings).step(None)
+    command, environment = spawn.call_args.args
+    assert "A" * 43 not in " ".join(command)
+    assert environment["EAB"] == f"kid:{'A' * 43}"
