@@ -6,6 +6,7 @@ with the error.
 
 import contextlib
 import os
+import re
 import select
 import signal
 import socket
@@ -36,6 +37,8 @@ from docker_flask.worker_options import DebugOptions
 # Seconds for the first byte of a request. Browsers open connections in advance, and these must not
 # keep the server from its end.
 FIRST_BYTE_TIMEOUT = 0.4
+# What terminals obey: in a line of a request, and in what it means.
+CONTROL, C1 = re.compile(rb"[\x00-\x1f\x7f]"), dict.fromkeys(range(0x80, 0xA0), "?")
 # Seconds for the handshake of HTTPS, which each connection does in its own thread.
 HANDSHAKE_TIMEOUT = 5.0
 
@@ -108,6 +111,14 @@ class Connection(WSGIRequestHandler):
         if select.select([self.connection], [], [], FIRST_BYTE_TIMEOUT)[0]:
             super().handle()
 
+    def parse_request(self) -> bool:
+        """Refuse control characters, as nginx does: an older Werkzeug writes them to the log."""
+        if not CONTROL.search(self.raw_requestline.rstrip(b"\r\n")):
+            return super().parse_request()
+        self.requestline = self.command = self.request_version = ""
+        self.send_error(400)
+        return False
+
     def make_environ(self) -> Environ:
         """What the application gets behind nginx, but for odd targets."""
         environ = super().make_environ()
@@ -124,8 +135,14 @@ class Connection(WSGIRequestHandler):
 
     def log_request(self, *arguments: Any) -> None:
         """Log a request, unless it is one of the image's own script."""
-        if not self.path.removeprefix(self.script_name).startswith(FOLDER):
+        path = getattr(self, "path", "")  # not there for a request that is none
+        if not path.removeprefix(self.script_name).startswith(FOLDER):
             super().log_request(*arguments)
+
+    def log(self, kind: str, message: str, *words: Any) -> None:
+        """Log without the control characters that an older Werkzeug decodes: `%c2%9b`."""
+        texts = (word.translate(C1) if isinstance(word, str) else word for word in words)
+        super().log(kind, message, *texts)
 
 
 def pass_edits_on(descriptor: int, live: LiveReload) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.support import raw_http
 from tests.support.harness import (
     DEBUG,
     DEBUG_PORT,
@@ -197,6 +198,17 @@ def test_flask_1(engine: Engine, app_folder: Path) -> None:
     app.write_text(PAGE.replace("app.get", "app.route").format("1 / 0"))
     wait_until_served(container, "ZeroDivisionError")
     assert container.stop()[0] == 0
+
+
+def test_no_request_drives_the_terminal_of_the_log(shared: Shared) -> None:
+    """Nor ends one that is none in a traceback."""
+    port = shared.container.port(DEBUG_PORT)
+    for line in (b"GET /\x1b]0;a\x07 HTTP/1.1", b"\x1b[8m / HTTP/1.1", b"GET / HTTP/\x1b", b"none"):
+        assert b"400" in raw_http.exchange(port, line + b"\r\nHost: a\r\n\r\n")
+    raw_http.exchange(port, b"GET /%c2%9b31m\xc2\x9b HTTP/1.0\r\nHost: a\r\n\r\n")
+    wait_for(lambda: "31m" in shared.log(), 5, "the last request")
+    assert not [each for each in shared.log() if not each.isprintable() and each != "\n"]
+    assert "Traceback" not in shared.log()
 
 
 def test_commands_of_production(shared: Shared) -> None:
