@@ -21,6 +21,7 @@ EXIT_NOT_PERMITTED = 77  # EX_NOPERM in sysexits.h
 EXIT_NOT_READABLE = 70  # EX_SOFTWARE in sysexits.h: the application can't run
 SERVICE_USER = "www-data"
 VOLUME = "/data"
+ENTRY_POINTS = b"/entry-point.sh", b"/entrypoint.sh", b"/start.sh"
 BUILDKIT_HOST, BUILDAH_MARK = "buildkitsandbox", "/run/.containerenv"
 # From linux/prctl.h and linux/capability.h; Python has no function for these calls.
 _PR_SET_DUMPABLE, _PR_SET_KEEPCAPS, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 4, 8, 24, 38
@@ -68,12 +69,19 @@ def of_container() -> Ids | None:
     """
     if is_build() or 0 < os.getsid(0) == os.getsid(1):
         return None
-    others = [
-        (b"docker_flask" not in paths.read(f"{each}/cmdline"), ids)
-        for each in paths.processes()
-        if (ids := _user_of(each))
-    ]
-    return min(others, key=lambda other: other[0])[1] if others else None
+    others: dict[bool, Ids] = {}
+    for process in paths.processes():
+        words = paths.read(f"{process}/cmdline").split(b"\0")
+        if ids := _user_of(process) or (service_user() if _will_leave_root(words) else None):
+            others.setdefault(b"docker_flask" in words, ids)
+    return others.get(True) or others.get(False)
+
+
+def _will_leave_root(words: list[bytes]) -> bool:
+    """True for the command line of a start, which may take minutes (INSTALL_ON_START)."""
+    is_mode = words[2:5] in ([b"-m", b"docker_flask", mode] for mode in (b"serve", b"debug"))
+    is_entry_point = words[0] == b"/bin/bash" and words[1].endswith(ENTRY_POINTS)
+    return is_mode or (is_entry_point and b"--inside" not in words)
 
 
 def _user_of(process: str) -> Ids | None:

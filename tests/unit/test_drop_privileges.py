@@ -99,6 +99,22 @@ def status(uid: int, gid: int) -> bytes:
             (33, 33),
         ),
         ((0, 0), {"/proc/1/status": status(33, 33)}, (33, 33)),
+        (
+            (7, 1),
+            {
+                "/proc/1/status": status(0, 0),
+                "/proc/1/cmdline": b"/bin/bash\0/opt/docker-flask/entry-point.sh\0",
+            },
+            drop_privileges.service_user(),
+        ),
+        (
+            (7, 1),
+            {
+                "/proc/1/status": status(0, 0),
+                "/proc/1/cmdline": b"/sbin/docker-init\0--\0/opt/docker-flask/entry-point.sh\0bash",
+            },
+            None,
+        ),
         ((7, 1), {"/proc/1/status": status(0, 0)}, None),
         ((1, 1), {"/proc/1/status": status(0, 0), "/proc/6/status": status(33, 33)}, None),
         ((7, 1), {"/proc/6/status": status(33, 33), "/proc/6/cgroup": b"another"}, None),
@@ -109,6 +125,8 @@ def status(uid: int, gid: int) -> bytes:
         "--init",
         "the image's first",
         "sessions of other namespaces",
+        "a start",
+        "a command under --init",
         "a command of root's",
         "started by process 1",
         "another container's",
