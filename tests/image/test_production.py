@@ -67,7 +67,7 @@ def test_who_runs_it(serving: Container) -> None:
     for title in ("nginx: master", "nginx: worker", "uWSGI master", "uWSGI worker"):
         assert serving.pids(title), found
     assert serving.listening() == {80, 9180}
-    python = serving.shell('realpath "$(command -v python3)"')
+    python = serving.shell("python3 -c 'import os; print(os.readlink(\"/proc/self/exe\"))'")
     for pid in serving.pids("uWSGI master"):
         found_program = serving.execute("readlink", f"/proc/{pid}/exe", user="www-data")
         assert found_program == (0, python), "uWSGI runs in the interpreter of python3"
