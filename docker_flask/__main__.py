@@ -2,7 +2,6 @@
 
 import _thread
 import itertools
-import json
 import os
 import resource
 import socket
@@ -110,7 +109,7 @@ def debug() -> int:
 def show_settings() -> int:
     """Print each setting, its value and its origin; of the server that runs here, if any."""
     if folder := runtime_folder.running_server():
-        rows = json.loads(control.ask(folder, "settings", CONTROL_TIMEOUT) or "[]")
+        rows = control.ask_json(folder, "settings", CONTROL_TIMEOUT)
         if not rows:
             log("the settings are read after prestart.sh, which is still running")
             return EXIT_FAULT

@@ -4,7 +4,6 @@ In a container of its own, the command comes after prestart.sh, as the applicati
 application, it gets the variables that prestart.sh has left there.
 """
 
-import json
 import os
 import signal
 import sys
@@ -20,19 +19,21 @@ from docker_flask.log import log
 START_TIMEOUT, PRESTART_TIMEOUT = 10.0, 3600.0
 
 
-def ask_server() -> str:
-    """What prestart.sh has changed here, empty if this container runs a command; raises OSError."""
+def ask_server() -> dict[str, str | None] | None:
+    """What prestart.sh has changed here, None if this container runs a command; raises OSError."""
     deadline = time.monotonic() + START_TIMEOUT
     while not (folder := paths.running()):
         if health.find_command():
-            return ""
+            return None
         if time.monotonic() > deadline:
             raise OSError(f"no application runs in this container as uid {os.geteuid()}")
         time.sleep(0.1)
-    answer = control.ask(folder, "environment", PRESTART_TIMEOUT)
-    if not answer:
+    changes: dict[str, str | None] | None = control.ask_json(
+        folder, "environment", PRESTART_TIMEOUT
+    )
+    if changes is None:
         raise OSError("the container stopped before its prestart.sh was complete")
-    return answer
+    return changes
 
 
 def variables(is_inside: bool) -> dict[str, str]:
@@ -40,8 +41,7 @@ def variables(is_inside: bool) -> dict[str, str]:
 
     is_inside: True for `docker exec`.
     """
-    if is_inside and (answer := ask_server()):
-        changes: dict[str, str | None] = json.loads(answer)
+    if is_inside and (changes := ask_server()) is not None:
         after = {**os.environ, **changes}
         return {name: value for name, value in after.items() if value is not None}
     prestart = Prestart()

@@ -48,13 +48,15 @@ class Loop:
             signal.signal(number, lambda *_: None)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, handlers)
 
-    def watch(self, readable: Any, callback: Callable[[], None]) -> None:
-        """Run the callback whenever a socket or descriptor is readable."""
-        self._selector.register(readable, selectors.EVENT_READ, callback)
+    def watch(
+        self, file: Any, callback: Callable[[], None], events: int = selectors.EVENT_READ
+    ) -> None:
+        """Run the callback whenever a socket or descriptor is readable, or as `events` says."""
+        self._selector.register(file, events, callback)
 
-    def forget(self, readable: Any) -> None:
+    def forget(self, file: Any) -> None:
         """Undo `watch`."""
-        self._selector.unregister(readable)
+        self._selector.unregister(file)
 
     def turn(self, seconds: float) -> None:
         """Wait for the next event, up to a number of seconds, and run its callbacks."""

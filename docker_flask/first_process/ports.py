@@ -6,6 +6,7 @@ available from the first moment on. This module knows nothing of the service.
 
 import contextlib
 import re
+import selectors
 import socket
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -15,12 +16,12 @@ from docker_flask.first_process.loop import Loop
 from docker_flask.first_process.sockets import listen_unix
 from docker_flask.paths import CONTROL_SOCKET, OK
 
-# Clients whose request is not complete, and bytes of a request.
+# Clients whose request or response is not complete, and bytes of a request.
 MAX_CLIENTS, MAX_REQUEST = 64, 4096
 
 
 class Clients:
-    """Accepts clients, and gives each complete request to `on_request`, which closes the client.
+    """Accepts clients, and gives each complete request to `on_request`, which calls `respond`.
 
     If too many clients are silent or slow, the oldest one is closed: a new client is always served.
     """
@@ -36,7 +37,7 @@ class Clients:
         self._loop = loop
         self._end = end
         self._on_request = on_request
-        # What each client has sent, the oldest client first.
+        # What each client has sent, or still has to get; the oldest client first.
         self._clients: dict[socket.socket, bytes] = {}
         for listener in listeners:
             loop.watch(listener, partial(self._on_connection, listener))
@@ -46,13 +47,38 @@ class Clients:
             client, _ = listener.accept()
         except (BlockingIOError, ConnectionError):  # the client has gone
             return
+        client.setblocking(False)
+        self._add(client, b"", self._on_data, selectors.EVENT_READ)
+
+    def respond(self, client: socket.socket, response: bytes) -> None:
+        """Send a response and close the client; later, what the kernel does not take at once."""
+        try:
+            response = response[client.send(response) :]
+        except BlockingIOError:
+            pass
+        except OSError:  # the client has gone
+            response = b""
+        if response:
+            self._add(client, response, self._on_writable, selectors.EVENT_WRITE)
+        else:
+            client.close()
+
+    def _on_writable(self, client: socket.socket) -> None:
+        self.respond(client, self._remove(client))
+
+    def _add(
+        self,
+        client: socket.socket,
+        data: bytes,
+        callback: Callable[[socket.socket], None],
+        events: int,
+    ) -> None:
         if len(self._clients) >= MAX_CLIENTS:
             oldest = next(iter(self._clients))
             self._remove(oldest)
             oldest.close()
-        client.setblocking(False)
-        self._clients[client] = b""
-        self._loop.watch(client, partial(self._on_data, client))
+        self._clients[client] = data
+        self._loop.watch(client, partial(callback, client), events)
 
     def _on_data(self, client: socket.socket) -> None:
         part = b""
@@ -68,9 +94,9 @@ class Clients:
         else:
             client.close()
 
-    def _remove(self, client: socket.socket) -> None:
+    def _remove(self, client: socket.socket) -> bytes:
         self._loop.forget(client)
-        del self._clients[client]
+        return self._clients.pop(client)
 
 
 def answer_commands(
@@ -81,9 +107,7 @@ def answer_commands(
 
     def on_word(client: socket.socket, request: bytes) -> None:
         def answer(line: str) -> None:
-            with contextlib.suppress(OSError):  # the client may have gone
-                client.sendall(line.encode() + b"\n")
-            client.close()
+            clients.respond(client, line.encode() + b"\n")
 
         word = request.decode(errors="replace").strip()
         if word not in known:
@@ -95,7 +119,7 @@ def answer_commands(
             answer("internal error; the log has a traceback")
             raise
 
-    Clients(loop, [listen_unix(str(folder / CONTROL_SOCKET))], b"\n", on_word)
+    clients = Clients(loop, [listen_unix(str(folder / CONTROL_SOCKET))], b"\n", on_word)
 
 
 def answer_probes(
@@ -123,9 +147,6 @@ def answer_probes(
         )
         if method != "HEAD":
             data += f"{text}\n"
-        # The kernel takes these few bytes, or the client has gone.
-        with contextlib.suppress(OSError):
-            client.send(data.encode("ascii", "replace"))
-        client.close()
+        clients.respond(client, data.encode("ascii", "replace"))
 
-    Clients(loop, listeners, b"\r\n\r\n", on_request)
+    clients = Clients(loop, listeners, b"\r\n\r\n", on_request)

@@ -7,13 +7,15 @@ import errno
 import json
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from docker_flask import notify
+from docker_flask import control, notify
 from docker_flask.configuration.limits import MemoryWatch
 from docker_flask.first_process import sockets
 from docker_flask.first_process.loop import Loop
@@ -87,6 +89,66 @@ def test_silent_clients_of_the_control_socket(tmp_path: Path, loop: Loop) -> Non
         client.sendall(b"health\n")
         turn(loop)
         assert client.recv(100) == b"ok\n"
+
+
+@pytest.fixture
+def taken(tmp_path: Path) -> Iterator[socket.socket]:
+    """The control socket, of which somebody else has taken the place."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "control.sock"))
+        listener.listen()
+        yield listener
+
+
+def test_a_response_of_any_size_arrives(tmp_path: Path, loop: Loop) -> None:
+    """The kernel takes some 200 KB at once. Who reads nothing blocks nobody, and is not kept."""
+    large = json.dumps("x" * 3_000_000)
+    answer_commands(tmp_path, loop, {"settings": lambda answer: answer(large)})
+    with contextlib.ExitStack() as clients:
+        for _ in range(MAX_CLIENTS + 3):
+            silent = clients.enter_context(socket.socket(socket.AF_UNIX))
+            silent.connect(str(tmp_path / "control.sock"))
+            silent.sendall(b"settings\n")
+            turn(loop)
+        with ThreadPoolExecutor(1) as other:
+            response = other.submit(control.ask_json, tmp_path, "settings", 10)
+            assert loop.wait(response.done, 10, tick=0.01)
+        assert json.dumps(response.result()) == large
+        watched = len(loop._selector.get_map())
+        assert watched <= MAX_CLIENTS + 2  # and the control socket, and the loop's own
+
+
+@pytest.mark.parametrize(
+    ("part", "pause", "reason"),
+    [
+        (b"", 0, "no complete response within 0.5 seconds"),
+        (b"x", 0.1, "no complete response within 0.5 seconds"),
+        (b"x" * 65536, 0, "the response has more than 16 MB"),
+        (b"Traceback", None, "the response to 'settings' is not one of process 1"),
+    ],
+    ids=["nothing", "slowly", "for ever", "no JSON"],
+)
+def test_no_command_waits_for_who_took_the_control_socket(
+    tmp_path: Path, taken: socket.socket, part: bytes, pause: float | None, reason: str
+) -> None:
+    def respond() -> None:
+        client, _ = taken.accept()
+        with client, contextlib.suppress(OSError):  # the command has gone
+            client.recv(100)
+            while True:
+                client.sendall(part)
+                if pause is None:
+                    return
+                time.sleep(pause if part else 0.1)
+
+    with ThreadPoolExecutor(1) as other:
+        end = other.submit(respond)
+        begun = time.monotonic()
+        with pytest.raises(OSError, match=reason):
+            control.ask_json(tmp_path, "settings", 0.5 if "within" in reason else 30)
+        assert time.monotonic() - begun < 10
+        part = b"x"  # also who sends nothing notices the end
+        end.result()
 
 
 @pytest.fixture
