@@ -81,6 +81,13 @@ def states(groups: Collection[int]) -> dict[int, str]:
     return found
 
 
+def children(pid: int) -> list[int]:
+    """The children of a process whose first thread starts all of them."""
+    found = paths.read(f"/proc/{pid}/task/{pid}/children").split()
+    # A kernel without this file has a scan of all processes; `pid` leads a group.
+    return [int(child) for child in found] or [child for child in states({pid}) if child != pid]
+
+
 def reap() -> list[tuple[int, int]]:
     """Collect all ended children, including the orphans that PID 1 inherits: (pid, status)."""
     ended = []

@@ -107,6 +107,7 @@ def adopt(text: str, runtime: Path) -> str:
     added = "".join(f" {name} {runtime}/{name};" for name in temporary if name not in given)
     health = f" server {{ listen unix:{runtime}/{NGINX_SOCKET}; access_log off; return 204; }}"
     ours = {"daemon": "", "pid": "", "user": "", "http": f"http {{{added}{health}"}
+    ours["master_process"] = ""  # process 1 looks at the master's workers
     changes = [
         (directive, ours[directive.name])
         for directive in found

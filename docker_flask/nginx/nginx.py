@@ -6,11 +6,13 @@ import os
 import re
 import signal
 import socket
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from docker_flask import connections, paths, process
 from docker_flask.configuration import nginx_files
+from docker_flask.configuration.limits import free_processes
 from docker_flask.configuration.plan import Plan
 from docker_flask.configuration.validators import SettingError
 from docker_flask.first_process import sockets
@@ -25,6 +27,12 @@ from docker_flask.static_files import DEFAULT_URL, NOWHERE, StaticFiles
 TAKEOVER = 2.0
 # Seconds that an nginx that answers 503 to everything gets to end by itself.
 QUIT = 2.0
+# Seconds after which missing workers of nginx are started: at first, and at most. They double.
+MEND_AFTER, LONGEST_PAUSE = 1.0, 30.0
+# The titles of nginx's processes; a worker that ends after a reload has another one.
+_MASTER, _WORKER = b"nginx: master process", b"nginx: worker process"
+# Processes and threads of each worker, and the other processes of nginx.
+WORKER_PROCESSES, OTHER_PROCESSES = 3, 2
 # Cached pages may take the free disk divided by this.
 CACHE_SHARE = 4
 # The settings that have no effect with a whole configuration of the user's.
@@ -38,12 +46,13 @@ class Configuration(NamedTuple):
     """A configuration that nginx has tested.
 
     text: of the file. read: the text with all files that it includes. notes: what the user should
-    know about it.
+    know about it. workers: number of worker processes, at least.
     """
 
     text: str
     read: str
     notes: list[str]
+    workers: int
 
 
 class Nginx:
@@ -72,6 +81,8 @@ class Nginx:
         self._static: StaticFiles | None = None
         self._configuration: Configuration | None = None
         self._environment: dict[str, str] = {}
+        # When `mend` acts next, and how long it waits after that.
+        self._mend_at, self._pause = 0.0, MEND_AFTER
 
     def frontend(self, plan: Plan) -> Frontend:
         """What the application servers of this plan need to know."""
@@ -134,7 +145,9 @@ class Nginx:
         read, warnings = self._test(named)
         if str(nginx_files.USUAL_SOCKET) in read:
             nginx_files.link_socket(self._runtime / "app.sock")
-        return Configuration(text, read, notes + warnings)
+        # A whole configuration may have more workers.
+        workers = 1 if files.whole is not None else plan.sizing.nginx_workers
+        return Configuration(text, read, notes + warnings, workers)
 
     def _render(self, plan: Plan, **more: Any) -> str:
         addresses, frontend = sockets.addresses(self._listeners), self.frontend(plan)
@@ -178,6 +191,7 @@ class Nginx:
         self._take_up(configuration)
         self._environment = dict(plan.environment)
         self.restart()
+        self._loop.wait(lambda: bool(self.workers()), MEND_AFTER, tick=TICK)
 
     def answer_503(self, plan: Plan) -> None:
         """Answer 503 until the application is loaded.
@@ -207,6 +221,40 @@ class Nginx:
             {**self._environment, **_environment(inherited)},
             descriptors,
         )
+
+    def workers(self) -> set[int]:
+        """The processes that accept connections."""
+        found = process.children(self.pid) if self.pid else []
+        return {pid for pid in found if _title(pid) == _WORKER}
+
+    def mend(self) -> bool:
+        """Start the workers that nginx lacks; returns True if nginx has to be restarted.
+
+        nginx starts no other worker if the container has too few processes, or if a worker can't
+        start its threads. Call this often.
+        """
+        count, now = len(self.workers()), time.monotonic()
+        wanted = self._configuration.workers if self._configuration else 0
+        if count >= wanted or not self.pid:
+            self._mend_at, self._pause = now + MEND_AFTER, MEND_AFTER
+            return False
+        if not _title(self.pid).startswith(_MASTER):  # it starts
+            self._mend_at = max(self._mend_at, now + MEND_AFTER)
+        # With SIGHUP, the workers that there are end, too.
+        needed = wanted * WORKER_PROCESSES + OTHER_PROCESSES
+        if now < self._mend_at or (count and free_processes() < needed):
+            return False
+        log(f"nginx has {count} of {wanted} worker processes; starting new ones")
+        self._mend_at = now + self._pause
+        self._pause = min(2 * self._pause, LONGEST_PAUSE)
+        if count:
+            process.signal_process(self.pid, signal.SIGHUP)
+            return False
+        # After a fork that failed, nginx closes descriptors of its own that it still needs.
+        process.signal_process(self.pid, signal.SIGKILL)
+        self.orphans.append(self.pid)
+        self.pid = 0
+        return True
 
     def reload(self, plan: Plan, configuration: Configuration | None) -> Steps[None]:
         """Take up another configuration, if not None, and end the orphans; loses no connection."""
@@ -288,6 +336,11 @@ class Nginx:
 
     def _descriptors(self) -> list[int]:
         return [listener.fileno() for listener in (*self._listeners, self._health)]
+
+
+def _title(pid: int) -> bytes:
+    """What a process calls itself; its command line if it has no title."""
+    return paths.read(f"/proc/{pid}/cmdline").partition(b"\0")[0].strip()
 
 
 @functools.cache

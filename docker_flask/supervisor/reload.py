@@ -41,7 +41,7 @@ class Reload:
         if self._is_wanted:
             self._is_wanted = False
             self.task = Task(self._run())
-        elif nginx.orphans and current:
+        elif nginx.orphans and current and nginx.workers():  # until then, the orphans serve
             self.task = Task(nginx.reload(current.plan, None))
         elif self._service.certificates.look() and current:
             self.task = Task(self._swap_certificate(current))

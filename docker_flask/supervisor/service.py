@@ -5,8 +5,9 @@ import signal
 import socket
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
+from functools import partial
 from pathlib import Path
 
 from docker_flask import process
@@ -30,6 +31,9 @@ from docker_flask.tls.certificates import Certificates
 EXIT_NOT_SERVING = 70  # EX_SOFTWARE in sysexits.h: the application or a server can't run
 # The container stops if one process dies more often than this within these seconds.
 MAX_DEATHS, DEATHS_WINDOW = 5, 60.0
+# Seconds before the second restart within these seconds, doubled by each further one. The first
+# restart is immediate. SPAWN_PAUSE: after a restart for which there were too few processes.
+RESTART_PAUSE, SPAWN_PAUSE = 1.0, 5.0
 
 
 class Failure(Interrupt):
@@ -78,6 +82,8 @@ class Service:
         self._number = 0
         self._is_ready = True
         self._deaths: dict[str, list[float]] = defaultdict(list)
+        # When to start what died, and how.
+        self._restarts: dict[str, tuple[float, Callable[[], None]]] = {}
 
     def generations(self) -> Iterator[Generation]:
         """All generations that have processes."""
@@ -157,6 +163,8 @@ class Service:
         """Which process the container lacks; empty if there is none."""
         if not self.nginx.pid:
             return "nginx has ended"
+        if not self.nginx.workers():
+            return "nginx has no worker process"
         return "" if self.current and self.current.pid else "the application server has ended"
 
     def why_not_ready(self) -> str:
@@ -181,39 +189,58 @@ class Service:
         if pid == self.prestart.pid:
             self.prestart.ended(status)
         elif pid == self.nginx.pid:
-            self._nginx_ended(status)
+            self._died("nginx", self.nginx.ended(status), self._restart_nginx)
         elif not self.certificates.ended(pid, status):
             for generation in list(self.generations()):
                 if reason := generation.ended(pid, status):
                     self._server_ended(generation, reason)
 
-    def _nginx_ended(self, status: int) -> None:
-        reason = self.nginx.ended(status)
-        if self._restarts("nginx", reason):
-            try:
-                self.nginx.restart()
-            except OSError as error:
-                raise Failure(f"nginx can't start again: {error.strerror}") from None
+    def _restart_nginx(self) -> None:
+        if self.nginx.pid:  # the start of the container came first
+            return
+        try:
+            self.nginx.restart()
+        except OSError as error:  # too few processes or too little memory
+            log(f"nginx can't start: {error.strerror}; trying again in {SPAWN_PAUSE:g} seconds")
+            self._restarts["nginx"] = time.monotonic() + SPAWN_PAUSE, self._restart_nginx
+
+    def look_at_nginx(self) -> None:
+        """Start the workers that nginx lacks."""
+        if self.nginx.mend():
+            self._restart_nginx()
 
     def _server_ended(self, generation: Generation, reason: str) -> None:
         if generation is self.candidate:
             generation.fail(reason)
-        elif generation is self.current and self._restarts(generation.server.name, reason):
-            # The new server inherits the socket, with the queued connections. Workers of the old
-            # server finish their requests, notice that their server has ended, and end.
+        elif generation is self.current:
+            self._died(generation.server.name, reason, partial(self._restart_server, generation))
+
+    def _restart_server(self, generation: Generation) -> None:
+        # The new server inherits the socket, with the queued connections. Workers of the old server
+        # finish their requests, notice that their server has ended, and end.
+        if generation is self.current:  # no reload has replaced it
             generation.start()
 
-    def _restarts(self, name: str, reason: str) -> bool:
-        """Count a death; returns False while the container stops."""
+    def _died(self, name: str, reason: str, restart: Callable[[], None]) -> None:
+        """Start again what died, after a pause that grows; raises Failure after too many deaths."""
         if self.phase is Phase.STOPPING:
-            return False
+            return
         now = time.monotonic()
         recent = [moment for moment in self._deaths[name] if now - moment < DEATHS_WINDOW]
         self._deaths[name] = [*recent, now]
         if (count := len(self._deaths[name])) > MAX_DEATHS:
             raise Failure(f"{reason}, {count} times within a minute; stopping the container")
-        log(f"{reason}; restarting {name}")
-        return True
+        pause = RESTART_PAUSE * 2 ** (count - 2) if count > 1 else 0.0
+        log(f"{reason}; restarting {name}{f' after a pause of {pause:g} seconds' if pause else ''}")
+        self._restarts[name] = now + pause, restart
+        self.restart_what_died()
+
+    def restart_what_died(self, at_once: bool = False) -> None:
+        """Start again what has had its pause; raises Failure. at_once: do not wait any longer."""
+        for name, (moment, restart) in list(self._restarts.items()):
+            if at_once or time.monotonic() >= moment:
+                del self._restarts[name]
+                restart()
 
     def kill_all(self) -> None:
         """Kill all processes and wait until the last one has ended."""

@@ -33,6 +33,7 @@ def stop(service: Service) -> int:
         return max(0.0, started + limit - time.monotonic())
 
     service.phase = Phase.STOPPING
+    service.restart_what_died(at_once=True)  # requests may wait for it
     nginx.send_clients_away(NOT_READY)
     log("stopping")
     always = plan.drains_without_clients

@@ -131,6 +131,7 @@ class Supervisor:
                 raise Failure(service.current.why_not_ready())
             for generation in list(service.retiring):
                 self._loop.guard(partial(service.advance_retirement, generation))
+            self._loop.guard(service.restart_what_died)
             self._loop.guard(self._look)
             self._loop.guard(service.show_readiness)
 
@@ -141,11 +142,13 @@ class Supervisor:
         return RETIRE_INTERVAL if self._service.retiring else INTERVAL
 
     def _look(self) -> None:
+        """Look at what has no event: memory that ran out, nginx's workers, waiting requests."""
         now, current = time.monotonic(), self._service.current
         if current and now - self._looked_at >= INTERVAL - 0.05:
             self._looked_at = now
             if reason := self._service.memory.killed():
                 current.memory_ran_out(reason)
+            self._service.look_at_nginx()
             current.look()
 
     def _on_stop(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import statistics
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tests.support.harness import (
     NO_TLS,
     Container,
     Engine,
+    mounted,
     wait_for,
 )
 from tests.support.marks import at_night
@@ -217,15 +219,81 @@ def test_stop_during_a_start(
 # --- a child died ----------------------------------------------------------------------------
 
 
+@pytest.mark.nightly  # the pauses before the restarts: test_restarts.py
 def test_a_child_that_dies_again_and_again_ends_the_container(serving: Container) -> None:
-    for _ in range(20):
-        try:
+    def kill() -> bool:
+        with suppress(APIError, AssertionError, IndexError):  # in a pause, or ended
             serving.kill("KILL", serving.pids("nginx: master")[0])
-        except (APIError, AssertionError, IndexError):
-            if not serving.running():
-                break
+        return not serving.running()
+
+    wait_for(kill, 40, "the container to end")
     assert serving.wait_for_exit(5) == 70
     last = serving.logs().splitlines()[-1]
     assert "nginx" in last
     assert "SIGKILL" in last
     assert "6 times within a minute" in last
+
+
+# Takes each process that is free, for some seconds, and kills a process of nginx at their begin.
+TAKE_PROCESSES = """
+import os, signal, sys, time
+end, victim = time.monotonic() + 5, int(sys.argv[1])
+while (left := end - time.monotonic()) > 0:
+    try:
+        if not os.fork():
+            time.sleep(left)
+            os._exit(0)
+    except OSError:
+        if victim:
+            os.kill(victim, signal.SIGKILL)
+            victim = 0
+"""
+
+
+def test_nginx_gets_its_workers_back_after_too_few_processes(engine: Engine) -> None:
+    container = engine.serve(app=HELLO, pids_limit=40)
+    container.docker.reload()
+    (worker,) = container.pids("nginx: worker")
+    container.docker.exec_run(["python3", "-c", TAKE_PROCESSES, str(worker)], detach=True)
+    statuses = {path: status_of(container, path, 503, 5) for path in ("/ready", "/healthy")}
+    assert statuses["/ready"] in ("nginx has no worker process\n", "nginx has ended\n")
+    assert statuses["/healthy"] == statuses["/ready"]
+    assert status_of(container, "/ready", 200, 20) == "ok\n"
+    assert container.get().status_code == 200
+    assert container.execute("docker-flask", "health") == (0, "")
+
+
+def test_restarts_of_nginx_pause_and_lose_no_request(engine: Engine, tmp_path: Path) -> None:
+    snippet = "location /other/ { proxy_pass http://other.example:81; }"
+    volumes = mounted(tmp_path, {"/etc/nginx/server.d/other.conf": snippet})
+    container = engine.serve(
+        app=HELLO, volumes=volumes, extra_hosts={"other.example": "127.0.0.1"}, dns=["127.0.0.1"]
+    )
+    container.docker.reload()
+    hosts = "/etc/hosts >/tmp/hosts; cat /tmp/hosts >/etc/hosts"
+    container.shell(f"sed s/other.example/away.example/ {hosts}")
+    container.kill("KILL", *container.pids("nginx: master"))
+    container.wait_for_log("exited with code 1; restarting nginx after a pause of 2 seconds")
+    with ThreadPoolExecutor(1) as other:
+        begun = other.submit(container.get)
+        assert status_of(container, "/ready", 503, 1) == "nginx has ended\n"
+        container.shell(f"sed s/away.example/other.example/ {hosts}")
+        assert begun.result().status_code == 200
+    assert status_of(container, "/ready", 200, 5) == "ok\n"
+    container.kill("KILL", *container.pids("nginx: master"))
+    container.wait_for_log("restarting nginx after a pause of 4 seconds")
+    code, took = container.stop()
+    assert code == 0
+    assert took <= STOP
+
+
+def status_of(container: Container, path: str, status: int, seconds: float) -> str:
+    """What the status port says, once it has this status."""
+    networks = container.docker.attrs["NetworkSettings"]["Networks"].values()
+    url = f"http://{next(each['IPAddress'] for each in networks)}:9180{path}"
+
+    def look() -> str | None:
+        answer = httpx.get(url, timeout=5)
+        return answer.text if answer.status_code == status else None
+
+    return wait_for(look, seconds, f"{status} of {path}")

@@ -279,6 +279,7 @@ def retire():
     service.retiring[first] = Task(first.retire())
 
 def start_service(_):
+    service.nginx.workers = lambda: {service.nginx.pid}
     service.nginx.pid = process.spawn(["/bin/sleep", "60"], {})
     service.current = second
     second.narrow.pid = process.spawn(["/bin/sleep", "60"], {})

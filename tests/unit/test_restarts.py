@@ -1,0 +1,123 @@
+"""When process 1 starts again what died: nginx, its workers, the application server."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from docker_flask import process
+from docker_flask.first_process.loop import Loop
+from docker_flask.nginx.nginx import Configuration
+from docker_flask.supervisor.service import Failure, Phase, Service
+from tests.support import plans
+
+
+class Clock(SimpleNamespace):
+    """In place of the module `time`: it stands still until a test advances it."""
+
+    now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    for module in ("supervisor.service", "nginx.nginx"):
+        monkeypatch.setattr(f"docker_flask.{module}.time", clock)
+    return clock
+
+
+@pytest.fixture
+def service(tmp_path: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+    """A service that serves."""
+    monkeypatch.setattr("docker_flask.supervisor.service.Loop", lambda: loop)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        made = Service(plans.LIMITS, tmp_path, [listener], {})
+        made.phase = Phase.SERVING
+        yield made
+        made.nginx._health.close()
+
+
+@pytest.fixture
+def starts(service: Service, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """When nginx was started."""
+    found: list[float] = []
+
+    def restart() -> None:
+        service.nginx.pid = 15
+        found.append(clock.now)
+
+    service.nginx.pid = 15
+    monkeypatch.setattr(service.nginx, "restart", restart)
+    return found
+
+
+def test_restarts_pause_and_the_sixth_death_ends_the_container(
+    service: Service, clock: Clock, starts: list[float]
+) -> None:
+    expected: list[float] = []
+    for pause in (0, 1, 2, 4, 8):
+        begun = clock.now
+        service.child_ended(service.nginx.pid, 9)
+        while len(starts) == len(expected) and clock.now < begun + 60:
+            clock.now += 0.25
+            service.restart_what_died()
+        expected.append(begun + pause)
+        assert starts == expected
+    with pytest.raises(Failure, match="SIGKILL, 6 times within a minute"):
+        service.child_ended(service.nginx.pid, 9)
+
+
+def test_a_stop_waits_for_no_pause(service: Service, starts: list[float]) -> None:
+    for _ in range(2):
+        service.child_ended(service.nginx.pid, 9)
+    assert len(starts) == 1
+    service.phase = Phase.STOPPING
+    service.restart_what_died(at_once=True)
+    assert len(starts) == 2
+    service.child_ended(service.nginx.pid, 9)
+    service.restart_what_died(at_once=True)
+    assert len(starts) == 2
+
+
+@pytest.mark.parametrize(
+    ("title", "workers", "free", "number", "seconds"),
+    [
+        (b"nginx: master process /usr/sbin/nginx", 0, 0, signal.SIGKILL, [1, 2, 4, 8, 16, 32]),
+        (b"nginx: master process /usr/sbin/nginx", 1, 8, signal.SIGHUP, [1, 2, 4, 8, 16, 32]),
+        (b"nginx: master process /usr/sbin/nginx", 1, 7, 0, []),  # the other one might go, too
+        (b"nginx: master process /usr/sbin/nginx", 2, 8, 0, []),
+        (b"/usr/sbin/nginx", 0, 8, 0, []),  # it starts
+    ],
+)
+def test_nginx_gets_the_workers_that_it_lacks(
+    service: Service,
+    clock: Clock,
+    starts: list[float],
+    monkeypatch: pytest.MonkeyPatch,
+    title: bytes,
+    workers: int,
+    free: int,
+    number: int,
+    seconds: list[int],
+) -> None:
+    nginx, begun, told = service.nginx, clock.now, []
+    nginx._configuration = Configuration("", "", [], 2)
+    monkeypatch.setattr(nginx, "workers", lambda: set(range(workers if clock.now > begun else 2)))
+    monkeypatch.setattr("docker_flask.nginx.nginx.free_processes", lambda: free)
+    monkeypatch.setattr("docker_flask.nginx.nginx._title", lambda _: title)
+    monkeypatch.setattr(
+        process, "signal_process", lambda pid, number: told.append((clock.now - begun, pid, number))
+    )
+    while clock.now < begun + 40:
+        service.look_at_nginx()
+        clock.now += 0.5
+    assert told == [(after, 15, number) for after in seconds]
+    assert len(starts) == (number == signal.SIGKILL) * len(seconds)
