@@ -8,17 +8,25 @@ import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from docker_flask import control, drop_privileges, runtime_folder
 from docker_flask.configuration import limits, settings
+from docker_flask.configuration.gunicorn_conf import Program
 from docker_flask.configuration.validators import SettingError
 from docker_flask.first_process import sockets
 from docker_flask.log import log
 from docker_flask.paths import OK
+from docker_flask.process import Output
 
 EXIT_FAULT = 1
+EXIT_NOT_SERVING = 70  # EX_SOFTWARE in sysexits.h
 # Seconds for the supervisor's response; of a reload, START_TIMEOUT decides when it fails.
 CONTROL_TIMEOUT, RELOAD_TIMEOUT = 10.0, 3 * 3600.0
+# The log, if a disk is full, or memory runs out.
+CANT_RUN, NO_MEMORY = "the container can't run: ", "no memory is left; raise the limit (-m)"
+
+T = TypeVar("T")
 
 
 def serve() -> int:
@@ -40,7 +48,7 @@ def serve() -> int:
     from docker_flask.supervisor.service import Service
     from docker_flask.supervisor.supervisor import Supervisor
 
-    relay = LogRelay()
+    relay = _with_thread(LogRelay)
     try:
         with runtime_folder.open_folder() as folder:
             service = Service(resources, folder, listeners, early)
@@ -48,6 +56,9 @@ def serve() -> int:
     except drop_privileges.NotPermitted as missing:
         log(str(missing))
         return missing.code
+    except (OSError, MemoryError) as error:  # a full disk, for example
+        log(f"{CANT_RUN}{str(error) or NO_MEMORY}")
+        return EXIT_NOT_SERVING
     except Exception:  # a bug here: the relay must write the traceback before this process ends
         sys.excepthook(*sys.exc_info())
         return EXIT_FAULT
@@ -116,11 +127,34 @@ def show_settings() -> int:
     else:
         from docker_flask.configuration import plan
 
-        rows = plan.make(os.environ, limits.read()).rows()
+        resources = limits.read()
+        output = _run(plan.program(os.environ, resources))
+        rows = plan.make(os.environ, resources, output=output).rows()
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     for name, value, origin in rows:
         print(control.printable(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {origin}"))
     return 0
+
+
+def _run(program: Program | None) -> Output | None:
+    """The output of a program, if there is one; raises SettingError if it takes too long."""
+    import subprocess  # slow to import, and most applications have no gunicorn.conf.py
+
+    if not program:
+        return None
+    command, environment, seconds = program
+    try:
+        ended = subprocess.run(
+            command,
+            env=environment,
+            timeout=seconds,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise program.late() from None
+    return Output(ended.returncode, ended.stdout, ended.stderr)
 
 
 def reload() -> int:
@@ -146,10 +180,10 @@ COMMANDS: dict[str, tuple[Callable[[], int], str]] = {
 }
 
 
-def _check_engine() -> None:
-    """Raise NotPermitted where no thread can start: old engines refuse libc's clone3."""
+def _with_thread(start: Callable[[], T]) -> T:
+    """Start a thread; raises NotPermitted if none can start: old engines refuse libc's clone3."""
     try:
-        _thread.start_new_thread(int, ())
+        return start()
     except RuntimeError:
         raise drop_privileges.NotPermitted(
             "can't start new thread: use Docker 20.10.10 or newer, or a higher --pids-limit"
@@ -162,14 +196,15 @@ def main() -> int:
     command, user = COMMANDS[name]
     try:
         drop_privileges.drop(user, keep_ports=name == "serve")
-        _check_engine()
+        _with_thread(lambda: _thread.start_new_thread(int, ()))
         return command()
     except (SettingError, drop_privileges.NotPermitted) as error:
         log(str(error))
         return error.code
-    except OSError as error:
-        log(f"{name}: {error}")
-        return 1
+    except (OSError, MemoryError) as error:
+        is_mode = user != "running"
+        log(f"{CANT_RUN if is_mode else f'{name}: '}{str(error) or NO_MEMORY}")
+        return EXIT_NOT_SERVING if is_mode else EXIT_FAULT
 
 
 if __name__ == "__main__":

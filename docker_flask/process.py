@@ -6,11 +6,19 @@ import glob
 import os
 import signal
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from docker_flask import paths
 
 FIRST_DESCRIPTOR = 3
+
+
+class Output(NamedTuple):
+    """What a program has written; code: its exit code, negative if a signal ended it."""
+
+    code: int
+    out: str
+    errors: str
 
 
 def spawn(
@@ -18,11 +26,13 @@ def spawn(
     environment: Mapping[str, str],
     descriptors: Sequence[int] = (),
     own_group: bool = True,
+    outputs: Sequence[int] = (),
 ) -> int:
     """Start a command; returns its pid. Raises OSError.
 
     descriptors: the child inherits them as 3, 4, ... in this order. own_group: start a new process
-    group. The child starts with no signal blocked or ignored, unlike the supervisor.
+    group. outputs: the child's stdout and stderr, if they are not those of this process. The child
+    starts with no signal blocked or ignored, unlike the supervisor.
     """
     group: dict[str, Any] = {"setpgroup": 0} if own_group else {}
     # Copy all descriptors above the child's numbers first, so that no dup2 overwrites another one.
@@ -34,7 +44,8 @@ def spawn(
             list(command),
             dict(environment),
             file_actions=[
-                (os.POSIX_SPAWN_DUP2, fd, FIRST_DESCRIPTOR + i) for i, fd in enumerate(aside)
+                *((os.POSIX_SPAWN_DUP2, fd, 1 + i) for i, fd in enumerate(outputs)),
+                *((os.POSIX_SPAWN_DUP2, fd, FIRST_DESCRIPTOR + i) for i, fd in enumerate(aside)),
             ],
             setsigmask=[],
             # Python ignores these two signals, and a child inherits ignored signals.

@@ -7,9 +7,12 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from docker_flask.configuration.origin import FileValue, ServerOptions
 from docker_flask.configuration.validators import SettingError
+from docker_flask.paths import PYTHON
+from docker_flask.process import Output
 
 NAME = "gunicorn.conf.py"
 ARGUMENTS = "GUNICORN_CMD_ARGS"
@@ -25,30 +28,47 @@ _SETTINGS = {
 }
 
 
-def read(root: Path, environ: Mapping[str, str], python: str) -> ServerOptions:
-    """Let Gunicorn read the user's options; raises SettingError.
+class Program(NamedTuple):
+    """The program that reads the user's options; it may take these seconds."""
 
-    root: the application's folder; python: the application's Python, which has Gunicorn.
+    command: list[str]
+    environment: dict[str, str]
+    seconds: float
+
+    def late(self) -> SettingError:
+        """The error if it takes longer."""
+        words = f"START_TIMEOUT={self.seconds:g} seconds"
+        return SettingError(f"Gunicorn did not read {_where(Path.cwd())} within {words}")
+
+
+def program(root: Path, environ: Mapping[str, str], seconds: float) -> Program | None:
+    """What to run before `read`, None if the user has no options; root: the application's folder.
+
+    It runs in this folder, with the code of the user, so it may take long.
     """
     if not (root / NAME).is_file() and not environ.get(ARGUMENTS):
-        return ServerOptions()
-    import subprocess  # slow to import, and most applications have no such file
+        return None
+    command = [PYTHON, "-P", "-m", "docker_flask.launch.gunicorn_server", "--show"]
+    # Gunicorn fails if WEB_CONCURRENCY is set but empty.
+    environment = {name: environ[name] for name in environ if name != "WEB_CONCURRENCY"}
+    return Program(command, environment, seconds)
 
-    result = subprocess.run(
-        [python, "-P", "-m", "docker_flask.launch.gunicorn_server", "--show"],
-        cwd=root,
-        # Gunicorn fails if WEB_CONCURRENCY is set but empty.
-        env={name: value for name, value in environ.items() if name != "WEB_CONCURRENCY"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    where = str(root / NAME) if (root / NAME).is_file() else ARGUMENTS
-    if result.returncode:
-        line = re.findall(rf'File "{re.escape(where)}", line (\d+)', result.stderr)[-1:]
-        reason = " ".join(result.stderr.split("\n\n")[0].splitlines()[-1:])
+
+def read(root: Path, output: Output | None) -> ServerOptions:
+    """The options that the program has printed; raises SettingError. output: None without one."""
+    if not output:
+        return ServerOptions()
+    where = _where(root)
+    if output.code:
+        line = re.findall(rf'File "{re.escape(where)}", line (\d+)', output.errors)[-1:]
+        reason = " ".join(output.errors.split("\n\n")[0].splitlines()[-1:])
         raise SettingError(f"Gunicorn can't run with {':'.join([where, *line])}: {reason}")
-    given = json.loads(result.stdout.splitlines()[-1])
+    try:
+        given = json.loads(output.out.splitlines()[-1])
+    except (ValueError, IndexError):
+        raise SettingError(
+            f"Gunicorn can't run with {where}: it exits, or prints to the end"
+        ) from None
     settings = {
         _SETTINGS[name]: FileValue(name, str(value), where)
         for name, value in given["settings"].items()
@@ -57,3 +77,7 @@ def read(root: Path, environ: Mapping[str, str], python: str) -> ServerOptions:
     }
     ignored = [name for name in given["decided"] if name not in _SETTINGS]
     return ServerOptions(settings, ignored=ignored)
+
+
+def _where(root: Path) -> str:
+    return str(root / NAME) if (root / NAME).is_file() else ARGUMENTS

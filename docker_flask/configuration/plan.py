@@ -25,7 +25,8 @@ from docker_flask.configuration.settings import Settings
 from docker_flask.configuration.sizing import Sizing
 from docker_flask.configuration.validators import SettingError, in_bytes
 from docker_flask.configuration.workers import Workers
-from docker_flask.paths import PYTHON, UWSGI_PROGRAM
+from docker_flask.paths import UWSGI_PROGRAM
+from docker_flask.process import Output
 
 # Below this size (bytes), there is no cache.
 MIN_CACHE = 1 << 20
@@ -111,17 +112,30 @@ class Plan:
         return size if size >= MIN_CACHE else 0
 
 
+def program(
+    environ: Mapping[str, str], limits: Limits, early: Mapping[str, Found] | None = None
+) -> gunicorn_conf.Program | None:
+    """The program whose output `make` needs, None if it needs none; raises SettingError."""
+    given = settings.read(environ, early)
+    chosen, _ = settings.resolve(given, limits)
+    if chosen.app_server == "uwsgi":
+        return None
+    packages.check_server(chosen.app_server, chosen.worker_class)
+    return gunicorn_conf.program(Path.cwd(), environ, chosen.start_timeout)
+
+
 def make(
     environ: Mapping[str, str],
     limits: Limits,
     early: Mapping[str, Found] | None = None,
     worker_memory: int = 0,
+    output: Output | None = None,
 ) -> Plan:
     """Make a plan from the environment, the working directory and the limits.
 
     early: the settings that were read before prestart.sh changed this environment. worker_memory:
-    bytes that a worker takes, 0 if none was measured. Raises SettingError for a value that is not
-    allowed, or a package that is not installed.
+    bytes that a worker takes, 0 if none was measured. output: of `program`. Raises SettingError for
+    a value that is not allowed, or a package that is not installed.
     """
     given = settings.read(environ, early)
     app_server = given["app_server"].value if "app_server" in given else settings.DEFAULT_APP_SERVER
@@ -131,7 +145,7 @@ def make(
     if app_server == "uwsgi":
         options = uwsgi_options.read(Path.cwd(), environ, UWSGI_PROGRAM)
     else:
-        options = gunicorn_conf.read(Path.cwd(), environ, PYTHON)
+        options = gunicorn_conf.read(Path.cwd(), output)
     chosen, origins = settings.resolve(given, limits, options.settings)
     packages.check_worker_class(chosen)
     if chosen.script_name and user_files.internal:

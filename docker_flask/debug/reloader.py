@@ -137,7 +137,10 @@ class Reloader:
         with contextlib.suppress(KeyError):  # unless the child before this one has died
             self.loop.forget(self.listener)
         self.serving = False
-        self.certificates.refresh()
+        try:
+            self.certificates.refresh(None)
+        except OSError as error:  # a full disk; the next edit tries again
+            log(f"keeping the previous certificate: {error}")
         self.child = process.spawn(
             # -P: modules in the application's folder must not replace the server's modules.
             [*IGNORE_CTRL_C, PYTHON, "-P", "-m", "docker_flask.debug.server"],

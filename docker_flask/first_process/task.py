@@ -61,6 +61,19 @@ class Task:
                 raise
 
 
+def complete(loop: Loop, steps: Steps[T]) -> T:
+    """Run all steps and return their result; the loop handles events meanwhile."""
+    try:
+        while True:
+            until = next(steps)
+            loop.wait(until.done, until.seconds, tick=TICK)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    finally:
+        steps.close()
+
+
 def finish(loop: Loop, *steps: Steps[None]) -> None:
     """Run tasks in parallel until the last one ends; the loop handles events meanwhile."""
     tasks = [Task(each) for each in steps]

@@ -17,18 +17,22 @@ from docker_flask.configuration.plan import Plan
 from docker_flask.configuration.validators import SettingError
 from docker_flask.first_process import sockets
 from docker_flask.first_process.loop import Loop
+from docker_flask.first_process.programs import Programs
 from docker_flask.first_process.task import TICK, Steps, Until
 from docker_flask.log import log
 from docker_flask.nginx.rendering import PARAMETERS, Frontend, Listen, render
 from docker_flask.runtime_folder import replace_symlink
 from docker_flask.static_files import DEFAULT_URL, NOWHERE, StaticFiles
 
-# Seconds that nginx may take to end its old workers after a reload.
-TAKEOVER = 2.0
+# Seconds that nginx may take to start new workers at a reload, for which it looks up host names;
+# and then to end the old ones.
+TAKE_UP, TAKEOVER = 20.0, 2.0
 # Seconds that an nginx that answers 503 to everything gets to end by itself.
 QUIT = 2.0
 # Seconds after which missing workers of nginx are started: at first, and at most. They double.
 MEND_AFTER, LONGEST_PAUSE = 1.0, 30.0
+# What the application learns about a request, for `include uwsgi_params;` in the user's files.
+_PARAMETERS = "uwsgi_params"
 # The titles of nginx's processes; a worker that ends after a reload has another one.
 _MASTER, _WORKER = b"nginx: master process", b"nginx: worker process"
 # Processes and threads of each worker, and the other processes of nginx.
@@ -46,13 +50,15 @@ class Configuration(NamedTuple):
     """A configuration that nginx has tested.
 
     text: of the file. read: the text with all files that it includes. notes: what the user should
-    know about it. workers: number of worker processes, at least.
+    know about it. workers: number of worker processes, at least. certificate: the folder of the
+    certificate; None while there is none.
     """
 
     text: str
     read: str
     notes: list[str]
-    workers: int
+    workers: int = 1
+    certificate: Path | None = None
 
 
 class Nginx:
@@ -61,7 +67,9 @@ class Nginx:
     orphans: the process groups of earlier first processes that died; their workers still serve.
     """
 
-    def __init__(self, loop: Loop, runtime: Path, listeners: list[socket.socket]) -> None:
+    def __init__(
+        self, loop: Loop, programs: Programs, runtime: Path, listeners: list[socket.socket]
+    ) -> None:
         self.pid = 0
         self.orphans: list[int] = []
         disk = os.statvfs(runtime)
@@ -69,19 +77,20 @@ class Nginx:
         # Names nginx's location for files: no client can guess it.
         self._secret = os.urandom(16).hex()
         self._loop = loop
+        self._programs = programs
         self._runtime = runtime
-        self._file, self._next = runtime / "nginx.conf", runtime / "nginx.next.conf"
+        # The next files are in a folder of their own, in which nginx tests them.
+        self._file, self._next = runtime / "nginx.conf", runtime / "next/nginx.conf"
         self._listeners = listeners
         # nginx would let everybody write to a unix socket that it binds itself.
         self._health = sockets.listen_unix(str(runtime / paths.NGINX_SOCKET))
         self._ports = sockets.ports(listeners)
-        # The folder of the certificate; None while there is none.
-        self.certificate: Path | None = None
         # What the configuration says of static files, and what was tested and taken up last.
         self._static: StaticFiles | None = None
         self._configuration: Configuration | None = None
         self._environment: dict[str, str] = {}
-        # When `mend` acts next, and how long it waits after that.
+        # Workers that nginx was told to have; when `mend` acts next, and its pause after that.
+        self._wanted = 0
         self._mend_at, self._pause = 0.0, MEND_AFTER
 
     def frontend(self, plan: Plan) -> Frontend:
@@ -115,71 +124,81 @@ class Nginx:
         except OSError as error:
             log(f"nginx can't serve the static files, so the application serves them: {error}")
 
-    def prepare(
-        self, plan: Plan, static: StaticFiles | None, tested: Configuration | None = None
-    ) -> Configuration:
-        """Make the configuration for a plan and let nginx test it; raises SettingError.
+    @property
+    def certificate(self) -> Path | None:
+        """The folder of the certificate that was taken up last."""
+        return self._configuration.certificate if self._configuration else None
 
-        static: of the application, or None: then of an earlier one, or as most applications have
-        it. A location for files that are not there does no harm. tested: an earlier configuration
-        for the same plan, which needs no second test if nothing has changed.
+    def prepare(
+        self,
+        plan: Plan,
+        static: StaticFiles | None,
+        certificate: Path | None,
+        tested: Configuration | None = None,
+    ) -> Steps[Configuration]:
+        """Make the configuration for a plan and let nginx test it; raises SettingError, OSError.
+
+        Changes no file that nginx reads if it starts again after a crash. static: of the
+        application, or None: then of an earlier one, or as most applications have it. A location
+        for files that are not there does no harm. tested: an earlier configuration for the same
+        plan, which needs no second test if nothing has changed.
         """
-        settings, files, named = plan.settings, plan.nginx_files, self._file
+        settings, files = plan.settings, plan.nginx_files
         self._static = static or self._static
         if not self._static and settings.static_url != "":
             url = settings.static_url or DEFAULT_URL
             self._static = StaticFiles(url, NOWHERE, settings.static_max_age)
         if files.whole is not None:
-            named = nginx_files.WHOLE
             text = nginx_files.adopt(files.whole, self._runtime)
             notes = [f"using {nginx_files.WHOLE}; these settings are ignored: {_IGNORED}"]
         else:
-            parameters = self._runtime / "uwsgi_params"
-            parameters.unlink(missing_ok=True)
-            parameters.write_text(self._render(plan, name=PARAMETERS))
-            text, notes = nginx_files.without(self._render(plan), files.overrides)
+            text, notes = nginx_files.without(self._render(plan, certificate), files.overrides)
         if tested and tested.text == text:
             return tested
-        nginx_files.link_folder(self._runtime)
+        self._next.parent.mkdir(exist_ok=True)
+        parameters = self._next.with_name(_PARAMETERS)
+        parameters.unlink(missing_ok=True)
+        if files.whole is None:
+            parameters.write_text(self._render(plan, certificate, name=PARAMETERS))
+        for folder in (self._runtime, self._next.parent):
+            nginx_files.link_folder(folder)
         self._next.write_bytes(text.encode(errors="surrogateescape"))
-        read, warnings = self._test(named)
+        named = self._file if files.whole is None else nginx_files.WHOLE
+        read, warnings = yield from self._test(named, settings.start_timeout)
         if str(nginx_files.USUAL_SOCKET) in read:
             nginx_files.link_socket(self._runtime / "app.sock")
         # A whole configuration may have more workers.
         workers = 1 if files.whole is not None else plan.sizing.nginx_workers
-        return Configuration(text, read, notes + warnings, workers)
+        return Configuration(text, read, notes + warnings, workers, certificate)
 
-    def _render(self, plan: Plan, **more: Any) -> str:
+    def _render(self, plan: Plan, certificate: Path | None, **more: Any) -> str:
         addresses, frontend = sockets.addresses(self._listeners), self.frontend(plan)
         tls = [each for each in addresses if each.endswith(f":{plan.tls_port}")]
         plain = [each for each in addresses if each not in tls]
-        listen = Listen(plain, tls, self.certificate, not tls or _version() >= (1, 25, 1))
+        listen = Listen(plain, tls, certificate, not tls or _version() >= (1, 25, 1))
         return render(plan, self._runtime, listen, self._disk, frontend, self._static, **more)
 
-    def _test(self, named: Path) -> tuple[str, list[str]]:
+    def _test(self, named: Path, seconds: float) -> Steps[tuple[str, list[str]]]:
         """Let nginx test the next configuration; returns all text that it read, and its warnings.
 
         named: the file in nginx's messages. Raises SettingError.
         """
-        import subprocess  # slow to import, and the application server loads meanwhile
-
-        listeners = self._descriptors()
-        result = subprocess.run(
-            [*_command(self._next), "-T", "-q"],
-            env=_environment(listeners),
-            pass_fds=listeners,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-        )
-        output = result.stderr.replace(str(self._next), str(named))
-        if result.returncode:
+        command, descriptors = [*self._command(self._next), "-T", "-q"], self._descriptors()
+        environment = _environment(len(descriptors))
+        try:
+            result = yield from self._programs.run(command, environment, seconds, descriptors)
+        except TimeoutError:
+            raise SettingError(
+                f"nginx did not test its configuration within START_TIMEOUT={seconds:g} seconds; "
+                "perhaps a host name in it can't be resolved"
+            ) from None
+        output = result.errors.replace(str(self._next), str(named))
+        if result.code:
             reason = re.search(r"\[emerg\] (?:\d+#\d+: )?(.*)", output)
             words = reason[1] if reason else " ".join(output.split())
             raise SettingError(f"nginx rejects its configuration: {words}")
         warnings = re.findall(r"\[warn\] (?:\d+#\d+: )?(.*)", output)
-        return result.stdout, [f"nginx warning: {warning}" for warning in warnings]
+        return result.out, [f"nginx warning: {warning}" for warning in warnings]
 
     # --- its life -----------------------------------------------------------------------------
 
@@ -191,9 +210,8 @@ class Nginx:
         self._take_up(configuration)
         self._environment = dict(plan.environment)
         self.restart()
-        self._loop.wait(lambda: bool(self.workers()), MEND_AFTER, tick=TICK)
 
-    def answer_503(self, plan: Plan) -> None:
+    def answer_503(self, plan: Plan, certificate: Path | None) -> None:
         """Answer 503 until the application is loaded.
 
         An nginx with the user's own configuration can't, so clients wait in the kernel's queue.
@@ -202,7 +220,7 @@ class Nginx:
             log("the application is still loading; clients wait until it is ready")
             return
         log("the application is still loading; clients get 503 until it is ready")
-        self._file.write_text(self._render(plan, starting=True))
+        self._file.write_text(self._render(plan, certificate, starting=True))
         self._environment = dict(plan.environment)
         self.restart()
 
@@ -214,11 +232,12 @@ class Nginx:
 
     def restart(self) -> None:
         """Start with the configuration that the file has, also after the first process died."""
-        first, descriptors = process.FIRST_DESCRIPTOR, self._descriptors()
-        inherited = list(range(first, first + len(descriptors)))
+        descriptors = self._descriptors()
+        self._wanted = self._configuration.workers if self._configuration else 0
+        self._mend_at = max(self._mend_at, time.monotonic() + MEND_AFTER)
         self.pid = process.spawn(
-            _command(self._file),
-            {**self._environment, **_environment(inherited)},
+            self._command(self._file),
+            {**self._environment, **_environment(len(descriptors))},
             descriptors,
         )
 
@@ -234,17 +253,16 @@ class Nginx:
         start its threads. Call this often.
         """
         count, now = len(self.workers()), time.monotonic()
-        wanted = self._configuration.workers if self._configuration else 0
-        if count >= wanted or not self.pid:
+        if count >= self._wanted or not self.pid:
             self._mend_at, self._pause = now + MEND_AFTER, MEND_AFTER
             return False
         if not _title(self.pid).startswith(_MASTER):  # it starts
             self._mend_at = max(self._mend_at, now + MEND_AFTER)
         # With SIGHUP, the workers that there are end, too.
-        needed = wanted * WORKER_PROCESSES + OTHER_PROCESSES
+        needed = self._wanted * WORKER_PROCESSES + OTHER_PROCESSES
         if now < self._mend_at or (count and free_processes() < needed):
             return False
-        log(f"nginx has {count} of {wanted} worker processes; starting new ones")
+        log(f"nginx has {count} of {self._wanted} worker processes; starting new ones")
         self._mend_at = now + self._pause
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
         if count:
@@ -257,21 +275,33 @@ class Nginx:
         return True
 
     def reload(self, plan: Plan, configuration: Configuration | None) -> Steps[None]:
-        """Take up another configuration, if not None, and end the orphans; loses no connection."""
+        """Take up another configuration, if not None, and end the orphans; loses no connection.
+
+        Raises OSError if nginx keeps the configuration that it has.
+        """
         if configuration:
             if self._configuration and configuration.read == self._configuration.read:
                 return
             self._take_up(configuration)
         # A worker that ends closes idle connections, so clients get DRAIN_DELAY to leave them.
         self.send_clients_away()
-        yield Until(lambda: not self.clients(), plan.settings.drain_delay)
-        replaced = [*self.orphans, self.pid] if configuration else list(self.orphans)
-        old_workers = process.states(replaced).keys() - {self.pid}
-        if configuration:  # an nginx that has just started again would die of the signal
-            process.signal_process(self.pid, signal.SIGHUP)
-        self._quit_orphans()
-        yield Until(lambda: not any(map(process.alive, old_workers)), TAKEOVER)
-        (self._runtime / paths.DRAINING).unlink(missing_ok=True)
+        try:
+            yield Until(lambda: not self.clients(), plan.settings.drain_delay)
+            replaced = [*self.orphans, self.pid] if configuration else list(self.orphans)
+            old_workers = process.states(replaced).keys() - {self.pid}
+            if configuration:  # an nginx that has just started again would die of the signal
+                process.signal_process(self.pid, signal.SIGHUP)
+                self._wanted = configuration.workers
+            self._quit_orphans()
+            if configuration:
+                yield Until(lambda: bool(self.workers() - old_workers), TAKE_UP)
+                if not self.workers() - old_workers:
+                    # The next reload, or look at the certificate, tries again.
+                    self._configuration = configuration._replace(read="", certificate=None)
+                    raise OSError("nginx started no worker with it; its lines above may say why")
+            yield Until(lambda: not any(map(process.alive, old_workers)), TAKEOVER)
+        finally:
+            (self._runtime / paths.DRAINING).unlink(missing_ok=True)
 
     def quit(self) -> None:
         """Tell nginx to answer the requests that it has, and to end."""
@@ -317,8 +347,10 @@ class Nginx:
 
     def _take_up(self, configuration: Configuration) -> None:
         """Let nginx start or reload with this configuration from now on."""
-        self._configuration = configuration
+        with contextlib.suppress(FileNotFoundError):  # not in every /etc/nginx
+            os.replace(self._next.with_name(_PARAMETERS), self._file.with_name(_PARAMETERS))
         os.replace(self._next, self._file)
+        self._configuration = configuration
 
     def _quit(self) -> None:
         """End the nginx that answers 503 and wait for it; new connections queue meanwhile.
@@ -333,6 +365,11 @@ class Nginx:
     def _quit_orphans(self) -> None:
         while self.orphans:
             process.signal_group(self.orphans.pop(), signal.SIGQUIT)
+
+    def _command(self, configuration: Path) -> list[str]:
+        """The command line that runs nginx in the foreground."""
+        folder, file = str(self._runtime), str(configuration)
+        return ["/usr/sbin/nginx", "-e", "stderr", "-p", folder, "-c", file]
 
     def _descriptors(self) -> list[int]:
         return [listener.fileno() for listener in (*self._listeners, self._health)]
@@ -351,16 +388,11 @@ def _version() -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d+", words.stderr)[:3]))
 
 
-def _command(configuration: Path) -> list[str]:
-    """The command line that runs nginx in the foreground."""
-    folder = str(configuration.parent)
-    return ["/usr/sbin/nginx", "-e", "stderr", "-p", folder, "-c", str(configuration)]
-
-
-def _environment(descriptors: list[int]) -> dict[str, str]:
-    """The variable with which nginx uses the supervisor's listening sockets.
+def _environment(sockets: int) -> dict[str, str]:
+    """The variable with which nginx uses this number of the supervisor's listening sockets.
 
     NGINX is nginx's own, for an upgrade of its program:
     https://nginx.org/en/docs/control.html#upgrade.
     """
-    return {"NGINX": "".join(f"{descriptor};" for descriptor in descriptors)}
+    first = process.FIRST_DESCRIPTOR
+    return {"NGINX": "".join(f"{descriptor};" for descriptor in range(first, first + sockets))}

@@ -43,7 +43,7 @@ class Reload:
             self.task = Task(self._run())
         elif nginx.orphans and current and nginx.workers():  # until then, the orphans serve
             self.task = Task(nginx.reload(current.plan, None))
-        elif self._service.certificates.look() and current:
+        elif self._service.certificates.look(nginx.certificate) and current:
             self.task = Task(self._swap_certificate(current))
 
     def cancel(self) -> None:
@@ -54,6 +54,7 @@ class Reload:
 
     def _run(self) -> Steps[None]:
         answers, self._answers = self._answers, []
+        before = self._service.current
         log("reload: loading a new generation, the current generation keeps serving")
         try:
             problem = yield from self._replace_current()
@@ -64,7 +65,10 @@ class Reload:
             problem = f"internal error: {error!r}"
         self._service.give_up_candidate()
         if problem:
-            problem = f"reload failed, keeping the previous generation: {problem}"
+            kept = "reload failed, keeping the previous generation"
+            if self._service.current is not before:
+                kept = "the new generation serves, but nginx keeps its previous configuration"
+            problem = f"{kept}: {problem}"
             self._service.start_log.fails()
             log(problem)
         for answer in answers:
@@ -73,7 +77,7 @@ class Reload:
     def _replace_current(self) -> Steps[str]:
         """Returns why the current generation stays; empty if the new generation serves."""
         service = self._service
-        plan = service.make_plan()
+        plan = yield from service.make_plan()
         workers = plan.workers
         if problem := service.memory.why_no_room(workers.count, workers.memory):
             return (
@@ -88,9 +92,9 @@ class Reload:
         yield Until(lambda: fresh.settled(all_workers=True), seconds)
         if not fresh.ready():
             return fresh.why_not_ready()
-        service.certificates.refresh()
+        service.certificates.refresh(service.nginx.certificate)
         plan = fresh.plan
-        configuration = service.configure_nginx(plan, fresh)
+        configuration = yield from service.configure_nginx(plan, fresh)
         service.switch_to(fresh)
         service.start_log.serves(fresh, configuration.notes)
         yield from service.nginx.reload(plan, configuration)
@@ -102,8 +106,9 @@ class Reload:
         With a variable in ssl_certificate, nginx needs no reload, but reads the files in each
         handshake, which then costs 1.5 to 2 times the CPU time.
         """
+        service = self._service
         try:
-            configuration = self._service.configure_nginx(current.plan, current)
-            yield from self._service.nginx.reload(current.plan, configuration)
+            configuration = yield from service.configure_nginx(current.plan, current)
+            yield from service.nginx.reload(current.plan, configuration)
         except (SettingError, OSError) as error:
-            log(f"keeping the previous certificate: {error}")
+            service.certificates.failed(error)

@@ -19,7 +19,8 @@ from docker_flask.drop_privileges import why_not_all_readable
 from docker_flask.first_process import sockets
 from docker_flask.first_process.loop import Interrupt, Loop
 from docker_flask.first_process.prestart import Prestart
-from docker_flask.first_process.task import TICK, Task
+from docker_flask.first_process.programs import Programs
+from docker_flask.first_process.task import TICK, Steps, Task
 from docker_flask.log import log
 from docker_flask.nginx.nginx import Configuration, Nginx
 from docker_flask.runtime_folder import replace_symlink
@@ -73,7 +74,8 @@ class Service:
         self.phase = Phase.STARTING
         self.loop = Loop()
         self.prestart = Prestart()
-        self.nginx = Nginx(self.loop, runtime, listeners)
+        self.programs = Programs()
+        self.nginx = Nginx(self.loop, self.programs, runtime, listeners)
         self.certificates = Certificates(runtime)
         self.start_log = StartLog(sockets.ports(listeners))
         self.current: Generation | None = None
@@ -92,17 +94,24 @@ class Service:
             if generation:
                 yield generation
 
-    def make_plan(self) -> Plan:
+    def make_plan(self) -> Steps[Plan]:
         """Read the settings and the user's files; raises SettingError, OSError."""
+        program = plan.program(self.environment, self.limits, self.early)
+        output = None
+        if program:
+            try:
+                output = yield from self.programs.run(*program)
+            except TimeoutError:
+                raise program.late() from None
         memory = self.current.plan.workers.memory if self.current else 0
-        return plan.make(self.environment, self.limits, self.early, memory)
+        return plan.make(self.environment, self.limits, self.early, memory, output)
 
     def configure_nginx(
         self, new_plan: Plan, generation: Generation | None, tested: Configuration | None = None
-    ) -> Configuration:
-        """The configuration of nginx for this plan and certificate; raises SettingError."""
-        self.nginx.certificate = self.certificates.folder
-        return self.nginx.prepare(new_plan, generation.static if generation else None, tested)
+    ) -> Steps[Configuration]:
+        """nginx's configuration for this plan and certificate; raises SettingError, OSError."""
+        static = generation.static if generation else None
+        return self.nginx.prepare(new_plan, static, self.certificates.folder, tested)
 
     def load(self, new_plan: Plan) -> Generation:
         """Start a new generation; the current generation keeps serving."""
@@ -190,7 +199,7 @@ class Service:
             self.prestart.ended(status)
         elif pid == self.nginx.pid:
             self._died("nginx", self.nginx.ended(status), self._restart_nginx)
-        elif not self.certificates.ended(pid, status):
+        elif not (self.programs.ended(pid, status) or self.certificates.ended(pid, status)):
             for generation in list(self.generations()):
                 if reason := generation.ended(pid, status):
                     self._server_ended(generation, reason)

@@ -15,7 +15,7 @@ from docker_flask.first_process import sockets
 from docker_flask.first_process.loop import Interrupt
 from docker_flask.first_process.ports import answer_commands, answer_probes
 from docker_flask.first_process.prestart import PrestartFailed
-from docker_flask.first_process.task import TICK
+from docker_flask.first_process.task import TICK, complete
 from docker_flask.log import first_line, log
 from docker_flask.paths import OK
 from docker_flask.supervisor.generation import RETIRE_INTERVAL
@@ -85,27 +85,31 @@ class Supervisor:
             service.start_log.fails()
             log(str(failure))
             return failure.code
+        except (OSError, MemoryError):
+            service.kill_all()
+            raise
 
     def _start(self) -> None:
         """Serve; raises Failure, PrestartFailed, SettingError, OSError."""
         service = self._service
         service.environment = service.prestart.run(self._loop, os.environ)
         service.start_log.notes += ignored(service.environment)
-        plan, nginx = service.make_plan(), service.nginx
+        plan, nginx = complete(self._loop, service.make_plan()), service.nginx
         if plan.nginx_files.whole is None:
             service.certificates.start(plan.settings)
         self._relay.shows_all = plan.settings.log_level == "debug"
         first = service.load(plan)
         # While the application loads, nginx tests the configuration that most applications need.
-        configuration = service.configure_nginx(plan, None)
+        configuration = complete(self._loop, service.configure_nginx(plan, None))
         seconds = min(WAIT_BEFORE_503, plan.settings.start_timeout)
         if not self._loop.wait(first.settled, seconds, tick=0.1):
             if not plan.settings.bind_when_ready:
-                nginx.answer_503(plan)
+                nginx.answer_503(plan, service.certificates.folder)
             self._loop.wait(first.settled, plan.settings.start_timeout - seconds, tick=0.1)
         if not first.ready():
             raise Failure(first.why_not_ready())
-        configuration = service.configure_nginx(first.plan, first, configuration)
+        steps = service.configure_nginx(first.plan, first, configuration)
+        configuration = complete(self._loop, steps)
         service.switch_to(first)
         sockets.listen(service.listeners)  # for BIND_WHEN_READY=1; a second time changes nothing
         nginx.start(first.plan, configuration)

@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -19,6 +20,7 @@ from tests.support.harness import (
     NO_TLS,
     Container,
     Engine,
+    assert_within,
     mounted,
     wait_for,
 )
@@ -28,6 +30,7 @@ from tests.support.servers import SERVERS
 START, STOP, GONE = 1.0, 1.5, 1.0  # seconds, as promised
 SERVICE_USER = "33"  # www-data on Debian and Ubuntu
 HELLO = APPS / "hello"
+ENTRY = "/opt/docker-flask/entry-point.sh"
 
 
 @pytest.fixture
@@ -214,6 +217,54 @@ def test_stop_during_a_start(
     code, took = container.stop()
     assert code == 0
     assert took <= (2 * GONE if command else GONE)
+
+
+# A server of names that answers nobody: a look-up takes 10 seconds.
+SILENT_NAMES = """python3 -c "
+import socket, time
+names = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+names.bind(('127.0.0.1', 53))
+time.sleep(60)
+" &
+"""
+
+
+@pytest.mark.timed
+def test_nginx_that_looks_up_a_host_stops_nobody(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "prestart.sh").write_text(SILENT_NAMES)
+    (tmp_path / "app.py").write_text((HELLO / "app.py").read_text())
+    snippet = "location /other/ { proxy_pass http://other.example:81; }"
+    volumes = mounted(tmp_path, {"/etc/nginx/server.d/other.conf": snippet})
+    volumes |= {
+        str(tmp_path / name): {"bind": f"/app/{name}"} for name in ("app.py", "prestart.sh")
+    }
+    options: dict[str, Any] = {"volumes": volumes, "dns": ["127.0.0.1"]}
+    late = engine.run(env={"START_TIMEOUT": "2"}, **options)
+    container = engine.run(**options)
+    wait_for(lambda: container.pids("/usr/sbin/nginx"), 5, "nginx's test")
+    assert "starting" in container.execute("docker-flask", "health")[1]
+    code, took = container.stop()
+    assert code == 0
+    assert_within(5, took)
+    assert late.wait_for_exit() == 78
+    last = late.logs().splitlines()[-1]
+    assert "nginx did not test its configuration within START_TIMEOUT=2 seconds" in last
+
+
+@pytest.mark.parametrize("room", ["size=4k", "size=12k", "nr_inodes=4", "nr_inodes=12"])
+def test_a_full_disk_at_the_start_is_one_line(engine: Engine, room: str) -> None:
+    folder = {"/run/docker-flask": f"{room},uid=33,gid=33,mode=700"}
+    code, _, err = engine.run(app=HELLO, tmpfs=folder).finish()
+    assert code == 70
+    assert "Traceback" not in err
+    assert err.splitlines()[-1].startswith("docker-flask: the container can't run: [Errno 28] ")
+
+
+def test_too_little_memory_at_the_start_is_one_line(engine: Engine) -> None:
+    limited = f"ulimit -v 40000; exec {ENTRY}"
+    code, _, err = engine.run(["bash", "-c", limited], app=HELLO).finish()
+    said = "docker-flask: the container can't run: no memory is left; raise the limit (-m)\n"
+    assert (code, err) == (70, said)
 
 
 # --- a child died ----------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests.support import raw_http
-from tests.support.harness import HELLO, Container, Engine, mounted, wait_for
+from tests.support.harness import HELLO, Container, Engine, assert_within, mounted, wait_for
 from tests.support.marks import at_night
 from tests.support.servers import SERVERS, Server
 
@@ -187,6 +187,28 @@ def test_gunicorn_conf_py_counts_where_nothing_is_set(engine: Engine, app: Path)
     (app / "gunicorn.conf.py").write_text("workers = 1\n")
     container.reload()
     wait_for(lambda: workers(container) == 1, 15, "one worker")
+
+
+@pytest.mark.timed
+def test_gunicorn_conf_py_that_does_not_end_stops_nobody(engine: Engine, app: Path) -> None:
+    server, env = SERVERS["gunicorn-sync"], {"START_TIMEOUT": "2"}
+    said = "Gunicorn did not read /app/gunicorn.conf.py within START_TIMEOUT=2 seconds"
+    container = engine.serve(server=server, app=app, env=env)
+    (app / "gunicorn.conf.py").write_text("import time\ntime.sleep(60)\n")
+    late = engine.run(server=server, app=app, env=env)
+    with ThreadPoolExecutor(1) as pool:
+        outcome = pool.submit(container.execute, "docker-flask", "reload")
+        container.wait_for_log("reload: loading")
+        assert container.execute("docker-flask", "health") == (0, "")
+        assert not outcome.done()
+        assert outcome.result()[0] == 1
+        assert said in outcome.result()[1]
+    assert (late.wait_for_exit(), said in late.logs().splitlines()[-1]) == (78, True)
+    container.docker.kill("HUP")
+    wait_for(lambda: container.logs().count("reload: loading") == 2, 5, "another reload")
+    code, took = container.stop()
+    assert code == 0
+    assert_within(5, took)
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from docker_flask.tls.certificates import DAY, INTERVAL, Certificates
+from docker_flask.tls import certificate
+from docker_flask.tls.certificates import DAY, INTERVAL, RETRY, Certificates
 from tests.support import certificates, plans
 
 
@@ -41,11 +44,12 @@ def started(folder: Path, days: float = 90) -> Certificates:
 
 
 def looks(made: Certificates, clock: Clock, number: int = 4) -> list[bool]:
-    """What some looks in a row say."""
-    found = []
+    """What some looks in a row say, if nginx takes up each certificate."""
+    found, used = [], made.folder
     for _ in range(number):
         clock.now += INTERVAL
-        found.append(made.look())
+        found.append(made.look(used))
+        used = made.folder
     return found
 
 
@@ -55,7 +59,7 @@ def test_the_log_names_the_end_on_each_of_the_last_days(
     made, begun, warned = started(tmp_path, days=90), clock.now, []
     capfd.readouterr()
     while (left := begun + 90 * DAY - clock.now) > -2 * DAY:
-        made.look()
+        made.look(made.folder)
         lines = capfd.readouterr().err.splitlines()
         warned += [math.ceil(left / DAY) for line in lines if "no new one yet" in line]
         clock.now += DAY / 8
@@ -82,3 +86,51 @@ def test_a_bad_certificate_is_one_line(
     assert looks(made, clock) == [False, True, False, False]  # complete after one look
     (certs / "tls.key").chmod(0o640)  # as the log advises after `uid 33 can't read the file`
     assert looks(made, clock) == [False, True, False, False]
+
+
+def test_a_certificate_that_met_a_full_disk_is_taken_up_later(
+    tmp_path: Path,
+    clock: Clock,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = started(tmp_path)
+    served = made.folder
+    certificates.write(tmp_path / "certs")
+    capfd.readouterr()
+    with monkeypatch.context() as full:
+        full.setattr(certificate, "_write", no_room)
+        assert not any(looks(made, clock))
+        with pytest.raises(OSError, match="No space"):  # a reload says so
+            made.refresh(served)
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "keeping the previous certificate: [Errno 28] No space left on device" in line
+    assert made.folder == served
+    assert served.joinpath("key.pem").exists()
+    clock.now += RETRY
+    assert looks(made, clock, 1) == [True]
+    assert made.folder != served
+
+
+def no_room(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_certificate_that_nginx_did_not_take_up_is_tried_again(
+    tmp_path: Path, clock: Clock
+) -> None:
+    made = started(tmp_path)
+    served = made.folder
+    for _ in range(3):  # nginx refuses each, and may start again with the one that it has
+        certificates.write(tmp_path / "certs")
+        clock.now += INTERVAL
+        made.look(served)
+        clock.now += INTERVAL
+        assert made.look(served)
+        made.failed(OSError("nginx is full"))
+        assert not made.look(served)
+        assert served.joinpath("key.pem").exists()
+        clock.now += RETRY
+        assert made.look(served)
+    assert len(list(tmp_path.glob("tls*"))) <= 3
+    assert not made.look(made.folder)

@@ -1,7 +1,10 @@
-"""When process 1 starts again what died: nginx, its workers, the application server."""
+"""When process 1 starts again what died: nginx, its workers, the application server; and what stays
+if a reload fails."""
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import socket
 from collections.abc import Iterator
@@ -11,8 +14,13 @@ from types import SimpleNamespace
 import pytest
 
 from docker_flask import process
+from docker_flask.configuration import nginx_files
+from docker_flask.configuration.validators import SettingError
 from docker_flask.first_process.loop import Loop
+from docker_flask.first_process.task import Steps, complete
 from docker_flask.nginx.nginx import Configuration
+from docker_flask.process import Output
+from docker_flask.supervisor.reload import Reload
 from docker_flask.supervisor.service import Failure, Phase, Service
 from tests.support import plans
 
@@ -109,7 +117,7 @@ def test_nginx_gets_the_workers_that_it_lacks(
     seconds: list[int],
 ) -> None:
     nginx, begun, told = service.nginx, clock.now, []
-    nginx._configuration = Configuration("", "", [], 2)
+    nginx._wanted = 2
     monkeypatch.setattr(nginx, "workers", lambda: set(range(workers if clock.now > begun else 2)))
     monkeypatch.setattr("docker_flask.nginx.nginx.free_processes", lambda: free)
     monkeypatch.setattr("docker_flask.nginx.nginx._title", lambda _: title)
@@ -121,3 +129,85 @@ def test_nginx_gets_the_workers_that_it_lacks(
         clock.now += 0.5
     assert told == [(after, 15, number) for after in seconds]
     assert len(starts) == (number == signal.SIGKILL) * len(seconds)
+
+
+@pytest.mark.parametrize(
+    ("serves", "words"),
+    [
+        ("old", "reload failed, keeping the previous generation: [Errno 28] "),
+        (
+            "new",
+            "the new generation serves, but nginx keeps its previous configuration: [Errno 28]",
+        ),
+    ],
+)
+def test_a_reload_that_fails_says_what_serves(
+    service: Service, monkeypatch: pytest.MonkeyPatch, serves: str, words: str
+) -> None:
+    def fail(_: Reload) -> Steps[str]:
+        service.current = serves  # type: ignore[assignment]
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        yield
+
+    monkeypatch.setattr(Reload, "_replace_current", fail)
+    service.current = "old"  # type: ignore[assignment]
+    reload, answers = Reload(service), list[str]()
+    reload.request_and_answer(answers.append)
+    reload.advance()
+    (answer,) = answers
+    assert answer.startswith(words)
+
+
+def test_a_configuration_that_is_refused_changes_no_file(
+    service: Service, loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that nginx reads if it starts again; also if it is killed during the test."""
+    nginx, runtime = service.nginx, service.runtime
+    monkeypatch.setattr(nginx_files, "FOLDER", runtime)
+
+    def prepare(code: int, script_name: str = "") -> dict[str, str]:
+        def test(*_: object) -> Steps[Output]:
+            return Output(code, "", "[emerg] no")
+            yield
+
+        plan = plans.make(SCRIPT_NAME=script_name)
+        monkeypatch.setattr(service.programs, "run", test)
+        configuration = complete(loop, nginx.prepare(plan, None, None))
+        nginx._take_up(configuration)
+        return files()
+
+    def files() -> dict[str, str]:
+        return {name: (runtime / name).read_text() for name in ("nginx.conf", "uwsgi_params")}
+
+    first = prepare(0)
+    with pytest.raises(SettingError, match="nginx rejects its configuration: no"):
+        prepare(1, "/shop")
+    assert files() == first
+    second = prepare(0, "/shop")
+    assert "SCRIPT_NAME /shop;" in second["uwsgi_params"]
+    assert second["nginx.conf"] != first["nginx.conf"]
+
+
+def test_a_reload_notices_that_nginx_keeps_its_configuration(
+    service: Service, loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its test succeeded, and a host name does not resolve a moment later, for example."""
+    nginx, started, taken = service.nginx, {15}, list[Configuration]()
+    configuration = Configuration("a", "a", [], certificate=service.runtime / "tls1")
+    for name in ("TAKE_UP", "TAKEOVER"):
+        monkeypatch.setattr(f"docker_flask.nginx.nginx.{name}", 0.1)
+    for name in ("nginx.conf", "uwsgi_params"):
+        (service.runtime / "next").mkdir(exist_ok=True)
+        (service.runtime / "next" / name).write_text("")
+    monkeypatch.setattr(nginx, "workers", lambda: started)
+    monkeypatch.setattr(process, "states", lambda _: {15: "S"})
+    monkeypatch.setattr(process, "signal_process", lambda pid, number: None)
+    with pytest.raises(OSError, match="nginx started no worker with it"):
+        complete(loop, nginx.reload(plans.make(), configuration))
+    assert not (service.runtime / "draining").exists()
+    assert not nginx.certificate
+    started.add(16)
+    monkeypatch.setattr(nginx, "_take_up", taken.append)
+    for times in (1, 2):  # as long as nginx has not taken it up
+        complete(loop, nginx.reload(plans.make(), configuration))
+        assert len(taken) == times
