@@ -58,7 +58,12 @@ class LogRelay:
         self.shows_all = False
         self._streams = [_Stream(1, self), _Stream(2, self)]
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:  # too few processes
+            for stream in self._streams:
+                stream.restore()
+            raise
 
     def close(self, seconds: float = 1.0) -> None:
         """Write the buffered output after the last writer has ended; waits up to these seconds."""
@@ -110,6 +115,10 @@ class _Stream:
         self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
         # True if a read filled its block, and the pipe may have more.
         self.is_full = False
+
+    def restore(self) -> None:
+        """Let processes write to the original file again."""
+        os.dup2(self.target, self._number)
 
     def detach(self) -> None:
         """Close this process's end of the pipe: point the descriptor at /dev/null."""
