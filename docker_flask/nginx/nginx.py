@@ -6,13 +6,11 @@ import os
 import re
 import signal
 import socket
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from docker_flask import connections, paths, process
 from docker_flask.configuration import nginx_files
-from docker_flask.configuration.limits import free_processes
 from docker_flask.configuration.plan import Plan
 from docker_flask.configuration.validators import SettingError
 from docker_flask.first_process import sockets
@@ -20,6 +18,7 @@ from docker_flask.first_process.loop import Loop
 from docker_flask.first_process.programs import Programs
 from docker_flask.first_process.task import TICK, Steps, Until
 from docker_flask.log import log
+from docker_flask.nginx import workers
 from docker_flask.nginx.rendering import PARAMETERS, Frontend, Listen, render
 from docker_flask.runtime_folder import replace_symlink
 from docker_flask.static_files import DEFAULT_URL, NOWHERE, StaticFiles
@@ -29,14 +28,8 @@ from docker_flask.static_files import DEFAULT_URL, NOWHERE, StaticFiles
 TAKE_UP, TAKEOVER = 20.0, 2.0
 # Seconds that an nginx that answers 503 to everything gets to end by itself.
 QUIT = 2.0
-# Seconds after which missing workers of nginx are started: at first, and at most. They double.
-MEND_AFTER, LONGEST_PAUSE = 1.0, 30.0
 # What the application learns about a request, for `include uwsgi_params;` in the user's files.
 _PARAMETERS = "uwsgi_params"
-# The titles of nginx's processes; a worker that ends after a reload has another one.
-_MASTER, _WORKER = b"nginx: master process", b"nginx: worker process"
-# Processes and threads of each worker, and the other processes of nginx.
-WORKER_PROCESSES, OTHER_PROCESSES = 3, 2
 # Cached pages may take the free disk divided by this.
 CACHE_SHARE = 4
 # The settings that have no effect with a whole configuration of the user's.
@@ -89,9 +82,7 @@ class Nginx:
         self._static: StaticFiles | None = None
         self._configuration: Configuration | None = None
         self._environment: dict[str, str] = {}
-        # Workers that nginx was told to have; when `mend` acts next, and its pause after that.
-        self._wanted = 0
-        self._mend_at, self._pause = 0.0, MEND_AFTER
+        self._shortage = workers.Shortage()
 
     def frontend(self, plan: Plan) -> Frontend:
         """What the application servers of this plan need to know."""
@@ -168,8 +159,8 @@ class Nginx:
         if str(nginx_files.USUAL_SOCKET) in read:
             nginx_files.link_socket(self._runtime / "app.sock")
         # A whole configuration may have more workers.
-        workers = 1 if files.whole is not None else plan.sizing.nginx_workers
-        return Configuration(text, read, notes + warnings, workers, certificate)
+        count = 1 if files.whole is not None else plan.sizing.nginx_workers
+        return Configuration(text, read, notes + warnings, count, certificate)
 
     def _render(self, plan: Plan, certificate: Path | None, **more: Any) -> str:
         addresses, frontend = sockets.addresses(self._listeners), self.frontend(plan)
@@ -233,8 +224,7 @@ class Nginx:
     def restart(self) -> None:
         """Start with the configuration that the file has, also after the first process died."""
         descriptors = self._descriptors()
-        self._wanted = self._configuration.workers if self._configuration else 0
-        self._mend_at = max(self._mend_at, time.monotonic() + MEND_AFTER)
+        self._shortage.begin(self._configuration.workers if self._configuration else 0)
         self.pid = process.spawn(
             self._command(self._file),
             {**self._environment, **_environment(len(descriptors))},
@@ -243,28 +233,16 @@ class Nginx:
 
     def workers(self) -> set[int]:
         """The processes that accept connections."""
-        found = process.children(self.pid) if self.pid else []
-        return {pid for pid in found if _title(pid) == _WORKER}
+        return workers.serving(self.pid)
 
     def mend(self) -> bool:
         """Start the workers that nginx lacks; returns True if nginx has to be restarted.
 
-        nginx starts no other worker if the container has too few processes, or if a worker can't
-        start its threads. Call this often.
+        Call this often.
         """
-        count, now = len(self.workers()), time.monotonic()
-        if count >= self._wanted or not self.pid:
-            self._mend_at, self._pause = now + MEND_AFTER, MEND_AFTER
+        count = len(self.workers())
+        if not self._shortage.needs_help(self.pid, count):
             return False
-        if not _title(self.pid).startswith(_MASTER):  # it starts
-            self._mend_at = max(self._mend_at, now + MEND_AFTER)
-        # With SIGHUP, the workers that there are end, too.
-        needed = self._wanted * WORKER_PROCESSES + OTHER_PROCESSES
-        if now < self._mend_at or (count and free_processes() < needed):
-            return False
-        log(f"nginx has {count} of {self._wanted} worker processes; starting new ones")
-        self._mend_at = now + self._pause
-        self._pause = min(2 * self._pause, LONGEST_PAUSE)
         if count:
             process.signal_process(self.pid, signal.SIGHUP)
             return False
@@ -291,7 +269,7 @@ class Nginx:
             old_workers = process.states(replaced).keys() - {self.pid}
             if configuration:  # an nginx that has just started again would die of the signal
                 process.signal_process(self.pid, signal.SIGHUP)
-                self._wanted = configuration.workers
+                self._shortage.begin(configuration.workers)
             self._quit_orphans()
             if configuration:
                 yield Until(lambda: bool(self.workers() - old_workers), TAKE_UP)
@@ -373,11 +351,6 @@ class Nginx:
 
     def _descriptors(self) -> list[int]:
         return [listener.fileno() for listener in (*self._listeners, self._health)]
-
-
-def _title(pid: int) -> bytes:
-    """What a process calls itself; its command line if it has no title."""
-    return paths.read(f"/proc/{pid}/cmdline").partition(b"\0")[0].strip()
 
 
 @functools.cache

@@ -37,7 +37,7 @@ class Clock(SimpleNamespace):
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for module in ("supervisor.service", "nginx.nginx"):
+    for module in ("supervisor.service", "nginx.workers"):
         monkeypatch.setattr(f"docker_flask.{module}.time", clock)
     return clock
 
@@ -117,10 +117,10 @@ def test_nginx_gets_the_workers_that_it_lacks(
     seconds: list[int],
 ) -> None:
     nginx, begun, told = service.nginx, clock.now, []
-    nginx._wanted = 2
+    nginx._shortage.begin(2)
     monkeypatch.setattr(nginx, "workers", lambda: set(range(workers if clock.now > begun else 2)))
-    monkeypatch.setattr("docker_flask.nginx.nginx.free_processes", lambda: free)
-    monkeypatch.setattr("docker_flask.nginx.nginx._title", lambda _: title)
+    monkeypatch.setattr("docker_flask.nginx.workers.free_processes", lambda: free)
+    monkeypatch.setattr("docker_flask.nginx.workers.title", lambda _: title)
     monkeypatch.setattr(
         process, "signal_process", lambda pid, number: told.append((clock.now - begun, pid, number))
     )
