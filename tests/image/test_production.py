@@ -30,7 +30,6 @@ from tests.support.servers import SERVERS
 START, STOP, GONE = 1.0, 1.5, 1.0  # seconds, as promised
 SERVICE_USER = "33"  # www-data on Debian and Ubuntu
 HELLO = APPS / "hello"
-ENTRY = "/opt/docker-flask/entry-point.sh"
 
 
 @pytest.fixture
@@ -258,13 +257,6 @@ def test_a_full_disk_at_the_start_is_one_line(engine: Engine, room: str) -> None
     assert code == 70
     assert "Traceback" not in err
     assert err.splitlines()[-1].startswith("docker-flask: the container can't run: [Errno 28] ")
-
-
-def test_too_little_memory_at_the_start_is_one_line(engine: Engine) -> None:
-    limited = f"ulimit -v 40000; exec {ENTRY}"
-    code, _, err = engine.run(["bash", "-c", limited], app=HELLO).finish()
-    said = "docker-flask: the container can't run: no memory is left; raise the limit (-m)\n"
-    assert (code, err) == (70, said)
 
 
 # --- a child died ----------------------------------------------------------------------------

@@ -191,8 +191,8 @@ def test_gunicorn_conf_py_counts_where_nothing_is_set(engine: Engine, app: Path)
 
 @pytest.mark.timed
 def test_gunicorn_conf_py_that_does_not_end_stops_nobody(engine: Engine, app: Path) -> None:
-    server, env = SERVERS["gunicorn-sync"], {"START_TIMEOUT": "2"}
-    said = "Gunicorn did not read /app/gunicorn.conf.py within START_TIMEOUT=2 seconds"
+    server, env = SERVERS["gunicorn-sync"], {"START_TIMEOUT": "5"}
+    said = "Gunicorn did not read /app/gunicorn.conf.py within START_TIMEOUT=5 seconds"
     container = engine.serve(server=server, app=app, env=env)
     (app / "gunicorn.conf.py").write_text("import time\ntime.sleep(60)\n")
     late = engine.run(server=server, app=app, env=env)

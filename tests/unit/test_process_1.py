@@ -7,6 +7,8 @@ import errno
 import json
 import os
 import socket
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +17,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from docker_flask import control, notify
+from docker_flask import __main__, control, drop_privileges, notify
 from docker_flask.configuration.limits import MemoryWatch
 from docker_flask.first_process import sockets
 from docker_flask.first_process.loop import Loop
@@ -352,3 +354,47 @@ def test_only_a_machine_without_ipv6_does_without(
     with contextlib.nullcontext() if works else pytest.raises(OSError, match=str(number)):
         (only,) = sockets.bind([("127.0.0.1", 0), (host, 0)])
         only.close()
+
+
+@pytest.mark.parametrize(
+    ("command", "error", "code", "line"),
+    [
+        ("serve", MemoryError(), 70, "the container can't run: no memory is left; raise the limit"),
+        ("debug", OSError(28, "No space left"), 70, "the container can't run: [Errno 28] No space"),
+        ("reload", OSError(11, "Try again"), 1, "reload: [Errno 11] Try again"),
+        ("serve", RuntimeError("can't start new thread"), 77, "can't start new thread: use Docker"),
+    ],
+)
+def test_too_little_of_something_is_one_line(
+    command: str,
+    error: Exception,
+    code: int,
+    line: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: object) -> int:
+        raise error
+
+    user = __main__.COMMANDS[command][1]
+    monkeypatch.setitem(__main__.COMMANDS, command, (fail, user))
+    monkeypatch.setattr(drop_privileges, "drop", lambda *_, **__: None)
+    monkeypatch.setattr(sys, "argv", ["docker-flask", command])
+    if code == 77:
+        monkeypatch.setattr("docker_flask.__main__._thread.start_new_thread", fail)
+    assert __main__.main() == code
+    (said,) = capfd.readouterr().err.splitlines()
+    assert said.startswith(f"docker-flask: {line}")
+
+
+def test_a_log_relay_without_a_thread_leaves_the_log_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        log_relay.LogRelay()
+    os.write(2, b"still there\n")
+    assert capfd.readouterr().err == "still there\n"
