@@ -88,7 +88,7 @@ class Generation:
         if self._options_file:
             self._options_file.write_text(plan.server_options)
         self.narrow = ServerProcess(loop, self._note)
-        self.wide = WideServer(self._open_wide, self._why_no_room)
+        self.wide = WideServer(self._open_wide, self._why_no_room, plan.settings.start_timeout)
         self._lock = LoadLock(self.path.with_suffix(".lock"))
         self._load_one_by_one = False
         self._started_at = time.monotonic()

@@ -69,13 +69,18 @@ class WideServer:
     """Starts and ends the wide server of one generation.
 
     open_server: returns a new ServerProcess that has been started, raises OSError. why_no_room:
-    returns why the memory does not hold it, empty if it does.
+    returns why the memory does not hold it, empty if it does. start_timeout: seconds in which a
+    worker must load the application.
     """
 
     def __init__(
-        self, open_server: Callable[[], ServerProcess], why_no_room: Callable[[], str]
+        self,
+        open_server: Callable[[], ServerProcess],
+        why_no_room: Callable[[], str],
+        start_timeout: float,
     ) -> None:
         self.demand = Demand()
+        self._start_timeout, self._started_at = start_timeout, 0.0
         self._open, self._why_no_room = open_server, why_no_room
         # The server that takes requests; and earlier ones that finish their last requests.
         self.server: ServerProcess | None = None
@@ -92,6 +97,10 @@ class WideServer:
         for server in [it for it in self._leaving if not it.has_workers()]:
             server.kill()
             self._leaving.remove(server)
+        is_late = time.monotonic() - self._started_at > self._start_timeout
+        if self.server and not self.server.workers() and is_late:
+            seconds = f"START_TIMEOUT={self._start_timeout:g} seconds"
+            self.failed(f"the {_in_words(workers)} did not load within {seconds}")
         # One after another: a stream may hold a server that leaves, and each takes memory.
         is_used = self._leaving or (self.server and self.server.web_sockets())
         if self.server and self.demand.is_low and not is_used:
@@ -107,7 +116,7 @@ class WideServer:
         try:
             problem = self._why_no_room()
             if not problem:
-                self.server = self._open()
+                self.server, self._started_at = self._open(), time.monotonic()
                 log(f"requests wait, and CPUs are free: starting {_in_words(workers)}")
         except OSError as error:
             problem = str(error.strerror)

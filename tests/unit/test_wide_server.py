@@ -119,7 +119,7 @@ class Wide:
     def __init__(self, clock: Clock) -> None:
         self.clock, self.made = clock, list[Server]()
         self.no_room = ""
-        self.server: Any = WideServer(self._open, lambda: self.no_room)  # type: ignore[arg-type]
+        self.server: Any = WideServer(self._open, lambda: self.no_room, 10.0)  # type: ignore[arg-type]
 
     def _open(self) -> Server:
         self.made.append(Server())
@@ -191,6 +191,15 @@ def test_pauses_that_grow_after_failures(wide: Wide, loaded: set[int]) -> None:
         assert (wide.made[-1].left, wide.made[-1].killed) == (bool(loaded), not loaded)
     pauses = [after - before for before, after in itertools.pairwise(begun)]
     assert pauses == [PAUSE, 2 * PAUSE, 4 * PAUSE]
+
+
+def test_one_that_does_not_load(wide: Wide, capsys: pytest.CaptureFixture[str]) -> None:
+    wide.look(100, WAITING_LOOKS)
+    (server,) = wide.made
+    server.loaded = set()
+    wide.look(100, 30)
+    assert server.killed
+    assert "did not load within START_TIMEOUT=10 seconds; the other" in capsys.readouterr().err
 
 
 def test_no_memory_for_it(wide: Wide, capsys: pytest.CaptureFixture[str]) -> None:
