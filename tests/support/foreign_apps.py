@@ -36,9 +36,12 @@ from tests.support.stand_ins import stand_in
 
 FOLDER = ROOT / "tests" / "foreign_apps"
 MODES = ("production", "debug")
+STEPS = ("migrate", "log_in", "write", "upload", "listen", "wait")
 # Of users that a test creates: long enough for all applications, and not in the source.
 PASSWORD = f"Aa1-{secrets.token_hex(8)}"
 STOP_SECONDS = 5  # at most, without load
+# What a log may not contain: errors, a path that could not be written, a worker that was killed.
+ERRORS = ("Traceback", "add to the Dockerfile", "because memory ran out")
 # Servers beside an application, by the names of the stand-ins: a command that succeeds once the
 # server serves, and options of `Engine.run`.
 SERVERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -58,7 +61,8 @@ class Application:
     that the application is or comes with; source: the folder of this package's sdist that becomes
     `app/`; edited: a file below /app whose edit debug mode has to notice, may be a new one; page:
     answers 200 once the application serves; server: what runs beside it, by this name, one of
-    SERVERS; volumes: folders of the container; env: variables of `docker run`.
+    SERVERS; beside: the command of a container that runs beside it, of the same image; volumes:
+    folders of the container; env: variables of `docker run`; options: others, as docker SDK's.
     """
 
     name: str
@@ -66,8 +70,10 @@ class Application:
     source: str = ""
     page: str = "/"
     server: str = ""
+    beside: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ("/data",)
     env: dict[str, str] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
     start_seconds: float = 30
 
     @property
@@ -93,6 +99,7 @@ class Served:
         self._network = "bridge"
         self._made: list[Any] = [*self._volumes.values()]
         self.container: Container
+        self.beside: list[Container] = []
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -102,7 +109,7 @@ class Served:
         except BaseException:
             if hasattr(self, "container"):
                 print(f"--- the log of {self.application.name}, {self.mode}, at: {name}")
-                print(self.container.logs())
+                print(*(each.logs() for each in (self.container, *self.beside)), sep="\n---\n")
             raise
 
     def start_server(self) -> None:
@@ -115,19 +122,25 @@ class Served:
         wait_for(lambda: server.execute(*ready.split())[0] == 0, 30, self.application.server)
 
     def start(self) -> httpx.Response:
-        """Start the container, and wait for the first page."""
-        volumes = {v.name: {"bind": path, "mode": "rw"} for path, v in self._volumes.items()}
-        self.container = self.engine.run(
-            DEBUG if self.mode == "debug" else [],
-            image=self._image,
-            app=self._source,
-            env=self.application.env,
-            volumes=volumes,
-            network=self._network,
-        )
+        """Start the container, and what runs beside it, and wait for the first page."""
+        self.container = self._run(DEBUG if self.mode == "debug" else [])
+        if self.application.beside:
+            self.beside = [self._run(list(self.application.beside), ports={})]
         self.client.base_url = httpx.URL(self.container.url("/", self.port))
         page, seconds = self.application.page, self.application.start_seconds
         return self.container.wait_until_serving(page, self.port, seconds)
+
+    def _run(self, command: list[str], **options: Any) -> Container:
+        return self.engine.run(
+            command,
+            image=self._image,
+            app=self._source,
+            env=self.application.env,
+            volumes={v.name: {"bind": path, "mode": "rw"} for path, v in self._volumes.items()},
+            network=self._network,
+            **self.application.options,
+            **options,
+        )
 
     def get(self, path: str, status: int = 200, **options: Any) -> httpx.Response:
         """GET a path, which has to answer with this status."""
@@ -160,23 +173,28 @@ class Served:
         else:
             words = f"{self.application.edited} has changed; reloading"
             before = self.container.logs().count(words)
-            self.execute("touch", self.application.edited, user="root")
+            if self._source:
+                (self._source / self.application.edited.removeprefix("/app/")).touch()
+            else:
+                self.execute("touch", self.application.edited, user="root")
             wait_for(lambda: self.container.logs().count(words) > before, 10, words)
         self.container.wait_until_serving(self.application.page, self.port)
 
     def stop(self) -> None:
         """`docker stop`: exit code 0, in time, and no error in the log."""
-        code, seconds = self.container.stop()
-        log = self.container.logs()
-        assert code == 0, log
-        assert seconds < STOP_SECONDS, log
-        assert "Traceback" not in log, log
-        assert "add to the Dockerfile" not in log, log  # what it could not write
+        for container in (self.container, *self.beside):
+            code, seconds = container.stop()
+            log = container.logs()
+            assert code == 0, log
+            assert seconds < STOP_SECONDS, log
+            for error in ERRORS:
+                assert error not in log, log
 
     def replace(self) -> None:
-        """Stop and remove the container, and start another with the same volumes."""
+        """Stop and remove the containers, and start others with the same volumes."""
         self.stop()
-        self.container.docker.remove()
+        for container in (self.container, *self.beside):
+            container.docker.remove()
         self.start()
 
     def close(self) -> None:
@@ -236,7 +254,7 @@ def build(application: Application, folder: Path) -> str:
 
 def step_names(steps: ModuleType) -> list[str]:
     """The functions of an application's steps.py that are done between the start and a reload."""
-    return [name for name in vars(steps) if name in ("migrate", "log_in", "write", "upload")]
+    return [name for name in vars(steps) if name in STEPS]
 
 
 Serve = Callable[[Application, str], Served]

@@ -35,6 +35,8 @@ def test_a_row_says_what_its_test_does(application: Path) -> None:
     if test.name == "steps.py":
         words = ["start", *step_names(module), "reload", "stop"]
         assert done == ", ".join(words).replace("_", " ")
+    for word in done.split(", "):
+        assert f"- **{word}**" in PAGE or f", **{word}**" in PAGE, f"{word} is not explained"
     lines = (application / "Dockerfile").read_text().splitlines()
     more = [line for line in lines if line not in RECIPE.splitlines()]
     for line in more:
