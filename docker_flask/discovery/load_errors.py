@@ -74,7 +74,8 @@ def _missing(error: BaseException) -> str:
             return f"{name} is not installed, though {file} names it: {what}"
     return (
         f"{name} is not installed: add its package, which may have another name, to "
-        f"requirements.txt and build the image again (seen: {', '.join(map(str, files))})"
+        f"requirements.txt and build the image again (seen: {', '.join(map(str, files))}); if "
+        f"{name}.py is a file of yours, it is not in {root}"
     )
 
 
