@@ -1,7 +1,10 @@
 """The static files that nginx serves in place of the application."""
 
+import contextlib
 import os
 import re
+import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 DEFAULT_URL = "/static"
@@ -35,8 +38,28 @@ class StaticFiles:
 
     def may_change(self) -> bool:
         """True if the container can write to a file or folder."""
-        return any(
-            os.access(os.path.join(place, name), os.W_OK)
-            for place, folders, names in os.walk(self.folder)
-            for name in (".", *folders, *names)
-        )
+        return any(os.access(path, os.W_OK) for path in self._paths())
+
+    def follows_links(self) -> bool:
+        """True if nginx may follow a link to what the link's owner has.
+
+        Another container may make links in a volume. So only if the folder has some already, and
+        one other user alone can make more of them.
+        """
+        has_links, own = False, os.geteuid()
+        with contextlib.suppress(OSError):  # somebody removes files meanwhile
+            for path in self._paths():
+                status = os.lstat(path)
+                if stat.S_ISLNK(status.st_mode):
+                    has_links = True
+                elif stat.S_ISDIR(status.st_mode) and (
+                    status.st_uid == own or status.st_mode & 0o022 or os.access(path, os.W_OK)
+                ):
+                    return False
+            return has_links
+        return False
+
+    def _paths(self) -> Iterator[str]:
+        for place, folders, names in os.walk(self.folder):
+            for name in (".", *folders, *names):
+                yield os.path.join(place, name)

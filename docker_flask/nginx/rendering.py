@@ -88,6 +88,7 @@ def render(
         static=static,
         cache_control=_cache_control(static.max_age if static else None),
         open_static=0 if static and static.may_change() else sizing.open_files,
+        links="if_not_owner" if static and static.follows_links() else "on",
         files=frontend.sendfile_location,
         put_back=PUT_BACK,
         headers_in_server=plan.nginx_files.adds_headers,

@@ -24,10 +24,20 @@ def _checked(view: Any, place: Any) -> Any:
     def checked(*args: Any, **values: Any) -> Any:
         name = str(values.get("filename", ""))
         folder = os.path.realpath(place.static_folder)
-        real = os.path.realpath(os.path.join(folder, name))
-        leaves = os.path.commonpath([folder, real]) != folder and ".." not in name
-        if leaves or REFUSED.search(name):
-            raise sys.modules["werkzeug.exceptions"].NotFound
-        return view(*args, **values)
+        refuse = sys.modules["werkzeug.exceptions"].NotFound
+        if REFUSED.search(name) or _leaves(folder, os.path.join(folder, name)):
+            raise refuse
+        answer = view(*args, **values)
+        # Another container may have put a link there since: only the open file is certain.
+        body = getattr(answer, "response", None)
+        file = getattr(getattr(body, "iterable", body), "file", None)  # iterable: of a range
+        if file and _leaves(folder, f"/proc/self/fd/{file.fileno()}"):
+            answer.close()
+            raise refuse
+        return answer
 
     return checked
+
+
+def _leaves(folder: str, path: str) -> bool:
+    return os.path.commonpath([folder, os.path.realpath(path)]) != folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import io
+import os
 import tarfile
 from itertools import islice, product
 from pathlib import Path
@@ -84,6 +85,26 @@ def test_no_path_leads_out(container: Container, count: int) -> None:
     print(f"{answered} paths")
 
 
+LINKS = {
+    "evil.css": "/etc/passwd",
+    "pw..txt": "/etc/passwd",
+    "up": "..",
+    "up..x": "..",
+    "style.css.gz": "/etc/passwd",
+    "conf.txt": "/run/docker-flask/nginx.conf",
+    "inside.css": "style.css",
+}
+
+
+def check_links(container: Container) -> None:
+    for name in ("evil.css", "pw..txt", "up/app.py", "up..x/app.py", "style.css.gz", "conf.txt"):
+        for method, headers in (("GET", {}), ("HEAD", {}), ("GET", {"Range": "bytes=0-9"})):
+            url = container.url(f"/static/{name}")
+            assert httpx.request(method, url, headers=headers).status_code == 404, (name, headers)
+    for name in ("style.css", "inside.css"):
+        assert container.get(f"/static/{name}").text == "body {}", "also to clients that take gzip"
+
+
 def test_links_of_an_archive_that_is_unpacked_while_it_runs(
     engine: Engine, app_folder: Path
 ) -> None:
@@ -96,14 +117,7 @@ def test_links_of_an_archive_that_is_unpacked_while_it_runs(
     (static / "style.css").write_text("body {}")
     container = engine.serve(app=app_folder)
     assert "nginx serves /static/ from /app/static" in container.logs()
-    links = {
-        "evil.css": "/etc/passwd",
-        "up": "..",
-        "style.css.gz": "/etc/passwd",
-        "conf.txt": "/run/docker-flask/nginx.conf",
-        "inside.css": "style.css",
-        "../files/chosen.txt": "/etc/passwd",
-    }
+    links = LINKS | {"../files/chosen.txt": "/etc/passwd"}
     with io.BytesIO() as data:
         with tarfile.open(fileobj=data, mode="w") as archive:
             for name, target in links.items():
@@ -111,11 +125,29 @@ def test_links_of_an_archive_that_is_unpacked_while_it_runs(
                 link.type, link.linkname = tarfile.SYMTYPE, target
                 archive.addfile(link)
         assert httpx.post(container.url("/unpack"), content=data.getvalue()).status_code == 200
-    for name in ("evil.css", "up/app.py", "style.css.gz", "conf.txt"):
-        for method, headers in (("GET", {}), ("HEAD", {}), ("GET", {"Range": "bytes=0-9"})):
-            url = container.url(f"/static/{name}")
-            assert httpx.request(method, url, headers=headers).status_code == 404, (name, headers)
-    for name in ("style.css", "inside.css"):
-        assert container.get(f"/static/{name}").text == "body {}", "also to clients that take gzip"
+    check_links(container)
     assert container.get("/files/chosen.txt").text.startswith("root:"), "the application's decision"
     assert "[crit]" not in container.logs()
+
+
+@pytest.mark.parametrize("first", [{}, {"current": "releases/3"}], ids=["none", "some"])
+def test_links_of_another_container_that_writes_the_volume(
+    engine: Engine, app_folder: Path, first: dict[str, str]
+) -> None:
+    """This container's user can't write to the folder. first: links that are there at the start."""
+    static = app_folder / "static"
+    (static / "releases/3").mkdir(parents=True)
+    (static / "releases/3/a.css").write_text("body {}")
+    (static / "style.css").write_text("body {}")
+    (app_folder / "app.py").write_text(APP)
+    for name, target in first.items():
+        (static / name).symlink_to(target)
+    container = engine.serve(app=app_folder)
+    assert "nginx serves /static/ from /app/static" in container.logs()
+    for name, target in LINKS.items():
+        (static / name).symlink_to(target)
+        if first:  # root's links lead to root's files
+            os.chown(static / name, 1234, 1234, follow_symlinks=False)
+    check_links(container)
+    for name in first:
+        assert container.get(f"/static/{name}/a.css").text == "body {}"

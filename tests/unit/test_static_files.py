@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Blueprint, Flask
@@ -20,6 +21,9 @@ from docker_flask.worker import static_guard
         (".well-known/change", 200),
         ("outside.txt", 404),
         ("folder/secret.txt", 404),
+        ("out..side.txt", 404),
+        ("fol..der/secret.txt", 404),
+        ("in..side.css", 200),
         (".env", 404),
         (".git/config", 404),
         ("server.KEY", 404),
@@ -34,9 +38,10 @@ def test_what_is_sent(tmp_path: Path, prefix: str, name: str, status: int) -> No
         (static / file).write_text("text")
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere/secret.txt").write_text("secret")
-    (static / "inside.css").symlink_to("style.css")
-    (static / "outside.txt").symlink_to("../elsewhere/secret.txt")
-    (static / "folder").symlink_to("../elsewhere", target_is_directory=True)
+    for dots in ("", ".."):
+        (static / f"in{dots}side.css").symlink_to("style.css")
+        (static / f"out{dots}side.txt").symlink_to("../elsewhere/secret.txt")
+        (static / f"fol{dots}der").symlink_to("../elsewhere", target_is_directory=True)
     app = Flask("shop", static_folder=str(static))
     pages = Blueprint("pages", "shop", static_folder=str(static), static_url_path="/pages")
     app.register_blueprint(pages)
@@ -45,6 +50,26 @@ def test_what_is_sent(tmp_path: Path, prefix: str, name: str, status: int) -> No
     for _ in range(2):
         with client.get(f"{prefix}/{name}") as answer:
             assert answer.status_code == status
+
+
+def test_a_link_that_comes_between_the_check_and_the_open(tmp_path: Path) -> None:
+    static = tmp_path / "static"
+    static.mkdir()
+    (tmp_path / "secret.txt").write_text("secret")
+    app = Flask("shop", static_folder=str(static))
+    send = app.view_functions["static"]
+
+    def late(filename: str) -> Any:
+        (static / filename).unlink()
+        (static / filename).symlink_to("../secret.txt")
+        return send(filename=filename)
+
+    app.view_functions["static"] = late
+    static_guard.protect(app)
+    for headers in ({}, {"Range": "bytes=0-2"}):
+        (static / "file.txt").unlink(missing_ok=True)
+        (static / "file.txt").write_text("text")
+        assert app.test_client().get("/static/file.txt", headers=headers).status_code == 404
 
 
 @pytest.mark.parametrize(("written", "may_change"), [("", False), ("a/b/.", True), ("a/b/c", True)])
@@ -56,3 +81,35 @@ def test_what_the_user_may_write(
     writable = str(tmp_path / written) if written else ""
     monkeypatch.setattr("os.access", lambda path, _: path == writable)
     assert StaticFiles("/static", str(tmp_path)).may_change() is may_change
+
+
+@pytest.mark.parametrize(
+    ("link", "mode", "user", "writable", "follows"),
+    [
+        (True, 0o755, 1, "", True),
+        (False, 0o755, 1, "", False),
+        (True, 0o755, 0, "", False),
+        (True, 0o775, 1, "", False),
+        (True, 0o1757, 1, "", False),
+        (True, 0o755, 1, "a", False),
+    ],
+)
+def test_which_links_nginx_follows(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    link: bool,
+    mode: int,
+    user: int,
+    writable: str,
+    follows: bool,
+) -> None:
+    """user: 0 for the owner of the folder."""
+    (tmp_path / "a").mkdir()
+    if link:
+        (tmp_path / "link").symlink_to("a")
+    (tmp_path / "a").chmod(mode)
+    own = tmp_path.stat().st_uid + user
+    monkeypatch.setattr("os.geteuid", lambda: own)
+    monkeypatch.setattr("os.access", lambda path, _: path == str(tmp_path / writable))
+    assert StaticFiles("/static", str(tmp_path)).follows_links() is follows
