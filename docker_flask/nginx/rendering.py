@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from docker_flask.configuration.plan import Plan
 from docker_flask.configuration.sizing import large_bodies, response_file
-from docker_flask.configuration.validators import PRIVATE
+from docker_flask.configuration.validators import PRIVATE, in_bytes
 from docker_flask.paths import CHALLENGES
 from docker_flask.sendfile_headers import PUT_BACK
 from docker_flask.static_files import StaticFiles
@@ -20,6 +20,8 @@ from docker_flask.static_files import StaticFiles
 # request, which the user's files include, too.
 TEMPLATES = Path(__file__).parents[2]
 MAIN, PARAMETERS = "nginx.conf", "docker_flask/nginx/uwsgi_params.conf"
+# Bytes from which a body is a large one (client_limits.conf).
+SMALL_BODY = 1_000_000
 # The include of a part in a template.
 _PART = re.compile(r"^( *)include (docker_flask/nginx/parts/\w+\.conf);\n", re.MULTILINE)
 
@@ -78,6 +80,7 @@ def render(
         challenges=CHALLENGES,
         backlog=plan.limits.backlog,
         large_bodies=large_bodies(settings, disk),
+        unannounced_body=min(in_bytes(settings.max_upload) or SMALL_BODY, SMALL_BODY),
         response_file=response_file(disk),
         private=PRIVATE,
         errors=_errors(settings.max_upload),
@@ -132,6 +135,7 @@ def _errors(max_upload: str) -> list[tuple[str, str, str]]:
         ("400headers", "Bad Request", "Request Header Or Cookie Too Large: 64 KB are allowed."),
         ("403", "Forbidden", "The server does not allow this request."),
         ("404", "Not Found", "There is nothing at this address."),
+        ("405", "Method Not Allowed", "The server does not allow this method."),
         ("413", "Request Entity Too Large", large),
         ("429", "Too Many Requests", "The client sends too many requests. Try again later."),
         ("501", "Not Implemented", "WebSockets are turned off, or the server has none."),

