@@ -20,7 +20,7 @@ from docker_flask import paths
 EXIT_NOT_PERMITTED = 77  # EX_NOPERM in sysexits.h
 EXIT_NOT_READABLE = 70  # EX_SOFTWARE in sysexits.h: the application can't run
 SERVICE_USER = "www-data"
-VOLUME = "/data"
+VOLUME = paths.VOLUME
 ENTRY_POINTS = b"/entry-point.sh", b"/entrypoint.sh", b"/start.sh"
 BUILDKIT_HOST, BUILDAH_MARK = "buildkitsandbox", "/run/.containerenv"
 # From linux/prctl.h and linux/capability.h; Python has no function for these calls.
@@ -270,7 +270,8 @@ def _home(uid: int) -> str:
     home = os.environ.get("HOME", "")
     if os.access(home, os.W_OK | os.X_OK) and not os.stat(home).st_mode & stat.S_IWOTH:
         return home
-    for folder in (f"{VOLUME}/home", f"/tmp/docker-flask-home-{uid}"):  # noqa: S108 (checked)
+    folders = [f"{VOLUME}/home", f"/tmp/docker-flask-home-{uid}"]  # noqa: S108 (checked)
+    for folder in folders[paths.others_may_replace(VOLUME) :]:
         with contextlib.suppress(OSError):
             os.mkdir(folder, 0o700)
         if paths.is_own(folder):

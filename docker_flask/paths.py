@@ -25,8 +25,9 @@ EXECUTE = ("/usr/bin/python3", "-I", "-S", f"{HOME}/docker_flask/execute.py")
 # and `--ipc none` in addition leaves the volume.
 IMAGE_FOLDER = "/run/docker-flask"
 PLACES = ("/tmp", "/dev/shm", "/data")  # noqa: S108 (made with mode 700)
+VOLUME = "/data"
 # What an authority has issued, and the files with which it checks a host name.
-TLS_FOLDER = "/data/tls"
+TLS_FOLDER = f"{VOLUME}/tls"
 CHALLENGES = f"{TLS_FOLDER}/challenges"
 # Sockets in this folder: process 1's for commands, and in production nginx's for the health check.
 CONTROL_SOCKET, NGINX_SOCKET = "control.sock", "nginx.sock"
@@ -89,6 +90,19 @@ def is_own(folder: str) -> bool:
     except OSError:
         return False
     return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+
+
+def others_may_replace(folder: str) -> bool:
+    """True if every user can replace what is in a folder: without the sticky bit, also yours.
+
+    Kubernetes makes volumes with such a mode, for one pod.
+    """
+    try:
+        mode = os.stat(folder).st_mode
+    except OSError:
+        return False
+    is_open = mode & stat.S_IWOTH and not mode & stat.S_ISVTX
+    return bool(is_open) and "KUBERNETES_SERVICE_HOST" not in os.environ
 
 
 def running() -> str:

@@ -74,10 +74,15 @@ def _move_instance_folder(module: ModuleType) -> None:
 
 def _is_trusted_instance() -> bool:
     """True if nobody else can write to INSTANCE, or if this process can make it."""
+    from docker_flask import paths
+
+    volume = os.path.dirname(INSTANCE)
+    if paths.others_may_replace(volume):
+        return False  # process 1 logs it (supervisor/start_log.py)
     try:
         status = os.lstat(INSTANCE)
     except OSError:
-        return os.access(os.path.dirname(INSTANCE), os.W_OK)
+        return os.access(volume, os.W_OK)
     # The types of files are in 0o170000, a folder has 0o040000; others may write with 0o022.
     is_own = status.st_uid == os.geteuid() and status.st_mode & 0o170022 == 0o040000
     if not is_own:

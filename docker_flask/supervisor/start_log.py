@@ -2,6 +2,7 @@
 
 import os
 
+from docker_flask import paths
 from docker_flask.configuration.settings import Settings
 from docker_flask.log import log
 from docker_flask.supervisor.generation import Generation
@@ -17,6 +18,11 @@ class StartLog:
         self._said: list[str] = []
         if os.geteuid() == 0:
             self.notes.append("the application runs as root, because RUN_AS_ROOT=1")
+        if paths.others_may_replace(paths.VOLUME):
+            self.notes.append(
+                f"{paths.VOLUME} is not used for HOME and Flask's instance folder, because every "
+                f"user can replace a folder there: chmod +t {paths.VOLUME}"
+            )
 
     def serves(self, generation: Generation, nginx_notes: list[str]) -> None:
         """Log what serves now."""

@@ -42,6 +42,11 @@ class Acme:
                 "TLS_DOMAIN needs the package uacme, which this image does not contain: add uacme "
                 "to requirements_os.txt and build the image again"
             )
+        if paths.others_may_replace(str(FOLDER.parent)):
+            raise SettingError(
+                f"TLS_DOMAIN needs {FOLDER.parent}, a folder in which users replace only their own "
+                f"files; it is writable for all without the sticky bit: chmod +t {FOLDER.parent}"
+            )
         with contextlib.suppress(OSError):
             FOLDER.mkdir(mode=0o700)
         # Before anything is read: everybody can make a folder in /data.

@@ -182,10 +182,18 @@ def test_folders_without_room_or_right(
     key = tmp_path / "tls/pebble_14000/private/foreign.test/key.pem"
     key.parent.mkdir(parents=True)
     key.touch()
+    (tmp_path / "tls/challenges").mkdir()
     for path in tmp_path.rglob("*"):
         os.chown(path, WWW_DATA, WWW_DATA)
+    (tmp_path / "tls/challenges/evil").symlink_to("/etc/passwd")
     foreign.docker.restart()
     wait_for_https(foreign)
+    assert foreign.get("/.well-known/acme-challenge/evil").status_code == 403
+    # Every user could replace the folder with the certificate, at any time.
+    tmp_path.chmod(0o777)
+    foreign.docker.restart()
+    assert foreign.wait_for_exit() == 78
+    assert "without the sticky bit: chmod +t /data" in foreign.logs().splitlines()[-1]
 
 
 def test_an_image_without_uacme(authority: Authority, engine: Engine) -> None:

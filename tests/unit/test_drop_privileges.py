@@ -48,19 +48,34 @@ def test_whose_folder_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    ("home", "chosen"), [(0o755, "home"), (0o777, "volume/home"), (None, "volume/home")]
+    ("home", "volume", "chosen"),
+    [
+        (0o755, 0o777, "home"),
+        (0o777, 0o755, "volume/home"),
+        (None, 0o1777, "volume/home"),
+        (None, 0o775, "volume/home"),
+        (None, 0o777, ""),
+    ],
 )
 def test_home_is_no_folder_that_everybody_can_write_to(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home: int | None, chosen: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home: int | None, volume: int, chosen: str
 ) -> None:
+    """Nor one that everybody can replace."""
     (tmp_path / "volume").mkdir()
+    (tmp_path / "volume").chmod(volume)
     if home is not None:
         (tmp_path / "home").mkdir()
         (tmp_path / "home").chmod(home)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setattr(drop_privileges, "VOLUME", str(tmp_path / "volume"))
     drop_privileges.name_user()
-    assert os.environ["HOME"] == str(tmp_path / chosen)
+    if not chosen:
+        assert os.environ["HOME"].startswith("/tmp/docker-flask-home-")
+        os.rmdir(os.environ["HOME"])
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+        monkeypatch.setenv("HOME", "/nonexistent")
+        drop_privileges.name_user()
+    assert os.environ["HOME"] == str(tmp_path / (chosen or "volume/home"))
 
 
 def test_home_is_a_new_folder_if_there_is_no_other(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,7 +56,7 @@ def test_which_folder(tmp_path: Path, text: str, refused: str, made: str, path: 
     assert str(found).replace(str(tmp_path), "TOP") == path
 
 
-@pytest.mark.parametrize("planted", ["link", "writable", "foreign"])
+@pytest.mark.parametrize("planted", ["link", "writable", "foreign", "replaced"])
 def test_a_folder_that_others_can_write_is_not_used(tmp_path: Path, planted: str) -> None:
     for folder in ("app", "data", "elsewhere"):
         (tmp_path / folder).mkdir()
@@ -66,7 +66,9 @@ def test_a_folder_that_others_can_write_is_not_used(tmp_path: Path, planted: str
         instance.symlink_to("../elsewhere")
     else:
         instance.mkdir()
-        if planted == "writable":
+        if planted == "replaced":
+            instance.parent.chmod(0o777)
+        elif planted == "writable":
             instance.chmod(0o775)
         else:
             os.chown(instance, 12345, 12345)
