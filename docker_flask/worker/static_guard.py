@@ -1,10 +1,13 @@
 """Static files that Flask sends: no hidden file, no key, and nothing that a link leads out to."""
 
 import functools
+import io
 import os
 import re
 import sys
 from typing import Any
+
+from docker_flask.request.files import File
 
 # As in nginx/parts/static_files.conf. Flask takes `key.pem/` for `key.pem`.
 REFUSED = re.compile(r"(^|/)\.(?!well-known/)|\.(env|key|pem|p12|pfx)/*$", re.IGNORECASE)
@@ -27,16 +30,28 @@ def _checked(view: Any, place: Any) -> Any:
         refuse = sys.modules["werkzeug.exceptions"].NotFound
         if REFUSED.search(name) or _leaves(folder, os.path.join(folder, name)):
             raise refuse
+        environ = sys.modules["flask"].request.environ
+        if environ.get("wsgi.file_wrapper") is not File:
+            environ.pop("wsgi.file_wrapper", None)  # a server's own does not show its file
         answer = view(*args, **values)
         # Another container may have put a link there since: only the open file is certain.
-        body = getattr(answer, "response", None)
-        file = getattr(getattr(body, "iterable", body), "file", None)  # iterable: of a range
-        if file and _leaves(folder, f"/proc/self/fd/{file.fileno()}"):
+        opened = _opened(answer, place.static_folder)
+        if opened and _leaves(folder, opened):
             answer.close()
             raise refuse
         return answer
 
     return checked
+
+
+def _opened(answer: Any, folder: str) -> str:
+    """The file that a response has opened by a name in the folder; empty if there is none."""
+    body = getattr(answer, "response", None)
+    file = getattr(getattr(body, "iterable", body), "file", None)  # iterable: of a range
+    if type(file) is not io.BufferedReader:
+        return ""
+    inside = os.path.abspath(str(file.name)).startswith(os.path.join(os.path.abspath(folder), ""))
+    return f"/proc/self/fd/{file.fileno()}" if inside else ""
 
 
 def _leaves(folder: str, path: str) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Blueprint, Flask
+from flask import Blueprint, Flask, send_file
 
+from docker_flask.request.files import File
 from docker_flask.static_files import StaticFiles
 from docker_flask.worker import static_guard
 
@@ -66,10 +68,32 @@ def test_a_link_that_comes_between_the_check_and_the_open(tmp_path: Path) -> Non
 
     app.view_functions["static"] = late
     static_guard.protect(app)
-    for headers in ({}, {"Range": "bytes=0-2"}):
-        (static / "file.txt").unlink(missing_ok=True)
-        (static / "file.txt").write_text("text")
-        assert app.test_client().get("/static/file.txt", headers=headers).status_code == 404
+    # The servers' wrappers, and that of the image.
+    for wrapper in (lambda file, size: iter([file.read()]), File):
+        for headers in ({}, {"Range": "bytes=0-2"}):
+            (static / "file.txt").unlink(missing_ok=True)
+            (static / "file.txt").write_text("text")
+            environ = {"wsgi.file_wrapper": wrapper}
+            answer = app.test_client().get(
+                "/static/file.txt", headers=headers, environ_overrides=environ
+            )
+            assert answer.status_code == 404
+
+
+def test_a_view_of_the_application_may_send_other_files(tmp_path: Path) -> None:
+    (tmp_path / "static").mkdir()
+    (tmp_path / "cached.css").write_text("text")
+    app = Flask("shop", static_folder=str(tmp_path / "static"))
+    files: dict[str, Any] = {
+        "file.css": str(tmp_path / "cached.css"),
+        "memory.css": io.BytesIO(b"text"),
+    }
+    send: dict[str, Any] = {"static": lambda filename: send_file(files[filename], "text/css")}
+    app.view_functions.update(send)
+    static_guard.protect(app)
+    for name in files:
+        with app.test_client().get(f"/static/{name}") as answer:
+            assert (answer.status_code, answer.data) == (200, b"text")
 
 
 @pytest.mark.parametrize(("written", "may_change"), [("", False), ("a/b/.", True), ("a/b/c", True)])
