@@ -282,6 +282,10 @@ class Generation:
         """WebSockets that are open in this generation."""
         return sum(server.web_sockets() for server in self.servers)
 
+    def threads(self) -> int:
+        """Threads that requests have started and that outlive them (worker/late_threads.py)."""
+        return sum(server.threads() for server in self.servers)
+
     def close_web_sockets(self) -> None:
         """Let clients leave: the workers send close frames, and refuse new WebSockets."""
         for server in self.servers:
@@ -292,7 +296,7 @@ class Generation:
             self.failure = reason
 
     def retire(self) -> Steps[None]:
-        """Stop after the last response, or when a request takes too long.
+        """Stop after the last response and thread, or when one takes too long.
 
         nginx sends no new requests. WebSockets stay for WEBSOCKET_RELOAD_TIMEOUT.
         """
@@ -308,17 +312,22 @@ class Generation:
                 self.close_web_sockets()
                 if now > close_at + CLOSE_TIMEOUT:
                     web_sockets = 0
-            idle_checks = 0 if requests or web_sockets else idle_checks + 1
+            threads = 0 if web_sockets else self.threads()
+            idle_checks = 0 if requests or web_sockets or threads else idle_checks + 1
             if requests and now > deadline:
                 log(
                     f"cutting {requests} requests that the old generation did not answer within "
                     f"{self.plan.release} seconds"
                 )
+            if (requests or threads) and now > deadline:
                 break
         yield from self.stop(STOP_TIMEOUT)
 
     def stop(self, seconds: float) -> Steps[None]:
         """Stop the servers; kill those that do not stop within these seconds."""
+        for server in self.servers:
+            for line in server.lines_about_threads():
+                log(line)
         tasks = [Task(server.stop(seconds)) for server in self.servers]
         # After the last worker has ended, nothing holds a server up.
         yield Until(lambda: not [it for it in tasks if not it.advance()], 2 * seconds)

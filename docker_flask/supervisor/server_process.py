@@ -50,6 +50,8 @@ class ServerProcess:
         self._workers: set[int] = set()
         # The WebSockets of each worker, by its pid.
         self._web_sockets: dict[int, int] = {}
+        # Of each worker: threads that outlive their requests, and what to log if they are cut.
+        self._threads: dict[int, tuple[int, list[str]]] = {}
         self._loop, self._note = loop, note
         self._channel, self.workers_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._channel.setblocking(False)
@@ -81,6 +83,16 @@ class ServerProcess:
         """Open WebSockets."""
         self._web_sockets = {p: n for p, n in self._web_sockets.items() if n and process.alive(p)}
         return sum(self._web_sockets.values())
+
+    def threads(self) -> int:
+        """Threads that requests have started and that outlive them (worker/late_threads.py)."""
+        self._threads = {p: t for p, t in self._threads.items() if process.alive(p)}
+        return sum(count for count, _ in self._threads.values())
+
+    def lines_about_threads(self) -> list[str]:
+        """What to log if these threads are cut."""
+        self.threads()
+        return [line for _, lines in self._threads.values() for line in lines]
 
     def has_workers(self) -> bool:
         """True while processes other than the first one run."""
@@ -120,6 +132,8 @@ class ServerProcess:
         match state:
             case "web sockets":
                 self._web_sockets[pid] = int(message["count"])
+            case "threads":
+                self._threads[pid] = int(message["count"]), list(map(str, message["lines"]))
             case "loading":
                 self.loading.add(pid)
             case _:

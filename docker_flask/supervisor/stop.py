@@ -1,6 +1,7 @@
 """The stop: finish all accepted requests within GRACEFUL_TIMEOUT, then end all processes."""
 
 import time
+from collections.abc import Callable
 
 from docker_flask import process
 from docker_flask.first_process.task import TICK, finish
@@ -54,12 +55,26 @@ def stop(service: Service) -> int:
             break
     cut = nginx.clients()
     nginx.kill()
-    timeout = SHORT_STOP_TIMEOUT if cut else STOP_TIMEOUT
+    threads = _wait_for_threads(service, left)
+    timeout = SHORT_STOP_TIMEOUT if cut or threads else STOP_TIMEOUT
     finish(loop, *(generation.stop(timeout) for generation in service.generations()))
     loop.wait(lambda: not process.any_left(), SHORT_STOP_TIMEOUT, tick=TICK)
-    if cut:
-        log(f"stopped; {cut} requests were cut after GRACEFUL_TIMEOUT={limit:g} seconds")
+    if cut or threads:
+        what = f"{threads} threads" if threads else f"{cut} requests"
+        if cut and threads:
+            what = f"{cut} requests and {what}"
+        log(f"stopped; {what} were cut after GRACEFUL_TIMEOUT={limit:g} seconds")
         return EXIT_CUT
     queued = f"{rejected} waiting connections got 503 with Retry-After"
     log(f"stopped; {queued if rejected else 'every request was answered'}")
     return 0
+
+
+def _wait_for_threads(service: Service, left: Callable[[], float]) -> int:
+    """Wait for threads that outlive their requests; returns how many are left."""
+    loop, generations = service.loop, list(service.generations())
+    # A worker reports its threads before it closes the connection with nginx.
+    seconds = min(SHORT_STOP_TIMEOUT, left())
+    loop.wait(lambda: not any(each.requests() for each in generations), seconds, tick=TICK)
+    loop.wait(lambda: not any(each.threads() for each in generations), left(), tick=TICK)
+    return sum(each.threads() for each in generations)

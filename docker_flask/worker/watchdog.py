@@ -1,9 +1,11 @@
 """Replaces a worker if a request exceeds REQUEST_TIMEOUT."""
 
+import atexit
 import faulthandler
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from typing import Any
@@ -11,13 +13,16 @@ from typing import Any
 from docker_flask.log import log
 from docker_flask.request.timing import Watch
 from docker_flask.worker.greenlets import unpatched
+from docker_flask.worker.late_threads import LateThreads
 from docker_flask.worker.worker_process import WorkerProcess
 
 # Seconds between two checks.
 TICK = 0.5
-# Seconds that a retired worker gets to end after its last response. A background thread of the
-# application may keep it alive.
+# Seconds that a retired worker gets to end after its last response and its last late thread. A
+# service of the application may keep it alive.
 LINGER = 2.0
+# Seconds between two looks for late threads at the end of the process.
+PAUSE = 0.05
 
 
 class Watchdog(Watch):
@@ -33,8 +38,11 @@ class Watchdog(Watch):
     hold up only the end of the worker.
     """
 
-    def __init__(self, timeout: float, limit: float, worker: WorkerProcess) -> None:
+    def __init__(
+        self, timeout: float, limit: float, worker: WorkerProcess, threads: LateThreads
+    ) -> None:
         super().__init__()
+        self.threads = threads
         self.web_sockets: set[Any] = set()
         self._timeout = timeout
         self._limit = limit
@@ -53,6 +61,8 @@ class Watchdog(Watch):
         # processor time, which a timer counts: its signal dumps the traceback and ends the worker.
         faulthandler.register(signal.SIGVTALRM, chain=True)
         self._main = unpatched("_thread", "get_ident")()
+        self.threads.start()
+        atexit.register(self._finish)
         # A thread of the kernel, even with gevent: a greenlet does not run while another blocks.
         unpatched("_thread", "start_new_thread")(self._watch, ())
 
@@ -62,6 +72,7 @@ class Watchdog(Watch):
             # blocked signals, and TERM would not end these programs.
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
             self._local.signals_pass = True
+            self.threads.own.add(threading.current_thread())
         super().begin(thread)
 
     def _watch(self) -> None:
@@ -73,10 +84,11 @@ class Watchdog(Watch):
             before, now = now, time.monotonic()
             # Requests are not charged for the time in which the container was paused.
             self.clock += min(now - before, 2 * TICK)
-            if self.active or self.web_sockets or not self._worker.retired:
+            late = self.threads.look()
+            if self.active or self.web_sockets or late or not self._worker.retired:
                 busy = self.clock
             elif self.clock - busy > LINGER:
-                os._exit(1)
+                self._end()
             if not self._worker.retired and self._worker.is_drained():
                 # In this thread: it has no request that a signal could interrupt.
                 self._worker.retire()
@@ -92,12 +104,27 @@ class Watchdog(Watch):
         self._overdue = overdue
         if not overdue:
             return
-        others = len(requests) > len(overdue) or self.web_sockets
+        others = len(requests) > len(overdue) or self.web_sockets or self.threads.count
         if not self._worker.retired:
             # If uWSGI's only thread is idle, only that thread can end the worker by the signal.
             self._worker.retire(0 if self._main in self.active else self._main)
         elif not others or self.clock - self._overdue_since > self._timeout:
-            os._exit(1)
+            self._end()
+
+    def _finish(self) -> None:
+        """Wait for late threads at the end of the process."""
+        while self.threads.look():
+            time.sleep(PAUSE)
+        if self._worker.retired:  # otherwise process 1 logs them
+            self._name_cut()
+
+    def _end(self) -> None:
+        self._name_cut()
+        os._exit(1)
+
+    def _name_cut(self) -> None:
+        for line in self.threads.lines:
+            log(line)
 
     def _report(self, thread: int) -> None:
         frames = sys._current_frames()

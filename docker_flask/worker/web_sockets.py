@@ -67,11 +67,15 @@ class WebSockets:
             return _refuse(exchange, b"Too many WebSockets are open.\n")
         view = View(self, Connection(_descriptor(exchange.environ), self._largest), exchange)
         try:
-            threading.Thread(target=view.run, args=(handler,), name="WebSocket").start()
+            self._start(threading.Thread(target=view.run, args=(handler,), name="WebSocket"))
         except RuntimeError:  # the kernel allows no more threads
             os.close(view.connection.fileno())
             return _refuse(exchange, b"Too many WebSockets are open.\n")
         return view.response(self._timeout)
+
+    def _start(self, thread: threading.Thread) -> None:
+        self.watchdog.threads.own.add(thread)
+        thread.start()
 
     def leave(self) -> None:
         """Let all clients leave; any thread may call this."""
@@ -81,7 +85,7 @@ class WebSockets:
         """Note a connection that a view has taken."""
         if not self._is_watched:
             self._is_watched = True
-            threading.Thread(target=self._wait_for_order, daemon=True).start()
+            self._start(threading.Thread(target=self._wait_for_order, daemon=True))
         self._open.add(connection)
         self._report(len(self._open))
 

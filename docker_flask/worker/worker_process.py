@@ -8,11 +8,13 @@ import resource
 import select
 import signal
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 
 from docker_flask import paths
 from docker_flask.log import log
+from docker_flask.worker.late_threads import LateThreads
 
 
 class WorkerProcess:
@@ -56,13 +58,21 @@ class WorkerProcess:
 
 
 class Recycling:
-    """Replaces a worker at MAX_REQUESTS or MAX_WORKER_MEMORY; max_memory: bytes; 0 for no limit."""
+    """Replaces a worker at MAX_REQUESTS or MAX_WORKER_MEMORY; max_memory: bytes; 0 for no limit.
 
-    def __init__(self, max_requests: int, max_memory: int, worker: WorkerProcess) -> None:
+    The worker serves on while threads outlive their requests, for REQUEST_TIMEOUT at most: its
+    successor starts only after its end.
+    """
+
+    def __init__(
+        self, max_requests: int, max_memory: int, worker: WorkerProcess, threads: LateThreads
+    ) -> None:
         self._max_requests = max_requests
         self._max_memory = max_memory
         self._worker = worker
+        self._threads = threads
         self._left = math.inf
+        self._deadline = 0.0
 
     def start(self) -> None:
         """Choose this worker's share of MAX_REQUESTS: random, so that workers end one by one."""
@@ -72,6 +82,7 @@ class Recycling:
 
     def count(self) -> None:
         """Count a request at its end, and retire the worker if this request was its last."""
+        self._threads.check()
         if self._worker.retired:
             return
         self._left -= 1
@@ -82,6 +93,9 @@ class Recycling:
             limit = self._max_memory >> 20
             reason = f"uses {memory >> 20} MiB, more than MAX_WORKER_MEMORY={limit}m"
         else:
+            return
+        self._deadline = self._deadline or time.monotonic() + self._threads.timeout
+        if self._threads.look() and time.monotonic() < self._deadline:
             return
         self._worker.retire()
         log(f"worker {os.getpid()} {reason}; replacing the worker")

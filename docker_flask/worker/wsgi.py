@@ -24,6 +24,7 @@ from docker_flask.paths import PYTHON
 from docker_flask.request.chain import chain
 from docker_flask.request.wsgi_types import Wsgi
 from docker_flask.worker import greenlets, no_debug, static_guard, worker_process
+from docker_flask.worker.late_threads import LateThreads
 from docker_flask.worker.watchdog import Watchdog
 from docker_flask.worker.web_sockets import WebSockets
 from docker_flask.worker.worker_process import Recycling, WorkerProcess
@@ -58,8 +59,11 @@ def load() -> Wsgi:
 def _load(options: WorkerOptions, worker: WorkerProcess, tell: Callable[..., bool]) -> Wsgi:
     found = find_app.load(Path.cwd(), options.app_module, options.uwsgi_ini)
     permission_hints.is_loaded = True
-    watchdog = Watchdog(options.request_timeout, options.watchdog, worker)
-    recycling = Recycling(options.max_requests, options.max_worker_memory, worker)
+    threads = LateThreads(
+        options.request_timeout, lambda count, lines: tell("threads", count=count, lines=lines)
+    )
+    watchdog = Watchdog(options.request_timeout, options.watchdog, worker, threads)
+    recycling = Recycling(options.max_requests, options.max_worker_memory, worker, threads)
     handshakes = None
     if options.max_web_sockets:
         sockets = WebSockets(options, watchdog, lambda count: tell("web sockets", count=count))

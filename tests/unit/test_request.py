@@ -12,6 +12,7 @@ from werkzeug.utils import send_file
 from werkzeug.wrappers import Response
 
 from docker_flask.request.chain import chain
+from docker_flask.worker.late_threads import LateThreads
 from docker_flask.worker.watchdog import Watchdog
 from docker_flask.worker.worker_process import WorkerProcess
 from docker_flask.worker_options import WorkerOptions
@@ -26,7 +27,7 @@ class Server:
     def __init__(self, application: Application, **options: Any) -> None:
         self.started: list[tuple[Any, ...]] = []
         self.body = b""
-        watch = Watchdog(60, 60, WorkerProcess(0))
+        watch = Watchdog(60, 60, WorkerProcess(0), LateThreads(60, lambda *_: None))
         settings = WorkerOptions(sendfile_location="/secret")
         handlers = chain(application, settings, watch, lambda: None, None)
         for part in handlers(create_environ(**options), self.start):

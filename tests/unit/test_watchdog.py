@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from docker_flask.worker.late_threads import LateThreads
 from docker_flask.worker.watchdog import TICK, Watchdog
 from docker_flask.worker.worker_process import WorkerProcess
 
@@ -29,7 +30,8 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> WorkerProcess:
 
 def seconds_until_the_end(worker: WorkerProcess, requests: list[float]) -> float | None:
     """How long the watchdog lets these requests run; None for ever."""
-    watchdog, running = Watchdog(TIMEOUT, LIMIT, worker), list(enumerate(requests))
+    threads = LateThreads(TIMEOUT, lambda *_: None)
+    watchdog, running = Watchdog(TIMEOUT, LIMIT, worker, threads), list(enumerate(requests))
     for look in range(int(3 * TIMEOUT / TICK)):
         watchdog.clock = NOW + look * TICK
         try:

@@ -14,6 +14,7 @@ import pytest
 from docker_flask.request.application import call
 from docker_flask.request.exchange import Exchange
 from docker_flask.worker import frames
+from docker_flask.worker.late_threads import LateThreads
 from docker_flask.worker.watchdog import Watchdog
 from docker_flask.worker.web_sockets import WebSockets
 from docker_flask.worker.worker_process import WorkerProcess
@@ -32,7 +33,7 @@ class Worker:
         self.nginx, self.connection = socket.socketpair()
         self.nginx.settimeout(5)
         order, _ = os.pipe()  # to leave: nobody gives it here
-        self.watchdog = Watchdog(60, 60, WorkerProcess(0))
+        self.watchdog = Watchdog(60, 60, WorkerProcess(0), LateThreads(60, lambda *_: None))
         options = WorkerOptions(
             max_web_sockets=2, max_message=100, request_timeout=TIMEOUT, leave_fd=order
         )

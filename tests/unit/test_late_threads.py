@@ -1,0 +1,84 @@
+"""Which threads the end of a worker waits for."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from docker_flask.worker.late_threads import LateThreads
+from tests.support.harness import wait_for
+
+
+class Worker:
+    """A worker with late threads; end: lets those end that wait for it."""
+
+    def __init__(self, timeout: float = 60) -> None:
+        self.reports: list[tuple[int, list[str]]] = []
+        self.threads = LateThreads(timeout, lambda *report: self.reports.append(report))
+        self.threads.start()
+        self.end = threading.Event()
+
+    def work(self) -> None:
+        while not self.end.wait(0.01):
+            pass
+
+    def thread(self, target: Callable[[], Any]) -> None:
+        threading.Thread(target=target, daemon=True).start()
+
+
+@pytest.fixture
+def worker() -> Iterator[Worker]:
+    worker = Worker()
+    yield worker
+    worker.end.set()
+
+
+def test_a_new_thread_is_reported_at_the_end_of_its_request_and_at_its_own(worker: Worker) -> None:
+    worker.threads.check()
+    assert worker.reports == []
+    worker.thread(worker.work)
+    worker.threads.check()
+    (report,) = worker.reports
+    assert report[0] == 1
+    assert "(work)" in report[1][0]
+    worker.end.set()
+    wait_for(lambda: not worker.threads.look(), 5, "the end of the thread")
+    assert worker.reports[-1] == (0, [])
+
+
+def test_threads_that_wait_for_work_do_not_count(worker: Worker) -> None:
+    work: queue.Queue[None] = queue.Queue()
+    worker.thread(work.get)
+    pool = ThreadPoolExecutor(1)
+    for _ in range(100):
+        pool.submit(int).result()
+        wait_for(lambda: not worker.threads.look(), 5, "threads that wait")
+        pool.submit(time.sleep, 0.01)
+        worker.threads.check()
+        assert worker.reports[-1][0] == 1, "the thread of the pool works again"
+    work.put(None)
+
+
+def test_a_thread_that_works_for_longer_than_a_request_may_is_only_named() -> None:
+    worker = Worker(timeout=0)
+    worker.thread(worker.work)
+    assert worker.threads.look() == 0
+    assert worker.reports[-1][0] == 0
+    assert len(worker.reports[-1][1]) == 1
+    worker.end.set()
+
+
+def test_threads_from_before_and_those_of_web_sockets_do_not_count(worker: Worker) -> None:
+    def serve() -> None:
+        worker.work()
+
+    serve.__module__ = "engineio.socket"
+    worker.thread(serve)
+    assert Worker().threads.look() == worker.threads.look() == 0
+    assert worker.reports == []
