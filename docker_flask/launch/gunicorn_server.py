@@ -5,10 +5,12 @@ that the image decides. Settings: https://docs.gunicorn.org/en/stable/settings.h
 """
 
 import json
+import logging
 import os
 import sys
 from typing import Any
 
+from gunicorn import glogging
 from gunicorn.app.base import Application
 from gunicorn.arbiter import Arbiter
 from gunicorn.http import wsgi
@@ -45,7 +47,7 @@ class Server(Application):  # type: ignore[misc]
 
     def __init__(self, options: dict[str, Any] | None) -> None:
         self._options = options
-        self._default_level = options.pop("loglevel") if options else "info"
+        self._is_quiet = options.pop("is_quiet") if options else False
         self._given: set[str] = set()
         super().__init__(prog="gunicorn")
 
@@ -60,8 +62,10 @@ class Server(Application):  # type: ignore[misc]
 
     def load_config(self) -> None:
         """Load the user's settings, then those that the image decides."""
-        self.cfg.set("loglevel", self._default_level)
         super().load_config()
+        # The level stays Gunicorn's own: applications take it over (`app.logger.setLevel`).
+        if self._is_quiet and self.cfg.loglevel == "info":
+            logging.getLogger("gunicorn.error").addFilter(is_of_application)
         if self._options is None:
             return
         defaults = {name: self.cfg.settings[name].default for name in ITS_DEFAULT}
@@ -89,6 +93,11 @@ class Server(Application):  # type: ignore[misc]
             "settings": {name: self.cfg.settings[name].get() for name in given - {"args"}},
             "decided": sorted(given & {*ITS_DEFAULT, *DECIDED, "backlog"}),
         }
+
+
+def is_of_application(record: logging.LogRecord) -> bool:
+    """False for what Gunicorn says about itself, apart from warnings and errors."""
+    return record.levelno > logging.INFO or record.pathname != glogging.__file__
 
 
 def outlive_master(worker: Any) -> None:

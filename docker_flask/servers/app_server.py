@@ -70,7 +70,7 @@ def _gunicorn(plan: Plan, _options_file: Path | None, workers: int, threads: int
     settings = plan.settings
     kind = settings.worker_class or ("gthread" if threads > 1 else "sync")
     options = {
-        "loglevel": "info" if settings.log_level == "debug" else "warning",
+        "is_quiet": settings.log_level != "debug",
         "worker_class": kind,
         "workers": workers,
         "threads": threads,

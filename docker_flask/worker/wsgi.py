@@ -30,6 +30,7 @@ from docker_flask.worker.web_sockets import WebSockets
 from docker_flask.worker.worker_process import Recycling, WorkerProcess
 from docker_flask.worker_options import WorkerOptions
 
+STDOUT = 1
 EXIT_NOT_LOADED = 70  # EX_SOFTWARE in sysexits.h
 # A worker that can't load the application waits for so long before it ends: the supervisor stops
 # the server meanwhile, and the server does not start the next worker.
@@ -44,6 +45,8 @@ def load() -> Wsgi:
     worker.end_if_drained()
     greenlets.prepare_uwsgi()
     sys.executable = PYTHON  # uWSGI puts its own command there, which child processes can't start
+    if "uwsgi" in sys.modules:  # it has let `print` write to stderr
+        sys.stdout = open(STDOUT, "w", buffering=1, encoding="utf-8", closefd=False)  # noqa: SIM115
     tell("loading")
     if not options.preload:  # this process is a worker
         worker_process.offer_to_oom_killer()

@@ -19,7 +19,16 @@ from tests.support.harness import HELLO, Container, Engine, assert_within, mount
 from tests.support.marks import at_night
 from tests.support.servers import SERVERS, Server
 
-APP = f"""{HELLO}
+APP = f"""import logging
+{HELLO}
+
+# As tutorials have it: the handlers and the level of Gunicorn.
+theirs = logging.getLogger("gunicorn.error")
+if theirs.handlers:
+    app.logger.handlers = theirs.handlers
+    app.logger.setLevel(theirs.level)
+    app.logger.info("info of the application")
+print("printed")
 
 @app.get("/server")
 def server():
@@ -89,6 +98,10 @@ def test_each_serves_as_the_others_do(engine: Engine, app: Path, tmp_path: Path,
     code, took = container.stop()
     assert code == 0, container.logs()
     assert took < 4
+    _, out, err = container.finish()
+    assert (out.count("printed\n"), "printed" in err) == (3, False)
+    assert err.count("[INFO] info of the application\n") == (3 if server.name == "Gunicorn" else 0)
+    assert "Booting worker" not in err
 
 
 @pytest.mark.timed
