@@ -46,6 +46,11 @@ class WorkerOptions(_Options):
     # True if the other workers load one at a time, too.
     load_one_by_one: bool = False
 
+    # --- What each worker has for itself (worker/per_worker.py).
+    # The number of workers, and a random word of their generation.
+    workers: int = 1
+    salt: str = ""
+
     # --- Limits: seconds, requests, bytes.
     request_timeout: float = 60.0
     # Seconds until the watchdog acts: later than nginx responds (configuration/plan.py).

@@ -79,6 +79,8 @@ class Generation:
         self.loaded = ""
         # The static files that nginx serves.
         self.static: StaticFiles | None = None
+        # A digest of each secret key that the workers have.
+        self._salt, self._secret_keys = os.urandom(16).hex(), set[str]()
         # For the log: the application, its static files, and what is unusual about it.
         self.found = self.static_files = ""
         self.notes: list[str] = []
@@ -140,8 +142,7 @@ class Generation:
             app_module=settings.app_module or "",
             uwsgi_ini=settings.uwsgi_ini or "",
             preload=settings.preload,
-            load_lock=str(self._lock.path),
-            load_one_by_one=self._load_one_by_one,
+            workers=self.plan.workers.processes,
             request_timeout=settings.request_timeout,
             watchdog=self.plan.watchdog,
             max_requests=settings.max_requests,
@@ -352,12 +353,14 @@ class Generation:
             self._failed(message["text"])
             return False
         memory, notes = int(message["memory"]), list(map(str, message["notes"]))
+        secret_key = str(message["secret_key"])
         static = StaticFiles(**message["static"]) if message["static"] else None
         self.found, self.static_files = str(message["found"]), str(message["static_files"])
         self.static, self.notes, self.loaded = static, notes, message["text"]
         self._lock.loaded()
         if not self._fits(memory):
             return False
+        self._compare_secret_keys(secret_key)
         self._become(State.READY)
         return True
 
@@ -381,7 +384,18 @@ class Generation:
 
     def _note_wide(self, message: dict[str, Any]) -> bool:
         if message["state"] == "ready":
+            self._compare_secret_keys(str(message["secret_key"]))
             self.wide.works()
             return True
         self.wide.failed(f"the additional workers can't load the application: {message['text']}")
         return False
+
+    def _compare_secret_keys(self, digest: str) -> None:
+        """Log once if a worker has another secret key than the first one."""
+        if digest not in self._secret_keys and len(self._secret_keys) < 2:
+            self._secret_keys.add(digest)
+            if len(self._secret_keys) == 2:
+                log(
+                    "each worker has another secret key, so users are logged out at random: let "
+                    "app.secret_key come from a variable, not from os.urandom() or secrets"
+                )

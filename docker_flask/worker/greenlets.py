@@ -36,3 +36,9 @@ def unpatched(module: str, name: str) -> Any:
     if monkey:
         return monkey.get_original(module, name)
     return getattr(sys.modules[module], name)
+
+
+def runs_greenlets() -> bool:
+    """True if the threads of the application are greenlets."""
+    monkey = sys.modules.get("gevent.monkey")
+    return bool(monkey and monkey.is_module_patched("threading"))

@@ -23,7 +23,7 @@ from docker_flask.discovery.callables import FoundApp, is_flask
 from docker_flask.paths import PYTHON
 from docker_flask.request.chain import chain
 from docker_flask.request.wsgi_types import Wsgi
-from docker_flask.worker import greenlets, no_debug, static_guard, worker_process
+from docker_flask.worker import greenlets, no_debug, per_worker, static_guard, worker_process
 from docker_flask.worker.late_threads import LateThreads
 from docker_flask.worker.watchdog import Watchdog
 from docker_flask.worker.web_sockets import WebSockets
@@ -108,10 +108,13 @@ def _load(options: WorkerOptions, worker: WorkerProcess, tell: Callable[..., boo
 def _about(found: FoundApp, options: WorkerOptions) -> dict[str, Any]:
     """What the supervisor has to know about the application; prepares a Flask application."""
     static, words = static_folder.find(found.application, Path.cwd(), options)
-    kind = "WSGI callable"
+    kind, secret_key = "WSGI callable", ""
+    notes = no_debug.report(found.application)
     if is_flask(found.application):
         kind = "Flask application"
         static_guard.protect(found.application)
+        secret_key = per_worker.secret_key_digest(found.application, options)
+        notes += per_worker.socket_io_notes(found.application, options)
         # nginx does not support Flask's own X-Sendfile header.
         found.application.config["USE_X_SENDFILE"] = False
     file = getattr(sys.modules.get(found.name.partition(":")[0]), "__file__", None)
@@ -120,7 +123,8 @@ def _about(found: FoundApp, options: WorkerOptions) -> dict[str, Any]:
         "found": f"found the {kind} {found.name}{place} ({found.reason})",
         "static": static and asdict(static),
         "static_files": words,
-        "notes": [*filter(None, [found.note]), *no_debug.report(found.application)],
+        "notes": [*filter(None, [found.note]), *notes],
+        "secret_key": secret_key,
     }
 
 

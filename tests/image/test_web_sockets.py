@@ -100,6 +100,16 @@ def test_libraries_work_as_they_are(
     assert took < 4
 
 
+def test_what_several_workers_do_not_share_is_said(engine: Engine, app_folder: Path) -> None:
+    write_app(app_folder)
+    file = app_folder / "app.py"
+    file.write_text(f"{file.read_text()}\nimport os\napp.secret_key = os.urandom(24)\n")
+    container = engine.serve(app=app_folder, env={"WEB_CONCURRENCY": "3"})
+    log = container.wait_for_log("each worker has another secret key")
+    assert log.count("each worker has another secret key") == 1
+    assert log.count("set WEB_CONCURRENCY=1 THREADS=64") == 1
+
+
 def check_libraries(container: Container, inside: int = 80) -> None:
     with open_socket(container, inside=inside) as echo:
         assert says(echo, "hello")

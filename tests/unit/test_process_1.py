@@ -171,6 +171,21 @@ def test_a_long_message_of_a_worker(loop: Loop, generation: Generation, letter: 
     assert generation.failure.endswith("the end")
 
 
+@pytest.mark.parametrize(("keys", "lines"), [("aaa", 0), (["", ""], 0), ("aab", 1), ("abcd", 1)])
+def test_secret_keys_of_the_workers(
+    loop: Loop,
+    generation: Generation,
+    keys: list[str],
+    lines: int,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    about = {"memory": 1, "found": "", "notes": [], "static_files": "", "static": None}
+    for key in keys:
+        notify.send(generation._workers_end.fileno(), "ready", "x", secret_key=key, **about)
+        turn(loop)
+    assert capsys.readouterr().err.count("each worker has another secret key") == lines
+
+
 GARBAGE = [
     b"{",
     b"x" * 150_000,
