@@ -8,9 +8,11 @@ import sys
 import threading
 import time
 import traceback
+from types import FrameType
 from typing import Any
 
 from docker_flask.log import log
+from docker_flask.request.exchange import Exchange
 from docker_flask.request.timing import Watch
 from docker_flask.worker.greenlets import unpatched
 from docker_flask.worker.late_threads import LateThreads
@@ -130,7 +132,20 @@ class Watchdog(Watch):
         frames = sys._current_frames()
         frame = frames.get(thread) or frames.get(self._main)
         stack = "".join(traceback.format_stack(frame)) if frame else ""
-        log(
-            f"a request took longer than REQUEST_TIMEOUT={self._timeout:g} seconds; "
-            f"replacing worker {os.getpid()}. The request was here:\n{stack.rstrip()}"
-        )
+        what = f"a request took longer than REQUEST_TIMEOUT={self._timeout:g} seconds"
+        if _has_begun(frames.get(thread)):
+            what = (
+                f"a response that had begun was cut, because it sent nothing for "
+                f"REQUEST_TIMEOUT={self._timeout:g} seconds"
+            )
+        log(f"{what}; replacing worker {os.getpid()}. The request was here:\n{stack.rstrip()}")
+
+
+def _has_begun(frame: FrameType | None) -> bool:
+    """True if the request that runs here has sent the start of its response (request/timing.py)."""
+    while frame:
+        exchange = frame.f_locals.get("exchange")
+        if isinstance(exchange, Exchange):
+            return exchange.headers_sent
+        frame = frame.f_back
+    return False

@@ -523,3 +523,42 @@ def test_a_request_that_takes_too_long_costs_its_neighbours_nothing(start: Start
         finally:
             over.set()
         assert healthy.result(30) == {200}
+
+
+STREAMS = """
+import time
+from flask import Flask, Response
+
+app = Flask(__name__)
+
+@app.get("/")
+def hello():
+    return "hello"
+
+def events(pauses):
+    yield "data: first\\n\\n"
+    for pause in pauses:
+        time.sleep(pause)
+        yield ": nothing new\\n\\n"
+
+@app.get("/talks")
+def talks():
+    return Response(events([1] * 5), mimetype="text/event-stream")
+
+@app.get("/silent")
+def silent():
+    return Response(events([600]), mimetype="text/event-stream")
+"""
+
+
+def test_a_stream_lives_by_its_comment_lines(engine: Engine, app_folder: Path) -> None:
+    (app_folder / "app.py").write_text(STREAMS)
+    container = engine.serve(app=app_folder, env={"WEB_CONCURRENCY": "2", "REQUEST_TIMEOUT": "2"})
+    assert container.get("/talks").text.count(": nothing new") == 5
+    with pytest.raises(httpx.RemoteProtocolError):
+        container.get("/silent")
+    log = container.wait_for_log("The request was here:")
+    if CHOSEN.has_greenlets:  # the log has what the worker ran
+        return
+    assert "it sent nothing for REQUEST_TIMEOUT=2 seconds; replacing worker" in log
+    assert "a request took longer" not in log
