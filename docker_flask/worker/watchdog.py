@@ -146,6 +146,7 @@ def _has_begun(frame: FrameType | None) -> bool:
     while frame:
         exchange = frame.f_locals.get("exchange")
         if isinstance(exchange, Exchange):
-            return exchange.headers_sent
+            # A handshake that was refused has no status of the application.
+            return exchange.headers_sent and bool(exchange.status)
         frame = frame.f_back
     return False
