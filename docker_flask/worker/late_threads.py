@@ -17,7 +17,8 @@ from weakref import WeakSet
 LIBRARIES = {"engineio", "simple_websocket"}
 # Functions in which a thread waits for work, and their names for the queue of this work; modules in
 # which threads wait.
-IDLE = {("concurrent.futures.thread", "_worker"): "work_queue", ("queue", "get"): "self"}
+POOL = ("concurrent.futures.thread", "_worker")
+IDLE = {POOL: "work_queue", ("queue", "get"): "self"}
 WAITING = {"threading", "queue", "gevent"}
 # Threads that the log names.
 MAX_LINES = 20
@@ -27,8 +28,8 @@ class LateThreads:
     """The threads of a worker that started after the application was loaded, without idle ones.
 
     timeout: REQUEST_TIMEOUT. A thread that works for longer is a service of the application: the
-    end of the worker does not wait for it. report: tells process 1 for how many threads the end
-    has to wait, and what to log if threads are cut.
+    end of the worker does not wait for it. The work of a pool is always new. report: tells process
+    1 for how many threads the end has to wait, and what to log if threads are cut.
 
     count: for how many the end has to wait. lines: for the log. own: threads that serve requests,
     and those from before.
@@ -67,7 +68,10 @@ class LateThreads:
         now, frames = time.monotonic(), _frames()
         stacks = {thread: list(_stack(frames.get(thread.ident))) for thread in late}
         working = {thread: stack for thread, stack in stacks.items() if not _is_idle(stack)}
-        self._since = {thread: self._since.get(thread, now) for thread in working}
+        self._since = {
+            thread: now if POOL in map(_function, stack) else self._since.get(thread, now)
+            for thread, stack in working.items()
+        }
         count = sum(now - since < self.timeout for since in self._since.values())
         lines = [self._line(thread, stack) for thread, stack in working.items()][:MAX_LINES]
         if (count, lines) != (self.count, self.lines):
@@ -114,15 +118,19 @@ def _stack(frame: FrameType | None) -> Iterator[FrameType]:
         frame = frame.f_back
 
 
+def _function(frame: FrameType) -> tuple[str, str]:
+    """The module and the name of a function."""
+    return str(frame.f_globals.get("__name__")), frame.f_code.co_name
+
+
 def _is_idle(stack: list[FrameType]) -> bool:
     """True for a thread that waits for work."""
     for frame in stack:
-        module = str(frame.f_globals.get("__name__"))
-        if name := IDLE.get((module, frame.f_code.co_name)):
+        if name := IDLE.get(_function(frame)):
             queue = frame.f_locals.get(name)
             # Queue.qsize takes a lock.
             size: Any = getattr(queue, "_qsize", None) or getattr(queue, "qsize", None)
             return not (size and size())
-        if module.partition(".")[0] not in WAITING:
+        if _function(frame)[0].partition(".")[0] not in WAITING:
             break
     return False

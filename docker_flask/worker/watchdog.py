@@ -79,14 +79,16 @@ class Watchdog(Watch):
 
     def _watch(self) -> None:
         sleep = unpatched("time", "sleep")
-        now, busy = time.monotonic(), self.clock
+        now, busy, retired_at = time.monotonic(), self.clock, self.clock
         while True:
             signal.setitimer(signal.ITIMER_VIRTUAL, self._limit + TICK)
             sleep(TICK)
             before, now = now, time.monotonic()
             # Requests are not charged for the time in which the container was paused.
             self.clock += min(now - before, 2 * TICK)
-            late = self.threads.look()
+            if not self._worker.retired:
+                retired_at = self.clock
+            late = self.threads.look() and self.clock - retired_at < self._timeout
             if self.active or self.web_sockets or late or not self._worker.retired:
                 busy = self.clock
             elif self.clock - busy > LINGER:
@@ -115,7 +117,8 @@ class Watchdog(Watch):
 
     def _finish(self) -> None:
         """Wait for late threads at the end of the process."""
-        while self.threads.look():
+        end = time.monotonic() + self._timeout
+        while self.threads.look() and time.monotonic() < end:
             time.sleep(PAUSE)
         if self._worker.retired:  # otherwise process 1 logs them
             self._name_cut()
