@@ -181,7 +181,7 @@ def test_secret_keys_of_the_workers(
 ) -> None:
     about = {"memory": 1, "found": "", "notes": [], "static_files": "", "static": None}
     for key in keys:
-        notify.send(generation._workers_end.fileno(), "ready", "x", secret_key=key, **about)
+        notify.send(generation.narrow.workers_end.fileno(), "ready", "x", secret_key=key, **about)
         turn(loop)
     assert capsys.readouterr().err.count("each worker has another secret key") == lines
 
