@@ -22,13 +22,13 @@ from typing import NamedTuple
 
 from benchmarks import common
 from benchmarks.bench_report import Tables, write
-from benchmarks.contestants import CONTESTANTS, Contestant
+from benchmarks.contestants import CONTESTANTS, LOADS, Contestant
 from benchmarks.measure import MEMORY, RATE, Sample, Serving, prepare, rest, serving
+from benchmarks.waits import burst
 
 LATENCY_RATES = (500, 2000)
 CONNECTIONS = (1, 16, 256, 1024, 4096)
 IDLE_SECONDS = 60  # two of our image's health checks
-GROW_SECONDS = 3  # in which a server adds threads or workers, if it does
 
 # What one contestant gives in one row and round: a sample for each table.
 Samples = dict[str, Sample]
@@ -57,10 +57,9 @@ def connections(server: Serving, seconds: float) -> Samples:
     return {"connections": {**rates, "errors in all": errors}}
 
 
-def block(server: Serving, seconds: float) -> Samples:
-    """A view that waits, more often at once than there are workers, which have time to grow."""
-    server.load("/block", GROW_SECONDS, connections=256)
-    return {"block": server.load("/block", seconds, connections=256)}
+def waits(load: str, server: Serving, _: float) -> Samples:
+    """Views that wait, more often at once than there are workers."""
+    return {f"waits {load}": burst(server, *LOADS[load])}
 
 
 def file(server: Serving, seconds: float) -> Samples:
@@ -104,7 +103,7 @@ ROWS = {
     "latency": Row(latency),
     "answers": Row(answers),
     "connections": Row(connections),
-    "block": Row(block),
+    **{f"waits {load}": Row(partial(waits, load)) for load in LOADS},
     "static": Row(partial(load, "static", "/static/10-kb.txt")),
     "page": Row(partial(load, "page", "/page")),
     "file": Row(file),

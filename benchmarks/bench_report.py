@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.common import spread
-from benchmarks.contestants import Contestant, versions
+from benchmarks.contestants import LOADS, Contestant, versions
 from benchmarks.measure import CPUS, MEMORY_LIMIT, Sample
 
 # Each table's heading.
@@ -19,7 +19,7 @@ HEADINGS = {
     "megabyte": "A response of 1 MB, 16 connections",
     "post": "A POST of 64 KB, 64 connections",
     "connections": "Hello on 1 to 4,096 connections: requests/s",
-    "block": "A view that waits for 50 ms, 256 connections, after three seconds of the same",
+    **{f"waits {load}": f"A view that waits: {load} connections" for load in LOADS},
     "static": "A static file of 10 KB, 64 connections",
     "page": "A page that everybody may keep for a minute, 64 connections",
     "file": "`send_file` of 100 MB, 8 connections",

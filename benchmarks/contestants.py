@@ -50,21 +50,30 @@ def ours(name: str, how: str, *rows: str, packages: tuple[str, ...] = (), **env:
     return Contestant(name, how, options={"env": env}, four=four, rows=rows, packages=packages)
 
 
+# Views that wait: their paths, and numbers of connections.
+LOADS = {
+    "50 ms, 256": ("/wait/50", 256),
+    "5 ms, 256": ("/wait/5", 256),
+    "50 ms, 16": ("/wait/50", 16),
+    "500 ms, 1000": ("/wait/500", 1000),
+    "20 ms and 2 ms of work, 64": ("/mixed", 64),
+}
+WAITS = tuple(f"waits {load}" for load in LOADS)
 CONTESTANTS = [
     ours("ours", "as `docker run` starts it"),
     ours("ours, no access log", "`ACCESS_LOG=0`", "hello", "static", "page", ACCESS_LOG="0"),
-    ours("ours, threads", "`THREADS=8`", "hello", "block", THREADS="8"),
+    ours("ours, threads", "`THREADS=8`", "hello", *WAITS, THREADS="8"),
     ours(
         "ours, gevent",
         "`WORKER_CLASS=gevent`",
-        *("hello", "block"),
+        *("hello", *WAITS),
         packages=(GEVENT_PIN,),
         WORKER_CLASS="gevent",
     ),
     ours(
         "ours, gunicorn gevent",
         "`APP_SERVER=gunicorn WORKER_CLASS=gevent WEB_CONCURRENCY=5`",
-        *("hello", "block"),
+        *("hello", *WAITS),
         packages=(GUNICORN_GEVENT_PIN,),
         APP_SERVER="gunicorn",
         WORKER_CLASS="gevent",
@@ -91,7 +100,7 @@ CONTESTANTS = [
         options={
             "command": ["gunicorn", "-w", "2", "--threads", "32", "-b", "0.0.0.0:80", "app:app"]
         },
-        rows=("block",),
+        rows=WAITS,
     ),
     Contestant(
         "gunicorn behind nginx",

@@ -14,40 +14,15 @@ from collections import defaultdict
 from pathlib import Path
 
 from benchmarks import common
-from benchmarks.contestants import CONTESTANTS, Contestant
-from benchmarks.measure import CPU, ERRORS, MEMORY, P99, RATE, Sample, Serving, serving
+from benchmarks.contestants import CONTESTANTS, LOADS, Contestant
+from benchmarks.measure import CPU, Sample, Serving, serving
+from benchmarks.waits import burst
 
 APP = Path(__file__).parent / "app"
-# Path and number of connections.
-LOADS = {
-    "50 ms, 256": ("/wait/50", 256),
-    "5 ms, 256": ("/wait/5", 256),
-    "50 ms, 16": ("/wait/50", 16),
-    "500 ms, 1000": ("/wait/500", 1000),
-    "20 ms and 2 ms of work, 64": ("/mixed", 64),
-}
 NAMES = ("ours", "granian", "gunicorn gevent", "gunicorn gthread", "gunicorn gthread 2 x 32")
-# Seconds of a burst: until time-outs count, until the rate counts, and of its end.
-EARLY, LATE, END = 4, 8, 14
-# Seconds that a client waits, and that the memory has to be free again.
-PATIENCE, REST = 2, 45
-TIMEOUTS, AFTER, HELLO = "time-outs after 4 s", "MB 45 s later", "hello's CPU later"
-COLUMNS = (f"{RATE} after 8 s", P99, f"{RATE} in 4 s", TIMEOUTS, MEMORY)
-
-
-def burst(server: Serving, path: str, connections: int) -> Sample:
-    """A burst on a container that has served nothing but hello."""
-    parts = [
-        server.press(path, end - begin, connections, PATIENCE)
-        for begin, end in ((0, EARLY), (EARLY, LATE), (LATE, END))
-    ]
-    return {
-        COLUMNS[0]: parts[2][RATE],
-        P99: parts[2][P99],
-        COLUMNS[2]: parts[0][RATE],
-        TIMEOUTS: sum(part[ERRORS] for part in parts[1:]),
-        MEMORY: server.cgroup.memory(),
-    }
+# Seconds in which the memory has to be free again.
+REST = 45
+AFTER, HELLO = "MB 45 s later", "hello's CPU later"
 
 
 def burst_and_later(server: Serving, path: str, connections: int, seconds: float) -> Sample:
