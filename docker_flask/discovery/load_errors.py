@@ -31,7 +31,8 @@ def report(error: BaseException) -> str:
         trace = trace.tb_next
     error.with_traceback(trace)
     with contextlib.suppress(Exception):  # the traceback is what matters
-        chain = permission_hints.chain(error)
+        # A name that a setting has is no missing package.
+        chain = [error] if isinstance(error, NotFound) else permission_hints.chain(error)
         hints = (hint(one) for hint in _HINTS for one in chain)
         if hint := permission_hints.of_error(error, again=True) or next(filter(None, hints), ""):
             error.add_note(f"docker-flask: {hint}")  # also on the page of debug mode

@@ -459,7 +459,7 @@ def test_a_file_does_not_hold_its_worker(
     """Others are served while a client does not read on, unless that is turned off."""
     if "SENDFILE" in env and CHOSEN.has_greenlets:
         CHOSEN.skip("a greenlet does not hold its worker")
-    single = start(WEB_CONCURRENCY="1", **env)
+    single = start(WEB_CONCURRENCY="1", THREADS="1", **env)
     with single.connect() as client:
         client.sendall(message(path, *lines))
         assert status(client.recv(64 * KB)) in (200, 206)

@@ -125,7 +125,7 @@ def test_workers_are_replaced_without_a_loss(engine: Engine, tmp_path: Path, thr
 def test_a_leaking_worker_is_replaced_before_the_kernel_kills_it(
     engine: Engine, tmp_path: Path
 ) -> None:
-    env = {"WEB_CONCURRENCY": "2", "MAX_WORKER_MEMORY": "80m"}
+    env = {"WEB_CONCURRENCY": "2", "THREADS": "1", "MAX_WORKER_MEMORY": "80m"}
     service = Service(engine, tmp_path, mem_limit="256m", env=env)
     with service.load("/leak?mb=20", connections=2, requests=60, mode="new") as leaking:
         result = leaking.wait(40)
