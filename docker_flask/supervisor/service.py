@@ -56,6 +56,7 @@ class Service:
 
     current: nginx connects to this generation. candidate: it is loading. retiring: older
     generations that finish their requests. early: the settings that were read before prestart.sh.
+    is_shown_ready: what HEALTH_PATH answers.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class Service:
         self.candidate: Generation | None = None
         self.retiring: dict[Generation, Task] = {}
         self._number = 0
-        self._is_ready = True
+        self.is_shown_ready = True
         self._deaths: dict[str, list[float]] = defaultdict(list)
         # When to start what died, and how.
         self._restarts: dict[str, tuple[float, Callable[[], None]]] = {}
@@ -187,8 +188,8 @@ class Service:
     def show_readiness(self) -> None:
         """Tell nginx, for HEALTH_PATH."""
         is_ready = not self.why_not_ready()
-        if is_ready != self._is_ready:
-            self._is_ready = is_ready
+        if is_ready != self.is_shown_ready:
+            self.is_shown_ready = is_ready
             self.nginx.show_readiness(is_ready)
 
     # --- deaths ----------------------------------------------------------------------------

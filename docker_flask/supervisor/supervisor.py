@@ -27,6 +27,8 @@ from docker_flask.supervisor.wide_server import INTERVAL
 
 # Seconds that clients wait for an application that is loading, before nginx responds with 503.
 WAIT_BEFORE_503 = 3.0
+# Seconds that nginx gets to start its workers, before the container says that it serves.
+NGINX_START = 1.0
 
 
 class Stop(Interrupt):
@@ -113,6 +115,7 @@ class Supervisor:
         service.switch_to(first)
         sockets.listen(service.listeners)  # for BIND_WHEN_READY=1; a second time changes nothing
         nginx.start(first.plan, configuration)
+        self._loop.wait(lambda: bool(nginx.workers()), NGINX_START, tick=TICK)
         service.phase = Phase.SERVING
         log(first_line(first.server.name))
         service.start_log.serves(first, configuration.notes)
@@ -143,7 +146,8 @@ class Supervisor:
         """Seconds until the next check, if no event comes first."""
         if self._reload.task:
             return TICK
-        return RETIRE_INTERVAL if self._service.retiring else INTERVAL
+        is_soon = self._service.retiring or not self._service.is_shown_ready
+        return RETIRE_INTERVAL if is_soon else INTERVAL
 
     def _look(self) -> None:
         """Look at what has no event: memory that ran out, nginx's workers, waiting requests."""
