@@ -9,8 +9,7 @@ from typing import Any
 from docker_flask import connections, process
 from docker_flask.configuration.limits import MemoryWatch
 from docker_flask.configuration.plan import Plan
-from docker_flask.configuration.validators import in_bytes
-from docker_flask.configuration.workers import THREAD_MEMORY, in_words
+from docker_flask.configuration.workers import in_words
 from docker_flask.first_process.loop import Loop
 from docker_flask.first_process.sockets import listen_unix
 from docker_flask.first_process.task import Steps, Task, Until
@@ -18,13 +17,12 @@ from docker_flask.log import log
 from docker_flask.nginx.rendering import Frontend
 from docker_flask.servers.app_server import AppServer
 from docker_flask.static_files import StaticFiles
+from docker_flask.supervisor import worker_environment
 from docker_flask.supervisor.load_lock import LoadLock
-from docker_flask.supervisor.server_process import DRAIN_FD, LEAVE_FD, NOTIFY_FD, ServerProcess
+from docker_flask.supervisor.secret_keys import SecretKeys
+from docker_flask.supervisor.server_process import ServerProcess
 from docker_flask.supervisor.wide_server import WideServer
-from docker_flask.worker_options import WorkerOptions
 
-# A cached page may take one eighth of the cache.
-PAGE_SHARE = 8
 # Seconds that a server without requests gets to stop before it is killed.
 STOP_TIMEOUT = 0.8
 # Seconds between two checks, and how many checks in a row must find no request: nginx may have a
@@ -79,8 +77,7 @@ class Generation:
         self.loaded = ""
         # The static files that nginx serves.
         self.static: StaticFiles | None = None
-        # A digest of each secret key that the workers have.
-        self._salt, self._secret_keys = os.urandom(16).hex(), set[str]()
+        self._secret_keys = SecretKeys()
         # For the log: the application, its static files, and what is unusual about it.
         self.found = self.static_files = ""
         self.notes: list[str] = []
@@ -90,7 +87,7 @@ class Generation:
         if self._options_file:
             self._options_file.write_text(plan.server_options)
         self.narrow = ServerProcess(loop, self._note)
-        self.wide = WideServer(self._open_wide, self._why_no_room, plan.settings.start_timeout)
+        self.wide = WideServer(self._open_wide, watch, plan.settings.start_timeout)
         self._lock = LoadLock(self.path.with_suffix(".lock"))
         self._load_one_by_one = False
         self._started_at = time.monotonic()
@@ -131,51 +128,16 @@ class Generation:
 
     def _start(self, server: ServerProcess, count: int, threads: int) -> None:
         command = self.server.command(self.plan, self._options_file, count, threads)
-        environment = {**self._environment(), **self._options().to_environment()}
-        server.start(command, environment, self._listener)
-
-    def _options(self) -> WorkerOptions:
-        settings = self.plan.settings
-        return WorkerOptions(
-            notify_fd=NOTIFY_FD,
-            trusted_proxies=settings.trusted_proxies or (),
-            app_module=settings.app_module or "",
-            uwsgi_ini=settings.uwsgi_ini or "",
-            preload=settings.preload,
+        environment = worker_environment.make(
+            self.plan,
+            self._frontend,
+            self._runtime,
+            retire_signal=int(self.server.retire_signal),
             load_lock=str(self._lock.path),
             load_one_by_one=self._load_one_by_one,
-            workers=self.plan.workers.processes,
-            salt=self._salt,
-            request_timeout=settings.request_timeout,
-            watchdog=self.plan.watchdog,
-            max_requests=settings.max_requests,
-            max_worker_memory=in_bytes(settings.max_worker_memory),
-            retire_signal=int(self.server.retire_signal),
-            max_web_sockets=self.plan.sizing.web_sockets,
-            max_message=in_bytes(settings.websocket_max_message),
-            leave_fd=LEAVE_FD,
-            drain_fd=DRAIN_FD,
-            sendfile_location=self._frontend.sendfile_location,
-            cache_folder=str(self._runtime / "cache") if self._frontend.cache_size else "",
-            max_cached_page=self._frontend.cache_size // PAGE_SHARE,
-            static_url=settings.static_url,
-            static_path=settings.static_path,
-            static_max_age=settings.static_max_age,
+            salt=self._secret_keys.salt,
         )
-
-    def _environment(self) -> dict[str, str]:
-        """The environment of the server and the application."""
-        # Without UWSGI_* variables: uWSGI reads each one as an option, and exits if it does not
-        # know the option. Kubernetes sets such variables for a service with the name uwsgi.
-        # Gunicorn fails if WEB_CONCURRENCY is set but empty.
-        environment = {
-            name: value
-            for name, value in self.plan.environment.items()
-            if not name.startswith("UWSGI_") and (value.strip() or name != "WEB_CONCURRENCY")
-        }
-        # Production has no debug mode, even if the container or a .flaskenv sets FLASK_DEBUG=1.
-        environment["FLASK_DEBUG"] = "0"
-        return environment
+        server.start(command, environment, self._listener)
 
     # --- loading ------------------------------------------------------------------------------
 
@@ -211,10 +173,6 @@ class Generation:
         for pid in self.narrow.lost():
             ended = f"worker (pid {pid}) ended before the application was loaded"
             self._failed(f"{ended}; {self._why()}")
-        if self.wide.server and (lost := self.wide.server.lost()):
-            self.wide.failed(
-                f"worker (pid {lost[0]}) ended before the application was loaded; {self._why()}"
-            )
 
     def _failed(self, reason: str) -> None:
         """A worker can't load the application, while others may serve."""
@@ -272,11 +230,6 @@ class Generation:
             wide.kill()
             raise
         return wide
-
-    def _why_no_room(self) -> str:
-        workers = self.plan.workers
-        size = workers.memory + workers.wide_threads * THREAD_MEMORY
-        return self._watch.why_no_room(workers.wide_count, size)
 
     def requests(self) -> int:
         """Requests that wait or run in this generation, without its WebSockets."""
@@ -363,7 +316,7 @@ class Generation:
         self._lock.loaded()
         if not self._fits(memory):
             return False
-        self._compare_secret_keys(secret_key)
+        self._secret_keys.compare(secret_key)
         self._become(State.READY)
         return True
 
@@ -387,18 +340,8 @@ class Generation:
 
     def _note_wide(self, message: dict[str, Any]) -> bool:
         if message["state"] == "ready":
-            self._compare_secret_keys(str(message["secret_key"]))
+            self._secret_keys.compare(str(message["secret_key"]))
             self.wide.works()
             return True
         self.wide.failed(f"the additional workers can't load the application: {message['text']}")
         return False
-
-    def _compare_secret_keys(self, digest: str) -> None:
-        """Log once if a worker has another secret key than the first one."""
-        if digest not in self._secret_keys and len(self._secret_keys) < 2:
-            self._secret_keys.add(digest)
-            if len(self._secret_keys) == 2:
-                log(
-                    "each worker has another secret key, so users are logged out at random: let "
-                    "app.secret_key come from a variable, not from os.urandom() or secrets"
-                )

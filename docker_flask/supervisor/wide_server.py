@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Collection
 
 from docker_flask import process
-from docker_flask.configuration.workers import Workers, in_words
+from docker_flask.configuration.limits import MemoryWatch
+from docker_flask.configuration.workers import THREAD_MEMORY, Workers, in_words
 from docker_flask.log import log
 from docker_flask.supervisor.server_process import ServerProcess
 
@@ -68,20 +69,19 @@ class Demand:
 class WideServer:
     """Starts and ends the wide server of one generation.
 
-    open_server: returns a new ServerProcess that has been started, raises OSError. why_no_room:
-    returns why the memory does not hold it, empty if it does. start_timeout: seconds in which a
-    worker must load the application.
+    open_server: returns a new ServerProcess that has been started, raises OSError. watch: knows the
+    free memory. start_timeout: seconds in which a worker must load the application.
     """
 
     def __init__(
         self,
         open_server: Callable[[], ServerProcess],
-        why_no_room: Callable[[], str],
+        watch: MemoryWatch,
         start_timeout: float,
     ) -> None:
         self.demand = Demand()
         self._start_timeout, self._started_at = start_timeout, 0.0
-        self._open, self._why_no_room = open_server, why_no_room
+        self._open, self._watch = open_server, watch
         # The server that takes requests; and earlier ones that finish their last requests.
         self.server: ServerProcess | None = None
         self._leaving: list[ServerProcess] = []
@@ -97,6 +97,8 @@ class WideServer:
         for server in [it for it in self._leaving if not it.has_workers()]:
             server.kill()
             self._leaving.remove(server)
+        if self.server and (lost := self.server.lost()):
+            self.failed(f"worker (pid {lost[0]}) ended before the application was loaded")
         is_late = time.monotonic() - self._started_at > self._start_timeout
         if self.server and not self.server.workers() and is_late:
             seconds = f"START_TIMEOUT={self._start_timeout:g} seconds"
@@ -114,7 +116,8 @@ class WideServer:
         if self.server or not workers.wide_count:
             return
         try:
-            problem = self._why_no_room()
+            size = workers.memory + workers.wide_threads * THREAD_MEMORY
+            problem = self._watch.why_no_room(workers.wide_count, size)
             if not problem:
                 self.server, self._started_at = self._open(), time.monotonic()
                 log(f"requests wait, and CPUs are free: starting {_in_words(workers)}")

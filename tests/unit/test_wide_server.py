@@ -109,6 +109,9 @@ class Server:
     def has_workers(self) -> bool:
         return bool(self.loaded)
 
+    def lost(self) -> list[int]:
+        return []
+
     def kill(self) -> None:
         self.killed = True
 
@@ -119,7 +122,10 @@ class Wide:
     def __init__(self, clock: Clock) -> None:
         self.clock, self.made = clock, list[Server]()
         self.no_room = ""
-        self.server: Any = WideServer(self._open, lambda: self.no_room, 10.0)  # type: ignore[arg-type]
+        self.server: Any = WideServer(self._open, self, 10.0)  # type: ignore[arg-type]
+
+    def why_no_room(self, _workers: int, _size: int) -> str:
+        return self.no_room
 
     def _open(self) -> Server:
         self.made.append(Server())

@@ -1,0 +1,56 @@
+"""The environment of an application server, with the options of its workers."""
+
+from pathlib import Path
+from typing import Any
+
+from docker_flask.configuration.plan import Plan
+from docker_flask.configuration.validators import in_bytes
+from docker_flask.nginx.rendering import Frontend
+from docker_flask.supervisor.server_process import DRAIN_FD, LEAVE_FD, NOTIFY_FD
+from docker_flask.worker_options import WorkerOptions
+
+# A cached page may take one eighth of the cache.
+PAGE_SHARE = 8
+
+
+def make(plan: Plan, frontend: Frontend, runtime: Path, **of_generation: Any) -> dict[str, str]:
+    """The variables of a start; of_generation: options that the plan does not decide."""
+    settings = plan.settings
+    options = WorkerOptions(
+        **of_generation,
+        notify_fd=NOTIFY_FD,
+        leave_fd=LEAVE_FD,
+        drain_fd=DRAIN_FD,
+        trusted_proxies=settings.trusted_proxies or (),
+        app_module=settings.app_module or "",
+        uwsgi_ini=settings.uwsgi_ini or "",
+        preload=settings.preload,
+        workers=plan.workers.processes,
+        request_timeout=settings.request_timeout,
+        watchdog=plan.watchdog,
+        max_requests=settings.max_requests,
+        max_worker_memory=in_bytes(settings.max_worker_memory),
+        max_web_sockets=plan.sizing.web_sockets,
+        max_message=in_bytes(settings.websocket_max_message),
+        sendfile_location=frontend.sendfile_location,
+        cache_folder=str(runtime / "cache") if frontend.cache_size else "",
+        max_cached_page=frontend.cache_size // PAGE_SHARE,
+        static_url=settings.static_url,
+        static_path=settings.static_path,
+        static_max_age=settings.static_max_age,
+    )
+    return {**_of_application(plan), **options.to_environment()}
+
+
+def _of_application(plan: Plan) -> dict[str, str]:
+    # Without UWSGI_* variables: uWSGI reads each one as an option, and exits if it does not know
+    # the option. Kubernetes sets such variables for a service with the name uwsgi. Gunicorn fails
+    # if WEB_CONCURRENCY is set but empty.
+    environment = {
+        name: value
+        for name, value in plan.environment.items()
+        if not name.startswith("UWSGI_") and (value.strip() or name != "WEB_CONCURRENCY")
+    }
+    # Production has no debug mode, even if the container or a .flaskenv sets FLASK_DEBUG=1.
+    environment["FLASK_DEBUG"] = "0"
+    return environment
