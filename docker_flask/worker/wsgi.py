@@ -108,12 +108,12 @@ def _load(options: WorkerOptions, worker: WorkerProcess, tell: Callable[..., boo
 def _about(found: FoundApp, options: WorkerOptions) -> dict[str, Any]:
     """What the supervisor has to know about the application; prepares a Flask application."""
     static, words = static_folder.find(found.application, Path.cwd(), options)
-    kind, secret_key = "WSGI callable", ""
+    kind, digest = "WSGI callable", ""
     notes = no_debug.report(found.application)
     if is_flask(found.application):
         kind = "Flask application"
         static_guard.protect(found.application)
-        secret_key = per_worker.secret_key_digest(found.application, options)
+        digest = per_worker.secret_key_digest(found.application, options)
         notes += per_worker.socket_io_notes(found.application, options)
         # nginx does not support Flask's own X-Sendfile header.
         found.application.config["USE_X_SENDFILE"] = False
@@ -124,7 +124,7 @@ def _about(found: FoundApp, options: WorkerOptions) -> dict[str, Any]:
         "static": static and asdict(static),
         "static_files": words,
         "notes": [*filter(None, [found.note]), *notes],
-        "secret_key": secret_key,
+        "secret_key": digest,
     }
 
 
