@@ -152,8 +152,12 @@ class Generation:
         all_workers: it has succeeded when the last worker has loaded the application.
         """
         self._note_lost()
-        workers = self.plan.workers.count if all_workers else 1
-        is_complete = self.ready() and len(self.narrow.workers()) >= workers
+        is_complete = self.ready()
+        if all_workers:
+            wanted = self.plan.workers
+            is_complete &= len(self.narrow.workers()) >= wanted.count
+            if self.wide.server:
+                is_complete &= len(self.wide.server.workers()) >= wanted.wide_count
         return is_complete or self.state is State.FAILED
 
     def why_not_ready(self) -> str:

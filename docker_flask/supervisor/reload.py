@@ -86,10 +86,12 @@ class Reload:
                 "container"
             )
         fresh = service.load(plan)
-        if service.current and service.current.wide.server:
-            fresh.wide.start(workers)
         seconds = plan.settings.start_timeout
         yield Until(lambda: fresh.settled(all_workers=True), seconds)
+        if fresh.ready() and service.current and service.current.wide.server:
+            # When the others have their memory.
+            fresh.wide.start(fresh.plan.workers)
+            yield Until(lambda: fresh.settled(all_workers=True), seconds)
         if not fresh.ready():
             return fresh.why_not_ready()
         service.certificates.refresh(service.nginx.certificate)
