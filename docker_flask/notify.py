@@ -22,7 +22,7 @@ MAX_PID = 1 << 22
 
 
 def send(descriptor: int, state: str, text: str = "", **more: Any) -> bool:
-    """Send the state `loading`, `ready` or `failed`; returns False if nobody listens.
+    """Send the state `loading`, `ready`, `failed` or `retired`; returns False if nobody listens.
 
     descriptor: of the worker's end; text: its end is sent if it is too long; more: other values for
     the supervisor, as JSON.

@@ -198,8 +198,7 @@ class Generation:
             return ""
         server.pid = 0
         text = f"{self.server.name} (pid {pid}) {process.describe(status)}"
-        if server is self.wide.server:
-            self.wide.failed(text)
+        self._wide_failed(server, text)
         return text if server is self.narrow else ""
 
     def fail(self, reason: str) -> None:
@@ -226,7 +225,7 @@ class Generation:
             log(reason)
 
     def _open_wide(self) -> ServerProcess:
-        wide = ServerProcess(self._loop, self._note_wide)
+        wide = ServerProcess(self._loop, lambda message: self._note_wide(wide, message))
         workers = self.plan.workers
         try:
             self._start(wide, workers.wide_count, workers.wide_threads)
@@ -286,6 +285,7 @@ class Generation:
 
     def stop(self, seconds: float) -> Steps[None]:
         """Stop the servers; kill those that do not stop within these seconds."""
+        self._become(State.RETIRING)
         for server in self.servers:
             for line in server.lines_about_threads():
                 log(line)
@@ -342,10 +342,15 @@ class Generation:
         self.start(self._load_one_by_one)
         return False
 
-    def _note_wide(self, message: dict[str, Any]) -> bool:
+    def _note_wide(self, wide: ServerProcess, message: dict[str, Any]) -> bool:
         if message["state"] == "ready":
             self._secret_keys.compare(str(message["secret_key"]))
-            self.wide.works()
             return True
-        self.wide.failed(f"the additional workers can't load the application: {message['text']}")
+        reason = f"the additional workers can't load the application: {message['text']}"
+        self._wide_failed(wide, reason)
         return False
+
+    def _wide_failed(self, server: ServerProcess, reason: str) -> None:
+        """Note why a server failed, unless it has to end anyway."""
+        if server is self.wide.server and self.state < State.FAILED:
+            self.wide.failed(reason)

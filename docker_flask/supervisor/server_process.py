@@ -47,7 +47,9 @@ class ServerProcess:
         self.groups: list[int] = []
         self.loading: set[int] = set()
         self.leave, self.drain = Order(), Order()
+        # Workers that have loaded, and those of them that take no more requests.
         self._workers: set[int] = set()
+        self._retired: set[int] = set()
         # The WebSockets of each worker, by its pid.
         self._web_sockets: dict[int, int] = {}
         # Of each worker: threads that outlive their requests, and what to log if they are cut.
@@ -72,6 +74,11 @@ class ServerProcess:
         """The living workers that have loaded the application."""
         self._workers = set(filter(process.alive, self._workers))
         return self._workers
+
+    def only_finishes(self) -> bool:
+        """True if no worker takes requests: MAX_REQUESTS replaces them after endless responses."""
+        workers = self.workers()
+        return bool(workers) and workers <= self._retired and not self.loading
 
     def lost(self) -> list[int]:
         """Workers that ended while they loaded, and could report nothing: os._exit, a kill."""
@@ -136,8 +143,12 @@ class ServerProcess:
                 self._threads[pid] = int(message["count"]), list(map(str, message["lines"]))
             case "loading":
                 self.loading.add(pid)
+            case "retired":
+                self._retired = {pid, *filter(process.alive, self._retired)}
             case _:
                 counts = self._note(message)
-                self.loading.discard(pid)
+                # With PRELOAD=1, the first process loads.
+                self.loading -= {pid, self.pid}
+                self._retired.discard(pid)
                 if counts:
                     self._workers.add(pid)

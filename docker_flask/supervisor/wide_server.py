@@ -70,7 +70,7 @@ class WideServer:
     """Starts and ends the wide server of one generation.
 
     open_server: returns a new ServerProcess that has been started, raises OSError. watch: knows the
-    free memory. start_timeout: seconds in which a worker must load the application.
+    free memory. start_timeout: START_TIMEOUT.
     """
 
     def __init__(
@@ -80,11 +80,15 @@ class WideServer:
         start_timeout: float,
     ) -> None:
         self.demand = Demand()
-        self._start_timeout, self._started_at = start_timeout, 0.0
         self._open, self._watch = open_server, watch
+        self._start_timeout = start_timeout
         # The server that takes requests; and earlier ones that finish their last requests.
         self.server: ServerProcess | None = None
         self._leaving: list[ServerProcess] = []
+        # When the server was started, and when it last had a worker that has loaded.
+        self._started = self._loaded = 0.0
+        # Looks in a row in which no worker of the server took requests.
+        self._full_looks = 0
         self._failures, self._next_try = 0, 0.0
 
     def servers(self) -> list[ServerProcess]:
@@ -94,53 +98,65 @@ class WideServer:
     def advance(self, requests: int, pids: Collection[int], workers: Workers) -> None:
         """Start or end the server as the demand is; call every INTERVAL."""
         self.demand.look(requests, pids)
-        for server in [it for it in self._leaving if not it.has_workers()]:
+        # Other processes may stay: workers that load, and what the application has started.
+        for server in [it for it in self._leaving if not it.workers()]:
             server.kill()
             self._leaving.remove(server)
+        now = time.monotonic()
         if self.server and (lost := self.server.lost()):
             self.failed(f"worker (pid {lost[0]}) ended before the application was loaded")
-        is_late = time.monotonic() - self._started_at > self._start_timeout
-        if self.server and not self.server.workers() and is_late:
-            seconds = f"START_TIMEOUT={self._start_timeout:g} seconds"
-            self.failed(f"the {_in_words(workers)} did not load within {seconds}")
-        # One after another: a stream may hold a server that leaves, and each takes memory.
-        is_used = self._leaving or (self.server and self.server.web_sockets())
-        if self.server and self.demand.is_low and not is_used:
-            log(f"fewer requests wait: the {_in_words(workers)} end after their last response")
-            self._let_leave()
-        elif self.demand.is_high and time.monotonic() >= self._next_try:
+        if self.server:
+            self._full_looks = self._full_looks + 1 if self.server.only_finishes() else 0
+            self._loaded = now if self.server.workers() else self._loaded
+        if self.demand.is_low:
+            self._failures, self._next_try = 0, 0.0
+            self._end_if_not_used(workers)
+        elif self.server and now - self._loaded > self._start_timeout:
+            limit = f"START_TIMEOUT={self._start_timeout:g} seconds"
+            self.failed(f"the additional workers did not load the application within {limit}")
+        elif self.demand.is_high and now >= self._next_try and self._is_needed:
             self.start(workers)
 
     def start(self, workers: Workers) -> None:
-        """Start the server now, if there is none, and if there is memory for it."""
-        if self.server or not workers.wide_count:
+        """Start a server if there is memory for it; a server before it takes no more requests."""
+        if not workers.wide_count:
             return
         try:
             size = workers.memory + workers.wide_threads * THREAD_MEMORY
             problem = self._watch.why_no_room(workers.wide_count, size)
             if not problem:
-                self.server, self._started_at = self._open(), time.monotonic()
+                started = self._open()
+                self._let_leave()
+                self.server, self._full_looks = started, 0
+                self._started = self._loaded = time.monotonic()
                 log(f"requests wait, and CPUs are free: starting {_in_words(workers)}")
         except OSError as error:
             problem = str(error.strerror)
         if problem:
-            self.failed(f"requests wait, but {_in_words(workers)} can't start: {problem}")
+            self._try_later(f"requests wait, but {_in_words(workers)} can't start: {problem}")
 
     def failed(self, reason: str) -> None:
         """Log why the server does not take requests any more, and try again later."""
+        if time.monotonic() - self._started > LONGEST_PAUSE:
+            self._failures = 0
+        self._let_leave()
+        self._try_later(reason)
+
+    def _try_later(self, reason: str) -> None:
         pause = min(PAUSE * 2**self._failures, LONGEST_PAUSE)
         self._failures += 1
         self._next_try = time.monotonic() + pause
-        if self.server and self.server.workers():
-            self._let_leave()
-        elif self.server:
-            self.server.kill()
-            self.server = None
         log(f"{reason}; the other workers keep serving, next try after {pause:g} seconds")
 
-    def works(self) -> None:
-        """Note that a worker has loaded the application."""
-        self._failures = 0
+    @property
+    def _is_needed(self) -> bool:
+        return not self.server or self._full_looks >= WAITING_LOOKS
+
+    def _end_if_not_used(self, workers: Workers) -> None:
+        # One after another: a stream may hold a server that leaves, and each takes memory.
+        if self.server and not self._leaving and not self.server.web_sockets():
+            log(f"fewer requests wait: the {_in_words(workers)} end after their last response")
+            self._let_leave()
 
     def _let_leave(self) -> None:
         if self.server:

@@ -21,7 +21,7 @@ class WorkerProcess:
     """This worker, as its server sees it.
 
     retire_signal: makes the server send no more requests to the worker, 0 if no server runs;
-    retired: the worker has sent that signal to itself; on_retire: is called then, in any thread.
+    retired: the worker has sent that signal to itself; on_retire: are called then, in any thread.
     drain_fd: a pipe whose end is the order to take no more requests, -1 for none.
     """
 
@@ -30,7 +30,7 @@ class WorkerProcess:
 
     def __init__(self, retire_signal: int, drain_fd: int = -1) -> None:
         self.retired = False
-        self.on_retire: Callable[[], None] = lambda: None
+        self.on_retire: list[Callable[[], object]] = []
         self._retire_signal = retire_signal
         self._drain = select.poll()
         if drain_fd >= 0:
@@ -52,7 +52,8 @@ class WorkerProcess:
         slow reader (uwsgi_simple_wait_write_hook).
         """
         self.retired = True
-        self.on_retire()
+        for call in self.on_retire:
+            call()
         send = partial(signal.pthread_kill, idle) if idle else signal.raise_signal
         send(self._retire_signal)
 

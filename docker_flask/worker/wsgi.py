@@ -67,10 +67,12 @@ def _load(options: WorkerOptions, worker: WorkerProcess, tell: Callable[..., boo
     )
     watchdog = Watchdog(options.request_timeout, options.watchdog, worker, threads)
     recycling = Recycling(options.max_requests, options.max_worker_memory, worker, threads)
+    worker.on_retire.append(partial(tell, "retired"))
     handshakes = None
     if options.max_web_sockets:
         sockets = WebSockets(options, watchdog, lambda count: tell("web sockets", count=count))
-        worker.on_retire, handshakes = sockets.leave, sockets.handshakes
+        worker.on_retire.append(sockets.leave)
+        handshakes = sockets.handshakes
     application = chain(found.application, options, watchdog, recycling.count, handshakes)
     worker_process.let_term_end_children()
     message = _about(found, options)

@@ -24,6 +24,7 @@ from tests.support.harness import wait_for
 
 MIB = 1 << 20
 NARROW = {101, 102}
+START_TIMEOUT = 7.0
 
 
 class Clock:
@@ -98,6 +99,7 @@ class Server:
 
     def __init__(self) -> None:
         self.pid, self.loaded, self.sockets, self.left, self.killed = 7, {8, 9}, 0, False, False
+        self.retired = False
         self.drain = SimpleNamespace(give=lambda: setattr(self, "left", True))
 
     def workers(self) -> set[int]:
@@ -106,8 +108,8 @@ class Server:
     def web_sockets(self) -> int:
         return self.sockets
 
-    def has_workers(self) -> bool:
-        return bool(self.loaded)
+    def only_finishes(self) -> bool:
+        return self.retired
 
     def lost(self) -> list[int]:
         return []
@@ -122,7 +124,7 @@ class Wide:
     def __init__(self, clock: Clock) -> None:
         self.clock, self.made = clock, list[Server]()
         self.no_room = ""
-        self.server: Any = WideServer(self._open, self, 10.0)  # type: ignore[arg-type]
+        self.server: Any = WideServer(self._open, self, START_TIMEOUT)  # type: ignore[arg-type]
 
     def why_no_room(self, _workers: int, _size: int) -> str:
         return self.no_room
@@ -194,18 +196,42 @@ def test_pauses_that_grow_after_failures(wide: Wide, loaded: set[int]) -> None:
         wide.made[-1].loaded = loaded
         wide.server.failed("uWSGI (pid 7) was killed by SIGKILL")
         # Workers that have loaded finish their requests.
-        assert (wide.made[-1].left, wide.made[-1].killed) == (bool(loaded), not loaded)
+        wide.look(100)
+        assert (wide.made[-1].left, wide.made[-1].killed) == (True, not loaded)
     pauses = [after - before for before, after in itertools.pairwise(begun)]
     assert pauses == [PAUSE, 2 * PAUSE, 4 * PAUSE]
 
 
-def test_one_that_does_not_load(wide: Wide, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pauses_are_short_again_after_a_quiet_time(wide: Wide) -> None:
+    wide.look(100, WAITING_LOOKS)
+    wide.server.failed("broken")
+    wide.look(0, QUIET_LOOKS)
+    wide.look(100, WAITING_LOOKS)
+    assert len(wide.made) == 2
+
+
+def test_workers_that_load_for_too_long(wide: Wide, capsys: pytest.CaptureFixture[str]) -> None:
     wide.look(100, WAITING_LOOKS)
     (server,) = wide.made
+    wide.look(100, 100)  # has workers
     server.loaded = set()
-    wide.look(100, 30)
+    wide.look(100, int(START_TIMEOUT / INTERVAL))
+    assert not server.left
+    wide.look(100, 2)
     assert server.killed
-    assert "did not load within START_TIMEOUT=10 seconds; the other" in capsys.readouterr().err
+    assert "did not load the application within START_TIMEOUT=7 seconds" in capsys.readouterr().err
+
+
+def test_endless_responses_in_workers_that_are_to_be_replaced(wide: Wide) -> None:
+    wide.look(100, WAITING_LOOKS)
+    (server,) = wide.made
+    server.retired = True
+    wide.no_room = "no memory"
+    wide.look(100, WAITING_LOOKS)
+    assert not server.left
+    wide.no_room = ""
+    wide.look(100, int(PAUSE / INTERVAL) + 1)
+    assert (server.left, server.killed, len(wide.made)) == (True, False, 2)
 
 
 def test_no_memory_for_it(wide: Wide, capsys: pytest.CaptureFixture[str]) -> None:
