@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from tests.support.harness import Container, Engine, assert_within, wait_for, write_files
 from tests.support.loss import Service, written_memory
 
 WIDE = "starting 2 workers of 128 threads in addition"
+ONE_WIDE = "starting 1 worker of 128 threads in addition"
 APP = """
 import os, threading, time
 from pathlib import Path
@@ -34,6 +38,15 @@ def wait():
     time.sleep(float(request.args.get("s", 1)))
     running.discard(threading.get_ident())
     return str(most)
+
+kept = []
+
+@app.route("/grow")
+def grow():
+    # In the wide server only.
+    if request.environ["wsgi.multithread"]:
+        kept.append(b"x" * (int(request.args["mb"]) << 20))
+    return "grown"
 
 @app.route("/events")
 def events():
@@ -111,6 +124,8 @@ def test_a_reload_and_a_stop_in_a_burst(engine: Engine, tmp_path: Path) -> None:
     verdicts = service.verdicts(result, ended_by_itself=True)
     assert (code, verdicts.lost(), verdicts.run_twice) == (0, [], [])
     assert verdicts.counts["ok"] > 100
+    # A wide server that ends with its generation has not failed.
+    assert "next try" not in service.container.logs()
 
 
 @pytest.mark.timed
@@ -144,6 +159,133 @@ def test_a_wide_server_that_can_not_load(engine: Engine, app_folder: Path) -> No
         assert container.get("/", timeout=5).text == "hello"
 
 
+def statuses(container: Container, path: str, count: int, seconds: float = 10) -> set[int]:
+    """The statuses of so many requests at once, each of which may take some seconds."""
+    url = container.url(path)
+    with ThreadPoolExecutor(count) as clients, httpx.Client(timeout=seconds) as client:
+        pages = [clients.submit(client.get, url) for _ in range(count)]
+        return {page.result().status_code for page in pages}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("env", "path", "reason"),
+    [
+        ({"MAX_REQUESTS": "60"}, "/wait?s=0.1", "reached its share of MAX_REQUESTS=60"),
+        ({"MAX_REQUESTS": "60", "PRELOAD": "1"}, "/wait?s=0.1", "its share of MAX_REQUESTS"),
+        ({"MAX_WORKER_MEMORY": "100m"}, "/grow?mb=2", "more than MAX_WORKER_MEMORY=100m"),
+    ],
+)
+def test_replaced_workers_with_endless_responses(
+    engine: Engine, app_folder: Path, env: dict[str, str], path: str, reason: str
+) -> None:
+    """A worker with listeners stays, but takes no requests: another one takes its place."""
+    app = write_files(app_folder, {"app.py": APP})
+    container = engine.serve(app=app, env=env, nano_cpus=1_000_000_000)
+    with Waiting(container, "/events", 20):
+        container.wait_for_log(ONE_WIDE, 10)
+        for _ in range(5):
+            assert statuses(container, path, 60) == {200}
+        log = container.logs()
+    assert reason in log
+    assert log.count(ONE_WIDE) >= 2
+
+
+@pytest.mark.timed
+@pytest.mark.timeout(60)
+def test_requests_that_hang_in_the_wide_server(engine: Engine, app_folder: Path) -> None:
+    """Their clients get 504, and their workers are replaced, after the requests of others."""
+    app = write_files(app_folder, {"app.py": APP})
+    container = engine.serve(app=app, env={"REQUEST_TIMEOUT": "4"})
+    with ThreadPoolExecutor() as pool:
+        hanging = pool.submit(statuses, container, "/wait?s=30", 20)
+        container.wait_for_log(WIDE, 10)
+        wait_for_servers(container, 2, 10)
+        before = set(container.pids("uWSGI worker"))
+        time.sleep(2)
+        others = pool.submit(statuses, container, "/wait?s=3", 20)
+        for _ in range(20):
+            begun = time.monotonic()
+            assert container.get("/wait?s=0.1").status_code == 200
+            assert_within(2, time.monotonic() - begun)
+        assert (hanging.result(), others.result()) == ({504}, {200})
+    wait_for(lambda: before - set(container.pids("uWSGI worker")), 10, "other workers")
+    assert "a request took longer than REQUEST_TIMEOUT=4 seconds" in container.logs()
+
+
+@pytest.mark.timeout(60)
+def test_a_wide_worker_crashes(engine: Engine, app_folder: Path) -> None:
+    app = write_files(app_folder, {"app.py": APP})
+    container = engine.serve(app=app)
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(statuses, container, "/wait?s=3", 20)
+        container.wait_for_log(WIDE, 10)
+        workers = wait_for(lambda: container.pids("uWSGI worker")[3:], 10, "two wide workers")
+        time.sleep(1)
+        container.kill("SEGV", *workers)
+        # nginx tries GET requests again.
+        assert waiting.result() == {200}
+    log = container.wait_for_log("died, killed by signal 11", 5)
+    assert "next try" not in log
+    wait_for(lambda: len(container.pids("uWSGI worker")) == 4, 10, "another wide worker")
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(90)
+def test_the_memory_does_not_hold_what_wide_workers_take(engine: Engine, app_folder: Path) -> None:
+    """The narrow ones serve on, and the pauses between two tries grow."""
+    app = write_files(app_folder, {"app.py": APP})
+    container = engine.serve(app=app, mem_limit="160m", memswap_limit="160m")
+    narrow = container.pids("uWSGI worker")
+    with Waiting(container, "/wait?s=50", 1):
+        for pause in (5, 10):
+            with Waiting(container, "/wait?s=1", 20):
+                container.wait_for_log("in addition", 2 * pause)
+                wait_for_servers(container, 2, 2 * pause)
+                time.sleep(1)
+                statuses(container, "/grow?mb=150", 8)
+                log = container.wait_for_log(f"next try after {pause} seconds", 10)
+            assert container.get("/").text == "hello"
+    ran_out = [line for line in log.splitlines() if "because memory ran out" in line]
+    assert len(ran_out) == 2
+    assert set(narrow) <= set(container.pids("uWSGI worker"))
+
+
+@pytest.mark.timeout(60)
+def test_a_process_of_the_application_does_not_hold_the_wide_server(
+    engine: Engine, app_folder: Path
+) -> None:
+    """Workers that load forever neither: this one has a limit."""
+    more = "import subprocess; subprocess.Popen(['sleep', '1000'])\n"
+    app = write_files(app_folder, {"app.py": more + APP})
+    container = engine.serve(app=app, env={"START_TIMEOUT": "2"})
+    (app / "app.py").write_text(f"{more}import time; time.sleep(1000)")
+    with Waiting(container, "/wait?s=10", 20):
+        log = container.wait_for_log("next try after 5 seconds", 10)
+        assert "did not load the application within START_TIMEOUT=2 seconds" in log
+        wait_for_servers(container, 1, 5)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "options",
+    [{"pids_limit": 60}, {"read_only": True, "user": "12345", "cap_drop": ["ALL"]}],
+    ids=str,
+)
+def test_a_wide_server_in_tight_limits(
+    engine: Engine, app_folder: Path, options: dict[str, Any]
+) -> None:
+    app = write_files(app_folder, {"app.py": APP})
+    container = engine.serve(app=app, **options)
+    with Waiting(container, "/wait?s=5", 12):
+        container.wait_for_log("in addition", 10)
+        wait_for_servers(container, 2, 10)
+        assert statuses(container, "/", 4, seconds=4) == {200}
+        container.reload()
+        assert statuses(container, "/", 4, seconds=4) == {200}
+    assert container.stop()[0] == 0
+
+
 @pytest.mark.timed
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("path", ["/events", "/wait?s=40"])
@@ -154,7 +296,7 @@ def test_a_page_beside_requests_that_wait_for_long(
     app = write_files(app_folder, {"app.py": APP})
     container = engine.serve(app=app, nano_cpus=1_000_000_000)
     with Waiting(container, path, 100):
-        container.wait_for_log("starting 1 worker of 128 threads in addition", 10)
+        container.wait_for_log(ONE_WIDE, 10)
         container.get("/", timeout=10)
         for _ in range(20):
             begun = time.monotonic()

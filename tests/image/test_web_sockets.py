@@ -13,6 +13,7 @@ import socketio  # type: ignore[import-untyped]
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from tests.image.test_waiting import Waiting
 from tests.support import harness, raw_http, trust
 from tests.support.harness import DEBUG, DEBUG_PORT, Container, Engine, wait_for
 from tests.support.marks import at_night
@@ -243,6 +244,36 @@ def test_sockets_stay_for_a_reload_and_leave_at_a_stop(engine: Engine, folder: P
     assert set(counts["closed"]) == {"1001"}, counts
     # On their way while the close frame was sent.
     assert counts["unanswered"] <= 10, counts
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(120)
+def test_the_wide_server_stays_until_its_last_socket_has_left(engine: Engine, folder: Path) -> None:
+    container = engine.serve(app=folder, env={"WEBSOCKET_RELOAD_TIMEOUT": "1"})
+    with ExitStack() as stack:
+
+        def open_in_wide_server() -> ClientConnection:
+            """While requests hold the narrow workers."""
+            with Waiting(container, "/wait?s=4", 20):
+                wait_for(lambda: len(container.pids("uWSGI worker")) >= 4, 10, "a wide server")
+                connection = stack.enter_context(open_socket(container))
+                assert says(connection, "hello")
+            return connection
+
+        first = open_in_wide_server()
+        time.sleep(25)  # of which 20 would be enough
+        assert says(first, "still here")
+        assert "end after their last response" not in container.logs()
+        first.close()
+        container.wait_for_log("end after their last response", 5)
+        wait_for(lambda: len(container.pids("uWSGI worker")) == 2, 10, "its end")
+        second = open_in_wide_server()
+        container.reload()
+        assert end_of(second, 5) == 1001
+        third = open_in_wide_server()
+        container.docker.kill("TERM")
+        assert end_of(third, 5) == 1001
+    assert container.wait_for_exit() == 0
 
 
 def test_a_worker_that_is_replaced_closes_its_sockets(engine: Engine, folder: Path) -> None:

@@ -41,6 +41,11 @@ def say(data):
 def hello():
     return "hello"
 
+@app.get("/wait")
+def wait():
+    time.sleep(float(request.args["s"]))
+    return "waited"
+
 @app.get("/upgrade")
 def upgrade():
     return request.headers.get("Upgrade", "none")
