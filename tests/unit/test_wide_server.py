@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +14,8 @@ import pytest
 
 from docker_flask import process
 from docker_flask.configuration.workers import Workers
+from docker_flask.first_process.sockets import listen_unix
+from docker_flask.supervisor.server_process import ServerProcess
 from docker_flask.supervisor.wide_server import (
     INTERVAL,
     PAUSE,
@@ -242,6 +246,20 @@ def test_no_memory_for_it(wide: Wide, capsys: pytest.CaptureFixture[str]) -> Non
         "docker-flask: requests wait, but 2 workers of 128 threads in addition can't start: "
         f"{wide.no_room}; the other workers keep serving, next try after 5 seconds\n"
     )
+
+
+def test_servers_that_come_and_go_leave_no_descriptor(tmp_path: Path) -> None:
+    loop: Any = SimpleNamespace(watch=lambda *_: None, forget=lambda _: None)
+    with listen_unix(str(tmp_path / "app.sock"), 1) as listener:
+        before = os.listdir("/proc/self/fd")
+        for _ in range(200):
+            server = ServerProcess(loop, lambda _: True)
+            server.start(["/bin/sleep", "60"], {}, listener)
+            pid = server.pid
+            server.drain.give()
+            server.kill()
+            os.waitpid(pid, 0)
+        assert os.listdir("/proc/self/fd") == before
 
 
 # --- what it reads of processes --------------------------------------------------------------
