@@ -23,6 +23,7 @@ from docker_flask.supervisor.secret_keys import SecretKeys
 from docker_flask.supervisor.server_process import ServerProcess
 from docker_flask.supervisor.wide_server import WideServer
 
+BEFORE = "before the application was loaded"
 # Seconds that a server without requests gets to stop before it is killed.
 STOP_TIMEOUT = 0.8
 # Seconds between two checks, and how many checks in a row must find no request: nginx may have a
@@ -120,9 +121,8 @@ class Generation:
             return
         self._load_one_by_one = load_one_by_one
         self._started_at = time.monotonic()
-        workers = self.plan.workers
         try:
-            self._start(self.narrow, workers.count, workers.threads)
+            self._start(self.narrow, self.plan.workers.count, self.plan.workers.threads)
         except OSError as error:
             self._fail(f"{self.server.name} can't start: {error.strerror}")
 
@@ -175,8 +175,7 @@ class Generation:
     def _note_lost(self) -> None:
         """Note workers that ended before they could report why."""
         for pid in self.narrow.lost():
-            ended = f"worker (pid {pid}) ended before the application was loaded"
-            self._failed(f"{ended}; {self._why()}")
+            self._failed(f"worker (pid {pid}) ended {BEFORE}; {self._why()}")
 
     def _failed(self, reason: str) -> None:
         """A worker can't load the application, while others may serve."""
@@ -203,7 +202,7 @@ class Generation:
 
     def fail(self, reason: str) -> None:
         """Note why the application did not load, unless a worker has reported a reason."""
-        self._fail(f"{reason} before the application was loaded; {self._why()}")
+        self._fail(f"{reason} {BEFORE}; {self._why()}")
 
     # --- serving ------------------------------------------------------------------------------
 
@@ -216,13 +215,6 @@ class Generation:
         self._lock.look()
         if self.plan.workers.wide_count and not self._lock.is_failing:
             self.wide.advance(self.requests(), self.narrow.workers(), self.plan.workers)
-
-    def memory_ran_out(self, reason: str) -> None:
-        """Note that the kernel has killed a process: without the wide server, there is memory."""
-        if self.wide.server:
-            self.wide.failed(reason)
-        else:
-            log(reason)
 
     def _open_wide(self) -> ServerProcess:
         wide = ServerProcess(self._loop, lambda message: self._note_wide(wide, message))

@@ -155,7 +155,7 @@ class Supervisor:
         if current and now - self._looked_at >= INTERVAL - 0.05:
             self._looked_at = now
             if reason := self._service.memory.killed():
-                current.memory_ran_out(reason)
+                current.wide.memory_ran_out(reason)
             self._service.look_at_nginx()
             current.look()
 

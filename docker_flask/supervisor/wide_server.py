@@ -142,6 +142,13 @@ class WideServer:
         self._let_leave()
         self._try_later(reason)
 
+    def memory_ran_out(self, reason: str) -> None:
+        """Note that the kernel has killed a process: without this server, there is memory."""
+        if self.server:
+            self.failed(reason)
+        else:
+            log(reason)
+
     def _try_later(self, reason: str) -> None:
         pause = min(PAUSE * 2**self._failures, LONGEST_PAUSE)
         self._failures += 1
