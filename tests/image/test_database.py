@@ -73,7 +73,7 @@ class Database:
     """PostgreSQL with its defaults, and a role for the application."""
 
     def __init__(self, engine: Engine) -> None:
-        env = {"POSTGRES_USER": "admin", "POSTGRES_PASSWORD": "admin"}
+        env = {"POSTGRES_USER": "admin", "POSTGRES_PASSWORD": "admin"}  # pragma: allowlist secret
         image = stand_in("postgres")
         self.container = engine.run([], image=image, env=env, user="postgres", ports={})
         ready = ("pg_isready", "-h", "127.0.0.1", "-U", "admin")
@@ -82,7 +82,7 @@ class Database:
         self.ask("create database app owner app")
         self.container.docker.reload()
         address = self.container.docker.attrs["NetworkSettings"]["IPAddress"]
-        self.url = f"postgresql://app:app@{address}/app"
+        self.url = f"postgresql://app:app@{address}/app"  # pragma: allowlist secret
 
     def ask(self, query: str) -> str:
         code, output = self.container.execute("psql", "-U", "admin", "-tAc", query)
