@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +29,8 @@ from docker_flask.static_files import DEFAULT_URL, NOWHERE, StaticFiles
 TAKE_UP, TAKEOVER = 20.0, 2.0
 # Seconds that an nginx that answers 503 to everything gets to end by itself.
 QUIT = 2.0
+# Seconds that nginx gets to start its workers; connections queue meanwhile.
+START = 1.0
 # What the application learns about a request, for `include uwsgi_params;` in the user's files.
 _PARAMETERS = "uwsgi_params"
 # Cached pages may take the free disk divided by this.
@@ -82,6 +85,7 @@ class Nginx:
         self._static: StaticFiles | None = None
         self._configuration: Configuration | None = None
         self._environment: dict[str, str] = {}
+        self._started_at = 0.0
         self._shortage = workers.Shortage()
 
     def frontend(self, plan: Plan) -> Frontend:
@@ -224,6 +228,7 @@ class Nginx:
     def restart(self) -> None:
         """Start with the configuration that the file has, also after the first process died."""
         descriptors = self._descriptors()
+        self._started_at = time.monotonic()
         self._shortage.begin(self._configuration.workers if self._configuration else 0)
         self.pid = process.spawn(
             self._command(self._file),
@@ -234,6 +239,10 @@ class Nginx:
     def workers(self) -> set[int]:
         """The processes that accept connections."""
         return workers.serving(self.pid)
+
+    def lacks_workers(self) -> bool:
+        """True if there is no such process, and nginx has not just started."""
+        return not self.workers() and time.monotonic() - self._started_at > START
 
     def mend(self) -> bool:
         """Start the workers that nginx lacks; returns True if nginx has to be restarted.

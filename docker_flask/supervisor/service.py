@@ -173,7 +173,7 @@ class Service:
         """Which process the container lacks; empty if there is none."""
         if not self.nginx.pid:
             return "nginx has ended"
-        if not self.nginx.workers():
+        if self.nginx.lacks_workers():
             return "nginx has no worker process"
         return "" if self.current and self.current.pid else "the application server has ended"
 

@@ -27,8 +27,6 @@ from docker_flask.supervisor.wide_server import INTERVAL
 
 # Seconds that clients wait for an application that is loading, before nginx responds with 503.
 WAIT_BEFORE_503 = 3.0
-# Seconds that nginx gets to start its workers, before the container says that it serves.
-NGINX_START = 1.0
 
 
 class Stop(Interrupt):
@@ -115,7 +113,6 @@ class Supervisor:
         service.switch_to(first)
         sockets.listen(service.listeners)  # for BIND_WHEN_READY=1; a second time changes nothing
         nginx.start(first.plan, configuration)
-        self._loop.wait(lambda: bool(nginx.workers()), NGINX_START, tick=TICK)
         service.phase = Phase.SERVING
         log(first_line(first.server.name))
         service.start_log.serves(first, configuration.notes)
