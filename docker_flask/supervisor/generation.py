@@ -137,6 +137,9 @@ class Generation:
             load_one_by_one=self._load_one_by_one,
             salt=self._secret_keys.salt,
         )
+        if threads > 1:
+            # Each arena of malloc keeps memory that others could use (benchmarks/TRIED.md).
+            environment.setdefault("MALLOC_ARENA_MAX", "2")
         server.start(command, environment, self._listener)
 
     # --- loading ------------------------------------------------------------------------------
