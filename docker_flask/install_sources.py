@@ -68,16 +68,30 @@ def _tree(folder: Path) -> Iterator[Path]:
 def first_writable(read: Iterable[Path]) -> str:
     """The first that this user can write to or replace; empty if there is none."""
     for path in sorted(read):
-        real = path.resolve()
-        above = (each for each in (*path.parents, *real.parents) if not _is_sticky(each))
-        if found := next((each for each in (path, *above) if os.access(each, os.W_OK)), None):
+        if os.access(path, os.W_OK):
+            return str(path)
+        if found := next(filter(_is_changeable, _way(path)), None):
             return str(found)
     return ""
 
 
-def _is_sticky(folder: Path) -> bool:
-    """True where only its owner can replace a file, as in /tmp."""
-    return bool(os.stat(folder).st_mode & stat.S_ISVTX)
+def _way(path: Path) -> Iterator[Path]:
+    """The path and the folders above, and those that each link among them leads to."""
+    for each in (path, *path.parents):
+        yield each
+        if each.is_symlink():
+            yield from _way(each.parent / os.readlink(each))
+
+
+def _is_changeable(path: Path) -> bool:
+    """True if this user can replace a link or what is in a folder, or may change the mode."""
+    status, user = os.stat(path), os.geteuid()
+    if status.st_uid == user and not os.statvfs(path).f_flag & os.ST_RDONLY:
+        return True
+    if path.is_symlink() and os.lstat(path).st_uid == user and os.access(path.parent, os.W_OK):
+        return True
+    # Where only its owner can replace a file, as in /tmp.
+    return os.access(path, os.W_OK) and not status.st_mode & stat.S_ISVTX
 
 
 def main() -> int:

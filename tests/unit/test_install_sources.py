@@ -33,6 +33,8 @@ FILES = {
     "app.py": "",
 }
 NOT_READ = {"comment.txt", "after.txt", "uploads/picture.png", "app.py"}
+# A uid that owns nothing here.
+OTHER = 54_321
 
 
 def test_all_that_is_read(tmp_path: Path) -> None:
@@ -73,4 +75,37 @@ def test_what_the_application_can_write(
     (folder / "requirements_os.txt").write_text("-r sticky/f.txt -r link.txt")
     paths = {str(folder / each) for each in writable}
     monkeypatch.setattr(os, "access", lambda path, _: str(path) in paths)
+    monkeypatch.setattr(os, "geteuid", lambda: OTHER)
     assert first_writable(all_read(folder)) == (str(folder / found) if found else "")
+
+
+@pytest.mark.parametrize("owned", ["file", "folder", "link", "way"])
+def test_what_the_application_owns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owned: str
+) -> None:
+    """Its owner may change the mode of a file, and replace a link in a sticky folder."""
+    folder = tmp_path.resolve()
+    write_files(folder, {"app/requirements.txt": "-r ../all/link/more.txt", "real/more.txt": ""})
+    (folder / "all").mkdir()
+    (folder / "all/way").symlink_to(folder / "real")
+    (folder / "all/link").symlink_to("way")
+    (folder / "all").chmod(0o1777)
+    names = {"file": "app/requirements.txt", "folder": "real", "link": "all/link", "way": "all/way"}
+    path = folder / names[owned]
+    inode = os.lstat(path).st_ino
+    monkeypatch.setattr(os, "access", lambda path, _: os.path.realpath(path) == f"{folder}/all")
+    status, lstat = os.stat, os.lstat
+    monkeypatch.setattr(os, "geteuid", lambda: OTHER)
+    read = all_read(folder / "app")
+    assert first_writable(read) == ""
+
+    def owned_by_application(found: os.stat_result) -> os.stat_result:
+        is_owned = found.st_ino == inode
+        return os.stat_result([*found[:4], OTHER, *found[5:]]) if is_owned else found
+
+    monkeypatch.setattr(os, "stat", lambda p, **more: owned_by_application(status(p, **more)))
+    monkeypatch.setattr(os, "lstat", lambda p, **more: owned_by_application(lstat(p, **more)))
+    assert os.path.realpath(first_writable(read)) == os.path.realpath(path)
+    is_read_only = os.statvfs_result([0] * 8 + [os.ST_RDONLY, 255])
+    monkeypatch.setattr(os, "statvfs", lambda _: is_read_only)
+    assert bool(first_writable(read)) == path.is_symlink()
