@@ -91,7 +91,8 @@ class Generation:
         self.wide = WideServer(self._open_wide, watch, plan.settings.start_timeout)
         self._lock = LoadLock(self.path.with_suffix(".lock"))
         self._load_one_by_one = False
-        self._started_at = time.monotonic()
+        # Since when no worker serves, or the time of the next try.
+        self._waits_since = time.monotonic()
         self._listener = listen_unix(str(self.path), plan.sizing.queue)
 
     @property
@@ -120,7 +121,7 @@ class Generation:
         if not self._become(State.LOADING):
             return
         self._load_one_by_one = load_one_by_one
-        self._started_at = time.monotonic()
+        self._waits_since = time.monotonic()
         try:
             self._start(self.narrow, self.plan.workers.count, self.plan.workers.threads)
         except OSError as error:
@@ -170,10 +171,10 @@ class Generation:
         return self.failure or late
 
     def has_failed(self) -> bool:
-        """True if it can't load the application, or loads it for longer than START_TIMEOUT."""
-        seconds = time.monotonic() - self._started_at
+        """True if it can't load the application, or no worker serves for START_TIMEOUT."""
+        seconds = time.monotonic() - self._waits_since
         is_late = seconds > self.plan.settings.start_timeout
-        return self.state is State.FAILED or (self.state is State.LOADING and is_late)
+        return self.state is State.FAILED or (is_late and not self.ready())
 
     def _note_lost(self) -> None:
         """Note workers that ended before they could report why."""
@@ -184,6 +185,7 @@ class Generation:
         """A worker can't load the application, while others may serve."""
         if self.state is State.READY and not self.needs_all:
             self._lock.failed(reason)
+            self._waits_since = self._lock.until
         else:
             self._fail(reason)
 
@@ -216,6 +218,8 @@ class Generation:
         """
         self._note_lost()
         self._lock.look()
+        if self.ready():
+            self._waits_since = time.monotonic()
         if self.plan.workers.wide_count and not self._lock.is_failing:
             self.wide.advance(self.requests(), self.narrow.workers(), self.plan.workers)
 

@@ -17,13 +17,13 @@ PAUSE, LONGEST_PAUSE = 1.0, 60.0
 
 
 class LoadLock:
-    """path: of the file that workers lock (worker/wsgi.py)."""
+    """path: of the file that workers lock (worker/wsgi.py). until: the end of the last pause."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._failures = 0
         self._reason = ""
-        self._until = 0.0
+        self.until = 0.0
         self._descriptor = -1
 
     @property
@@ -35,7 +35,7 @@ class LoadLock:
         """Log why a worker can't load, once, and let the next one wait."""
         pause = min(PAUSE * 2**self._failures, LONGEST_PAUSE)
         self._failures += 1
-        self._until = time.monotonic() + pause
+        self.until = time.monotonic() + pause
         again = f"next try after {pause:g} seconds"
         before, self._reason = self._reason, _without_numbers(reason)
         if self._reason != before:
@@ -48,12 +48,12 @@ class LoadLock:
         """Note that a worker has loaded."""
         if self._failures:
             log(f"a worker has loaded the application, after {self._failures} that could not")
-        self._failures, self._reason, self._until = 0, "", 0.0
+        self._failures, self._reason, self.until = 0, "", 0.0
         self.close()
 
     def look(self) -> None:
         """Take the lock as soon as no worker has it, or give it back after the pause."""
-        if time.monotonic() >= self._until:
+        if time.monotonic() >= self.until:
             self.close()
         elif self._descriptor < 0:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from docker_flask import __main__, control, drop_privileges, notify
+from docker_flask import __main__, control, drop_privileges, notify, process
 from docker_flask.configuration.limits import MemoryWatch
 from docker_flask.first_process import sockets
 from docker_flask.first_process.loop import Loop
@@ -184,6 +184,30 @@ def test_secret_keys_of_the_workers(
         notify.send(generation.narrow.workers_end.fileno(), "ready", "x", secret_key=key, **about)
         turn(loop)
     assert capsys.readouterr().err.count("each worker has another secret key") == lines
+
+
+def test_a_generation_without_workers_fails_after_start_timeout(
+    loop: Loop, generation: Generation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether workers hang while they load, or a C library has said `exit(15)`."""
+    about = {"memory": 1, "found": "", "notes": [], "static_files": "", "static": None}
+    end, timeout = generation.narrow.workers_end.fileno(), generation.plan.settings.start_timeout
+    notify.send(end, "ready", "x", secret_key="", **about)
+    turn(loop)
+    now = time.monotonic()
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    now += timeout + 1
+    assert not generation.has_failed()
+    generation.look()
+    monkeypatch.setattr(process, "alive", lambda _: False)
+    now += timeout - 1
+    assert not generation.has_failed()
+    notify.send(end, "failed", "no database")
+    turn(loop)
+    now += timeout  # since the next try
+    assert not generation.has_failed()
+    now += 2
+    assert generation.has_failed()
 
 
 GARBAGE = [
