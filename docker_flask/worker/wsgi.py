@@ -143,6 +143,8 @@ def _turn_to_load(path: str, one_by_one: bool) -> Iterator[None]:
         yield
         return
     with open(path, "ab") as lock:
+        # A process that the application forks must not keep the lock of a worker that is killed.
+        os.register_at_fork(after_in_child=lock.close)
         fcntl.flock(lock, fcntl.LOCK_EX)
         is_first = not os.fstat(lock.fileno()).st_size
         if not is_first and not one_by_one:
@@ -152,8 +154,9 @@ def _turn_to_load(path: str, one_by_one: bool) -> Iterator[None]:
             if is_first:
                 os.ftruncate(lock.fileno(), 1)  # needs no space on a full disk
         finally:
-            # Closing the file is not enough: a process that the application forked has it, too.
-            fcntl.flock(lock, fcntl.LOCK_UN)
+            # Closing the file is not enough: a process that a library forked has it, too.
+            if not lock.closed:
+                fcntl.flock(lock, fcntl.LOCK_UN)
 
 
 def _give_up(tell: Callable[..., bool], reason: str) -> NoReturn:

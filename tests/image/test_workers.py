@@ -48,6 +48,23 @@ else:
 def page():
     return "hello"
 """
+# Is killed once while it loads, as by the kernel when memory runs out. Its child process lives on.
+FORKS = """
+import os, time
+from pathlib import Path
+from flask import Flask
+app = Flask(__name__)
+if Path("/data/die").exists():
+    os.remove("/data/die")
+    if not os.fork():
+        time.sleep(60)
+        os._exit(0)
+    os.kill(os.getpid(), 9)
+
+@app.route("/")
+def page():
+    return "hello"
+"""
 MODEL = """
 import time
 from flask import Flask
@@ -123,6 +140,17 @@ def test_a_worker_that_can_not_load_while_others_serve(
     assert code == 1
     assert "RuntimeError: too many connections" in output
     assert container.get("/").text == "hello"
+
+
+def test_a_child_of_a_killed_worker_keeps_no_turn(engine: Engine, app_folder: Path) -> None:
+    """After a reload, all workers load one by one."""
+    app = write_files(app_folder, {"app.py": FORKS})
+    container = engine.serve(app=app)
+    assert container.execute("docker-flask", "reload")[0] == 0
+    container.shell("install -o www-data /dev/null /data/die")
+    container.kill("KILL", *container.pids("uWSGI worker"))
+    container.wait_for_log("ended before the application was loaded", 10)
+    assert container.get("/", timeout=10).text == "hello"
 
 
 def test_a_model_of_which_the_memory_holds_one(engine: Engine, app_folder: Path) -> None:
