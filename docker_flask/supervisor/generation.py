@@ -133,14 +133,12 @@ class Generation:
             self.plan,
             self._frontend,
             self._runtime,
+            threads,
             retire_signal=int(self.server.retire_signal),
             load_lock=str(self._lock.path),
             load_one_by_one=self._load_one_by_one,
             salt=self._secret_keys.salt,
         )
-        if threads > 1:
-            # Each arena of malloc keeps memory that others could use (benchmarks/TRIED.md).
-            environment.setdefault("MALLOC_ARENA_MAX", "2")
         server.start(command, environment, self._listener)
 
     # --- loading ------------------------------------------------------------------------------

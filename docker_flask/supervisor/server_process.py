@@ -140,6 +140,7 @@ class ServerProcess:
             case "web sockets":
                 self._web_sockets[pid] = int(message["count"])
             case "threads":
+                self.threads()  # forget workers that have ended
                 self._threads[pid] = int(message["count"]), list(map(str, message["lines"]))
             case "loading":
                 self.loading.add(pid)

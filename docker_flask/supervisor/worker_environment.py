@@ -13,8 +13,11 @@ from docker_flask.worker_options import WorkerOptions
 PAGE_SHARE = 8
 
 
-def make(plan: Plan, frontend: Frontend, runtime: Path, **of_generation: Any) -> dict[str, str]:
-    """The variables of a start; of_generation: options that the plan does not decide."""
+def make(
+    plan: Plan, frontend: Frontend, runtime: Path, threads: int, **of_generation: Any
+) -> dict[str, str]:
+    """The variables of a start; threads: of a worker; of_generation: options that the plan does not
+    decide."""
     settings = plan.settings
     options = WorkerOptions(
         **of_generation,
@@ -39,7 +42,11 @@ def make(plan: Plan, frontend: Frontend, runtime: Path, **of_generation: Any) ->
         static_path=settings.static_path,
         static_max_age=settings.static_max_age,
     )
-    return {**_of_application(plan), **options.to_environment()}
+    environment = {**_of_application(plan), **options.to_environment()}
+    if threads > 1:
+        # Each arena of malloc keeps memory that others could use (benchmarks/TRIED.md).
+        environment.setdefault("MALLOC_ARENA_MAX", "2")
+    return environment
 
 
 def _of_application(plan: Plan) -> dict[str, str]:

@@ -210,6 +210,36 @@ def test_a_generation_without_workers_fails_after_start_timeout(
     assert generation.has_failed()
 
 
+def test_a_wide_server_that_a_stop_ends_has_not_failed(
+    generation: Generation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    generation.wide.server = SimpleNamespace(  # type: ignore[assignment]
+        pid=17,
+        lines_about_threads=list,
+        workers=set,
+        stop=lambda _: iter(()),
+        kill=lambda: None,
+    )
+    steps = generation.stop(1.0)
+    next(steps)
+    generation.ended(17, 0)
+    steps.close()
+    assert not capsys.readouterr().err
+
+
+def test_the_threads_of_workers_that_have_ended_are_forgotten(
+    loop: Loop, generation: Generation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each worker that MAX_REQUESTS replaces may have reported some."""
+    server, end = generation.narrow, generation.narrow.workers_end
+    monkeypatch.setattr(process, "alive", lambda pid: pid == 9)
+    for pid in range(1, 10):
+        message = {"state": "threads", "text": "", "pid": pid, "count": 1, "lines": ["x"]}
+        end.send(json.dumps(message).encode())
+        turn(loop)
+    assert list(server._threads) == [9]
+
+
 GARBAGE = [
     b"{",
     b"x" * 150_000,
