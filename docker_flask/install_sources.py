@@ -14,7 +14,7 @@ from pathlib import Path
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from docker_flask import drop_privileges, paths
 
-NAMES = re.compile(r"requirements.*|.*\.lock|pyproject\.toml|Pipfile")
+NAMES = re.compile(r"requirements.*|.*\.lock|(pyproject|uv|poetry)\.toml|Pipfile")
 COMMENT = re.compile(r"(^|\s)#.*", re.MULTILINE)
 BETWEEN = re.compile(r"[\s=,;#@\"'\[\](){}]+")
 BEFORE_PATH = re.compile(r"(-[rcef])?((\w+\+)?file:(//)?)?")

@@ -25,6 +25,7 @@ FILES = {
     "wheels/one.whl": "",
     "poetry.lock": 'name = "uploads"\nurl = "other"\n',
     "uv.lock": 'source = { editable = "." }\nsource = { directory = "third" }\n',
+    "uv.toml": "",
     "Pipfile.lock": '{"x": {"path": "./fourth"}}',
     "other/a": "",
     "third/b": "",
