@@ -48,7 +48,10 @@ _OWN = {
     # The log, and the end of the start at an unknown option.
     *("disable-logging", "log-maxsize", "logger", "logto", "logto2", "req-logger", "strict"),
 }
-_OWN_FAMILIES = re.compile(r"(.+-)?socket|http.*|emperor.*")
+# The reloads in which the master starts itself again: it closes the descriptors of process 1.
+_OWN_FAMILIES = re.compile(
+    r"(.+-)?socket|http.*|emperor.*|touch-reload|fs-(brain-)?reload|py(thon)?-auto-?reload"
+)
 # Other files, and blocks, whose conditions only uWSGI can evaluate.
 _NOT_SUPPORTED = re.compile(
     r"config|include|inherit|ini(-paste.*)?|xml|xmlconfig|yaml|yml"

@@ -7,6 +7,7 @@ import random
 import resource
 import select
 import signal
+import stat
 import threading
 import time
 from collections.abc import Callable
@@ -33,12 +34,14 @@ class WorkerProcess:
         self.on_retire: list[Callable[[], object]] = []
         self._retire_signal = retire_signal
         self._drain = select.poll()
-        if drain_fd >= 0:
-            self._drain.register(drain_fd, select.POLLIN)
+        # uWSGI's own reload (touch-reload) closes the descriptor, and reuses its number.
+        with contextlib.suppress(OSError):
+            if stat.S_ISFIFO(os.fstat(drain_fd).st_mode):
+                self._drain.register(drain_fd, 0)
 
     def is_drained(self) -> bool:
         """True if process 1 has ordered the workers of this server to take no more requests."""
-        return bool(self._drain.poll(0))
+        return any(event & select.POLLHUP for _, event in self._drain.poll(0))
 
     def end_if_drained(self) -> None:
         """End a worker that the server has started in place of one that has left."""

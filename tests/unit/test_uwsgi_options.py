@@ -14,6 +14,7 @@ HELP = "\n".join(
     f"    --{name} meaning"
     for name in (
         *("callable", "cron", "endif", "env", "harakiri", "http-socket", "if-env", "include"),
+        *("py-autoreload", "touch-reload"),
         *("legion", "listen", "mule", "processes", "snmp", "socket", "stats", "stats-server"),
         *("udp", "wsgi-file", "zerg-server"),
     )
@@ -44,6 +45,8 @@ def test_variables_come_behind_the_file(uwsgi: Path) -> None:
         UWSGI_STATS="/2",
         UWSGI_LISTEN="9",
         UWSGI_CALLABLE="app",
+        UWSGI_TOUCH_RELOAD="/app/touch",
+        UWSGI_PY_AUTORELOAD="1",
         UWSGI_PORT="tcp://10.0.0.1:80",
         UWSGI_HTTP_PORT="tcp://10.0.0.1:80",
         UWSGI_ENV="",
@@ -51,7 +54,12 @@ def test_variables_come_behind_the_file(uwsgi: Path) -> None:
     assert options.settings["request_timeout"] == FileValue("UWSGI_HARAKIRI", "9", "")
     assert options.settings["web_concurrency"].text == "4"
     assert options.text == "[uwsgi]\nstats = /1\nstats = /2\n"
-    assert options.ignored == ["UWSGI_LISTEN", "UWSGI_CALLABLE"]
+    assert options.ignored == [
+        "UWSGI_LISTEN",
+        "UWSGI_CALLABLE",
+        "UWSGI_TOUCH_RELOAD",
+        "UWSGI_PY_AUTORELOAD",
+    ]
 
 
 @pytest.mark.parametrize(

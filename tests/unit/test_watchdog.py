@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from docker_flask.worker.late_threads import LateThreads
@@ -61,3 +63,15 @@ def test_when_a_worker_is_ended(
 ) -> None:
     worker.retired = retired
     assert seconds_until_the_end(worker, requests) == seconds
+
+
+def test_a_closed_descriptor_is_no_order_to_drain() -> None:
+    """uWSGI closes it when it starts itself again, and uses the number for something else."""
+    reader, writer = os.pipe()
+    worker = WorkerProcess(0, reader)
+    assert not worker.is_drained()
+    os.close(writer)
+    assert worker.is_drained()
+    os.close(reader)
+    assert not worker.is_drained()
+    assert not WorkerProcess(0, reader).is_drained()
