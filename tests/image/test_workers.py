@@ -147,6 +147,7 @@ def test_a_child_of_a_killed_worker_keeps_no_turn(engine: Engine, app_folder: Pa
     app = write_files(app_folder, {"app.py": FORKS})
     container = engine.serve(app=app)
     assert container.execute("docker-flask", "reload")[0] == 0
+    wait_for(lambda: len(container.pids("uWSGI worker")) == 2, 10, "the end of the old ones")
     container.shell("install -o www-data /dev/null /data/die")
     container.kill("KILL", *container.pids("uWSGI worker"))
     container.wait_for_log("ended before the application was loaded", 10)
