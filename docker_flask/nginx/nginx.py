@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import socket
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,8 +28,6 @@ from docker_flask.static_files import DEFAULT_URL, NOWHERE, StaticFiles
 TAKE_UP, TAKEOVER = 20.0, 2.0
 # Seconds that an nginx that answers 503 to everything gets to end by itself.
 QUIT = 2.0
-# Seconds that nginx gets to start its workers; connections queue meanwhile.
-START = 1.0
 # What the application learns about a request, for `include uwsgi_params;` in the user's files.
 _PARAMETERS = "uwsgi_params"
 # Cached pages may take the free disk divided by this.
@@ -85,7 +82,6 @@ class Nginx:
         self._static: StaticFiles | None = None
         self._configuration: Configuration | None = None
         self._environment: dict[str, str] = {}
-        self._started_at = 0.0
         self._shortage = workers.Shortage()
 
     def frontend(self, plan: Plan) -> Frontend:
@@ -228,7 +224,6 @@ class Nginx:
     def restart(self) -> None:
         """Start with the configuration that the file has, also after the first process died."""
         descriptors = self._descriptors()
-        self._started_at = time.monotonic()
         self._shortage.begin(self._configuration.workers if self._configuration else 0)
         self.pid = process.spawn(
             self._command(self._file),
@@ -242,13 +237,10 @@ class Nginx:
 
     def lacks_workers(self) -> bool:
         """True if there is no such process, and nginx has not just started."""
-        return not self.workers() and time.monotonic() - self._started_at > START
+        return not self.workers() and not self._shortage.is_new()
 
     def mend(self) -> bool:
-        """Start the workers that nginx lacks; returns True if nginx has to be restarted.
-
-        Call this often.
-        """
+        """Start missing workers; returns True if nginx has to be restarted. Call this often."""
         count = len(self.workers())
         if not self._shortage.needs_help(self.pid, count):
             return False

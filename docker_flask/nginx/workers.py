@@ -35,11 +35,16 @@ class Shortage:
         # The number of workers that nginx was told to have.
         self._wanted = 0
         self._act_at, self._pause = 0.0, MEND_AFTER
+        self._begun_at = 0.0
 
     def begin(self, wanted: int) -> None:
         """Note that nginx starts, or reloads, with this number of workers."""
-        self._wanted = wanted
+        self._wanted, self._begun_at = wanted, time.monotonic()
         self._act_at = max(self._act_at, time.monotonic() + MEND_AFTER)
+
+    def is_new(self) -> bool:
+        """True if nginx has just started or reloaded; connections queue meanwhile."""
+        return time.monotonic() - self._begun_at < MEND_AFTER
 
     def needs_help(self, pid: int, count: int) -> bool:
         """True if new workers have to be started now; call this often.

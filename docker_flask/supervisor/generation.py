@@ -170,8 +170,7 @@ class Generation:
 
     def has_failed(self) -> bool:
         """True if it can't load the application, or no worker serves for START_TIMEOUT."""
-        seconds = time.monotonic() - self._waits_since
-        is_late = seconds > self.plan.settings.start_timeout
+        is_late = time.monotonic() - self._waits_since > self.plan.settings.start_timeout
         return self.state is State.FAILED or (is_late and not self.ready())
 
     def _note_lost(self) -> None:
@@ -210,10 +209,7 @@ class Generation:
     # --- serving ------------------------------------------------------------------------------
 
     def look(self) -> None:
-        """Start or end the wide server as the demand is, and look after workers that can't load.
-
-        Call it every INTERVAL while the generation serves.
-        """
+        """Look at the demand, and at workers that can't load; call it every INTERVAL."""
         self._note_lost()
         self._lock.look()
         if self.ready():
@@ -223,9 +219,8 @@ class Generation:
 
     def _open_wide(self) -> ServerProcess:
         wide = ServerProcess(self._loop, lambda message: self._note_wide(wide, message))
-        workers = self.plan.workers
         try:
-            self._start(wide, workers.wide_count, workers.wide_threads)
+            self._start(wide, self.plan.workers.wide_count, self.plan.workers.wide_threads)
         except OSError:
             wide.kill()
             raise

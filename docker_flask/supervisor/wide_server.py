@@ -21,9 +21,10 @@ INTERVAL = 0.5
 MAX_LOAD = 0.8
 # Looks in a row with more requests than narrow workers, before the wide server starts.
 WAITING_LOOKS = 2
-# Looks in a row in which half of the narrow workers would have been enough, before it ends: a burst
-# every 10 seconds keeps it.
-QUIET_LOOKS = 40
+# Looks in which half of the narrow workers would have been enough, before it ends. Of these, a look
+# with more takes back two, and one with more requests than narrow workers takes back BURST: bursts
+# every 10 seconds keep the server, two requests at the same moment now and then do not.
+QUIET_LOOKS, BURST = 40, 20
 # Seconds until the next try after the wide server has failed; doubles with each failure.
 PAUSE, LONGEST_PAUSE = 5.0, 300.0
 
@@ -41,8 +42,11 @@ class Demand:
         """Note how many requests wait or run, and the pids of the narrow workers."""
         waits = not self._computes(pids)
         self._waiting = self._waiting + 1 if requests > len(pids) and waits else 0
-        is_quiet = 2 * requests <= len(pids) or not waits
-        self._quiet = self._quiet + 1 if is_quiet else 0
+        if 2 * requests <= len(pids) or not waits:
+            self._quiet += 1
+        else:
+            self._quiet -= BURST if requests > len(pids) else 2
+            self._quiet = max(0, self._quiet)
 
     @property
     def is_high(self) -> bool:
