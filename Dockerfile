@@ -74,9 +74,9 @@ RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
 FROM compiler AS build
 ARG APP_SERVER
 # The same packages give the same files: uWSGI contains the date of SOURCE_DATE_EPOCH and no id of its build.
-ENV UWSGI_PROFILE=/uwsgi_library.ini UWSGI_PYTHON_NOLIB=1 \
+ENV UWSGI_PROFILE=/library.ini UWSGI_PYTHON_NOLIB=1 \
     SOURCE_DATE_EPOCH=315532800 LDFLAGS="-s -Wl,--build-id=none"
-COPY docker_flask/requirements.lock docker_flask/uwsgi_library.ini /
+COPY docker_flask/requirements.lock docker_flask/servers/uwsgi/library.ini /
 # The image's own packages are in a folder of their own: packages of the application come first, and pip can't
 # remove what is outside of the virtual environment. Scripts in any folder can import `docker_flask` and the
 # application; root's pip can't import the application.
@@ -87,10 +87,10 @@ RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
  && printf '%s\n' /opt/docker-flask/packages/lib/python3*/site-packages /opt/docker-flask \
       'import os, sys; "DOCKER_FLASK_INSTALLS" in os.environ or sys.path.append("/app")' \
       > "$(python3 -c 'import site; print(site.getsitepackages()[0])')/docker_flask.pth"
-COPY docker_flask/launch/uwsgi_program.py /
+COPY docker_flask/servers/uwsgi/program.py /
 # Check that uWSGI runs, and that its routes have regular expressions.
 RUN if [ "$APP_SERVER" = uwsgi ]; then \
-      bin=/opt/docker-flask/packages/bin && install -m 755 /uwsgi_program.py "$bin/uwsgi" \
+      bin=/opt/docker-flask/packages/bin && install -m 755 /program.py "$bin/uwsgi" \
       && "$bin/uwsgi" --python-version && "$bin/uwsgi" --version \
       && ldd "$bin/uwsgi.so" > /uwsgi.libraries && grep -q libpcre2 /uwsgi.libraries; \
     fi
@@ -121,8 +121,8 @@ LABEL org.opencontainers.image.title="docker-flask" \
       org.opencontainers.image.description="Runs a Flask application: nginx and uWSGI in production, Flask's own server in development" \
       org.opencontainers.image.licenses="MIT"
 
-# Defaults of other variables than settings (docker_flask/configuration/settings.py).
-ENV PATH=/opt/docker-flask/docker_flask/bin:/opt/venv/bin:/opt/docker-flask/packages/bin:$PATH \
+# Defaults of other variables than settings (docker_flask/plan/settings.py).
+ENV PATH=/opt/docker-flask/docker_flask/cli/bin:/opt/venv/bin:/opt/docker-flask/packages/bin:$PATH \
     VIRTUAL_ENV=/opt/venv \
     LANG=C.UTF-8 \
     # Output of the application is in the log immediately.
@@ -179,20 +179,20 @@ COPY docker_flask /opt/docker-flask/docker_flask
 # in the version: no package index has such a version, even if `pip freeze` writes it to a file.
 WORKDIR /opt/docker-flask/docker_flask-1+image.dist-info
 RUN printf 'Metadata-Version: 2.1\nName: docker-flask\nVersion: 1+image\n' > METADATA \
- && printf '[flask.commands]\ndocker-flask = docker_flask.discovery.flask_command:command\n' > entry_points.txt \
+ && printf '[flask.commands]\ndocker-flask = docker_flask.worker.hooks.flask_command:command\n' > entry_points.txt \
  # All programs have the same instance folder of Flask.
- && sed -i '$a import docker_flask.discovery.every_python' /opt/venv/lib/python3*/site-packages/docker_flask.pth \
+ && sed -i '$a import docker_flask.worker.hooks.every_python' /opt/venv/lib/python3*/site-packages/docker_flask.pth \
  # No links: Python would take the script for the interpreter of /opt/venv.
  && ln -s "$(readlink -f /opt/venv/bin/python3)" /opt/docker-flask/python \
  && for name in /opt/venv/bin/python /opt/venv/bin/python3 /opt/venv/bin/python3.[0-9]*; do \
-      cp --remove-destination /opt/docker-flask/docker_flask/python.sh "$name" || exit; \
+      cp --remove-destination /opt/docker-flask/docker_flask/cli/bin/python.sh "$name" || exit; \
     done \
  # For the application's Python, and for process 1.
  && for python in python3 /usr/bin/python3; do \
       "$python" -m compileall -q --invalidation-mode unchecked-hash /opt/docker-flask/docker_flask || exit; \
     done \
- && python3 -m docker_flask.nginx.mime_types > /opt/docker-flask/mime.types \
- && ln -s /opt/docker-flask/docker_flask/bin/docker-flask /usr/local/bin/docker-flask \
+ && python3 -m docker_flask.plan.mime_types > /opt/docker-flask/mime.types \
+ && ln -s /opt/docker-flask/docker_flask/cli/bin/docker-flask /usr/local/bin/docker-flask \
  # Images that build on similar images start with these names.
  && ln -s /opt/docker-flask/entry-point.sh /entrypoint.sh \
  && ln -s /opt/docker-flask/entry-point.sh /start.sh \
@@ -215,7 +215,7 @@ STOPSIGNAL SIGTERM
 # idle container. Like every command in a container, it starts as root, and leaves root first.
 # A check lasts for half a minute, except for the first one (health.py).
 HEALTHCHECK --interval=1s --timeout=40s --start-period=120s \
-  CMD ["/usr/bin/python3", "-I", "-S", "/opt/docker-flask/docker_flask/health.py", "--watch"]
+  CMD ["/usr/bin/python3", "-I", "-S", "/opt/docker-flask/docker_flask/cli/health.py", "--watch"]
 ENTRYPOINT ["/opt/docker-flask/entry-point.sh"]
 
 

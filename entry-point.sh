@@ -11,8 +11,8 @@ readonly EXIT_BAD_SETTING=78 # EX_CONFIG
 readonly EXIT_INSTALL=69     # EX_UNAVAILABLE
 readonly IMAGE_FILES=/opt/docker-flask
 readonly VENV=/opt/venv
-# Executes a command as a user: docker_flask/execute.py.
-readonly EXECUTE=(/usr/bin/python3 -I -S "$IMAGE_FILES/docker_flask/execute.py")
+# Executes a command as a user: docker_flask/cli/execute.py.
+readonly EXECUTE=(/usr/bin/python3 -I -S "$IMAGE_FILES/docker_flask/cli/execute.py")
 readonly SERVICE_USER=www-data
 readonly INSTALLED=/var/lib/docker-flask/installed
 
@@ -99,7 +99,7 @@ requirements_sum() {
 # The application's user must not be able to name what root installs.
 check_sources() {
   local found
-  found=$(/usr/bin/python3 -I -S "$IMAGE_FILES/docker_flask/install_sources.py")
+  found=$(/usr/bin/python3 -I -S "$IMAGE_FILES/docker_flask/cli/install_sources.py")
   [[ -z $found ]] || fail "$EXIT_INSTALL" \
     "INSTALL_ON_START=1 installs as root, but $SERVICE_USER, the application's user, can write to $found;" \
     "change the owner or the mode (chown root, chmod go-w), or install the packages when you build the image"
@@ -171,7 +171,7 @@ run_command() {
   [[ $where == inside ]] || install
   local before=(service /usr/bin/tini -s --)
   [[ $where == container ]] || before=(running)
-  become "${EXECUTE[@]}" "${before[@]}" /opt/venv/bin/python -P -m docker_flask.command "$@"
+  become "${EXECUTE[@]}" "${before[@]}" /opt/venv/bin/python -P -m docker_flask.cli.run "$@"
 }
 
 # A hint for Dockerfiles from tutorials, whose last line starts a server.
@@ -196,7 +196,7 @@ check_time_zone() {
 
 main() {
   local where=container
-  if [[ ${1-} == --inside ]]; then # bin/docker-flask
+  if [[ ${1-} == --inside ]]; then # cli/bin/docker-flask
     where=inside
     shift
   fi
@@ -223,7 +223,7 @@ main() {
       ;;
     -*) fail "$EXIT_USAGE" "unknown option \"$1\"; use -d debug, -h or --version" ;;
     # -S: the health check runs often, must be fast, and needs no packages.
-    health) exec /usr/bin/python3 -I -S "$IMAGE_FILES/docker_flask/health.py" ;;
+    health) exec /usr/bin/python3 -I -S "$IMAGE_FILES/docker_flask/cli/health.py" ;;
     settings | reload) become_python "$1" ;;
     run) run_command "$where" "${@:2}" ;;
     # This program, as images that build on similar images start it.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.common import build_peer
-from docker_flask.configuration.packages import GEVENT_PIN, GUNICORN_GEVENT_PIN
+from docker_flask.plan.packages import GEVENT_PIN, GUNICORN_GEVENT_PIN
 from tests.support.harness import docker_client, image_with
 
 # What the report says of each image's parts: distributions of Python's, and two programs.

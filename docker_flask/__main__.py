@@ -10,14 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from docker_flask import control, drop_privileges, runtime_folder
-from docker_flask.configuration import limits, settings
-from docker_flask.configuration.gunicorn_conf import Program
-from docker_flask.configuration.validators import SettingError
-from docker_flask.first_process import sockets
-from docker_flask.log import log
-from docker_flask.paths import OK
-from docker_flask.process import Output
+from docker_flask.plan import limits, settings
+from docker_flask.servers.gunicorn.options import Program
+from docker_flask.shared import control, drop_privileges, runtime_folder, sockets
+from docker_flask.shared.log import log
+from docker_flask.shared.paths import OK
+from docker_flask.shared.process import Output
+from docker_flask.shared.setting_error import SettingError
 
 EXIT_FAULT = 1
 EXIT_NOT_SERVING = 70  # EX_SOFTWARE in sysexits.h
@@ -78,7 +77,7 @@ def _bind(name: str, addresses: list[tuple[str, int]]) -> list[socket.socket]:
 
 def _bind_main(ports: settings.Settings) -> list[socket.socket]:
     """Bind the addresses of the user's nginx.conf, or the ports on all addresses."""
-    from docker_flask.configuration import nginx_files
+    from docker_flask.plan import nginx_files
 
     addresses = nginx_files.addresses()
     if addresses is not None:
@@ -125,7 +124,7 @@ def show_settings() -> int:
             log("the settings are read after prestart.sh, which is still running")
             return EXIT_FAULT
     else:
-        from docker_flask.configuration import plan
+        from docker_flask.plan import plan
 
         resources = limits.read()
         output = _run(plan.program(os.environ, resources))

@@ -7,10 +7,10 @@ from typing import Any
 
 from werkzeug.debug import DebuggedApplication
 
-from docker_flask.request import headers as header_rules
-from docker_flask.request import proxies
-from docker_flask.request.wsgi_types import Environ, Headers, StartResponse, Wsgi
-from docker_flask.worker_options import DebugOptions
+from docker_flask.shared.worker_options import DebugOptions
+from docker_flask.worker.middleware import headers as header_rules
+from docker_flask.worker.middleware import proxies
+from docker_flask.worker.middleware.wsgi_types import Environ, Headers, StartResponse, Wsgi
 
 
 class Debugger(DebuggedApplication):
@@ -40,7 +40,7 @@ class Debugger(DebuggedApplication):
         """If a response fails before its first byte, let the debugger's page replace it."""
 
         def start(status: str, headers: Headers, exc_info: Any = None) -> Any:
-            # As in production (docker_flask/request/exchange.py).
+            # As in production (docker_flask/worker/middleware/exchange.py).
             pairs = header_rules.checked(status, headers)
             headers = [pair for pair in pairs if pair[0].lower() != "transfer-encoding"]
             # Werkzeug's server accepts a second start only with the exception that was caught.

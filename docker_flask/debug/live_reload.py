@@ -15,7 +15,7 @@ from typing import Any
 from werkzeug.wrappers import Response
 from werkzeug.wsgi import ClosingIterator
 
-from docker_flask.request.wsgi_types import Environ, StartResponse, Wsgi
+from docker_flask.worker.middleware.wsgi_types import Environ, StartResponse, Wsgi
 
 FOLDER = "/__docker_flask__"
 SCRIPT, EVENTS = f"{FOLDER}/live_reload.js", f"{FOLDER}/events"

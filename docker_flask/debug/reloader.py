@@ -13,20 +13,20 @@ import socket
 from functools import partial
 from pathlib import Path
 
-from docker_flask import notify, process
-from docker_flask.configuration import packages
-from docker_flask.configuration.limits import Limits
-from docker_flask.configuration.settings import Settings, ignored, read, resolve
-from docker_flask.configuration.validators import SettingError
 from docker_flask.debug.source_watcher import SourceWatcher
-from docker_flask.drop_privileges import why_not_all_readable
-from docker_flask.first_process.loop import Loop
-from docker_flask.first_process.ports import answer_commands
-from docker_flask.first_process.prestart import Prestart, PrestartFailed
-from docker_flask.log import first_line, log
-from docker_flask.paths import DEBUG_PORT, PYTHON
-from docker_flask.tls.certificates import Certificates
-from docker_flask.worker_options import DebugOptions
+from docker_flask.plan import packages
+from docker_flask.plan.limits import Limits
+from docker_flask.plan.settings import Settings, ignored, read, resolve
+from docker_flask.shared import notify, process
+from docker_flask.shared.drop_privileges import why_not_all_readable
+from docker_flask.shared.log import first_line, log
+from docker_flask.shared.loop import Loop
+from docker_flask.shared.paths import DEBUG_PORT, PYTHON
+from docker_flask.shared.ports import answer_commands
+from docker_flask.shared.prestart import Prestart, PrestartFailed
+from docker_flask.shared.setting_error import SettingError
+from docker_flask.shared.worker_options import DebugOptions
+from docker_flask.supervisor.certificates.certificates import Certificates
 
 # Seconds between two scans of the source files.
 PAUSE = 0.4

@@ -21,18 +21,18 @@ from typing import Any
 from werkzeug import serving
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from docker_flask import notify
 from docker_flask.debug import static_folder
 from docker_flask.debug.debugger import Debugger, failing
 from docker_flask.debug.live_reload import FOLDER, LiveReload
-from docker_flask.discovery import find_app, load_errors
-from docker_flask.discovery.callables import is_flask
-from docker_flask.log import log
-from docker_flask.paths import DEBUG_PORT
-from docker_flask.process import FIRST_DESCRIPTOR
-from docker_flask.request.wsgi_types import Environ, Wsgi
-from docker_flask.worker import static_guard
-from docker_flask.worker_options import DebugOptions
+from docker_flask.shared import notify
+from docker_flask.shared.log import log
+from docker_flask.shared.paths import DEBUG_PORT
+from docker_flask.shared.process import FIRST_DESCRIPTOR
+from docker_flask.shared.worker_options import DebugOptions
+from docker_flask.worker.find import find_app, load_errors
+from docker_flask.worker.find.callables import is_flask
+from docker_flask.worker.hooks import static_guard
+from docker_flask.worker.middleware.wsgi_types import Environ, Wsgi
 
 # Seconds for the first byte of a request. Browsers open connections in advance, and these must not
 # keep the server from its end.

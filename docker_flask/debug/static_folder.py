@@ -9,13 +9,13 @@ from werkzeug.exceptions import NotFound
 from werkzeug.middleware.shared_data import SharedDataMiddleware
 from werkzeug.wrappers import Response
 
-from docker_flask.discovery import static_folder
-from docker_flask.log import log
-from docker_flask.request.wsgi_types import Environ, StartResponse, Wsgi
-from docker_flask.worker.static_guard import REFUSED
-from docker_flask.worker_options import DebugOptions, WorkerOptions
+from docker_flask.shared.log import log
+from docker_flask.shared.worker_options import DebugOptions, WorkerOptions
+from docker_flask.worker.find import static_folder
+from docker_flask.worker.hooks.static_guard import REFUSED
+from docker_flask.worker.middleware.wsgi_types import Environ, StartResponse, Wsgi
 
-# Nobody but the application sends these (nginx/parts/static_files.conf).
+# Nobody but the application sends these (nginx/static_files.conf).
 _LEFT = re.compile(
     r"\.(py\w*|ini|cfg|conf|toml|ya?ml|db\w*|sqlite\w*|sql|sh|log|bak)(\W|$)"
     r"|\.(gz|bz2|xz|br|z|svgz|t[abgx]z2?)$",

@@ -6,17 +6,17 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
-from docker_flask import connections, process
-from docker_flask.configuration.limits import MemoryWatch
-from docker_flask.configuration.plan import Plan
-from docker_flask.configuration.workers import in_words
-from docker_flask.first_process.loop import Loop
-from docker_flask.first_process.sockets import listen_unix
-from docker_flask.first_process.task import Steps, Task, Until
-from docker_flask.log import log
-from docker_flask.nginx.rendering import Frontend
+from docker_flask.plan.limits import MemoryWatch
+from docker_flask.plan.plan import Plan
+from docker_flask.plan.rendering import Frontend
+from docker_flask.plan.workers import in_words
 from docker_flask.servers.app_server import AppServer
-from docker_flask.static_files import StaticFiles
+from docker_flask.shared import connections, process
+from docker_flask.shared.log import log
+from docker_flask.shared.loop import Loop
+from docker_flask.shared.sockets import listen_unix
+from docker_flask.shared.static_files import StaticFiles
+from docker_flask.shared.task import Steps, Task, Until
 from docker_flask.supervisor import worker_environment
 from docker_flask.supervisor.load_lock import LoadLock
 from docker_flask.supervisor.secret_keys import SecretKeys
@@ -29,7 +29,7 @@ STOP_TIMEOUT = 0.8
 # Seconds between two checks, and how many checks in a row must find no request: nginx may have a
 # connection that the application has not accepted yet.
 RETIRE_INTERVAL, IDLE_CHECKS = 0.1, 2
-# Seconds in which WebSockets close: more than worker/web_sockets.py takes.
+# Seconds in which WebSockets close: more than worker/server/web_sockets.py takes.
 CLOSE_TIMEOUT = 5.0
 
 
@@ -128,7 +128,7 @@ class Generation:
             self._fail(f"{self.server.name} can't start: {error.strerror}")
 
     def _start(self, server: ServerProcess, count: int, threads: int) -> None:
-        command = self.server.command(self.plan, self._options_file, count, threads)
+        command = self.server.command(self.plan.launch(count, threads, self._options_file))
         environment = worker_environment.make(
             self.plan,
             self._frontend,
@@ -235,7 +235,7 @@ class Generation:
         return sum(server.web_sockets() for server in self.servers)
 
     def threads(self) -> int:
-        """Threads that requests have started and that outlive them (worker/late_threads.py)."""
+        """Threads that requests have started and that outlive them (late_threads.py)."""
         return sum(server.threads() for server in self.servers)
 
     def close_web_sockets(self) -> None:

@@ -10,14 +10,14 @@ import re
 import time
 from pathlib import Path
 
-from docker_flask.log import log
+from docker_flask.shared.log import log
 
 # Seconds until the next try: doubles with each failure.
 PAUSE, LONGEST_PAUSE = 1.0, 60.0
 
 
 class LoadLock:
-    """path: of the file that workers lock (worker/wsgi.py). until: the end of the last pause."""
+    """path: of the file that workers lock (wsgi.py). until: the end of the last pause."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

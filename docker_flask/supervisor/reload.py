@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from docker_flask.configuration.validators import SettingError
-from docker_flask.first_process.task import Steps, Task, Until
-from docker_flask.log import log
-from docker_flask.paths import OK
+from docker_flask.shared.log import log
+from docker_flask.shared.paths import OK
+from docker_flask.shared.setting_error import SettingError
+from docker_flask.shared.task import Steps, Task, Until
 from docker_flask.supervisor.generation import Generation
 from docker_flask.supervisor.service import Phase, Service
 

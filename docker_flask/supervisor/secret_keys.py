@@ -2,11 +2,11 @@
 
 import os
 
-from docker_flask.log import log
+from docker_flask.shared.log import log
 
 
 class SecretKeys:
-    """salt: for the digests that workers report (worker/per_worker.py)."""
+    """salt: for the digests that workers report (worker/server/per_worker.py)."""
 
     def __init__(self) -> None:
         self.salt = os.urandom(16).hex()

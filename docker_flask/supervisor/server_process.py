@@ -6,10 +6,10 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from docker_flask import notify, process
-from docker_flask.first_process.loop import Loop
-from docker_flask.first_process.task import Steps, Until
-from docker_flask.servers.app_server import SOCKET_FD
+from docker_flask.servers.launch import SOCKET_FD
+from docker_flask.shared import notify, process
+from docker_flask.shared.loop import Loop
+from docker_flask.shared.task import Steps, Until
 
 # The descriptors of the server, after its socket, in this order.
 NOTIFY_FD, LEAVE_FD, DRAIN_FD = range(SOCKET_FD + 1, SOCKET_FD + 4)
@@ -92,7 +92,7 @@ class ServerProcess:
         return sum(self._web_sockets.values())
 
     def threads(self) -> int:
-        """Threads that requests have started and that outlive them (worker/late_threads.py)."""
+        """Threads that requests have started and that outlive them (late_threads.py)."""
         self._threads = {p: t for p, t in self._threads.items() if process.alive(p)}
         return sum(count for count, _ in self._threads.values())
 

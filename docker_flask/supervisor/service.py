@@ -10,24 +10,23 @@ from enum import Enum
 from functools import partial
 from pathlib import Path
 
-from docker_flask import process
-from docker_flask.configuration import plan
-from docker_flask.configuration.limits import Limits, MemoryWatch
-from docker_flask.configuration.origin import Found
-from docker_flask.configuration.plan import Plan
-from docker_flask.drop_privileges import why_not_all_readable
-from docker_flask.first_process import sockets
-from docker_flask.first_process.loop import Interrupt, Loop
-from docker_flask.first_process.prestart import Prestart
-from docker_flask.first_process.programs import Programs
-from docker_flask.first_process.task import TICK, Steps, Task
-from docker_flask.log import log
-from docker_flask.nginx.nginx import Configuration, Nginx
-from docker_flask.runtime_folder import replace_symlink
+from docker_flask.plan import plan
+from docker_flask.plan.limits import Limits, MemoryWatch
+from docker_flask.plan.plan import Plan
 from docker_flask.servers.app_server import SERVERS
+from docker_flask.shared import process, sockets
+from docker_flask.shared.drop_privileges import why_not_all_readable
+from docker_flask.shared.log import log
+from docker_flask.shared.loop import Interrupt, Loop
+from docker_flask.shared.origin import Found
+from docker_flask.shared.prestart import Prestart
+from docker_flask.shared.programs import Programs
+from docker_flask.shared.runtime_folder import replace_symlink
+from docker_flask.shared.task import TICK, Steps, Task
+from docker_flask.supervisor.certificates.certificates import Certificates
 from docker_flask.supervisor.generation import STOP_TIMEOUT, Generation
+from docker_flask.supervisor.nginx import Configuration, Nginx
 from docker_flask.supervisor.start_log import StartLog
-from docker_flask.tls.certificates import Certificates
 
 EXIT_NOT_SERVING = 70  # EX_SOFTWARE in sysexits.h: the application or a server can't run
 # The container stops if one process dies more often than this within these seconds.

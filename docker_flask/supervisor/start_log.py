@@ -2,9 +2,9 @@
 
 import os
 
-from docker_flask import paths
-from docker_flask.configuration.settings import Settings
-from docker_flask.log import log
+from docker_flask.plan.settings import Settings
+from docker_flask.shared import paths
+from docker_flask.shared.log import log
 from docker_flask.supervisor.generation import Generation
 
 

@@ -3,10 +3,10 @@
 import time
 from collections.abc import Callable
 
-from docker_flask import process
-from docker_flask.first_process.task import TICK, finish
-from docker_flask.log import log
-from docker_flask.paths import NOT_READY
+from docker_flask.shared import process
+from docker_flask.shared.log import log
+from docker_flask.shared.paths import NOT_READY
+from docker_flask.shared.task import TICK, finish
 from docker_flask.supervisor.generation import STOP_TIMEOUT
 from docker_flask.supervisor.listener_drain import close_listeners
 from docker_flask.supervisor.service import Phase, Service

@@ -8,16 +8,15 @@ import time
 from functools import partial
 from typing import NoReturn
 
-from docker_flask import process
-from docker_flask.configuration.settings import ignored
-from docker_flask.configuration.validators import SettingError
-from docker_flask.first_process import sockets
-from docker_flask.first_process.loop import Interrupt
-from docker_flask.first_process.ports import answer_commands, answer_probes
-from docker_flask.first_process.prestart import PrestartFailed
-from docker_flask.first_process.task import TICK, complete
-from docker_flask.log import first_line, log
-from docker_flask.paths import OK
+from docker_flask.plan.settings import ignored
+from docker_flask.shared import process, sockets
+from docker_flask.shared.log import first_line, log
+from docker_flask.shared.loop import Interrupt
+from docker_flask.shared.paths import OK
+from docker_flask.shared.ports import answer_commands, answer_probes
+from docker_flask.shared.prestart import PrestartFailed
+from docker_flask.shared.setting_error import SettingError
+from docker_flask.shared.task import TICK, complete
 from docker_flask.supervisor.generation import RETIRE_INTERVAL
 from docker_flask.supervisor.log_relay import LogRelay
 from docker_flask.supervisor.reload import Reload

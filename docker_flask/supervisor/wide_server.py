@@ -8,10 +8,10 @@ socket takes the requests that the narrow workers leave in the queue.
 import time
 from collections.abc import Callable, Collection
 
-from docker_flask import process
-from docker_flask.configuration.limits import MemoryWatch
-from docker_flask.configuration.workers import THREAD_MEMORY, Workers, in_words
-from docker_flask.log import log
+from docker_flask.plan.limits import MemoryWatch
+from docker_flask.plan.workers import THREAD_MEMORY, Workers, in_words
+from docker_flask.shared import process
+from docker_flask.shared.log import log
 from docker_flask.supervisor.server_process import ServerProcess
 
 # Seconds between two looks.

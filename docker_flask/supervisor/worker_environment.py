@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from docker_flask.configuration.plan import Plan
-from docker_flask.configuration.validators import in_bytes
-from docker_flask.nginx.rendering import Frontend
+from docker_flask.plan.plan import Plan
+from docker_flask.plan.rendering import Frontend
+from docker_flask.plan.validators import in_bytes
+from docker_flask.shared.worker_options import WorkerOptions
 from docker_flask.supervisor.server_process import DRAIN_FD, LEAVE_FD, NOTIFY_FD
-from docker_flask.worker_options import WorkerOptions
 
 # A cached page may take one eighth of the cache.
 PAGE_SHARE = 8

@@ -82,7 +82,7 @@ def test_metadata(image: dict[str, Any]) -> None:
         assert config["Labels"][f"org.opencontainers.image.{name}"]
     assert set(config["ExposedPorts"]) == {"80/tcp", "443/tcp", "5000/tcp"}
     assert config["StopSignal"] == "SIGTERM"
-    health = ["/usr/bin/python3", "-I", "-S", "/opt/docker-flask/docker_flask/health.py"]
+    health = ["/usr/bin/python3", "-I", "-S", "/opt/docker-flask/docker_flask/cli/health.py"]
     assert config["Healthcheck"]["Test"] == ["CMD", *health, "--watch"]
     assert list(config["Volumes"]) == ["/data"]
     assert config["WorkingDir"] == "/app"

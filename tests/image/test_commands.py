@@ -11,7 +11,7 @@ from typing import Any
 import dotenv
 import pytest
 
-from docker_flask.paths import EXECUTE
+from docker_flask.shared.paths import EXECUTE
 from tests.support.harness import (
     DEBUG,
     HELLO,

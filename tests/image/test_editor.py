@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from docker_flask.configuration.packages import DEBUGPY_PIN
+from docker_flask.plan.packages import DEBUGPY_PIN
 from tests.support import raw_http
 from tests.support.dap import Editor, message
 from tests.support.harness import DEBUG, DEBUG_PORT, Container, Engine, image_with

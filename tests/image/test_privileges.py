@@ -27,7 +27,7 @@ SERVICE_USER = 33
 DEVELOPER = 23456  # on the host, without an entry in the image's /etc/passwd
 # What starts as root, and leaves root before it does anything else.
 OWN_PROGRAMS = (
-    "/bin/sh /opt/docker-flask/docker_flask/bin/",
+    "/bin/sh /opt/docker-flask/docker_flask/cli/bin/",
     "/bin/bash /opt/docker-flask/entry-point.sh",
     "/usr/bin/env --block-signal",
     "/usr/bin/python3 -I ",

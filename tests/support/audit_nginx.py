@@ -11,9 +11,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from docker_flask.nginx import rendering
-from docker_flask.nginx.rendering import Frontend, Listen
-from docker_flask.static_files import StaticFiles
+from docker_flask.plan import rendering
+from docker_flask.plan.rendering import Frontend, Listen
+from docker_flask.shared.static_files import StaticFiles
 from tests.support import plans
 
 GIXY = Path(sys.executable).with_name("gixy")

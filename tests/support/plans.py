@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from docker_flask.configuration import settings, sizing, workers
-from docker_flask.configuration.limits import Limits
-from docker_flask.configuration.nginx_files import NginxFiles
-from docker_flask.configuration.plan import Plan
+from docker_flask.plan import settings, sizing, workers
+from docker_flask.plan.limits import Limits
+from docker_flask.plan.nginx_files import NginxFiles
+from docker_flask.plan.plan import Plan
 
 LIMITS = Limits(
     cpus=2,

@@ -8,11 +8,7 @@ from typing import NoReturn
 
 import pytest
 
-from docker_flask.configuration.packages import (
-    GEVENT_PIN,
-    GUNICORN_GEVENT_PIN,
-    GUNICORN_PIN,
-)
+from docker_flask.plan.packages import GEVENT_PIN, GUNICORN_GEVENT_PIN, GUNICORN_PIN
 
 NOT_APPLICABLE = "does not apply to "
 

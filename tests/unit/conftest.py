@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from docker_flask.first_process.loop import Loop
+from docker_flask.shared.loop import Loop
 
 
 @pytest.fixture

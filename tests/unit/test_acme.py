@@ -9,8 +9,8 @@ from unittest.mock import Mock
 
 import pytest
 
-from docker_flask.tls import acme
-from docker_flask.tls.certificate import Certificate
+from docker_flask.supervisor.certificates import acme
+from docker_flask.supervisor.certificates.certificate import Certificate
 from tests.support import plans
 
 GOOD = Certificate(time.time(), time.time() + 1e7, frozenset(["a.test"]))
@@ -20,7 +20,7 @@ GOOD = Certificate(time.time(), time.time() + 1e7, frozenset(["a.test"]))
 def volume(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(acme, "FOLDER", tmp_path)
     monkeypatch.setattr("shutil.which", str)
-    monkeypatch.setattr("docker_flask.process.spawn", lambda *_: 7)
+    monkeypatch.setattr("docker_flask.shared.process.spawn", lambda *_: 7)
 
 
 def orders(current: Certificate | None = None) -> bool:
@@ -53,7 +53,7 @@ def test_no_file_of_the_volume_stops_process_1(tmp_path: Path) -> None:
 
 def test_the_key_of_an_account_is_on_no_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
     spawn = Mock(return_value=7)
-    monkeypatch.setattr("docker_flask.process.spawn", spawn)
+    monkeypatch.setattr("docker_flask.shared.process.spawn", spawn)
     settings = plans.make(TLS_DOMAIN="a.test", ACME_EAB_KID="kid", ACME_EAB_KEY="A" * 43).settings
     acme.Acme(settings).step(None)
     command, environment = spawn.call_args.args

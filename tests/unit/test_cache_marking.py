@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from docker_flask.request import cache
-from docker_flask.request.cache import Cache
-from docker_flask.request.exchange import Exchange
-from docker_flask.worker_options import WorkerOptions
+from docker_flask.shared.worker_options import WorkerOptions
+from docker_flask.worker.middleware import cache
+from docker_flask.worker.middleware.cache import Cache
+from docker_flask.worker.middleware.exchange import Exchange
 
 PROXIED = "MISS\thttps\tshop.example\t\t"
 SEEN = {"HTTP_X_FORWARDED_PROTO": "https", "HTTP_X_FORWARDED_HOST": "shop.example"}

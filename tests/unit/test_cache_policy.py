@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from docker_flask.request import cache_policy
+from docker_flask.worker.middleware import cache_policy
 
 PUBLIC = "public, max-age=60"
 

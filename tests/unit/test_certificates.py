@@ -11,8 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from docker_flask.tls import certificate
-from docker_flask.tls.certificates import DAY, INTERVAL, RETRY, Certificates
+from docker_flask.supervisor.certificates import certificate
+from docker_flask.supervisor.certificates.certificates import DAY, INTERVAL, RETRY, Certificates
 from tests.support import certificates, plans
 
 
@@ -31,7 +31,7 @@ class Clock(SimpleNamespace):
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("docker_flask.tls.certificates.time", clock)
+    monkeypatch.setattr("docker_flask.supervisor.certificates.certificates.time", clock)
     return clock
 
 

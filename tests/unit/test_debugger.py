@@ -13,8 +13,8 @@ from werkzeug.test import Client, create_environ
 
 from docker_flask.debug import server, static_folder
 from docker_flask.debug.debugger import Debugger, failing
-from docker_flask.discovery import find_app, load_errors
-from docker_flask.worker_options import DebugOptions
+from docker_flask.shared.worker_options import DebugOptions
+from docker_flask.worker.find import find_app, load_errors
 
 
 def test_the_end_of_a_websocket_is_no_error() -> None:

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from kubernetes_validate import utils as kubernetes
 
-from docker_flask.configuration.settings import Settings
+from docker_flask.plan.settings import Settings
 from tests.support import plans
 from tests.support.kustomize import KUBERNETES, Resource, overlay, rendered
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from docker_flask.configuration import settings
+from docker_flask.plan import settings
 
 FOREIGN = Path(__file__).with_name("foreign_variables.txt")
 

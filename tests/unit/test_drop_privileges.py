@@ -8,9 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from docker_flask import drop_privileges, paths
-from docker_flask.configuration import settings
-from docker_flask.drop_privileges import NotPermitted
+from docker_flask.plan import settings
+from docker_flask.shared import drop_privileges, paths
+from docker_flask.shared.drop_privileges import NotPermitted
 
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root to leave root")
 

@@ -21,7 +21,7 @@ WSGI = "def {name}(environ, start_response):\n    return [b'{says}']\n"
 PROGRAM = """
 import json, os, sys
 from pathlib import Path
-from docker_flask.discovery import find_app
+from docker_flask.worker.find import find_app
 
 os.chdir(sys.argv[1])
 try:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wsproto.frame_protocol import CloseReason, FrameProtocol
 
-from docker_flask.worker import frames
+from docker_flask.worker.server import frames
 
 SIZES = (0, 1, 125, 126, 65_535, 65_536)
 

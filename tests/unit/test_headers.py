@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from docker_flask.request.headers import checked
+from docker_flask.worker.middleware.headers import checked
 
 CONTROLS = [chr(code) for code in (*range(32), 127) if code != 9]
 

@@ -10,11 +10,11 @@ from types import ModuleType
 
 import pytest
 
-from docker_flask.configuration import settings
-from docker_flask.configuration.settings import Settings
-from docker_flask.configuration.validators import SettingError
-from docker_flask.discovery import callables
-from docker_flask.discovery.candidates import NotFound
+from docker_flask.plan import settings
+from docker_flask.plan.settings import Settings
+from docker_flask.shared.setting_error import SettingError
+from docker_flask.worker.find import callables
+from docker_flask.worker.find.candidates import NotFound
 
 NAMES = [
     name

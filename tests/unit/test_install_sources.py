@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from docker_flask.install_sources import all_read, first_writable
+from docker_flask.cli.install_sources import all_read, first_writable
 from tests.support.harness import write_files
 
 FILES = {

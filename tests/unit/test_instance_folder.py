@@ -13,7 +13,7 @@ from tests.support.harness import run_python
 # volume, and what can't be written.
 PROGRAM = """
 import json, os, sys
-from docker_flask.discovery import every_python
+from docker_flask.worker.hooks import every_python
 
 every_python.INSTANCE = sys.argv[2]
 access = os.access

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from docker_flask import connections, health, paths, process
-from docker_flask.configuration import limits
-from docker_flask.worker import worker_process
+from docker_flask.cli import health
+from docker_flask.plan import limits
+from docker_flask.shared import connections, paths, process
+from docker_flask.worker.server import worker_process
 
 # /proc/PID/stat as qemu's user emulation writes it: 44 fields, most of them 0.
 QEMU = " ".join(["1", "(a) b)", "S", *["0"] * 41])

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from docker_flask.worker.late_threads import LateThreads
+from docker_flask.worker.server.late_threads import LateThreads
 from tests.support.harness import wait_for
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from docker_flask.configuration import limits
+from docker_flask.plan import limits
 from tests.support.harness import write_files
 
 MIB = 1 << 20

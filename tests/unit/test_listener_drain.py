@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from docker_flask.first_process.loop import Loop
+from docker_flask.shared.loop import Loop
 from docker_flask.supervisor import listener_drain
 from docker_flask.supervisor.listener_drain import close_listeners
 

@@ -10,8 +10,8 @@ from werkzeug.wsgi import ClosingIterator
 
 from docker_flask.debug.debugger import Debugger
 from docker_flask.debug.live_reload import SCRIPT, LiveReload
-from docker_flask.request.wsgi_types import Environ, StartResponse
-from docker_flask.worker_options import DebugOptions
+from docker_flask.shared.worker_options import DebugOptions
+from docker_flask.worker.middleware.wsgi_types import Environ, StartResponse
 
 PAGE = b"<!doctype html><p>A page</p>"
 VISIT = {"Accept": "text/html,*/*;q=0.8", "Sec-Fetch-Dest": "document"}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from docker_flask.discovery import find_app, load_errors
+from docker_flask.worker.find import find_app, load_errors
 
 
 def report(folder: Path, monkeypatch: pytest.MonkeyPatch, **files: str) -> str:

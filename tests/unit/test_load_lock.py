@@ -14,7 +14,7 @@ REASON = "Traceback of pid 17:\nOperationalError: too many connections"
 
 
 class Worker:
-    """Tries to load, as worker/wsgi.py does."""
+    """Tries to load, as worker/server/wsgi.py does."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("ab")

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from docker_flask import process
-from docker_flask.first_process.loop import Interrupt, Loop
-from docker_flask.first_process.programs import Programs
-from docker_flask.first_process.task import Steps, Task, complete
+from docker_flask.shared import process
+from docker_flask.shared.loop import Interrupt, Loop
+from docker_flask.shared.programs import Programs
+from docker_flask.shared.task import Steps, Task, complete
 from tests.support.harness import wait_for
 
 # --- the loop --------------------------------------------------------------------------------

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from docker_flask.configuration import nginx_files
-from docker_flask.configuration.nginx_syntax import directives
-from docker_flask.configuration.validators import SettingError
+from docker_flask.plan import nginx_files
+from docker_flask.plan.nginx_syntax import directives
+from docker_flask.shared.setting_error import SettingError
 
 RUNTIME = Path("/run/somewhere")
 

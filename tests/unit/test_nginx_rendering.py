@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from docker_flask.configuration.limits import Limits
-from docker_flask.configuration.nginx_files import NginxFiles
-from docker_flask.nginx import rendering
-from docker_flask.nginx.rendering import Frontend, Listen
-from docker_flask.static_files import StaticFiles
+from docker_flask.plan import rendering
+from docker_flask.plan.limits import Limits
+from docker_flask.plan.nginx_files import NginxFiles
+from docker_flask.plan.rendering import Frontend, Listen
+from docker_flask.shared.static_files import StaticFiles
 from tests.support import plans
 
 TEMPLATES = Path(__file__).parents[2]
@@ -68,10 +68,10 @@ def test_nothing_of_the_template_is_left(
 
 def test_no_part_is_forgotten_and_no_include_of_one_is_left() -> None:
     folder = TEMPLATES / "docker_flask/nginx"
-    including = [TEMPLATES / "nginx.conf", *folder.glob("parts/*.conf")]
-    found = re.findall(r"nginx/parts/(\w+\.conf);", "".join(map(Path.read_text, including)))
-    assert set(found) == {file.name for file in folder.glob("parts/*.conf")}
-    assert "nginx/parts" not in "\n".join(directives(render()))
+    including = [TEMPLATES / "nginx.conf", *folder.glob("*.conf")]
+    found = re.findall(r"nginx/(\w+\.conf);", "".join(map(Path.read_text, including)))
+    assert set(found) == {file.name for file in folder.glob("*.conf")} - {"uwsgi_params.conf"}
+    assert "docker_flask/nginx" not in "\n".join(directives(render()))
 
 
 def test_no_regular_expression_captures() -> None:

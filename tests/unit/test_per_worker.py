@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from docker_flask.worker import per_worker
-from docker_flask.worker_options import WorkerOptions
+from docker_flask.shared.worker_options import WorkerOptions
+from docker_flask.worker.server import per_worker
 
 POLLING = ["polling", "websocket"]
 

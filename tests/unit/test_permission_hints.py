@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from docker_flask.discovery import permission_hints
+from docker_flask.worker.hooks import permission_hints
 
 
 @pytest.fixture

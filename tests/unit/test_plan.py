@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from docker_flask.configuration import packages
-from docker_flask.configuration.validators import SettingError
+from docker_flask.plan import packages
+from docker_flask.shared.setting_error import SettingError
 from tests.support import plans
 
 

@@ -17,13 +17,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from docker_flask import __main__, control, drop_privileges, notify, process
-from docker_flask.configuration.limits import MemoryWatch
-from docker_flask.first_process import sockets
-from docker_flask.first_process.loop import Loop
-from docker_flask.first_process.ports import MAX_CLIENTS, answer_commands, answer_probes
-from docker_flask.nginx.rendering import Frontend
+from docker_flask import __main__
+from docker_flask.plan.limits import MemoryWatch
+from docker_flask.plan.rendering import Frontend
 from docker_flask.servers.app_server import SERVERS
+from docker_flask.shared import control, drop_privileges, notify, process, sockets
+from docker_flask.shared.loop import Loop
+from docker_flask.shared.ports import MAX_CLIENTS, answer_commands, answer_probes
 from docker_flask.supervisor import log_relay, supervisor
 from docker_flask.supervisor.generation import Generation
 from docker_flask.supervisor.log_relay import _Stream
@@ -312,11 +312,11 @@ THROW = """
 import json, os, signal, socket, sys, tempfile, threading, time
 from pathlib import Path
 from types import SimpleNamespace
-from docker_flask import control, notify, process
-from docker_flask.first_process.task import Task
+from docker_flask.shared import control, notify, process
+from docker_flask.shared.task import Task
 from docker_flask.servers.app_server import SERVERS
 from docker_flask.supervisor.generation import Generation
-from docker_flask.nginx.rendering import Frontend
+from docker_flask.plan.rendering import Frontend
 from docker_flask.supervisor.reload import Reload
 from docker_flask.supervisor.service import Phase, Service
 from docker_flask.supervisor.supervisor import Supervisor

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from docker_flask.configuration.validators import PRIVATE
-from docker_flask.request.proxies import TrustedProxies
+from docker_flask.plan.validators import PRIVATE
+from docker_flask.worker.middleware.proxies import TrustedProxies
 
 TRUSTED = ("10.0.0.0/8", "192.0.2.1", "2001:db8::/32")
 PROXY, CLIENT, STRANGER = "10.0.0.2", "203.0.113.9", "198.51.100.7"

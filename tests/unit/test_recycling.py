@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from concurrent.futures import ThreadPoolExecutor
 
-from docker_flask.worker.worker_process import WorkerProcess
+from docker_flask.worker.server.worker_process import WorkerProcess
 
 
 def test_the_calling_thread_gets_the_signal() -> None:

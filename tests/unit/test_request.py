@@ -11,11 +11,11 @@ from werkzeug.test import create_environ
 from werkzeug.utils import send_file
 from werkzeug.wrappers import Response
 
-from docker_flask.request.chain import chain
-from docker_flask.worker.late_threads import LateThreads
-from docker_flask.worker.watchdog import Watchdog
-from docker_flask.worker.worker_process import WorkerProcess
-from docker_flask.worker_options import WorkerOptions
+from docker_flask.shared.worker_options import WorkerOptions
+from docker_flask.worker.middleware.chain import chain
+from docker_flask.worker.server.late_threads import LateThreads
+from docker_flask.worker.server.watchdog import Watchdog
+from docker_flask.worker.server.worker_process import WorkerProcess
 
 TEXT = b"0123456789" * 10
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]

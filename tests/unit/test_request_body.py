@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 
-from docker_flask.request.body import RequestBody, bodies
-from docker_flask.request.exchange import Exchange
+from docker_flask.worker.middleware.body import RequestBody, bodies
+from docker_flask.worker.middleware.exchange import Exchange
 
 BODY = b"one\ntwo\n" + b"x" * 100_000
 

@@ -13,13 +13,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from docker_flask import process
-from docker_flask.configuration import nginx_files
-from docker_flask.configuration.validators import SettingError
-from docker_flask.first_process.loop import Loop
-from docker_flask.first_process.task import Steps, complete
-from docker_flask.nginx.nginx import Configuration
-from docker_flask.process import Output
+from docker_flask.plan import nginx_files
+from docker_flask.shared import process
+from docker_flask.shared.loop import Loop
+from docker_flask.shared.process import Output
+from docker_flask.shared.setting_error import SettingError
+from docker_flask.shared.task import Steps, complete
+from docker_flask.supervisor.nginx import Configuration
 from docker_flask.supervisor.reload import Reload
 from docker_flask.supervisor.service import Failure, Phase, Service
 from tests.support import plans
@@ -37,7 +37,7 @@ class Clock(SimpleNamespace):
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for module in ("supervisor.service", "nginx.workers"):
+    for module in ("supervisor.service", "supervisor.nginx_workers"):
         monkeypatch.setattr(f"docker_flask.{module}.time", clock)
     return clock
 
@@ -119,8 +119,8 @@ def test_nginx_gets_the_workers_that_it_lacks(
     nginx, begun, told = service.nginx, clock.now, []
     nginx._shortage.begin(2)
     monkeypatch.setattr(nginx, "workers", lambda: set(range(workers if clock.now > begun else 2)))
-    monkeypatch.setattr("docker_flask.nginx.workers.free_processes", lambda: free)
-    monkeypatch.setattr("docker_flask.nginx.workers.title", lambda _: title)
+    monkeypatch.setattr("docker_flask.supervisor.nginx_workers.free_processes", lambda: free)
+    monkeypatch.setattr("docker_flask.supervisor.nginx_workers.title", lambda _: title)
     monkeypatch.setattr(
         process, "signal_process", lambda pid, number: told.append((clock.now - begun, pid, number))
     )
@@ -195,7 +195,7 @@ def test_a_reload_notices_that_nginx_keeps_its_configuration(
     nginx, started, taken = service.nginx, {15}, list[Configuration]()
     configuration = Configuration("a", "a", [], certificate=service.runtime / "tls1")
     for name in ("TAKE_UP", "TAKEOVER"):
-        monkeypatch.setattr(f"docker_flask.nginx.nginx.{name}", 0.1)
+        monkeypatch.setattr(f"docker_flask.supervisor.nginx.{name}", 0.1)
     for name in ("nginx.conf", "uwsgi_params"):
         (service.runtime / "next").mkdir(exist_ok=True)
         (service.runtime / "next" / name).write_text("")

@@ -11,36 +11,30 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "docker_flask"
-GROUND = "docker_flask"
-# Each room, and the rooms whose modules it may import beside the ground's and its own. PID 1 has
-# the first seven and `debug/reloader.py`; the application's processes have the others.
+# Each room, and the rooms that it may import.
 MAY_IMPORT: dict[str, set[str]] = {
-    GROUND: set(),
-    "configuration": set(),
-    "first_process": set(),
-    "nginx": {"configuration", "first_process"},
-    "servers": {"configuration"},
-    "tls": {"configuration"},
-    "supervisor": {"configuration", "first_process", "nginx", "servers", "tls"},
-    "discovery": set(),
-    "request": {"discovery"},
-    "worker": {"discovery", "request"},
-    "launch": {"worker"},
-    "debug": {"discovery", "request", "worker"},
+    "shared": set(),
+    "servers": {"shared"},
+    "plan": {"servers", "shared"},
+    "supervisor": {"plan", "servers", "shared"},
+    "worker": {"servers", "shared"},
+    "cli": {"worker", "shared"},
+    "debug": {"plan", "shared", "worker"},
 }
-# The entries import the rooms of the commands that they run; debug mode has a PID 1 of its own.
+# It chooses the program; debug mode has a process 1 of its own, which copies certificates, too.
 EXCEPTIONS = {
     "__main__.py": set(MAY_IMPORT),
-    "command.py": {"configuration", "discovery", "first_process"},
-    "debug/reloader.py": {"configuration", "first_process", "tls"},
+    "debug/reloader.py": {"supervisor"},
 }
 # What a module needs beside the standard library: packages of the room's own process.
 PACKAGES = {
-    "nginx": {"jinja2"},
     "debug": {"werkzeug", "debugpy"},
-    "discovery": {"flask", "click", "dotenv"},
-    "worker": {"gevent", "uwsgi"},
-    "launch": {"flask", "gunicorn"},
+    "plan": {"jinja2"},
+    "servers/gunicorn": {"gunicorn"},
+    "servers/uwsgi": {"flask"},
+    "worker/find": {"dotenv"},
+    "worker/hooks": {"flask", "click"},
+    "worker/server": {"gevent", "uwsgi"},
 }
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 
@@ -54,18 +48,16 @@ def imported(module: str) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def room_of(name: str) -> str:
-    """The room of an imported name of ours: docker_flask.worker.guard is in the room worker."""
-    parts = name.split(".")
-    return parts[1] if (PACKAGE / parts[1]).is_dir() else GROUND
-
-
 @pytest.mark.parametrize("module", MODULES)
 def test_a_module_imports_only_what_its_room_may(module: str) -> None:
-    room = module.split("/")[0] if "/" in module else GROUND
-    allowed = {GROUND, room, *MAY_IMPORT[room], *EXCEPTIONS.get(module, ())}
+    room = module.split("/")[0]
+    allowed = {room, *MAY_IMPORT.get(room, ()), *EXCEPTIONS.get(module, ())}
     names = set(imported(module))
     ours = {name for name in names if name.split(".")[0] == "docker_flask"}
-    assert {room_of(name) for name in ours} <= allowed
-    others = {name.split(".")[0] for name in names - ours}
-    assert others - set(sys.stdlib_module_names) <= PACKAGES.get(room, set())
+    assert {name.split(".")[1] for name in ours} <= allowed
+    others = {name.split(".")[0] for name in names - ours} - set(sys.stdlib_module_names)
+    assert others <= PACKAGES.get(room, PACKAGES.get(module.rpartition("/")[0], set()))
+
+
+def test_no_module_is_outside_of_a_room() -> None:
+    assert {path.name for path in PACKAGE.glob("*.py")} == {"__init__.py", "__main__.py"}

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from docker_flask import paths, runtime_folder
-from docker_flask.drop_privileges import NotPermitted
+from docker_flask.shared import paths, runtime_folder
+from docker_flask.shared.drop_privileges import NotPermitted
 
 
 @pytest.fixture

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from docker_flask.configuration import settings
-from docker_flask.configuration.limits import Limits
-from docker_flask.configuration.origin import FileValue
-from docker_flask.configuration.settings import Settings, ignored
-from docker_flask.configuration.validators import PRIVATE, SettingError
+from docker_flask.plan import settings
+from docker_flask.plan.limits import Limits
+from docker_flask.plan.settings import Settings, ignored
+from docker_flask.plan.validators import PRIVATE
+from docker_flask.shared.origin import FileValue
+from docker_flask.shared.setting_error import SettingError
 
 ROOT = Path(__file__).parents[2]
 

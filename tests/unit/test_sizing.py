@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from docker_flask.configuration import sizing
+from docker_flask.plan import sizing
 from tests.support import plans
 
 MB, GB = 1 << 20, 1 << 30

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from flask import Blueprint, Flask, send_file
 
-from docker_flask.request.files import File
-from docker_flask.static_files import StaticFiles
-from docker_flask.worker import static_guard
+from docker_flask.shared.static_files import StaticFiles
+from docker_flask.worker.hooks import static_guard
+from docker_flask.worker.middleware.files import File
 
 
 @pytest.mark.parametrize("prefix", ["/static", "/pages"])

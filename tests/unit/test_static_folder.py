@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from docker_flask.discovery import static_folder
-from docker_flask.worker_options import WorkerOptions
+from docker_flask.shared.worker_options import WorkerOptions
+from docker_flask.worker.find import static_folder
 from tests.support.forked_python import run_python
 
 # Prints what is found, and what the log says of it.
@@ -19,8 +19,8 @@ PROGRAM = """
 import json, os, sys
 from dataclasses import asdict
 from pathlib import Path
-from docker_flask.discovery import find_app, static_folder
-from docker_flask.worker_options import WorkerOptions
+from docker_flask.worker.find import find_app, static_folder
+from docker_flask.shared.worker_options import WorkerOptions
 
 os.chdir(sys.argv[1])
 root = Path.cwd()

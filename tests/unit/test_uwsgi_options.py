@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from docker_flask.configuration import uwsgi_options
-from docker_flask.configuration.origin import FileValue, ServerOptions
-from docker_flask.configuration.validators import SettingError
+from docker_flask.servers.uwsgi import options as uwsgi_options
+from docker_flask.shared.origin import FileValue, ServerOptions
+from docker_flask.shared.setting_error import SettingError
 
 HELP = "\n".join(
     f"    --{name} meaning"

@@ -6,9 +6,9 @@ import os
 
 import pytest
 
-from docker_flask.worker.late_threads import LateThreads
-from docker_flask.worker.watchdog import TICK, Watchdog
-from docker_flask.worker.worker_process import WorkerProcess
+from docker_flask.worker.server.late_threads import LateThreads
+from docker_flask.worker.server.watchdog import TICK, Watchdog
+from docker_flask.worker.server.worker_process import WorkerProcess
 
 TIMEOUT, LIMIT, NOW = 10.0, 10.7, 1000.0
 # Since when the application has been silent; below zero: its client has been receiving.

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from docker_flask.request.application import call
-from docker_flask.request.exchange import Exchange
-from docker_flask.worker import frames
-from docker_flask.worker.late_threads import LateThreads
-from docker_flask.worker.watchdog import Watchdog
-from docker_flask.worker.web_sockets import WebSockets
-from docker_flask.worker.worker_process import WorkerProcess
-from docker_flask.worker_options import WorkerOptions
+from docker_flask.shared.worker_options import WorkerOptions
+from docker_flask.worker.middleware.application import call
+from docker_flask.worker.middleware.exchange import Exchange
+from docker_flask.worker.server import frames
+from docker_flask.worker.server.late_threads import LateThreads
+from docker_flask.worker.server.watchdog import Watchdog
+from docker_flask.worker.server.web_sockets import WebSockets
+from docker_flask.worker.server.worker_process import WorkerProcess
 from tests.support.harness import wait_for
 
 ACCEPT = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from docker_flask import process
-from docker_flask.configuration.workers import Workers
-from docker_flask.first_process.sockets import listen_unix
+from docker_flask.plan.workers import Workers
+from docker_flask.shared import process
+from docker_flask.shared.sockets import listen_unix
 from docker_flask.supervisor.server_process import ServerProcess
 from docker_flask.supervisor.wide_server import (
     INTERVAL,
@@ -37,7 +37,7 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now, self.ran, self.load = 100.0, 0.0, 0.0
         monkeypatch.setattr("time.monotonic", lambda: self.now)
-        monkeypatch.setattr("docker_flask.process.ran", lambda _: self.ran)
+        monkeypatch.setattr("docker_flask.shared.process.ran", lambda _: self.ran)
 
     def tick(self) -> None:
         self.now += INTERVAL

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from docker_flask.configuration import workers
-from docker_flask.configuration.plan import Plan
-from docker_flask.configuration.workers import Workers
+from docker_flask.plan import workers
+from docker_flask.plan.plan import Plan
+from docker_flask.plan.workers import Workers
 from tests.support import plans
 
 MIB, GIB = 1 << 20, 1 << 30

@@ -1,1 +1,0 @@
-"""nginx: its configuration and its process."""

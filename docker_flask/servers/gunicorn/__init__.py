@@ -1,0 +1,1 @@
+"""What Gunicorn is: its options and its program."""

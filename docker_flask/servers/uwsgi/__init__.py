@@ -1,0 +1,1 @@
+"""What uWSGI is: its options, its ini files, its program."""

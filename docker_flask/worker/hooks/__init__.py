@@ -1,0 +1,1 @@
+"""What the image changes in the Python of the application, and why."""

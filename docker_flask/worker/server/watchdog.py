@@ -1,0 +1,155 @@
+"""Replaces a worker if a request exceeds REQUEST_TIMEOUT."""
+
+import atexit
+import faulthandler
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from types import FrameType
+from typing import Any
+
+from docker_flask.shared.log import log
+from docker_flask.worker.middleware.exchange import Exchange
+from docker_flask.worker.middleware.timing import Watch
+from docker_flask.worker.server.greenlets import unpatched
+from docker_flask.worker.server.late_threads import LateThreads
+from docker_flask.worker.server.worker_process import WorkerProcess
+
+# Seconds between two checks.
+TICK = 0.5
+# Seconds that a retired worker gets to end after its last response and its last late thread. A
+# service of the application may keep it alive.
+LINGER = 2.0
+# Seconds between two looks for late threads at the end of the process.
+PAUSE = 0.05
+
+
+class Watchdog(Watch):
+    """Watches the requests of a worker in a thread of its own.
+
+    timeout: REQUEST_TIMEOUT. limit: seconds that the application may be silent within a request,
+    a little more than the timeout. The time that a client takes to receive data does not count.
+
+    A worker with a request over the limit takes no more requests, completes those of its other
+    threads, for the timeout at most, and ends.
+
+    clock: as exact as a tick. web_sockets: connections that views have taken. They may last, and
+    hold up only the end of the worker.
+    """
+
+    def __init__(
+        self, timeout: float, limit: float, worker: WorkerProcess, threads: LateThreads
+    ) -> None:
+        super().__init__()
+        self.threads = threads
+        self.web_sockets: set[Any] = set()
+        self._timeout = timeout
+        self._limit = limit
+        self._worker = worker
+        # For threads, even if gevent has replaced them with greenlets.
+        self._local = unpatched("_thread", "_local")()
+        # Threads over the limit, and the time since when there are any.
+        self._overdue: set[int] = set()
+        self._overdue_since = 0.0
+        # The thread that runs all greenlets.
+        self._main = 0
+
+    def start(self) -> None:
+        """Start to watch; the worker's main thread calls this."""
+        # A C function that holds the interpreter's lock blocks the watchdog, too. The function uses
+        # processor time, which a timer counts: its signal dumps the traceback and ends the worker.
+        faulthandler.register(signal.SIGVTALRM, chain=True)
+        self._main = unpatched("_thread", "get_ident")()
+        self.threads.start()
+        atexit.register(self._finish)
+        # A thread of the kernel, even with gevent: a greenlet does not run while another blocks.
+        unpatched("_thread", "start_new_thread")(self._watch, ())
+
+    def begin(self, thread: int) -> None:
+        if not hasattr(self._local, "signals_pass"):
+            # uWSGI blocks all signals in its threads. Programs that a thread starts inherit the
+            # blocked signals, and TERM would not end these programs.
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+            self._local.signals_pass = True
+            self.threads.own.add(threading.current_thread())
+        super().begin(thread)
+
+    def _watch(self) -> None:
+        sleep = unpatched("time", "sleep")
+        now, busy, retired_at = time.monotonic(), self.clock, self.clock
+        while True:
+            signal.setitimer(signal.ITIMER_VIRTUAL, self._limit + TICK)
+            sleep(TICK)
+            before, now = now, time.monotonic()
+            # Requests are not charged for the time in which the container was paused.
+            self.clock += min(now - before, 2 * TICK)
+            if not self._worker.retired:
+                retired_at = self.clock
+            late = self.threads.look() and self.clock - retired_at < self._timeout
+            if self.active or self.web_sockets or late or not self._worker.retired:
+                busy = self.clock
+            elif self.clock - busy > LINGER:
+                self._end()
+            if not self._worker.retired and self._worker.is_drained():
+                # In this thread: it has no request that a signal could interrupt.
+                self._worker.retire()
+            self._end_if_overdue(list(self.silent_since.items()))
+
+    def _end_if_overdue(self, requests: list[tuple[int, float]]) -> None:
+        latest = self.clock - self._limit
+        overdue = {thread for thread, since in requests if 0 < since < latest}
+        for thread in overdue - self._overdue:
+            self._report(thread)
+        if not overdue & self._overdue:
+            self._overdue_since = self.clock
+        self._overdue = overdue
+        if not overdue:
+            return
+        others = len(requests) > len(overdue) or self.web_sockets or self.threads.count
+        if not self._worker.retired:
+            # If uWSGI's only thread is idle, only that thread can end the worker by the signal.
+            self._worker.retire(0 if self._main in self.active else self._main)
+        elif not others or self.clock - self._overdue_since > self._timeout:
+            self._end()
+
+    def _finish(self) -> None:
+        """Wait for late threads at the end of the process."""
+        end = time.monotonic() + self._timeout
+        while self.threads.look() and time.monotonic() < end:
+            time.sleep(PAUSE)
+        if self._worker.retired:  # otherwise process 1 logs them
+            self._name_cut()
+
+    def _end(self) -> None:
+        self._name_cut()
+        os._exit(1)
+
+    def _name_cut(self) -> None:
+        for line in self.threads.lines:
+            log(line)
+
+    def _report(self, thread: int) -> None:
+        frames = sys._current_frames()
+        frame = frames.get(thread) or frames.get(self._main)
+        stack = "".join(traceback.format_stack(frame)) if frame else ""
+        what = f"a request took longer than REQUEST_TIMEOUT={self._timeout:g} seconds"
+        if _has_begun(frames.get(thread)):
+            what = (
+                f"a response that had begun was cut, because it sent nothing for "
+                f"REQUEST_TIMEOUT={self._timeout:g} seconds"
+            )
+        log(f"{what}; replacing worker {os.getpid()}. The request was here:\n{stack.rstrip()}")
+
+
+def _has_begun(frame: FrameType | None) -> bool:
+    """True if the request that runs here has sent the start of its response (timing.py)."""
+    while frame:
+        exchange = frame.f_locals.get("exchange")
+        if isinstance(exchange, Exchange):
+            # A handshake that was refused has no status of the application.
+            return exchange.headers_sent and bool(exchange.status)
+        frame = frame.f_back
+    return False
