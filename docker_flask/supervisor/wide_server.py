@@ -16,9 +16,9 @@ from docker_flask.supervisor.server_process import ServerProcess
 
 # Seconds between two looks.
 INTERVAL = 0.5
-# Share of the time for which narrow workers run or wait for a CPU. Above it, requests compute rather
-# than wait, and threads would only share the CPU. Measured on two CPUs under full load: 0.65 to 0.83
-# for a hello, 0.12 for a view that waits 20 ms and computes 2 ms, 0.01 for one that waits 50 ms.
+# Share of the time for which narrow workers run or wait for a CPU. Above it, requests compute and
+# do not wait, so threads would only share the CPU. Measured on two CPUs under full load: 0.65 to
+# 0.83 for a hello, 0.12 for a view that waits 20 ms and computes 2 ms, 0.01 for a wait of 50 ms.
 MAX_LOAD = 0.5
 # Looks in a row with more requests than narrow workers, before the wide server starts.
 WAITING_LOOKS = 2
