@@ -127,7 +127,7 @@ class Serving:
         }
 
     def press(self, path: str, seconds: float, connections: int, patience: int) -> Sample:
-        """A load without time to warm up, whose clients wait for so many seconds."""
+        """A load without time to warm up; patience: seconds that a client waits."""
         result = self._wrk(path, seconds, connections, patience=patience)
         good = result["requests"] - result["refused"]
         return {

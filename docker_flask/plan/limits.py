@@ -96,7 +96,7 @@ class MemoryWatch:
         return max(0, min(self._limit - used + cache, of_machine or self._limit))
 
     def why_no_room(self, workers: int, size: int) -> str:
-        """Why the memory does not hold so many more workers of this size; empty if it does."""
+        """Why the memory does not hold these additional workers; empty if it does."""
         free, needed = self.free(), workers * size
         if needed <= free:
             return ""

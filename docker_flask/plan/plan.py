@@ -50,7 +50,7 @@ class Plan:
     only_one_server: str = ""
 
     def launch(self, count: int, threads: int, options_file: Path | None) -> Launch:
-        """A start of the application server with so many workers and threads."""
+        """A start of the application server with these workers and threads."""
         return Launch(
             workers=count,
             threads=threads,

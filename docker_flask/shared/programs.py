@@ -1,4 +1,4 @@
-"""Programs that process 1 runs for their output. It serves on meanwhile, and stops at any time."""
+"""Programs that process 1 runs for their output, without waiting for their end."""
 
 import os
 import signal

@@ -47,7 +47,7 @@ class StaticFiles:
         one other user alone can make more of them.
         """
         has_links, own = False, os.geteuid()
-        with contextlib.suppress(OSError):  # somebody removes files meanwhile
+        with contextlib.suppress(OSError):  # another process removes files meanwhile
             for path in self._paths():
                 status = os.lstat(path)
                 if stat.S_ISLNK(status.st_mode):

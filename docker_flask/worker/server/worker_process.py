@@ -64,7 +64,7 @@ class WorkerProcess:
 class Recycling:
     """Replaces a worker at MAX_REQUESTS or MAX_WORKER_MEMORY; max_memory: bytes; 0 for no limit.
 
-    The worker serves on while threads outlive their requests, for REQUEST_TIMEOUT at most: its
+    The worker keeps serving while threads outlive their requests, for REQUEST_TIMEOUT at most: its
     successor starts only after its end.
     """
 
