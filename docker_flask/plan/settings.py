@@ -23,7 +23,7 @@ from docker_flask.shared.setting_error import SettingError, shown
 MAX_LENGTH = 10_000
 # The one that the image was built with (`--build-arg APP_SERVER=`).
 DEFAULT_APP_SERVER = "gunicorn" if Path(f"{HOME}/packages/bin/gunicorn").exists() else "uwsgi"
-# The lowest at which no variable in tests/unit/foreign_variables.txt resembles a setting.
+# The lowest at which no variable in tests/unit/plan/foreign_variables.txt resembles a setting.
 SIMILARITY = 0.92
 # Settings that are read before prestart.sh runs: the ports are bound, and root is left, before.
 EARLY = (

@@ -17,7 +17,7 @@ from docker_flask.plan.validators import PRIVATE
 from docker_flask.shared.origin import FileValue
 from docker_flask.shared.setting_error import SettingError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 GIB = 1 << 30
 LIMITS = Limits(
@@ -135,7 +135,7 @@ def test_empty_is_unset(name: str, text: str) -> None:
         assert read(**{name: text}) == read()
 
 
-# For each setting: values that are refused, without those that tests/unit/test_hostile_settings.py
+# For each setting: values that are refused, without those that tests/unit/plan/test_hostile_settings.py
 # gives to all, and what the message says instead.
 WHOLE = ["text", "-1", "+1", "1.5", "1e3", "0x10", "9" * 9, "1_000", "\u0661"]
 SECONDS = ["text", "-1", "1s", "1e3", "nan", "inf", "9" * 9, ".5", "1."]

@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.pictures import png
 
-APP = Path(__file__).parents[2] / "app/app.py"
+APP = Path(__file__).parents[3] / "app/app.py"
 SCRIPT = b"<script>alert(1)</script>"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "docker_flask" / "install-python.sh"
+SCRIPT = Path(__file__).parents[3] / "docker_flask" / "install-python.sh"
 # Stand in for pip and for the Python that runs the tools.
 PIP = """#!/bin/bash
 [[ $1 == install ]] || exit 1

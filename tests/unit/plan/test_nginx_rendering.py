@@ -16,7 +16,7 @@ from docker_flask.plan.rendering import Frontend, Listen
 from docker_flask.shared.static_files import StaticFiles
 from tests.support import plans
 
-TEMPLATES = Path(__file__).parents[2]
+TEMPLATES = Path(__file__).parents[3]
 RUNTIME = Path("/run/somewhere")
 LIMITS = replace(plans.LIMITS, cpus=1.0, memory=1 << 30)
 STATIC = StaticFiles("/static", "/app/static")

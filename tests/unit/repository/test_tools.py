@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 # A client without buildx, and no package that could be installed.
 PROGRAMS = {"docker": "[ $1 != buildx ] && echo Docker version 28.0.1, build 0", "apt-get": ""}
 

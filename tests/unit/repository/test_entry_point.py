@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ENTRY_POINT = Path(__file__).parents[2] / "entry-point.sh"
+ENTRY_POINT = Path(__file__).parents[3] / "entry-point.sh"
 
 
 def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:

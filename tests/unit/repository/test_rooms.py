@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PACKAGE = ROOT / "docker_flask"
 # Each room, and the rooms that it may import.
 MAY_IMPORT: dict[str, set[str]] = {

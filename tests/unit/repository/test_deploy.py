@@ -16,7 +16,7 @@ from docker_flask.plan.settings import Settings
 from tests.support import plans
 from tests.support.kustomize import KUBERNETES, Resource, overlay, rendered
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 OVERLAYS = ["one-replica", "many-replicas", "with-jobs"]
 # The newest three.
 VERSIONS = list(dict.fromkeys(kubernetes.all_versions()))[-3:]

@@ -10,7 +10,7 @@ import pytest
 
 from release.publish import version_of
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(
