@@ -153,6 +153,7 @@ class Reloader:
     def _environment(self) -> dict[str, str]:
         options = DebugOptions(
             notify_fd=process.FIRST_DESCRIPTOR + 1,
+            start_timeout=self.settings.start_timeout,
             trusted_proxies=self.settings.trusted_proxies or (),
             script_name=self.settings.script_name or "",
             debug_hosts=self.settings.debug_hosts or (),

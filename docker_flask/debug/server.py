@@ -29,7 +29,7 @@ from docker_flask.shared.log import log
 from docker_flask.shared.paths import DEBUG_PORT
 from docker_flask.shared.process import FIRST_DESCRIPTOR
 from docker_flask.shared.worker_options import DebugOptions
-from docker_flask.worker.find import find_app, load_errors
+from docker_flask.worker.find import find_app, load_errors, slow_load
 from docker_flask.worker.find.callables import is_flask
 from docker_flask.worker.hooks import static_guard
 from docker_flask.worker.middleware.wsgi_types import Environ, Wsgi
@@ -48,7 +48,8 @@ def load(options: DebugOptions) -> Wsgi:
     try:
         if options.debugpy:
             listen_for_editors(options.debugpy)
-        found = find_app.load(Path.cwd())
+        with slow_load.reported(options.start_timeout):
+            found = find_app.load(Path.cwd())
     except find_app.NotFound as error:
         log(str(error))
         return failing(error.with_traceback(None), options)

@@ -83,6 +83,7 @@ class Settings:
     max_requests: int = setting(validators.whole_number(0, 100_000_000), "0")
     max_worker_memory: str = setting(validators.size("32m"), "0")
     request_timeout: float = setting(validators.seconds(1, 86400), "60")
+    slow_request: float = setting(validators.seconds(0, 86400), "10")
     start_timeout: float = setting(validators.seconds(1, 3600), "120")
     drain_delay: float = setting(validators.seconds(0, 300), "1")
     graceful_timeout: float = setting(validators.seconds(0, 3600), "8")

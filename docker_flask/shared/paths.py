@@ -30,6 +30,8 @@ VOLUME = "/data"
 TLS_FOLDER = f"{VOLUME}/tls"
 CHALLENGES = f"{TLS_FOLDER}/challenges"
 # Sockets in this folder: process 1's for commands, and in production nginx's for the health check.
+# Process 1 changes its time, and each worker reports the requests that it serves.
+STATUS_ORDER = "status-order"
 CONTROL_SOCKET, NGINX_SOCKET = "control.sock", "nginx.sock"
 # Files in this folder; nginx checks whether they exist. DRAINING: nginx closes the connections of
 # clients. SHARING: a stop or a reload may create DRAINING, or a worker shares pages. NOT_READY: the

@@ -19,6 +19,7 @@ class _Options:
     """notify_fd: the descriptor for messages to the supervisor (docker_flask/shared/notify.py)."""
 
     notify_fd: int = NO_DESCRIPTOR
+    start_timeout: float = 120.0
     # The setting TRUSTED_PROXIES: networks in the format of ipaddress.
     trusted_proxies: Sequence[str] = ()
 
@@ -55,6 +56,9 @@ class WorkerOptions(_Options):
     request_timeout: float = 60.0
     # Seconds until the watchdog acts: later than nginx responds (plan/plan.py).
     watchdog: float = 60.7
+    # SLOW_REQUEST, 0 for off; and the file whose time process 1 changes to ask what runs.
+    slow_request: float = 0.0
+    status_order: str = ""
     max_requests: int = 0
     max_worker_memory: int = 0
     # The signal after which a worker accepts no more requests.

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from docker_flask.servers.launch import SOCKET_FD
-from docker_flask.shared import notify, process
+from docker_flask.shared import notify, process, running_request
 from docker_flask.shared.loop import Loop
+from docker_flask.shared.running_request import RunningRequest
 from docker_flask.shared.task import Steps, Until
 
 # The descriptors of the server, after its socket, in this order.
@@ -54,6 +55,10 @@ class ServerProcess:
         self._web_sockets: dict[int, int] = {}
         # Of each worker: threads that outlive their requests, and what to log if they are cut.
         self._threads: dict[int, tuple[int, list[str]]] = {}
+        # Slow requests that are not logged yet, with the pid of their worker; and what each worker
+        # said last of the requests that it serves.
+        self.slow: list[tuple[int, list[RunningRequest]]] = []
+        self.running: dict[int, list[RunningRequest]] = {}
         self._loop, self._note = loop, note
         self._channel, self.workers_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._channel.setblocking(False)
@@ -142,6 +147,11 @@ class ServerProcess:
             case "threads":
                 self.threads()  # forget workers that have ended
                 self._threads[pid] = int(message["count"]), list(map(str, message["lines"]))
+            case "slow":
+                self.slow.append((pid, running_request.from_json(message["requests"])))
+            case "running":
+                self.running = {p: r for p, r in self.running.items() if process.alive(p)}
+                self.running[pid] = running_request.from_json(message["requests"])
             case "loading":
                 self.loading.add(pid)
             case "retired":

@@ -21,6 +21,7 @@ from docker_flask.supervisor.generation import RETIRE_INTERVAL
 from docker_flask.supervisor.log_relay import LogRelay
 from docker_flask.supervisor.reload import Reload
 from docker_flask.supervisor.service import Failure, Phase, Service
+from docker_flask.supervisor.slow_requests import SlowRequests
 from docker_flask.supervisor.stop import EXIT_CUT, stop
 from docker_flask.supervisor.wide_server import INTERVAL
 
@@ -48,6 +49,7 @@ class Supervisor:
         self._relay = relay
         self._stop_signals = 0
         self._looked_at = 0.0
+        self._slow_requests = SlowRequests()
         commands = {
             "health": lambda answer: answer(service.why_not_ready() or OK),
             "reload": self._reload.request_and_answer,
@@ -154,6 +156,12 @@ class Supervisor:
                 current.wide.memory_ran_out(reason)
             self._service.look_at_nginx()
             current.look()
+            for generation in self._service.generations():
+                for server in generation.servers:
+                    for pid, requests in server.slow:
+                        self._slow_requests.note(pid, requests)
+                    server.slow.clear()
+            self._slow_requests.look(current.plan.settings.slow_request)
 
     def _on_stop(self) -> None:
         self._stop_signals += 1

@@ -6,6 +6,7 @@ from typing import Any
 from docker_flask.plan.plan import Plan
 from docker_flask.plan.rendering import Frontend
 from docker_flask.plan.validators import in_bytes
+from docker_flask.shared import paths
 from docker_flask.shared.worker_options import WorkerOptions
 from docker_flask.supervisor.server_process import DRAIN_FD, LEAVE_FD, NOTIFY_FD
 
@@ -24,6 +25,7 @@ def make(
         notify_fd=NOTIFY_FD,
         leave_fd=LEAVE_FD,
         drain_fd=DRAIN_FD,
+        start_timeout=settings.start_timeout,
         trusted_proxies=settings.trusted_proxies or (),
         app_module=settings.app_module or "",
         uwsgi_ini=settings.uwsgi_ini or "",
@@ -31,6 +33,8 @@ def make(
         workers=plan.workers.processes,
         request_timeout=settings.request_timeout,
         watchdog=plan.watchdog,
+        slow_request=settings.slow_request,
+        status_order=str(runtime / paths.STATUS_ORDER),
         max_requests=settings.max_requests,
         max_worker_memory=in_bytes(settings.max_worker_memory),
         max_web_sockets=plan.sizing.web_sockets,

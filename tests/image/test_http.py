@@ -518,7 +518,7 @@ def test_a_request_that_takes_too_long_costs_its_neighbours_nothing(start: Start
             assert service.get("/sleep?s=60").status_code == 504
             assert [each.result(30) for each in uploads] == [b'{"length":10485760}\n'] * 2
             assert [each.result(30) for each in downloads] == [40 * MB] * 2
-            service.container.wait_for_log("The request was here:")
+            service.container.wait_for_log("a request took longer than REQUEST_TIMEOUT")
             time.sleep(1)
         finally:
             over.set()
@@ -557,8 +557,9 @@ def test_a_stream_lives_by_its_comment_lines(engine: Engine, app_folder: Path) -
     assert container.get("/talks").text.count(": nothing new") == 5
     with pytest.raises(httpx.RemoteProtocolError):
         container.get("/silent")
-    log = container.wait_for_log("The request was here:")
+    log = container.wait_for_log("for REQUEST_TIMEOUT=2 seconds")
     if CHOSEN.has_greenlets:  # the log has what the worker ran
         return
-    assert "it sent nothing for REQUEST_TIMEOUT=2 seconds; replacing worker" in log
+    assert "it sent nothing for REQUEST_TIMEOUT=2 seconds: GET /silent, request " in log
+    assert "in app.py:14 in events; replacing worker" in log
     assert "a request took longer" not in log

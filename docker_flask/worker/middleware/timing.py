@@ -13,25 +13,26 @@ from docker_flask.worker.middleware.wsgi_types import Environ, StartResponse, Ws
 class Watch:
     """The requests of a worker.
 
-    clock: seconds. active: threads that serve a request. silent_since: when, by this clock, the
-    application started or resumed work on each thread's request; negative while the client receives
-    data.
+    clock: seconds. active: for each thread that serves a request, its environ and, by this clock,
+    its start. silent_since: when the application started or resumed work on each thread's request;
+    negative while the client receives data.
     """
 
     def __init__(self) -> None:
         self.clock = 1.0
-        self.active: set[int] = set()
+        self.active: dict[int, tuple[Environ, float]] = {}
         self.silent_since: dict[int, float] = {}
 
-    def begin(self, thread: int) -> None:
+    def begin(self, thread: int, environ: Environ) -> None:
         """Watch a thread that starts to serve a request; this thread calls it."""
-        self.active.add(thread)
-        self.silent_since[thread] = self.clock
+        clock = self.clock
+        self.active[thread] = environ, clock
+        self.silent_since[thread] = clock
 
     def forget(self, thread: int) -> None:
         """Watch the thread no more."""
         self.silent_since.pop(thread, None)
-        self.active.discard(thread)
+        self.active.pop(thread, None)
 
 
 def timed(
@@ -45,7 +46,7 @@ def timed(
 
     def application(environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
         thread = threading.get_ident()
-        begin(thread)
+        begin(thread, environ)
         exchange = Exchange(environ, start_response, way_out)
         try:
             for part in handler(exchange):

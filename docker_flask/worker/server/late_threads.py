@@ -3,15 +3,15 @@
 Process 1 lets them end before it stops a worker, and logs which of them it cuts.
 """
 
-import gc
 import os
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 from weakref import WeakSet
+
+from docker_flask.worker.find import places
 
 # Their threads end with their connections.
 LIBRARIES = {"engineio", "simple_websocket"}
@@ -65,8 +65,8 @@ class LateThreads:
         self._seen = -1 if late else seen
         if not late and not self.lines:
             return 0
-        now, frames = time.monotonic(), _frames()
-        stacks = {thread: list(_stack(frames.get(thread.ident))) for thread in late}
+        now, frames = time.monotonic(), places.frames()
+        stacks = {thread: list(places.stack(frames.get(thread.ident))) for thread in late}
         working = {thread: stack for thread, stack in stacks.items() if not _is_idle(stack)}
         self._since = {
             thread: now if POOL in map(_function, stack) else self._since.get(thread, now)
@@ -99,23 +99,6 @@ def _all() -> list[threading.Thread]:
 def _is_of_library(thread: threading.Thread) -> bool:
     module = str(getattr(getattr(thread, "_target", None), "__module__", ""))
     return module.partition(".")[0] in LIBRARIES
-
-
-def _frames() -> dict[int | None, FrameType | None]:
-    """Where each thread is, by its number."""
-    frames: dict[int | None, FrameType | None] = dict(sys._current_frames().items())
-    if sys.modules.get("gevent.monkey"):
-        from gevent import Greenlet
-
-        greenlets = (each for each in gc.get_objects() if isinstance(each, Greenlet))
-        frames |= {id(greenlet): greenlet.gr_frame for greenlet in greenlets}
-    return frames
-
-
-def _stack(frame: FrameType | None) -> Iterator[FrameType]:
-    while frame:
-        yield frame
-        frame = frame.f_back
 
 
 def _function(frame: FrameType) -> tuple[str, str]:

@@ -1,21 +1,21 @@
-"""Replaces a worker if a request exceeds REQUEST_TIMEOUT."""
+"""Replaces a worker if a request exceeds REQUEST_TIMEOUT, and reports requests that are slow."""
 
 import atexit
 import faulthandler
 import os
 import signal
-import sys
 import threading
 import time
-import traceback
-from types import FrameType
+from collections.abc import Callable
 from typing import Any
 
 from docker_flask.shared.log import log
-from docker_flask.worker.middleware.exchange import Exchange
+from docker_flask.worker.find import places
 from docker_flask.worker.middleware.timing import Watch
+from docker_flask.worker.middleware.wsgi_types import Environ
 from docker_flask.worker.server.greenlets import unpatched
 from docker_flask.worker.server.late_threads import LateThreads
+from docker_flask.worker.server.running import Running, has_begun
 from docker_flask.worker.server.worker_process import WorkerProcess
 
 # Seconds between two checks.
@@ -36,14 +36,24 @@ class Watchdog(Watch):
     A worker with a request over the limit takes no more requests, completes those of its other
     threads, for the timeout at most, and ends.
 
+    slow, order, tell: see Running.
+
     clock: as exact as a tick. web_sockets: connections that views have taken. They may last, and
     hold up only the end of the worker.
     """
 
     def __init__(
-        self, timeout: float, limit: float, worker: WorkerProcess, threads: LateThreads
+        self,
+        timeout: float,
+        limit: float,
+        worker: WorkerProcess,
+        threads: LateThreads,
+        slow: float = 0.0,
+        order: str = "",
+        tell: Callable[..., Any] = lambda *_, **__: None,
     ) -> None:
         super().__init__()
+        self._running = Running(self, slow, order, tell)
         self.threads = threads
         self.web_sockets: set[Any] = set()
         self._timeout = timeout
@@ -68,14 +78,14 @@ class Watchdog(Watch):
         # A thread of the kernel, even with gevent: a greenlet does not run while another blocks.
         unpatched("_thread", "start_new_thread")(self._watch, ())
 
-    def begin(self, thread: int) -> None:
+    def begin(self, thread: int, environ: Environ) -> None:
         if not hasattr(self._local, "signals_pass"):
             # uWSGI blocks all signals in its threads. Programs that a thread starts inherit the
             # blocked signals, and TERM would not end these programs.
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
             self._local.signals_pass = True
             self.threads.own.add(threading.current_thread())
-        super().begin(thread)
+        super().begin(thread, environ)
 
     def _watch(self) -> None:
         sleep = unpatched("time", "sleep")
@@ -96,6 +106,7 @@ class Watchdog(Watch):
             if not self._worker.retired and self._worker.is_drained():
                 # In this thread: it has no request that a signal could interrupt.
                 self._worker.retire()
+            self._running.look()
             self._end_if_overdue(list(self.silent_since.items()))
 
     def _end_if_overdue(self, requests: list[tuple[int, float]]) -> None:
@@ -132,24 +143,14 @@ class Watchdog(Watch):
             log(line)
 
     def _report(self, thread: int) -> None:
-        frames = sys._current_frames()
-        frame = frames.get(thread) or frames.get(self._main)
-        stack = "".join(traceback.format_stack(frame)) if frame else ""
+        frames = places.frames()
+        request = self._running.describe(thread, frames)
+        if not request:
+            return
         what = f"a request took longer than REQUEST_TIMEOUT={self._timeout:g} seconds"
-        if _has_begun(frames.get(thread)):
+        if has_begun(frames.get(thread)):
             what = (
                 f"a response that had begun was cut, because it sent nothing for "
                 f"REQUEST_TIMEOUT={self._timeout:g} seconds"
             )
-        log(f"{what}; replacing worker {os.getpid()}. The request was here:\n{stack.rstrip()}")
-
-
-def _has_begun(frame: FrameType | None) -> bool:
-    """True if the request that runs here has sent the start of its response (timing.py)."""
-    while frame:
-        exchange = frame.f_locals.get("exchange")
-        if isinstance(exchange, Exchange):
-            # A handshake that was refused has no status of the application.
-            return exchange.headers_sent and bool(exchange.status)
-        frame = frame.f_back
-    return False
+        log(f"{what}: {request}; replacing worker {os.getpid()}")

@@ -132,8 +132,8 @@ class View:
     def run(self, handler: Handler) -> None:
         """Call the application; the thread of this view does."""
         self._thread = threading.get_ident()
-        self._web_sockets.watchdog.begin(self._thread)
         environ = self._exchange.environ
+        self._web_sockets.watchdog.begin(self._thread, environ)
         environ["werkzeug.socket"] = self.connection
         environ["wsgi.input"] = io.BytesIO()
         # A compressed message may take any memory, and each connection would need much of it.

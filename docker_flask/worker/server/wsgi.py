@@ -5,6 +5,7 @@ then forks the workers.
 """
 
 import contextlib
+import faulthandler
 import fcntl
 import gc
 import os
@@ -20,7 +21,7 @@ from typing import Any, NoReturn
 from docker_flask.shared import notify, process, worker_options
 from docker_flask.shared.paths import PYTHON
 from docker_flask.shared.worker_options import WorkerOptions
-from docker_flask.worker.find import find_app, load_errors, static_folder
+from docker_flask.worker.find import find_app, load_errors, slow_load, static_folder
 from docker_flask.worker.find.callables import FoundApp, is_flask
 from docker_flask.worker.hooks import no_debug, permission_hints, static_guard
 from docker_flask.worker.middleware.chain import chain
@@ -49,6 +50,7 @@ def load() -> Wsgi:
     if "uwsgi" in sys.modules:  # it has let `print` write to stderr
         sys.stdout = open(STDOUT, "w", buffering=1, encoding="utf-8", closefd=False)  # noqa: SIM115
     tell("loading")
+    faulthandler.enable()  # a crash in C shows the line of Python
     if not options.preload:  # this process is a worker
         worker_process.offer_to_oom_killer()
     no_debug.turn_off()
@@ -61,12 +63,21 @@ def load() -> Wsgi:
 
 
 def _load(options: WorkerOptions, worker: WorkerProcess, tell: Callable[..., bool]) -> Wsgi:
-    found = find_app.load(Path.cwd(), options.app_module, options.uwsgi_ini)
+    with slow_load.reported(options.start_timeout):
+        found = find_app.load(Path.cwd(), options.app_module, options.uwsgi_ini)
     permission_hints.is_loaded = True
     threads = LateThreads(
         options.request_timeout, lambda count, lines: tell("threads", count=count, lines=lines)
     )
-    watchdog = Watchdog(options.request_timeout, options.watchdog, worker, threads)
+    watchdog = Watchdog(
+        options.request_timeout,
+        options.watchdog,
+        worker,
+        threads,
+        options.slow_request,
+        options.status_order,
+        tell,
+    )
     recycling = Recycling(options.max_requests, options.max_worker_memory, worker, threads)
     worker.on_retire.append(partial(tell, "retired"))
     handshakes = None

@@ -135,8 +135,8 @@ def test_empty_is_unset(name: str, text: str) -> None:
         assert read(**{name: text}) == read()
 
 
-# For each setting: values that are refused, without those that tests/unit/plan/test_hostile_settings.py
-# gives to all, and what the message says instead.
+# For each setting: values that are refused, without those that test_hostile_settings.py gives to
+# all, and what the message says instead.
 WHOLE = ["text", "-1", "+1", "1.5", "1e3", "0x10", "9" * 9, "1_000", "\u0661"]
 SECONDS = ["text", "-1", "1s", "1e3", "nan", "inf", "9" * 9, ".5", "1."]
 SIZES = ["text", "-1", "1.5m", "50mb", "1t", "m", "9" * 20]

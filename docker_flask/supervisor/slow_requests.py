@@ -1,0 +1,43 @@
+"""The lines about requests that take longer than SLOW_REQUEST: one a minute for each place."""
+
+import time
+from collections import defaultdict
+
+from docker_flask.shared.log import log
+from docker_flask.shared.running_request import RunningRequest
+
+# Seconds for which further requests at a place that the log has named are only counted.
+INTERVAL = 60.0
+# Places that are remembered.
+MAX_PLACES = 200
+
+
+class SlowRequests:
+    """Collects what the workers of all generations report; call `look` every half second."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, list[tuple[int, RunningRequest]]] = defaultdict(list)
+        self._logged: dict[str, float] = {}
+
+    def note(self, worker: int, requests: list[RunningRequest]) -> None:
+        """Note slow requests; worker: the pid that reports them."""
+        for request in requests:
+            place = request.place if request.place in self._found or self._has_room() else ""
+            self._found[place].append((worker, request))
+
+    def look(self, limit: float) -> None:
+        """Log the places that are not named yet; limit: SLOW_REQUEST."""
+        now = time.monotonic()
+        self._logged = {place: at for place, at in self._logged.items() if now - at < INTERVAL}
+        for place in [each for each in self._found if each not in self._logged]:
+            found = self._found.pop(place)
+            self._logged[place] = now
+            worker, request = max(found, key=lambda each: each[1].seconds)
+            more = f" ({len(found) - 1} more here)" if len(found) > 1 else ""
+            log(
+                f"a request takes longer than SLOW_REQUEST={limit:g} seconds: {request}, "
+                f"worker {worker}{more}"
+            )
+
+    def _has_room(self) -> bool:
+        return len(self._found) < MAX_PLACES

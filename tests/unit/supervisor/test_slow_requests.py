@@ -1,0 +1,78 @@
+"""The lines about slow requests: one for each place, and what workers may write into them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from docker_flask.shared import running_request
+from docker_flask.shared.running_request import MAX_REQUESTS, MAX_TEXT, RunningRequest
+from docker_flask.supervisor import slow_requests
+from docker_flask.supervisor.slow_requests import INTERVAL, MAX_PLACES, SlowRequests
+
+
+def request(seconds: float = 10.5, place: str = "app.py:11 in query") -> RunningRequest:
+    return RunningRequest(seconds, "GET", "/orders/77", "83ae9563", place)
+
+
+def test_equal_places_share_a_line_in_a_minute(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(slow_requests.time, "monotonic", lambda: now)
+    slow = SlowRequests()
+    slow.note(161, [request()])
+    slow.note(162, [request(11), request(10.5)])
+    slow.note(163, [request(place="app.py:30 in pay")])
+    slow.look(10)
+    slow.note(164, [request(), request()])
+    slow.look(10)
+    first = capsys.readouterr().err.splitlines()
+    assert first == [
+        "docker-flask: a request takes longer than SLOW_REQUEST=10 seconds: GET /orders/77, "
+        "request 83ae9563, in app.py:11 in query, worker 162 (2 more here)",
+        "docker-flask: a request takes longer than SLOW_REQUEST=10 seconds: GET /orders/77, "
+        "request 83ae9563, in app.py:30 in pay, worker 163",
+    ]
+    now += INTERVAL
+    slow.look(10)
+    assert "worker 164 (1 more here)" in capsys.readouterr().err
+    slow.look(10)
+    assert not capsys.readouterr().err
+
+
+def test_many_places_take_little_memory() -> None:
+    slow = SlowRequests()
+    for number in range(10 * MAX_PLACES):
+        slow.note(1, [request(place=str(number))])
+    assert len(slow._found) <= MAX_PLACES + 1
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        None,
+        7,
+        "text",
+        {"seconds": 1},
+        [None],
+        [[]],
+        [{}],
+        [{"seconds": "long", "method": "", "path": "", "request_id": "", "place": ""}],
+        [{"seconds": 1, "method": "GET", "path": "/", "request_id": "1", "more": "x"}],
+    ],
+)
+def test_nonsense_is_left_out(rows: Any) -> None:
+    assert running_request.from_json(rows) == []
+
+
+def test_what_a_worker_says_is_bounded_and_printable() -> None:
+    sent = running_request.to_json([request(7)])
+    assert running_request.from_json(sent) == [request(7)]
+    sent[0] |= {"path": "/\x1b[2J\n" + "x" * 1000, "seconds": float("inf")}
+    [read] = running_request.from_json(sent)
+    assert read.path.startswith("/?[2J?xx")
+    assert len(read.path) == MAX_TEXT
+    assert read.seconds == 1e9
+    assert len(running_request.from_json(sent * 1000)) == MAX_REQUESTS
