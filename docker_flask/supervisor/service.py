@@ -27,6 +27,7 @@ from docker_flask.supervisor.certificates.certificates import Certificates
 from docker_flask.supervisor.generation import STOP_TIMEOUT, Generation
 from docker_flask.supervisor.nginx import Configuration, Nginx
 from docker_flask.supervisor.start_log import StartLog
+from docker_flask.supervisor.traffic import Traffic
 
 EXIT_NOT_SERVING = 70  # EX_SOFTWARE in sysexits.h: the application or a server can't run
 # The container stops if one process dies more often than this within these seconds.
@@ -73,6 +74,7 @@ class Service:
         self.memory = MemoryWatch(limits)
         self.phase = Phase.STARTING
         self.loop = Loop()
+        self.traffic = Traffic(self.loop, runtime)
         self.prestart = Prestart()
         self.programs = Programs()
         self.nginx = Nginx(self.loop, self.programs, runtime, listeners)

@@ -32,7 +32,7 @@ PACKAGES = {
     "plan": {"jinja2"},
     "servers/gunicorn": {"gunicorn"},
     "servers/uwsgi": {"flask"},
-    "worker/find": {"dotenv"},
+    "worker/find": {"dotenv", "gevent"},
     "worker/hooks": {"flask", "click"},
     "worker/server": {"gevent", "uwsgi"},
 }

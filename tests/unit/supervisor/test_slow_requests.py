@@ -8,7 +8,6 @@ import pytest
 
 from docker_flask.shared import running_request
 from docker_flask.shared.running_request import MAX_REQUESTS, MAX_TEXT, RunningRequest
-from docker_flask.supervisor import slow_requests
 from docker_flask.supervisor.slow_requests import INTERVAL, MAX_PLACES, SlowRequests
 
 
@@ -20,7 +19,7 @@ def test_equal_places_share_a_line_in_a_minute(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr(slow_requests.time, "monotonic", lambda: now)
+    monkeypatch.setattr("time.monotonic", lambda: now)
     slow = SlowRequests()
     slow.note(161, [request()])
     slow.note(162, [request(11), request(10.5)])

@@ -1,0 +1,181 @@
+"""Counts the requests that nginx has answered, from a short access log in a pipe.
+
+nginx writes up to 4 KB at once, which a pipe keeps in one piece, and at most a second late: a
+killed nginx loses that second. The numbers are exact over reloads, and over killed and recycled
+workers. Most lines of a block are equal, so Python looks at each different line once.
+"""
+
+import bisect
+import contextlib
+import fcntl
+import itertools
+import operator
+import os
+import re
+import time
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from docker_flask.shared.loop import Loop
+from docker_flask.shared.paths import TRAFFIC
+
+# Upper bounds of the histograms, seconds.
+BOUNDS = (
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+)
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+OTHER = "other"
+USUAL_STATUSES = (
+    "200",
+    "204",
+    "301",
+    "302",
+    "304",
+    "400",
+    "401",
+    "403",
+    "404",
+    "405",
+    "413",
+    "422",
+    "429",
+    "499",
+    "500",
+    "502",
+    "503",
+    "504",
+)
+# Bytes of the pipe, more than nginx writes while this process does something else. The kernel's
+# maximum for users is 1 MB.
+PIPE_SIZE = 1 << 20
+# Bytes of a line; the pipe belongs to the application's user, too.
+MAX_LINE = 4096
+# Seconds of a slot, and how many make up the last minute.
+SLOT, SLOTS = 5.0, 12
+
+
+# A line: status, method, bytes, the whole time, and those of the tries on a worker (s).
+_TIME = re.compile(r"\d{1,7}\.\d{3}")
+_LINE = re.compile(rf"(\d{{3}}) (\S*) (\d{{1,15}}) ({_TIME.pattern}) ([-\d., :]*)")
+
+
+@dataclass
+class Histogram:
+    """Times of requests: counts by `BOUNDS`, the last one without a bound, and their sum (s)."""
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
+    total: float = 0.0
+
+    def add(self, seconds: float, number: int) -> None:
+        """Add a number of requests that took equally long."""
+        self.counts[bisect.bisect_left(BOUNDS, seconds)] += number
+        self.total += seconds * number
+
+    def join(self, other: "Histogram") -> None:
+        """Add the requests of another histogram."""
+        self.counts = list(map(operator.add, self.counts, other.counts))
+        self.total += other.total
+
+    def share(self, share: float) -> float:
+        """The time (s) below which this share of the requests is; estimated between the bounds."""
+        wanted, seen = share * sum(self.counts), 0
+        ends = zip(self.counts, (0.0, *BOUNDS), (*BOUNDS, BOUNDS[-1]), strict=True)
+        for count, low, high in ends:
+            if count and seen + count >= wanted:
+                return low + (high - low) * (wanted - seen) / count
+            seen += count
+        return 0.0
+
+
+@dataclass
+class Counts:
+    """requests: by method and status. whole: with the client; application: only in it."""
+
+    requests: Counter[tuple[str, str]] = field(default_factory=Counter)
+    whole: Histogram = field(default_factory=Histogram)
+    application: Histogram = field(default_factory=Histogram)
+    sent_bytes: int = 0
+
+    def add(self, line: str, number: int) -> None:
+        """Add a number of equal lines; a line that nginx has not written changes nothing."""
+        found = _LINE.fullmatch(line)
+        if not found:
+            return
+        status, method, size, whole, application = found.groups()
+        self.requests[method if method in METHODS else OTHER, status] += number
+        self.sent_bytes += int(size) * number
+        self.whole.add(float(whole), number)
+        # After a failed try on a worker that died, there are two times.
+        if times := _TIME.findall(application):
+            self.application.add(sum(map(float, times)), number)
+
+    def sum(self, others: "Iterable[Counts]") -> None:
+        """Add other counts."""
+        for other in others:
+            self.requests.update(other.requests)
+            self.sent_bytes += other.sent_bytes
+            self.whole.join(other.whole)
+            self.application.join(other.application)
+
+
+class Traffic:
+    """counts: since the start of the container."""
+
+    def __init__(self, loop: Loop, runtime: Path) -> None:
+        self.counts = Counts()
+        self._rest = b""
+        # The last minute, the oldest slot first, with the time of its start.
+        self._slots: deque[tuple[float, Counts]] = deque(maxlen=SLOTS + 1)
+        path = runtime / TRAFFIC
+        os.mkfifo(path, 0o600)
+        # Also for writing: nginx's open waits for nobody, and the pipe has no end.
+        self._pipe = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        with contextlib.suppress(OSError):  # the user has too many pipes
+            fcntl.fcntl(self._pipe, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
+        loop.watch(self._pipe, self.read)
+
+    def read(self) -> None:
+        """Count what nginx has written."""
+        data = self._rest + os.read(self._pipe, PIPE_SIZE)
+        *lines, rest = data.split(b"\n")
+        self._rest = rest[:MAX_LINE]
+        fresh = self._slot()
+        found = Counts()
+        for line, number in Counter(lines).items():
+            found.add(line.decode("ascii", "replace"), number)
+        fresh.sum([found])
+        self.counts.sum([found])
+
+    def last_minute(self) -> tuple[Counts, float]:
+        """The counts of the last minute, and how many seconds they are of."""
+        now, total = time.monotonic(), Counts()
+        slots = [(begun, counts) for begun, counts in self._slots if now - begun <= SLOT * SLOTS]
+        total.sum(counts for _, counts in slots)
+        return total, now - slots[0][0] if slots else 0.0
+
+    def _slot(self) -> Counts:
+        now = time.monotonic()
+        if not self._slots or now - self._slots[-1][0] >= SLOT:
+            self._slots.append((now, Counts()))
+        return self._slots[-1][1]
+
+
+def usual_series() -> Iterable[tuple[str, str]]:
+    """Methods and statuses that are in the metrics from the start, with the number 0."""
+    return itertools.product((*METHODS, OTHER), USUAL_STATUSES)
