@@ -45,13 +45,13 @@ def serve() -> int:
     # Imported after the sockets are bound: meanwhile, connections wait in the kernel's queue.
     from docker_flask.supervisor.log_relay import LogRelay
     from docker_flask.supervisor.service import Service
-    from docker_flask.supervisor.supervisor import Supervisor
+    from docker_flask.supervisor.supervisor import supervise
 
     relay = _with_thread(LogRelay)
     try:
         with runtime_folder.open_folder() as folder:
             service = Service(resources, folder, listeners, early)
-            return Supervisor(service, status, relay).run()
+            return supervise(service, status, relay)
     except drop_privileges.NotPermitted as missing:
         log(str(missing))
         return missing.code

@@ -26,11 +26,6 @@ from docker_flask.supervisor.wide_server import WideServer
 BEFORE = "before the application was loaded"
 # Seconds that a server without requests gets to stop before it is killed.
 STOP_TIMEOUT = 0.8
-# Seconds between two checks, and how many checks in a row must find no request: nginx may have a
-# connection that the application has not accepted yet.
-RETIRE_INTERVAL, IDLE_CHECKS = 0.1, 2
-# Seconds in which WebSockets close: more than worker/server/web_sockets.py takes.
-CLOSE_TIMEOUT = 5.0
 
 
 class State(IntEnum):
@@ -105,7 +100,7 @@ class Generation:
         """All servers."""
         return [self.narrow, *self.wide.servers()]
 
-    def _become(self, state: State) -> bool:
+    def become(self, state: State) -> bool:
         """Change the state; returns False, and changes nothing, if this can't follow."""
         if self.state >= State.FAILED and state <= self.state:
             return False
@@ -118,7 +113,7 @@ class Generation:
         load_one_by_one: all workers load one after another, because another generation needs the
         CPUs.
         """
-        if not self._become(State.LOADING):
+        if not self.become(State.LOADING):
             return
         self._load_one_by_one = load_one_by_one
         self._waits_since = time.monotonic()
@@ -244,40 +239,12 @@ class Generation:
             server.leave.give()
 
     def _fail(self, reason: str) -> None:
-        if self._become(State.FAILED):
+        if self.become(State.FAILED):
             self.failure = reason
-
-    def retire(self) -> Steps[None]:
-        """Stop after the last response and thread, or when one takes too long.
-
-        nginx sends no new requests. WebSockets stay for WEBSOCKET_RELOAD_TIMEOUT.
-        """
-        self._become(State.RETIRING)
-        begun = time.monotonic()
-        deadline = begun + self.plan.release
-        close_at = begun + self.plan.settings.websocket_reload_timeout
-        idle_checks = 0
-        while idle_checks < IDLE_CHECKS:
-            yield Until(lambda: False, RETIRE_INTERVAL)
-            now, requests, web_sockets = time.monotonic(), self.requests(), self.web_sockets()
-            if now > close_at:
-                self.close_web_sockets()
-                if now > close_at + CLOSE_TIMEOUT:
-                    web_sockets = 0
-            threads = 0 if web_sockets else self.threads()
-            idle_checks = 0 if requests or web_sockets or threads else idle_checks + 1
-            if requests and now > deadline:
-                log(
-                    f"cutting {requests} requests that the old generation did not answer within "
-                    f"{self.plan.release} seconds"
-                )
-            if (requests or threads) and now > deadline:
-                break
-        yield from self.stop(STOP_TIMEOUT)
 
     def stop(self, seconds: float) -> Steps[None]:
         """Stop the servers; kill those that do not stop within these seconds."""
-        self._become(State.RETIRING)
+        self.become(State.RETIRING)
         for server in self.servers:
             for line in server.lines_about_threads():
                 log(line)
@@ -288,7 +255,7 @@ class Generation:
 
     def kill(self) -> None:
         """Kill the servers and all their child processes, and close the socket; once."""
-        if not self._become(State.ENDED):
+        if not self.become(State.ENDED):
             return
         for server in self.servers:
             server.kill()
@@ -313,7 +280,7 @@ class Generation:
         if not self._fits(memory):
             return False
         self._secret_keys.compare(secret_key)
-        self._become(State.READY)
+        self.become(State.READY)
         return True
 
     def _fits(self, memory: int) -> bool:

@@ -3,8 +3,6 @@
 import os
 import signal
 import socket
-import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from functools import partial
@@ -16,8 +14,7 @@ from docker_flask.plan.plan import Plan
 from docker_flask.servers.app_server import SERVERS
 from docker_flask.shared import process, sockets
 from docker_flask.shared.drop_privileges import why_not_all_readable
-from docker_flask.shared.log import log
-from docker_flask.shared.loop import Interrupt, Loop
+from docker_flask.shared.loop import Loop
 from docker_flask.shared.origin import Found
 from docker_flask.shared.prestart import Prestart
 from docker_flask.shared.programs import Programs
@@ -26,21 +23,10 @@ from docker_flask.shared.task import TICK, Steps, Task
 from docker_flask.supervisor.certificates.certificates import Certificates
 from docker_flask.supervisor.generation import STOP_TIMEOUT, Generation
 from docker_flask.supervisor.nginx import Configuration, Nginx
+from docker_flask.supervisor.restarts import Restarts
+from docker_flask.supervisor.retire import retire
 from docker_flask.supervisor.start_log import StartLog
 from docker_flask.supervisor.traffic import Traffic
-
-EXIT_NOT_SERVING = 70  # EX_SOFTWARE in sysexits.h: the application or a server can't run
-# The container stops if one process dies more often than this within these seconds.
-MAX_DEATHS, DEATHS_WINDOW = 5, 60.0
-# Seconds before the second restart within these seconds, doubled by each further one. The first
-# restart is immediate. SPAWN_PAUSE: after a restart for which there were too few processes.
-RESTART_PAUSE, SPAWN_PAUSE = 1.0, 5.0
-
-
-class Failure(Interrupt):
-    """The container can't continue."""
-
-    code = EXIT_NOT_SERVING
 
 
 class Phase(Enum):
@@ -85,9 +71,7 @@ class Service:
         self.retiring: dict[Generation, Task] = {}
         self._number = 0
         self.is_shown_ready = True
-        self._deaths: dict[str, list[float]] = defaultdict(list)
-        # When to start what died, and how.
-        self._restarts: dict[str, tuple[float, Callable[[], None]]] = {}
+        self.restarts = Restarts()
 
     def generations(self) -> Iterator[Generation]:
         """All generations that have processes."""
@@ -150,7 +134,7 @@ class Service:
             # Only one old generation keeps its WebSockets, because each needs memory.
             for older in self.retiring:
                 older.close_web_sockets()
-            self.retiring[old] = Task(old.retire())
+            self.retiring[old] = Task(retire(old))
             self.nginx.forget_pages()
         self.nginx.link_static(fresh.static, fresh.number)
 
@@ -193,6 +177,16 @@ class Service:
             self.is_shown_ready = is_ready
             self.nginx.show_readiness(is_ready)
 
+    def look(self) -> None:
+        """Look at what has no event; call it every INTERVAL of the wide server."""
+        if not self.current:
+            return
+        if reason := self.memory.killed():
+            self.current.wide.memory_ran_out(reason)
+        if self.nginx.mend():
+            self._restart_nginx()
+        self.current.look()
+
     # --- deaths ----------------------------------------------------------------------------
 
     def child_ended(self, pid: int, status: int) -> None:
@@ -206,52 +200,29 @@ class Service:
                 if reason := generation.ended(pid, status):
                     self._server_ended(generation, reason)
 
-    def _restart_nginx(self) -> None:
-        if self.nginx.pid:  # the start of the container came first
-            return
-        try:
-            self.nginx.restart()
-        except OSError as error:  # too few processes or too little memory
-            log(f"nginx can't start: {error.strerror}; trying again in {SPAWN_PAUSE:g} seconds")
-            self._restarts["nginx"] = time.monotonic() + SPAWN_PAUSE, self._restart_nginx
-
-    def look_at_nginx(self) -> None:
-        """Start the workers that nginx lacks."""
-        if self.nginx.mend():
-            self._restart_nginx()
-
     def _server_ended(self, generation: Generation, reason: str) -> None:
         if generation is self.candidate:
             generation.fail(reason)
         elif generation is self.current:
             self._died(generation.server.name, reason, partial(self._restart_server, generation))
 
+    def _died(self, name: str, reason: str, restart: Callable[[], None]) -> None:
+        if self.phase is not Phase.STOPPING:
+            self.restarts.died(name, reason, restart)
+
+    def _restart_nginx(self) -> None:
+        if self.nginx.pid:  # the start of the container came first
+            return
+        try:
+            self.nginx.restart()
+        except OSError as error:
+            self.restarts.can_not_start("nginx", str(error.strerror), self._restart_nginx)
+
     def _restart_server(self, generation: Generation) -> None:
         # The new server inherits the socket, with the queued connections. Workers of the old server
         # finish their requests, notice that their server has ended, and end.
         if generation is self.current:  # no reload has replaced it
             generation.start()
-
-    def _died(self, name: str, reason: str, restart: Callable[[], None]) -> None:
-        """Start again what died, after a pause that grows; raises Failure after too many deaths."""
-        if self.phase is Phase.STOPPING:
-            return
-        now = time.monotonic()
-        recent = [moment for moment in self._deaths[name] if now - moment < DEATHS_WINDOW]
-        self._deaths[name] = [*recent, now]
-        if (count := len(self._deaths[name])) > MAX_DEATHS:
-            raise Failure(f"{reason}, {count} times within a minute; stopping the container")
-        pause = RESTART_PAUSE * 2 ** (count - 2) if count > 1 else 0.0
-        log(f"{reason}; restarting {name}{f' after a pause of {pause:g} seconds' if pause else ''}")
-        self._restarts[name] = now + pause, restart
-        self.restart_what_died()
-
-    def restart_what_died(self, at_once: bool = False) -> None:
-        """Start again what has had its pause; raises Failure. at_once: do not wait any longer."""
-        for name, (moment, restart) in list(self._restarts.items()):
-            if at_once or time.monotonic() >= moment:
-                del self._restarts[name]
-                restart()
 
     def kill_all(self) -> None:
         """Kill all processes and wait until the last one has ended."""

@@ -294,7 +294,7 @@ def test_a_fault_of_the_log_relay_stops_no_line(monkeypatch: pytest.MonkeyPatch)
 
 # Each fault: the class or module, the function that raises once, and what calls the function.
 FAULTS = {
-    "signal": ("Reload", "request", "os.kill(os.getpid(), signal.SIGHUP)"),
+    "signal": ("Reloads", "request", "os.kill(os.getpid(), signal.SIGHUP)"),
     "child": ("Service", "child_ended", "process.spawn(['/bin/true'], {})"),
     "reaping": ("process", "reap", "process.spawn(['/bin/true'], {})"),
     "control": ("Service", "why_not_ready", "control.ask(folder, 'health', 5)"),
@@ -305,8 +305,8 @@ FAULTS = {
         "notify.send(first.narrow.workers_end.fileno(), 'failed', 'x')",
     ),
     "workers": ("Generation", "look", "pass"),
-    "reload": ("Reload", "_replace_current", "control.ask(folder, 'reload', 5)"),
-    "retirement": ("Generation", "requests", "retire()"),
+    "reload": ("Service", "make_plan", "control.ask(folder, 'reload', 5)"),
+    "retirement": ("Generation", "requests", "service.retiring[first] = Task(retire(first))"),
 }
 THROW = """
 import json, os, signal, socket, sys, tempfile, threading, time
@@ -317,9 +317,10 @@ from docker_flask.shared.task import Task
 from docker_flask.servers.app_server import SERVERS
 from docker_flask.supervisor.generation import Generation
 from docker_flask.plan.rendering import Frontend
-from docker_flask.supervisor.reload import Reload
+from docker_flask.supervisor import supervisor
+from docker_flask.supervisor.reloads import Reloads
+from docker_flask.supervisor.retire import retire
 from docker_flask.supervisor.service import Phase, Service
-from docker_flask.supervisor.supervisor import Supervisor
 from tests.support import plans
 
 where, name, call = sys.argv[1:]
@@ -346,10 +347,7 @@ def generation(number):
     server, plan = SERVERS["uwsgi"], plans.make()
     return Generation(number, folder, server, service.loop, plan, Frontend(), service.memory)
 
-def retire():
-    service.retiring[first] = Task(first.retire())
-
-def start_service(_):
+def start_service(*_):
     service.nginx.workers = lambda: {service.nginx.pid}
     service.nginx.pid = process.spawn(["/bin/sleep", "60"], {})
     service.current = second
@@ -366,11 +364,11 @@ def client():
     answers.append(ask("/healthy"))
     os.kill(os.getpid(), signal.SIGTERM)
 
-Supervisor._start = start_service
+supervisor.start = start_service
 service = Service(plans.LIMITS, folder, ports[:1], {})
 first, second = generation(1), generation(2)
 setattr(globals()[where], name, fault)
-code = Supervisor(service, ports[1:], SimpleNamespace()).run()
+code = supervisor.supervise(service, ports[1:], SimpleNamespace())
 print(json.dumps([*answers, thrown, code]))
 """
 
@@ -393,10 +391,9 @@ def test_a_fault_of_a_stop_ends_the_container(
     loop: Loop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(supervisor, "stop", lambda service: service.no_such_thing)
-    reload = SimpleNamespace(cancel=lambda: None)
-    half = SimpleNamespace(_reload=reload, _service=None, _loop=loop)
+    service, reloads = SimpleNamespace(loop=loop), SimpleNamespace(cancel=lambda: None)
     with pytest.raises(supervisor.StopAtOnce):
-        supervisor.Supervisor._stop(half)  # type: ignore[arg-type]
+        supervisor._stop(service, reloads)  # type: ignore[arg-type]
     assert "no_such_thing" in capsys.readouterr().err
 
 

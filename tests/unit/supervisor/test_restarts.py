@@ -14,14 +14,16 @@ from types import SimpleNamespace
 import pytest
 
 from docker_flask.plan import nginx_files
+from docker_flask.plan.plan import Plan
 from docker_flask.shared import process
 from docker_flask.shared.loop import Loop
 from docker_flask.shared.process import Output
 from docker_flask.shared.setting_error import SettingError
 from docker_flask.shared.task import Steps, complete
+from docker_flask.supervisor.failure import Failure
 from docker_flask.supervisor.nginx import Configuration
-from docker_flask.supervisor.reload import Reload
-from docker_flask.supervisor.service import Failure, Phase, Service
+from docker_flask.supervisor.reloads import Reloads
+from docker_flask.supervisor.service import Phase, Service
 from tests.support import plans
 
 
@@ -37,7 +39,7 @@ class Clock(SimpleNamespace):
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for module in ("supervisor.service", "supervisor.nginx_workers"):
+    for module in ("supervisor.restarts", "supervisor.nginx_workers"):
         monkeypatch.setattr(f"docker_flask.{module}.time", clock)
     return clock
 
@@ -76,7 +78,7 @@ def test_restarts_pause_and_the_sixth_death_ends_the_container(
         service.child_ended(service.nginx.pid, 9)
         while len(starts) == len(expected) and clock.now < begun + 60:
             clock.now += 0.25
-            service.restart_what_died()
+            service.restarts.advance()
         expected.append(begun + pause)
         assert starts == expected
     with pytest.raises(Failure, match="SIGKILL, 6 times within a minute"):
@@ -88,10 +90,10 @@ def test_a_stop_waits_for_no_pause(service: Service, starts: list[float]) -> Non
         service.child_ended(service.nginx.pid, 9)
     assert len(starts) == 1
     service.phase = Phase.STOPPING
-    service.restart_what_died(at_once=True)
+    service.restarts.advance(at_once=True)
     assert len(starts) == 2
     service.child_ended(service.nginx.pid, 9)
-    service.restart_what_died(at_once=True)
+    service.restarts.advance(at_once=True)
     assert len(starts) == 2
 
 
@@ -117,6 +119,7 @@ def test_nginx_gets_the_workers_that_it_lacks(
     seconds: list[int],
 ) -> None:
     nginx, begun, told = service.nginx, clock.now, []
+    service.current = SimpleNamespace(look=lambda: None)  # type: ignore[assignment]
     nginx._shortage.begin(2)
     monkeypatch.setattr(nginx, "workers", lambda: set(range(workers if clock.now > begun else 2)))
     monkeypatch.setattr("docker_flask.supervisor.nginx_workers.free_processes", lambda: free)
@@ -125,7 +128,7 @@ def test_nginx_gets_the_workers_that_it_lacks(
         process, "signal_process", lambda pid, number: told.append((clock.now - begun, pid, number))
     )
     while clock.now < begun + 40:
-        service.look_at_nginx()
+        service.look()
         clock.now += 0.5
     assert told == [(after, 15, number) for after in seconds]
     assert len(starts) == (number == signal.SIGKILL) * len(seconds)
@@ -144,16 +147,16 @@ def test_nginx_gets_the_workers_that_it_lacks(
 def test_a_reload_that_fails_says_what_serves(
     service: Service, monkeypatch: pytest.MonkeyPatch, serves: str, words: str
 ) -> None:
-    def fail(_: Reload) -> Steps[str]:
+    def fail() -> Steps[Plan]:
         service.current = serves  # type: ignore[assignment]
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         yield
 
-    monkeypatch.setattr(Reload, "_replace_current", fail)
+    monkeypatch.setattr(service, "make_plan", fail)
     service.current = "old"  # type: ignore[assignment]
-    reload, answers = Reload(service), list[str]()
-    reload.request_and_answer(answers.append)
-    reload.advance()
+    reloads, answers = Reloads(service), list[str]()
+    reloads.request_and_answer(answers.append)
+    reloads.advance()
     (answer,) = answers
     assert answer.startswith(words)
 

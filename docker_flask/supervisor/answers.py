@@ -1,0 +1,27 @@
+"""What process 1 answers: commands on the control socket, probes on the status port."""
+
+import json
+import socket
+
+from docker_flask.shared.paths import OK
+from docker_flask.shared.ports import answer_commands, answer_probes
+from docker_flask.supervisor.reloads import Reloads
+from docker_flask.supervisor.service import Phase, Service
+
+
+def answer(service: Service, reloads: Reloads, status_listeners: list[socket.socket]) -> None:
+    """Answer from now on, while the loop runs."""
+    commands = {
+        "health": lambda answer: answer(service.why_not_ready() or OK),
+        "reload": reloads.request_and_answer,
+        "environment": service.prestart.answer_changes,
+        "settings": lambda answer: answer(json.dumps(service.rows())),
+    }
+    answer_commands(service.runtime, service.loop, commands)
+    pages = {"/healthy": lambda: _why_not_healthy(service), "/ready": service.why_not_ready}
+    answer_probes(status_listeners, service.loop, pages)
+
+
+def _why_not_healthy(service: Service) -> str:
+    """Which process the container lacks; empty also while it starts or stops in order."""
+    return service.problem() if service.phase is Phase.SERVING else ""
