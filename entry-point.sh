@@ -32,6 +32,7 @@ Options:
 
 Commands (docker run --rm docker-flask COMMAND, or docker exec CONTAINER docker-flask COMMAND):
   settings    print each setting, its value and the origin of the value
+  status      print what runs, who waits, and where (in a running container; --json, --watch)
   reload      load changed code without losing a request (in a running container)
   health      exit 0 when requests are being served (in a running container)
   run COMMAND run a command as the application: its user, prestart.sh, its environment
@@ -56,7 +57,7 @@ become() {
 
 # A program of the image, which leaves root first.
 become_python() {
-  become /usr/bin/python3 -I -m docker_flask "$1"
+  become /usr/bin/python3 -I -m docker_flask "$@"
 }
 
 # True if a mode runs in this container. Containers may share their processes, but not their cgroup.
@@ -74,7 +75,7 @@ runs_mode() {
 # A second mode would take the sockets of the first one.
 check_alone() {
   ! runs_mode || fail "$EXIT_USAGE" \
-    "this container runs in a mode already, so it takes settings, reload, health, run and other commands only;" \
+    "this container runs in a mode already, so it takes settings, status, reload, health, run and other commands only;" \
     "start a second mode in a container of its own"
 }
 
@@ -224,7 +225,7 @@ main() {
     -*) fail "$EXIT_USAGE" "unknown option \"$1\"; use -d debug, -h or --version" ;;
     # -S: the health check runs often, must be fast, and needs no packages.
     health) exec /usr/bin/python3 -I -S "$IMAGE_FILES/docker_flask/cli/health.py" ;;
-    settings | reload) become_python "$1" ;;
+    settings | reload | status) become_python "$@" ;;
     run) run_command "$where" "${@:2}" ;;
     # This program, as images that build on similar images start it.
     docker-flask | /start.sh | /entrypoint.sh) main "${@:2}" ;;

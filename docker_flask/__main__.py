@@ -1,4 +1,4 @@
-"""The command line behind entry-point.sh: serve, debug, settings, reload."""
+"""The command line behind entry-point.sh: serve, debug, settings, reload, status."""
 
 import _thread
 import itertools
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from docker_flask.cli import status
 from docker_flask.plan import limits, settings
 from docker_flask.servers.gunicorn.options import Program
 from docker_flask.shared import control, drop_privileges, runtime_folder, sockets
@@ -176,6 +177,7 @@ COMMANDS: dict[str, tuple[Callable[[], int], str]] = {
     "debug": (debug, "owner"),
     "settings": (show_settings, "running"),
     "reload": (reload, "running"),
+    "status": (lambda: status.show(sys.argv[2:]), "running"),
 }
 
 

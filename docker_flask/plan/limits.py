@@ -4,6 +4,7 @@ runs out."""
 import math
 import os
 import resource
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,24 +68,38 @@ def free_processes(root: Path = Path("/")) -> float:
 
 
 class MemoryWatch:
-    """Says when memory runs out: the kernel writes this into the log of the machine only."""
+    """Says when memory runs out: the kernel writes this into the log of the machine only.
+
+    limit: bytes. last_kill: when a kill was noticed last, 0.0 if none was.
+    """
 
     def __init__(self, limits: Limits, root: Path = Path("/")) -> None:
         self._reason = (
             f"the kernel killed a process, because memory ran out ({limits.memory_reason}); raise "
             "the limit (docker run -m), or set a smaller WEB_CONCURRENCY or MAX_WORKER_MEMORY"
         )
-        self._limit, self._where = limits.memory, limits.memory_reason
+        self.limit, self._where = limits.memory, limits.memory_reason
         self._root = root
         # The second name is that of cgroup version 1.
         self._events = _cgroup_file(root, "memory", "memory.events", "memory.oom_control")
-        self._kills = 0
-        self.killed()
+        self._before = self._counted = self._count()
+        self.last_kill = 0.0
 
     def killed(self) -> str:
         """Why the kernel has killed a process since the last call; empty if it has not."""
-        before, self._kills = self._kills, _counters(self._events).get("oom_kill", 0)
-        return self._reason if self._kills > before else ""
+        before, self._counted = self._counted, self._count()
+        if self._counted <= before:
+            return ""
+        self.last_kill = time.time()
+        return self._reason
+
+    @property
+    def kills(self) -> int:
+        """Processes that the kernel has killed since the start."""
+        return self._counted - self._before
+
+    def _count(self) -> int:
+        return _counters(self._events).get("oom_kill", 0)
 
     def free(self) -> int:
         """Bytes of memory that processes of this container can still get."""
@@ -93,7 +108,7 @@ class MemoryWatch:
         # The kernel takes these bytes from its cache of files. Version 1 adds up the cgroups below.
         cache = stat.get("total_inactive_file", stat.get("inactive_file", 0))
         of_machine = _counters(self._root / "proc/meminfo").get("MemAvailable:", 0) << 10
-        return max(0, min(self._limit - used + cache, of_machine or self._limit))
+        return max(0, min(self.limit - used + cache, of_machine or self.limit))
 
     def why_no_room(self, workers: int, size: int) -> str:
         """Why the memory does not hold these additional workers; empty if it does."""

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import glob
 import os
+import resource
 import signal
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -131,6 +132,12 @@ def ran(pid: int) -> float:
     """Seconds that a process's threads ran or waited for a CPU; 0 if the kernel does not say it."""
     files = map(paths.read, glob.glob(f"/proc/{pid}/task/*/schedstat"))
     return sum(int(number) for file in files for number in file.split()[:2]) / 1e9
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory that a process uses, files and shared pages included."""
+    pages = paths.read(f"/proc/{pid}/statm").split()
+    return int(pages[1]) * resource.getpagesize() if len(pages) > 1 else 0
 
 
 def own_memory(pid: int) -> int:

@@ -7,14 +7,18 @@ from docker_flask.shared.paths import OK
 from docker_flask.shared.ports import answer_commands, answer_probes
 from docker_flask.supervisor.reloads import Reloads
 from docker_flask.supervisor.service import Phase, Service
+from docker_flask.supervisor.status import Status
 
 
-def answer(service: Service, reloads: Reloads, status_listeners: list[socket.socket]) -> None:
+def answer(
+    service: Service, reloads: Reloads, status: Status, status_listeners: list[socket.socket]
+) -> None:
     """Answer from now on, while the loop runs."""
     commands = {
         "health": lambda answer: answer(service.why_not_ready() or OK),
         "reload": reloads.request_and_answer,
         "environment": service.prestart.answer_changes,
+        "status": status.ask,
         "settings": lambda answer: answer(json.dumps(service.rows())),
     }
     answer_commands(service.runtime, service.loop, commands)

@@ -44,9 +44,10 @@ class State(IntEnum):
 class Generation:
     """The socket outlives its servers: when a server dies, connections queue for the next one.
 
-    state: one of `State`. failure: why it failed to load the application. needs_all:
-    True if it fails with one worker that can't load, because another generation serves. narrow: the
-    server that always runs. wide: the one that runs while requests wait.
+    state: one of `State`. since: when it began to serve (s since 1970), 0.0 before. failure: why it
+    failed to load the application. needs_all: True if it fails with one worker that can't load,
+    because another generation serves. narrow: the server that always runs. wide: the one that runs
+    while requests wait.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Generation:
         # A unique path: the kernel lists sockets by path, and containers can share this list.
         self.path = runtime / f"app{number}-{os.urandom(4).hex()}.sock"
         self.number = number
+        self.since = 0.0
         self.server = server
         self.plan = plan
         self._frontend = frontend
@@ -99,6 +101,10 @@ class Generation:
     def servers(self) -> list[ServerProcess]:
         """All servers."""
         return [self.narrow, *self.wide.servers()]
+
+    def worker_pids(self) -> list[int]:
+        """The workers that have loaded the application."""
+        return [pid for server in self.servers for pid in server.workers()]
 
     def become(self, state: State) -> bool:
         """Change the state; returns False, and changes nothing, if this can't follow."""

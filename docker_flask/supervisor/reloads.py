@@ -1,5 +1,6 @@
 """Which reload comes next: of the application, or of nginx alone."""
 
+import time
 from collections.abc import Callable
 
 from docker_flask.shared.paths import OK
@@ -16,6 +17,9 @@ class Reloads:
     def __init__(self, service: Service) -> None:
         self._service = service
         self.task: Task | None = None  # the reload that runs
+        # The time and the problem of the last reload, and how many succeeded and failed.
+        self.last: tuple[float, str] | None = None
+        self.succeeded = self.failed = 0
         self._is_wanted = False
         self._answers: list[Callable[[str], None]] = []
 
@@ -54,6 +58,9 @@ class Reloads:
     def _reload_and_answer(self) -> Steps[None]:
         answers, self._answers = self._answers, []
         problem = yield from reload(self._service)
+        self.last = time.time(), problem
+        self.succeeded += not problem
+        self.failed += bool(problem)
         for answer in answers:
             answer(problem or OK)
 

@@ -9,10 +9,11 @@ from docker_flask.supervisor.failure import Failure
 from docker_flask.supervisor.reloads import Reloads
 from docker_flask.supervisor.retire import RETIRE_INTERVAL
 from docker_flask.supervisor.service import Service
+from docker_flask.supervisor.status import Status
 from docker_flask.supervisor.wide_server import INTERVAL
 
 
-def serve(service: Service, reloads: Reloads) -> NoReturn:
+def serve(service: Service, reloads: Reloads, status: Status) -> NoReturn:
     """Serve until a signal's callback raises Stop; raises Failure if the container can't go on.
 
     `guard`: an exception is logged once with its traceback, and the loop continues.
@@ -20,7 +21,8 @@ def serve(service: Service, reloads: Reloads) -> NoReturn:
     loop, looked_at = service.loop, 0.0
     while True:
         # Signals, processes that ended, commands, probes, messages of workers.
-        loop.turn(_pause(service, reloads))
+        is_asked = status.advance()
+        loop.turn(TICK if is_asked else _pause(service, reloads))
 
         # A reload, which waits for nothing: it goes on when its next condition is true.
         loop.guard(reloads.advance)
@@ -38,6 +40,7 @@ def serve(service: Service, reloads: Reloads) -> NoReturn:
         if now - looked_at >= INTERVAL - 0.05:
             looked_at = now
             loop.guard(service.look)
+            loop.guard(status.look)
         loop.guard(service.show_readiness)
 
 

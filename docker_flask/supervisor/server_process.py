@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -56,9 +57,9 @@ class ServerProcess:
         # Of each worker: threads that outlive their requests, and what to log if they are cut.
         self._threads: dict[int, tuple[int, list[str]]] = {}
         # Slow requests that are not logged yet, with the pid of their worker; and what each worker
-        # said last of the requests that it serves.
+        # said last of the requests that it serves, with the time.
         self.slow: list[tuple[int, list[RunningRequest]]] = []
-        self.running: dict[int, list[RunningRequest]] = {}
+        self.running: dict[int, tuple[float, list[RunningRequest]]] = {}
         self._loop, self._note = loop, note
         self._channel, self.workers_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._channel.setblocking(False)
@@ -151,7 +152,8 @@ class ServerProcess:
                 self.slow.append((pid, running_request.from_json(message["requests"])))
             case "running":
                 self.running = {p: r for p, r in self.running.items() if process.alive(p)}
-                self.running[pid] = running_request.from_json(message["requests"])
+                requests = running_request.from_json(message["requests"])
+                self.running[pid] = time.monotonic(), requests
             case "loading":
                 self.loading.add(pid)
             case "retired":

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from functools import partial
@@ -129,7 +130,7 @@ class Service:
         """Let a ready generation serve, and the current one retire; raises OSError."""
         replace_symlink(self.runtime / "app.sock", fresh.path.name)
         old, self.current, self.candidate = self.current, fresh, None
-        fresh.needs_all = False
+        fresh.needs_all, fresh.since = False, time.time()
         if old:
             # Only one old generation keeps its WebSockets, because each needs memory.
             for older in self.retiring:

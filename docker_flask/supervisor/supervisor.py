@@ -17,6 +17,7 @@ from docker_flask.supervisor.reloads import Reloads
 from docker_flask.supervisor.serve import serve
 from docker_flask.supervisor.service import Service
 from docker_flask.supervisor.start import start
+from docker_flask.supervisor.status import Status
 from docker_flask.supervisor.stop import EXIT_CUT, stop
 
 
@@ -31,12 +32,13 @@ class StopAtOnce(Interrupt):
 def supervise(service: Service, status_listeners: list[socket.socket], relay: LogRelay) -> int:
     """Start, serve until a stop signal, and end all processes; returns the exit code."""
     reloads = Reloads(service)
-    answer(service, reloads, status_listeners)
+    status = Status(service, reloads)
+    answer(service, reloads, status, status_listeners)
     try:
         try:
             _handle_signals(service, reloads)
             start(service, relay)
-            serve(service, reloads)
+            serve(service, reloads, status)
         except Stop:
             return _stop(service, reloads)
     except StopAtOnce:

@@ -70,9 +70,11 @@ MAX_LINE = 4096
 SLOT, SLOTS = 5.0, 12
 
 
-# A line: status, method, bytes, the whole time, and those of the tries on a worker (s).
+# A line: status, method, bytes, the whole time (s); and of the tries on a worker: statuses, times.
 _TIME = re.compile(r"\d{1,7}\.\d{3}")
-_LINE = re.compile(rf"(\d{{3}}) (\S*) (\d{{1,15}}) ({_TIME.pattern}) ([-\d., :]*)")
+_LINE = re.compile(
+    rf"(\d{{3}})\|([^|]*)\|(\d{{1,15}})\|({_TIME.pattern})\|([-\d, :]*)\|([-\d., :]*)"
+)
 
 
 @dataclass
@@ -105,21 +107,27 @@ class Histogram:
 
 @dataclass
 class Counts:
-    """requests: by method and status. whole: with the client; application: only in it."""
+    """requests: by method and status. whole: with the client; application: with its queue.
+
+    refused: requests that got 503 from nginx.
+    """
 
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)
     whole: Histogram = field(default_factory=Histogram)
     application: Histogram = field(default_factory=Histogram)
     sent_bytes: int = 0
+    refused: int = 0
 
     def add(self, line: str, number: int) -> None:
         """Add a number of equal lines; a line that nginx has not written changes nothing."""
         found = _LINE.fullmatch(line)
         if not found:
             return
-        status, method, size, whole, application = found.groups()
+        status, method, size, whole, of_application, application = found.groups()
         self.requests[method if method in METHODS else OTHER, status] += number
         self.sent_bytes += int(size) * number
+        if status == "503" and "503" not in of_application:
+            self.refused += number
         self.whole.add(float(whole), number)
         # After a failed try on a worker that died, there are two times.
         if times := _TIME.findall(application):
@@ -130,6 +138,7 @@ class Counts:
         for other in others:
             self.requests.update(other.requests)
             self.sent_bytes += other.sent_bytes
+            self.refused += other.refused
             self.whole.join(other.whole)
             self.application.join(other.application)
 

@@ -29,7 +29,7 @@ class Certificates:
         self._number = 0
         self._files: Files | None = None
         self._acme: Acme | None = None
-        self._current: Certificate | None = None
+        self.current: Certificate | None = None
         # The state of the files that was taken up last, and at the last look.
         self._taken: Signature | None = None
         self._seen: Signature | None = None
@@ -65,7 +65,7 @@ class Certificates:
             if is_there:
                 self._take(self._files, used)
         except ValueError as error:  # SettingError is one
-            kept = "keeping the previous certificate: " if self._current else ""
+            kept = "keeping the previous certificate: " if self.current else ""
             log(f"{kept}{error}")
             is_there = False
         self._taken = state
@@ -89,7 +89,7 @@ class Certificates:
         before, self._seen = self._seen, self._files.signature()
         if self._seen == self._taken:
             if self._acme:
-                self._acme.step(self._current)
+                self._acme.step(self.current)
         elif self._seen == before:
             try:
                 self.refresh(used)
@@ -109,20 +109,20 @@ class Certificates:
             if folder not in (self.folder, used):  # of an earlier certificate, or of a failed try
                 shutil.rmtree(folder, ignore_errors=True)
         folder = self._runtime / f"tls{self._number + 1}"
-        self._current = certificate.take(files, folder)
+        self.current = certificate.take(files, folder)
         self.folder, self._number, self._warned = folder, self._number + 1, None
-        names = ", ".join(sorted(self._current.names)) or "no host name"
-        log(f"the certificate for {names} is valid until {_date(self._current)}")
+        names = ", ".join(sorted(self.current.names)) or "no host name"
+        log(f"the certificate for {names} is valid until {_date(self.current)}")
 
     def _warn(self) -> None:
-        if not self._current:
+        if not self.current:
             return
-        left = self._current.ends - time.time()
+        left = self.current.ends - time.time()
         days = math.ceil(left / DAY)
         # Certificates of a few days are new when they have few days left.
-        is_late = left < min(LAST_DAYS * DAY, (self._current.ends - self._current.begins) / 6)
+        is_late = left < min(LAST_DAYS * DAY, (self.current.ends - self.current.begins) / 6)
         if is_late and days != self._warned:
-            log(f"the certificate ends on {_date(self._current)}, and there is no new one yet")
+            log(f"the certificate ends on {_date(self.current)}, and there is no new one yet")
             self._warned = days
 
 

@@ -27,26 +27,32 @@ def counted(loop: Loop, tmp_path: Path) -> Iterator[tuple[Traffic, int]]:
 
 def test_lines_are_counted_whole(counted: tuple[Traffic, int]) -> None:
     counter, end = counted
-    os.write(end, b"200 GET 100 0.004 0.003\n" * 3 + b"503 POST 50 0.0")
+    os.write(end, b"200|GET|100|0.004|200|0.003\n" * 3 + b"503|POST|50|0.0")
     counter.read()
-    os.write(end, b"00 -\n200 BREW 7 1.500 0.500, 0.250\n")
+    os.write(end, b"00|-|-\n200|BREW|7|1.500|502, 200|0.500, 0.250\n503|GET|1|0.001|503|0.001\n")
     counter.read()
     counts = counter.counts
-    assert counts.requests == {("GET", "200"): 3, ("POST", "503"): 1, ("other", "200"): 1}
-    assert counts.sent_bytes == 357
-    assert counts.whole.total == pytest.approx(3 * 0.004 + 1.5)
-    assert counts.application.total == pytest.approx(3 * 0.003 + 0.75)
-    assert sum(counts.application.counts) == 4
+    assert counts.requests == {
+        ("GET", "200"): 3,
+        ("POST", "503"): 1,
+        ("other", "200"): 1,
+        ("GET", "503"): 1,
+    }
+    assert counts.refused == 1
+    assert counts.sent_bytes == 358
+    assert counts.whole.total == pytest.approx(3 * 0.004 + 1.5 + 0.001)
+    assert counts.application.total == pytest.approx(3 * 0.003 + 0.75 + 0.001)
+    assert sum(counts.application.counts) == 5
     last, _ = counter.last_minute()
     assert last.requests == counts.requests
 
 
 @pytest.mark.parametrize(
-    "line", [b"", b"x", b"200 GET", b"200 GET a b c", b"\xff\xff \xff 1 1 1", b"a" * 9000]
+    "line", [b"", b"x", b"200|GET", b"200|GET|a|b|c|d", b"\xff\xff|\xff|1|1|1|1", b"a" * 9000]
 )
 def test_nonsense_is_not_counted(counted: tuple[Traffic, int], line: bytes) -> None:
     counter, end = counted
-    os.write(end, line + b"\n200 GET 1 0.001 0.001\n")
+    os.write(end, line + b"\n200|GET|1|0.001|200|0.001\n")
     counter.read()
     assert counter.counts.requests["GET", "200"] == 1
     assert len(counter.counts.requests) == 1
@@ -59,7 +65,7 @@ def test_the_last_minute_forgets(
     now = time.monotonic()
     monkeypatch.setattr("time.monotonic", lambda: now)
     for _ in range(3 * SLOTS):
-        os.write(end, b"200 GET 1 0.001 0.001\n")
+        os.write(end, b"200|GET|1|0.001|200|0.001\n")
         counter.read()
         now += SLOT
     last, seconds = counter.last_minute()

@@ -1,0 +1,153 @@
+"""`docker-flask status`: what process 1 and the workers say of the container, on one screen."""
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from docker_flask.shared import control, runtime_folder
+from docker_flask.shared.log import log
+
+# Seconds for process 1, which waits for its workers; and between two screens of --watch.
+TIMEOUT, PAUSE = 5.0, 2.0
+OPTIONS = {"--json", "--watch"}
+CLEAR = "\x1b[H\x1b[2J"
+MB, DAY = 1 << 20, 86400.0
+# Requests on the screen, and columns of the first word.
+ROWS, MARGIN = 20, 10
+EXIT_USAGE = 64  # EX_USAGE in sysexits.h
+
+
+def show(arguments: list[str]) -> int:
+    """Print the status; with --watch again and again. Returns 1 if no server runs here."""
+    if wrong := [each for each in arguments if each not in OPTIONS]:
+        log(f"status does not know {wrong[0]!r}; it takes {' and '.join(sorted(OPTIONS))}")
+        return EXIT_USAGE
+    # entry-point.sh blocks them, for programs that handle them in order.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    try:
+        while True:
+            folder = runtime_folder.running_server()
+            if not folder:
+                log("no production server runs in this container, or it runs as another user")
+                return 1
+            facts = control.ask_json(folder, "status", TIMEOUT) or {}
+            text = json.dumps(facts) if "--json" in arguments else "\n".join(screen(facts))
+            is_watched = "--watch" in arguments
+            print(f"{CLEAR if is_watched and sys.stdout.isatty() else ''}{text}", flush=True)
+            if not is_watched:
+                return 0
+            time.sleep(PAUSE)
+    except KeyboardInterrupt:
+        return 0
+    except BrokenPipeError:  # `status --watch | head`
+        sys.stdout = None
+        return 0
+
+
+def screen(facts: dict[str, Any]) -> Iterator[str]:
+    """The lines for a person."""
+    yield _first_line(facts)
+    if "workers" in facts:
+        yield _line("workers", _workers(facts["workers"], facts["requests"]))
+    yield _line("memory", _memory(facts["memory"]))
+    yield _line("60 s", _last_minute(facts["last_minute"]))
+    if limits := _limits(facts):
+        yield _line("limits", limits)
+    yield from _running(facts)
+
+
+def _line(name: str, text: str) -> str:
+    return f"{name:<{MARGIN}}{text}"
+
+
+def _first_line(facts: dict[str, Any]) -> str:
+    if "application" not in facts:
+        return f"{facts['state']}: {facts['problem']}"
+    words = (
+        f"{facts['state']} {facts['application']} since {_clock(facts['since'])}, "
+        f"generation {facts['generation']}"
+    )
+    if facts["last_reload"]:
+        at, problem = facts["last_reload"]
+        words += f" (last reload {_clock(at)}: {problem or 'ok'})"
+    if facts["problem"]:
+        words += f"      NOT READY: {facts['problem']}"
+    if facts["saturated_since"]:
+        words += f"      SATURATED since {_clock(facts['saturated_since'])}"
+    return words
+
+
+def _workers(workers: dict[str, Any], requests: dict[str, Any]) -> str:
+    busy = f"{requests['running']:,} of {workers['slots']:,} requests at once run"
+    most = f"maximum {workers['maximum']} workers and {workers['slots_maximum']:,} requests"
+    words = f"{workers['now']}: {busy} ({most}: {workers['reason']})"
+    words += f"      waiting {requests['waiting']:,} of {requests['queue']:,}"
+    if requests["web_sockets"]:
+        words += f"      {requests['web_sockets']:,} WebSockets"
+    return words
+
+
+def _memory(memory: dict[str, Any]) -> str:
+    words = f"{memory['used'] // MB:,} of {memory['limit'] // MB:,} MiB"
+    if memory["largest_worker"]:
+        size = memory["largest_worker_bytes"] // MB
+        words += f", largest worker {memory['largest_worker']}: {size:,} MiB"
+    if memory["kills"]:
+        words += f"; killed {memory['kills']}, last {_clock(memory['last_kill'])}"
+    return words
+
+
+def _last_minute(minute: dict[str, Any]) -> str:
+    if not minute["statuses"]:
+        return "no requests"
+    counts = ", ".join(f"{status} {number:,}" for status, number in minute["statuses"].items())
+    words = f"{minute['rate']:.3g}/s: {counts}; median {minute['median']:.2g} s"
+    words += f", p95 {minute['p95']:.2g} s"
+    if minute["mean_wait"] >= 0.01:
+        words += f"; they wait {minute['mean_wait']:.2g} s for a worker on average"
+    return words
+
+
+def _limits(facts: dict[str, Any]) -> str:
+    found = []
+    if certificate := facts["certificate"]:
+        days = (certificate["ends"] - time.time()) / DAY
+        name = sorted(certificate["names"])[0] if certificate["names"] else "the certificate"
+        left = f"{days:.0f} days" if days > 0 else "has expired"
+        found.append(f"certificate for {name}: {left}")
+    if facts["data_full"]:
+        found.append(f"/data {facts['data_full']:.0%} full")
+    return "      ".join(found)
+
+
+def _running(facts: dict[str, Any]) -> Iterator[str]:
+    """The requests that run; those at the same place share a row."""
+    places: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in facts.get("running", []):
+        # Where nothing is known of the place, requests share nothing.
+        places.setdefault((row["place"], "" if row["place"] else row["request_id"]), []).append(row)
+    name = "running"
+    for rows in list(places.values())[:ROWS]:
+        first = rows[0]
+        words = f"{first['seconds']:.1f} s  {first['method']} {first['path']}"
+        words += f"  {first['request_id'][:8]}  worker {first['worker']}  {first['place']}"
+        yield _line(name, words.rstrip())
+        name = ""
+        if more := rows[1:]:
+            shortest, longest = more[-1]["seconds"], more[0]["seconds"]
+            yield _line("", f"({len(more)} more here, {shortest:.0f} to {longest:.0f} s)")
+    if len(places) > ROWS:
+        yield _line("", f"and requests at {len(places) - ROWS} more places")
+    if silent := facts.get("silent"):
+        pids = ", ".join(map(str, silent))
+        yield _line(
+            "silent",
+            f"worker {pids}: stopped, or C code holds the interpreter (docs/operating.md: py-spy)",
+        )
+
+
+def _clock(moment: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(moment))

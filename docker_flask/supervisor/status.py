@@ -1,0 +1,219 @@
+"""What an operator asks at night: does it serve, who waits, what runs, what grows."""
+
+import contextlib
+import json
+import shutil
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from docker_flask.servers.launch import GREENLETS
+from docker_flask.shared import paths, process, running_request
+from docker_flask.shared.log import log
+from docker_flask.supervisor.generation import Generation
+from docker_flask.supervisor.reloads import Reloads
+from docker_flask.supervisor.service import Phase, Service
+from docker_flask.supervisor.slow_requests import SlowRequests
+
+# Seconds for the workers to say what they serve: their watchdogs look twice a second.
+PATIENCE = 1.2
+# Looks in a row in which requests wait, until the container is saturated.
+SATURATED_LOOKS = 4
+# Looks that make up the last minute, and seconds between two lines about a full queue.
+MINUTE, INTERVAL = 120, 10.0
+
+
+class Status:
+    """Looks twice a second (`look`), and answers `docker-flask status` and the metrics.
+
+    saturated_since: when requests began to wait for a worker, 0.0 if none do.
+    """
+
+    def __init__(self, service: Service, reloads: Reloads) -> None:
+        self._service, self._reloads = service, reloads
+        self._slow = SlowRequests()
+        self.saturated_since = 0.0
+        self._looks_with_waiting = 0
+        self._waiting: deque[int] = deque(maxlen=MINUTE)
+        self._order = service.runtime / paths.STATUS_ORDER
+        # Who waits for the workers, until when; and when the workers were asked.
+        self._answers: list[tuple[float, Callable[[str], None]]] = []
+        self._asked = 0.0
+        # Responses that nginx has given because the queue was full, at the last line about them.
+        self._refused, self._refused_logged = 0, 0.0
+
+    # --- twice a second -----------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Note how many requests wait, and log what is slow or refused."""
+        current = self._service.current
+        if not current:
+            return
+        running, waiting = self.requests(current)
+        self._waiting.append(waiting)
+        self._looks_with_waiting = self._looks_with_waiting + 1 if waiting else 0
+        if not waiting:
+            self.saturated_since = 0.0
+        elif self._looks_with_waiting >= SATURATED_LOOKS:
+            self.saturated_since = self.saturated_since or time.time()
+        self._log_slow(current)
+        self._log_refused(current, running, waiting)
+
+    def requests(self, current: Generation) -> tuple[int, int]:
+        """Requests that run in the current generation, and requests that wait for a worker."""
+        present = current.requests()
+        running = min(present, slots(current))
+        return running, present - running
+
+    def _log_slow(self, current: Generation) -> None:
+        for generation in self._service.generations():
+            for server in generation.servers:
+                for pid, requests in server.slow:
+                    self._slow.note(pid, requests)
+                server.slow.clear()
+        self._slow.look(current.plan.settings.slow_request)
+
+    def _log_refused(self, current: Generation, running: int, waiting: int) -> None:
+        """One line each ten seconds while the queue is full, in place of nginx's two a request."""
+        refused, now = self._service.traffic.counts.refused, time.monotonic()
+        if refused == self._refused or now - self._refused_logged < INTERVAL:
+            return
+        log(
+            f"{refused - self._refused} requests got 503 from nginx in the last {INTERVAL:g} "
+            f"seconds: {running} of {slots(current)} requests at once run, and {waiting} of "
+            f"{current.plan.sizing.queue} wait"
+        )
+        self._refused, self._refused_logged = refused, now
+
+    # --- docker-flask status ------------------------------------------------------------------
+
+    def ask(self, answer: Callable[[str], None]) -> None:
+        """Answer with all facts, as soon as the workers have said what they serve."""
+        if self._service.phase is not Phase.SERVING:
+            answer(json.dumps(self.facts()))
+            return
+        with contextlib.suppress(OSError):  # a full disk: the workers are not asked
+            self._order.touch()
+        self._asked = time.monotonic()
+        self._answers.append((self._asked + PATIENCE, answer))
+
+    def advance(self) -> bool:
+        """Answer who has waited for long enough; returns True while somebody waits."""
+        if self._answers:
+            is_complete, now = not self._silent(), time.monotonic()
+            ready = [each for each in self._answers if is_complete or now > each[0]]
+            self._answers = [each for each in self._answers if each not in ready]
+            for _, answer in ready:
+                answer(json.dumps(self.facts()))
+        return bool(self._answers)
+
+    def _silent(self) -> list[int]:
+        """Workers that have not said what they serve since they were asked."""
+        servers = [s for each in self._service.generations() for s in each.servers]
+        return [
+            pid
+            for server in servers
+            for pid in server.workers()
+            if server.running.get(pid, (0.0, []))[0] < self._asked
+        ]
+
+    def facts(self) -> dict[str, Any]:
+        """What docs/operating.md explains; times are seconds since 1970, sizes are bytes."""
+        service, current = self._service, self._service.current
+        found: dict[str, Any] = {
+            "state": service.phase.value,
+            "problem": service.why_not_ready(),
+            "saturated_since": self.saturated_since,
+            "last_reload": self._reloads.last,
+            "memory": self._memory(),
+            "last_minute": self._last_minute(),
+            "certificate": service.certificates.current and asdict(service.certificates.current),
+            "data_full": _share_of_disk(paths.VOLUME),
+        }
+        if current:
+            running, waiting = self.requests(current)
+            found |= {
+                "application": current.loaded,
+                "generation": current.number,
+                "since": current.since,
+                "workers": {
+                    "now": len(current.worker_pids()),
+                    "maximum": current.plan.workers.processes,
+                    "reason": current.plan.workers.reason,
+                    "slots": slots(current),
+                    "slots_maximum": current.plan.workers.requests,
+                },
+                "requests": {
+                    "running": running,
+                    "waiting": waiting,
+                    "queue": current.plan.sizing.queue,
+                    "web_sockets": current.web_sockets(),
+                },
+                "running": self._running(),
+                "silent": self._silent() if self._asked else [],
+            }
+        return found
+
+    def _running(self) -> list[dict[str, Any]]:
+        """The requests that run, the longest first."""
+        rows = [
+            {"worker": pid, **row}
+            for generation in self._service.generations()
+            for server in generation.servers
+            for pid, (told, requests) in server.running.items()
+            if told >= self._asked and process.alive(pid)
+            for row in running_request.to_json(requests)
+        ]
+        return sorted(rows, key=lambda row: -row["seconds"])
+
+    def _memory(self) -> dict[str, Any]:
+        memory, sizes = self._service.memory, [(0, 0)]
+        for generation in self._service.generations():
+            sizes += [(process.resident(pid), pid) for pid in generation.worker_pids()]
+        size, worker = max(sizes)
+        return {
+            "used": memory.limit - memory.free(),
+            "limit": memory.limit,
+            "largest_worker": worker,
+            "largest_worker_bytes": size,
+            "kills": memory.kills,
+            "last_kill": memory.last_kill,
+        }
+
+    def _last_minute(self) -> dict[str, Any]:
+        counts, seconds = self._service.traffic.last_minute()
+        statuses: dict[str, int] = {}
+        for (_, status), number in sorted(counts.requests.items()):
+            statuses[status] = statuses.get(status, 0) + number
+        rate = sum(statuses.values()) / seconds if seconds else 0.0
+        # Little's law: the mean wait is the mean number of those who wait, by their rate.
+        waiting = sum(self._waiting) / len(self._waiting) if self._waiting else 0.0
+        return {
+            "seconds": seconds,
+            "rate": rate,
+            "statuses": statuses,
+            "median": counts.whole.share(0.5),
+            "p95": counts.whole.share(0.95),
+            "mean_wait": waiting / rate if rate else 0.0,
+        }
+
+
+def slots(generation: Generation) -> int:
+    """How many requests the workers that have loaded take at once."""
+    workers, greenlets = generation.plan.workers, generation.plan.settings.worker_class == "gevent"
+    threads = GREENLETS if greenlets else workers.threads
+    found = len(generation.narrow.workers()) * threads
+    if generation.wide.server:
+        found += len(generation.wide.server.workers()) * workers.wide_threads
+    return found
+
+
+def _share_of_disk(path: str) -> float:
+    """How full the disk of a folder is, from 0 to 1; 0 if there is no such folder."""
+    try:
+        usage = shutil.disk_usage(path)
+    except OSError:
+        return 0.0
+    return usage.used / usage.total if usage.total else 0.0
