@@ -1,4 +1,7 @@
-"""Requests that wait: the wide server beside the narrow one, and what it must not cost."""
+"""Requests that wait: the wide server beside the narrow one, and what it must not cost.
+
+test_waiting_loss.py has what must not be lost.
+"""
 
 from __future__ import annotations
 
@@ -109,45 +112,6 @@ def test_a_burst_costs_no_request(engine: Engine, tmp_path: Path) -> None:
     assert (verdicts.lost(), verdicts.run_twice) == ([], [])
     assert result.counts["ok"] == sum(result.counts.values()) > 100
     wait_for(lambda: written_memory(service.container) < 1.15 * before, 10, "the memory to be free")
-
-
-@pytest.mark.timed
-@pytest.mark.timeout(120)
-def test_a_reload_and_a_stop_in_a_burst(engine: Engine, tmp_path: Path) -> None:
-    service = Service(engine, tmp_path)
-    with service.load("/sleep?s=0.3", mode="new", connections=48) as running:
-        service.container.wait_for_log(WIDE, 10)
-        time.sleep(1)
-        old = set(masters(service.container))
-        service.container.reload()
-        # The new generation begins with a wide server, because the old one had one.
-        wait_for(lambda: not old & set(masters(service.container)), 30, "the old ones to go")
-        wait_for_servers(service.container, 2, 10)
-        code, _ = service.container.stop()
-        result = running.finish()
-    verdicts = service.verdicts(result, ended_by_itself=True)
-    assert (code, verdicts.lost(), verdicts.run_twice) == (0, [], [])
-    assert verdicts.counts["ok"] > 100
-    # A wide server that ends with its generation has not failed.
-    assert "next try" not in service.container.logs()
-
-
-@pytest.mark.timed
-@pytest.mark.timeout(120)
-def test_the_wide_server_is_killed(engine: Engine, tmp_path: Path) -> None:
-    """GET requests of a killed worker are tried again; all others have their response."""
-    service = Service(engine, tmp_path)
-    with service.load("/sleep?s=0.2", mode="new", connections=48) as running:
-        service.container.wait_for_log(WIDE, 10)
-        wait_for_servers(service.container, 2, 10)
-        _, wide = masters(service.container)
-        time.sleep(1)
-        service.kill(wide)
-        log = service.container.wait_for_log("next try after 5 seconds", 10)
-        assert "was killed by SIGKILL; the other workers keep serving" in log
-        wait_for(lambda: service.container.logs().count(WIDE) == 2, 15, "another wide server")
-        result = running.finish()
-    assert service.verdicts(result).lost() == []
 
 
 @pytest.mark.timeout(60)
