@@ -87,13 +87,13 @@ class Generation:
         self._options_file = self.path.with_suffix(".options") if plan.server_options else None
         if self._options_file:
             self._options_file.write_text(plan.server_options)
+        self._listener = listen_unix(str(self.path), plan.sizing.queue)
         self.narrow = ServerProcess(loop, self._note)
         self.wide = WideServer(self._open_wide, watch, plan.settings.start_timeout)
         self._lock = LoadLock(self.path.with_suffix(".lock"))
         self._load_one_by_one = False
         # Since when no worker serves, or the time of the next try.
         self._waits_since = time.monotonic()
-        self._listener = listen_unix(str(self.path), plan.sizing.queue)
 
     @property
     def pid(self) -> int:
@@ -214,8 +214,9 @@ class Generation:
         self._lock.look()
         if self.ready():
             self._waits_since = time.monotonic()
-        if self.plan.workers.wide_count and not self._lock.is_failing:
-            self.wide.advance(self.requests(), self.narrow.workers(), self.plan.workers)
+        if self.plan.workers.wide_count:
+            requests, pids = self.requests(), self.narrow.workers()
+            self.wide.advance(requests, pids, self.plan.workers, not self._lock.is_failing)
 
     def _open_wide(self) -> ServerProcess:
         wide = ServerProcess(self._loop, lambda message: self._note_wide(wide, message))

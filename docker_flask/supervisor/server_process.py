@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from typing import Any
 
 from docker_flask.servers.launch import SOCKET_FD
@@ -46,7 +47,6 @@ class ServerProcess:
         self.pid = 0
         self.groups: list[int] = []
         self.loading: set[int] = set()
-        self.leave, self.drain = Order(), Order()
         # Workers that have loaded, and those of them that take no more requests.
         self._workers: set[int] = set()
         self._retired: set[int] = set()
@@ -54,11 +54,16 @@ class ServerProcess:
         self._web_sockets: dict[int, int] = {}
         # Of each worker: threads that outlive their requests, and what to log if they are cut.
         self._threads: dict[int, tuple[int, list[str]]] = {}
-        self._loop, self._note = loop, note
-        self._channel, self.workers_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._channel.setblocking(False)
-        self._is_open = True
-        loop.watch(self._channel, self._on_message)
+        self._note = note
+        with ExitStack() as opened:
+            self.leave = opened.enter_context(closing(Order()))
+            self.drain = opened.enter_context(closing(Order()))
+            ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            self._channel, self.workers_end = map(opened.enter_context, ends)
+            self._channel.setblocking(False)
+            loop.watch(self._channel, self._on_message)
+            opened.callback(loop.forget, self._channel)
+            self._close = opened.pop_all().close
 
     def start(
         self, command: Sequence[str], environment: Mapping[str, str], listener: socket.socket
@@ -123,13 +128,7 @@ class ServerProcess:
     def kill(self) -> None:
         """Kill the server and all its child processes, once."""
         self.kill_processes()
-        if self._is_open:
-            self._is_open = False
-            self._loop.forget(self._channel)
-            self._channel.close()
-            self.workers_end.close()
-            self.leave.close()
-            self.drain.close()
+        self._close()
 
     def _on_message(self) -> None:
         message = notify.receive(self._channel)
