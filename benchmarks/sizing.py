@@ -1,6 +1,6 @@
 """What numbers of workers and threads bring and cost: `make measure WHAT=sizing`.
 
-    python -m benchmarks.sizing --rounds 3 --seconds 2 --only defaults "4 workers"
+    python -m benchmarks.sizing --rounds 3 --only defaults "4 workers" --loads hello
 
 All variants run at the same time, and are loaded in turns; the numbers are medians over the rounds.
 """
@@ -31,6 +31,7 @@ def fixed(workers: int, threads: int = 1) -> Contestant:
 VARIANTS = [
     ours("defaults", ""),
     *(fixed(workers) for workers in (2, 4, 8, 16, 32)),
+    *(fixed(2, threads) for threads in (8, 32)),
     *(fixed(4, threads) for threads in (2, 16, 64)),
     *(one for one in CONTESTANTS if one.name == "gunicorn gevent"),
 ]
@@ -40,7 +41,9 @@ def main() -> None:
     """Measure, and print a table for each load."""
     parser = common.parser(__doc__, rounds=3, seconds=3)
     parser.add_argument("--only", nargs="+", default=[one.name for one in VARIANTS])
+    parser.add_argument("--loads", nargs="+", default=list(LOADS), choices=list(LOADS))
     options = parser.parse_args()
+    loads = {load: LOADS[load] for load in options.loads}
     found: dict[tuple[str, str], list[Sample]] = defaultdict(list)
     with ExitStack() as stack:
         servers = {
@@ -49,11 +52,11 @@ def main() -> None:
             if one.name in options.only
         }
         for number in range(options.rounds):
-            for load, (path, connections) in LOADS.items():
+            for load, (path, connections) in loads.items():
                 common.report(f"round {number + 1}: {load}")
                 for name, server in servers.items():
                     found[load, name].append(server.load(path, options.seconds, connections))
-    for load, (_, connections) in LOADS.items():
+    for load, (_, connections) in loads.items():
         common.print_head(f"{load}, {connections} connections", *COLUMNS)
         for name in servers:
             samples = found[load, name]

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from docker_flask.shared.loop import Loop
 from docker_flask.shared.paths import CONTROL_SOCKET, OK
@@ -123,30 +124,43 @@ def answer_commands(
 
 
 def answer_probes(
-    listeners: list[socket.socket], loop: Loop, pages: Mapping[str, Callable[[], str]]
+    listeners: list[socket.socket],
+    loop: Loop,
+    pages: Mapping[str, Callable[[], str]],
+    texts: Mapping[str, Callable[[Callable[[str], None]], None]] = MappingProxyType({}),
 ) -> None:
     """Answer GET and HEAD of a few pages, one request per connection.
 
-    pages: for each path, a function that returns the problem, empty if there is none.
+    pages: for each path, a function that returns the problem, empty if there is none. texts: for
+    each path, a function that gets a function to respond with, now or later.
     """
 
     def on_request(client: socket.socket, request: bytes) -> None:
         method, _, rest = request.split(b"\r\n", 1)[0].decode("latin-1").partition(" ")
         path = re.split(r"[? ]", rest)[0]
+
+        def answer(text: str, status: str = "200 OK") -> None:
+            clients.respond(client, _response(status, text, with_body=method != "HEAD"))
+
         if method not in ("GET", "HEAD"):
-            status, text = "405 Method Not Allowed", "use GET or HEAD"
+            answer("use GET or HEAD\n", "405 Method Not Allowed")
+        elif path in texts:
+            texts[path](answer)
         elif path not in pages:
-            status, text = "404 Not Found", f"there are {', '.join(pages)}"
+            answer(f"there are {', '.join([*pages, *texts])}\n", "404 Not Found")
+        elif problem := pages[path]():
+            answer(f"{problem}\n", "503 Service Unavailable")
         else:
-            problem = pages[path]()
-            status, text = "503 Service Unavailable" if problem else "200 OK", problem or "ok"
-        data = (
-            f"HTTP/1.1 {status}\r\nContent-Type: text/plain\r\n"
-            f"Content-Length: {len(text) + 1}\r\nCache-Control: no-store\r\n"
-            "Connection: close\r\n\r\n"
-        )
-        if method != "HEAD":
-            data += f"{text}\n"
-        clients.respond(client, data.encode("ascii", "replace"))
+            answer("ok\n")
 
     clients = Clients(loop, listeners, b"\r\n\r\n", on_request)
+
+
+def _response(status: str, text: str, with_body: bool) -> bytes:
+    body = text.encode()
+    head = (
+        f"HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"
+        f"Content-Length: {len(body)}\r\nCache-Control: no-store\r\n"
+        "Connection: close\r\n\r\n"
+    )
+    return head.encode() + (body if with_body else b"")

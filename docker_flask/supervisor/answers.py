@@ -5,6 +5,7 @@ import socket
 
 from docker_flask.shared.paths import OK
 from docker_flask.shared.ports import answer_commands, answer_probes
+from docker_flask.supervisor import metrics
 from docker_flask.supervisor.reloads import Reloads
 from docker_flask.supervisor.service import Phase, Service
 from docker_flask.supervisor.status import Status
@@ -23,7 +24,8 @@ def answer(
     }
     answer_commands(service.runtime, service.loop, commands)
     pages = {"/healthy": lambda: _why_not_healthy(service), "/ready": service.why_not_ready}
-    answer_probes(status_listeners, service.loop, pages)
+    texts = {"/metrics": lambda answer: answer(metrics.page(service, status, reloads))}
+    answer_probes(status_listeners, service.loop, pages, texts)
 
 
 def _why_not_healthy(service: Service) -> str:

@@ -10,7 +10,7 @@ from docker_flask.plan.limits import MemoryWatch
 from docker_flask.plan.plan import Plan
 from docker_flask.plan.rendering import Frontend
 from docker_flask.plan.workers import in_words
-from docker_flask.servers.app_server import AppServer
+from docker_flask.servers.app_server import SERVERS
 from docker_flask.shared import connections, process
 from docker_flask.shared.log import log
 from docker_flask.shared.loop import Loop
@@ -22,6 +22,7 @@ from docker_flask.supervisor.load_lock import LoadLock
 from docker_flask.supervisor.secret_keys import SecretKeys
 from docker_flask.supervisor.server_process import ServerProcess
 from docker_flask.supervisor.wide_server import WideServer
+from docker_flask.supervisor.worker_counts import WorkerCounts
 
 BEFORE = "before the application was loaded"
 # Seconds that a server without requests gets to stop before it is killed.
@@ -54,18 +55,18 @@ class Generation:
         self,
         number: int,
         runtime: Path,
-        server: AppServer,
         loop: Loop,
         plan: Plan,
         frontend: Frontend,
         watch: MemoryWatch,
+        counts: WorkerCounts,
     ) -> None:
         self.state = State.LOADING
         # A unique path: the kernel lists sockets by path, and containers can share this list.
         self.path = runtime / f"app{number}-{os.urandom(4).hex()}.sock"
         self.number = number
         self.since = 0.0
-        self.server = server
+        self.server = SERVERS[plan.settings.app_server]
         self.plan = plan
         self._frontend = frontend
         self._watch = watch
@@ -84,13 +85,14 @@ class Generation:
         self._options_file = self.path.with_suffix(".options") if plan.server_options else None
         if self._options_file:
             self._options_file.write_text(plan.server_options)
-        self.narrow = ServerProcess(loop, self._note)
+        self._listener = listen_unix(str(self.path), plan.sizing.queue)
+        self.narrow = ServerProcess(loop, self._note, counts)
+        self._counts = counts
         self.wide = WideServer(self._open_wide, watch, plan.settings.start_timeout)
         self._lock = LoadLock(self.path.with_suffix(".lock"))
         self._load_one_by_one = False
         # Since when no worker serves, or the time of the next try.
         self._waits_since = time.monotonic()
-        self._listener = listen_unix(str(self.path), plan.sizing.queue)
 
     @property
     def pid(self) -> int:
@@ -215,11 +217,14 @@ class Generation:
         self._lock.look()
         if self.ready():
             self._waits_since = time.monotonic()
-        if self.plan.workers.wide_count and not self._lock.is_failing:
-            self.wide.advance(self.requests(), self.narrow.workers(), self.plan.workers)
+        if self.plan.workers.wide_count:
+            requests, pids = self.requests(), self.narrow.workers()
+            self.wide.advance(requests, pids, self.plan.workers, not self._lock.is_failing)
 
     def _open_wide(self) -> ServerProcess:
-        wide = ServerProcess(self._loop, lambda message: self._note_wide(wide, message))
+        wide = ServerProcess(
+            self._loop, lambda message: self._note_wide(wide, message), self._counts
+        )
         try:
             self._start(wide, self.plan.workers.wide_count, self.plan.workers.wide_threads)
         except OSError:

@@ -36,6 +36,8 @@ _TROUBLE = (
 )
 _HIDDEN = re.compile(
     rb"^(?:uWSGI - (?!.*(?:" + _TROUBLE + rb"))"
+    # Of each thread, if the first process was killed; the supervisor logs that.
+    rb"|uWSGI - .* error: the master disconnected from this worker"
     # Before uWSGI has read its options.
     rb"|\[uWSGI\] getting INI configuration from |uwsgi socket \d+ inherited UNIX address "
     # nginx, of each large body or response; and before it has read its configuration.

@@ -4,7 +4,8 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from typing import Any
 
 from docker_flask.servers.launch import SOCKET_FD
@@ -12,6 +13,7 @@ from docker_flask.shared import notify, process, running_request
 from docker_flask.shared.loop import Loop
 from docker_flask.shared.running_request import RunningRequest
 from docker_flask.shared.task import Steps, Until
+from docker_flask.supervisor.worker_counts import CRASH, STOP, WorkerCounts
 
 # The descriptors of the server, after its socket, in this order.
 NOTIFY_FD, LEAVE_FD, DRAIN_FD = range(SOCKET_FD + 1, SOCKET_FD + 4)
@@ -41,17 +43,20 @@ class ServerProcess:
     groups: the process groups of this server, and of the crashed servers before it, whose workers
     may still run. leave: the order to close WebSockets. drain: the order to take no more requests.
     note: is called when a worker is ready or has failed, with the message; returns False if the
-    worker does not count.
+    worker does not count. counts: of the workers of all servers.
     """
 
-    def __init__(self, loop: Loop, note: Callable[[dict[str, Any]], bool]) -> None:
+    def __init__(
+        self, loop: Loop, note: Callable[[dict[str, Any]], bool], counts: WorkerCounts
+    ) -> None:
         self.pid = 0
         self.groups: list[int] = []
         self.loading: set[int] = set()
-        self.leave, self.drain = Order(), Order()
-        # Workers that have loaded, and those of them that take no more requests.
+        # Workers that have loaded, and for those of them that take no more requests: why.
         self._workers: set[int] = set()
-        self._retired: set[int] = set()
+        self._retired: dict[int, str] = {}
+        # Why a worker ends that has said nothing.
+        self._default, self._counts = CRASH, counts
         # The WebSockets of each worker, by its pid.
         self._web_sockets: dict[int, int] = {}
         # Of each worker: threads that outlive their requests, and what to log if they are cut.
@@ -60,31 +65,42 @@ class ServerProcess:
         # said last of the requests that it serves, with the time.
         self.slow: list[tuple[int, list[RunningRequest]]] = []
         self.running: dict[int, tuple[float, list[RunningRequest]]] = {}
-        self._loop, self._note = loop, note
-        self._channel, self.workers_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._channel.setblocking(False)
-        self._is_open = True
-        loop.watch(self._channel, self._on_message)
+        self._note = note
+        with ExitStack() as opened:
+            self.leave = opened.enter_context(closing(Order()))
+            self.drain = opened.enter_context(closing(Order()))
+            ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            self._channel, self.workers_end = map(opened.enter_context, ends)
+            self._channel.setblocking(False)
+            loop.watch(self._channel, self._on_message)
+            opened.callback(loop.forget, self._channel)
+            self._close = opened.pop_all().close
 
     def start(
         self, command: Sequence[str], environment: Mapping[str, str], listener: socket.socket
     ) -> None:
         """Start the server, or start it again; raises OSError."""
         self.loading.clear()
-        self._workers.clear()
+        self._note_ends(self._workers)
         ends = self.workers_end.fileno(), self.leave.descriptor, self.drain.descriptor
         self.pid = process.spawn(command, environment, (listener.fileno(), *ends))
         self.groups.append(self.pid)
 
     def workers(self) -> set[int]:
         """The living workers that have loaded the application."""
-        self._workers = set(filter(process.alive, self._workers))
+        self._note_ends(pid for pid in self._workers if not process.alive(pid))
         return self._workers
+
+    def _note_ends(self, pids: Iterable[int]) -> None:
+        ended = set(pids)
+        self._workers = self._workers - ended
+        for pid in ended:
+            self._counts.note_end(self._retired.pop(pid, self._default))
 
     def only_finishes(self) -> bool:
         """True if no worker takes requests: MAX_REQUESTS replaces them after endless responses."""
         workers = self.workers()
-        return bool(workers) and workers <= self._retired and not self.loading
+        return bool(workers) and workers <= self._retired.keys() and not self.loading
 
     def lost(self) -> list[int]:
         """Workers that ended while they loaded, and could report nothing: os._exit, a kill."""
@@ -113,6 +129,7 @@ class ServerProcess:
 
     def stop(self, seconds: float) -> Steps[None]:
         """Stop the server; kill it if it does not stop within these seconds."""
+        self._default = STOP
         if self.pid:
             process.signal_process(self.pid, signal.SIGINT)
             # After the workers have ended, the first process has no work left.
@@ -121,6 +138,9 @@ class ServerProcess:
 
     def kill_processes(self) -> None:
         """Kill the server and all its child processes; it may start again."""
+        self._default = STOP
+        self._note_ends(self._workers)
+        self._default = CRASH
         for group in self.groups:
             process.signal_group(group, signal.SIGKILL)
         self.groups.clear()
@@ -129,13 +149,7 @@ class ServerProcess:
     def kill(self) -> None:
         """Kill the server and all its child processes, once."""
         self.kill_processes()
-        if self._is_open:
-            self._is_open = False
-            self._loop.forget(self._channel)
-            self._channel.close()
-            self.workers_end.close()
-            self.leave.close()
-            self.drain.close()
+        self._close()
 
     def _on_message(self) -> None:
         message = notify.receive(self._channel)
@@ -157,11 +171,12 @@ class ServerProcess:
             case "loading":
                 self.loading.add(pid)
             case "retired":
-                self._retired = {pid, *filter(process.alive, self._retired)}
+                self._retired[pid] = message["text"]
             case _:
                 counts = self._note(message)
                 # With PRELOAD=1, the first process loads.
                 self.loading -= {pid, self.pid}
-                self._retired.discard(pid)
+                self._retired.pop(pid, None)
                 if counts:
+                    self._counts.started += pid not in self._workers
                     self._workers.add(pid)

@@ -28,6 +28,7 @@ from docker_flask.supervisor.restarts import Restarts
 from docker_flask.supervisor.retire import retire
 from docker_flask.supervisor.start_log import StartLog
 from docker_flask.supervisor.traffic import Traffic
+from docker_flask.supervisor.worker_counts import WorkerCounts
 
 
 class Phase(Enum):
@@ -62,6 +63,7 @@ class Service:
         self.phase = Phase.STARTING
         self.loop = Loop()
         self.traffic = Traffic(self.loop, runtime)
+        self.worker_counts = WorkerCounts()
         self.prestart = Prestart()
         self.programs = Programs()
         self.nginx = Nginx(self.loop, self.programs, runtime, listeners)
@@ -111,7 +113,13 @@ class Service:
         self._number += 1
         frontend = self.nginx.frontend(new_plan)
         fresh = Generation(
-            self._number, self.runtime, server, self.loop, new_plan, frontend, self.memory
+            self._number,
+            self.runtime,
+            self.loop,
+            new_plan,
+            frontend,
+            self.memory,
+            self.worker_counts,
         )
         self.candidate = fresh
         fresh.needs_all = bool(self.current)

@@ -100,8 +100,13 @@ class WideServer:
         """The servers that have processes."""
         return [*filter(None, [self.server]), *self._leaving]
 
-    def advance(self, requests: int, pids: Collection[int], workers: Workers) -> None:
-        """Start or end the server as the demand is; call every INTERVAL."""
+    def advance(
+        self, requests: int, pids: Collection[int], workers: Workers, may_start: bool
+    ) -> None:
+        """Start or end the server as the demand is; call every INTERVAL.
+
+        may_start: False if the application can't be loaded now.
+        """
         self.demand.look(requests, pids)
         # Other processes may stay: workers that load, and what the application has started.
         for server in [it for it in self._leaving if not it.workers()]:
@@ -119,7 +124,7 @@ class WideServer:
         elif self.server and now - self._loaded > self._start_timeout:
             limit = f"START_TIMEOUT={self._start_timeout:g} seconds"
             self.failed(f"the additional workers did not load the application within {limit}")
-        elif self.demand.is_high and now >= self._next_try and self._is_needed:
+        elif may_start and self.demand.is_high and now >= self._next_try and self._is_needed:
             self.start(workers)
 
     def start(self, workers: Workers) -> None:

@@ -105,7 +105,7 @@ class Watchdog(Watch):
                 self._end()
             if not self._worker.retired and self._worker.is_drained():
                 # In this thread: it has no request that a signal could interrupt.
-                self._worker.retire()
+                self._worker.retire("quiet")
             self._running.look()
             self._end_if_overdue(list(self.silent_since.items()))
 
@@ -122,7 +122,7 @@ class Watchdog(Watch):
         others = len(requests) > len(overdue) or self.web_sockets or self.threads.count
         if not self._worker.retired:
             # If uWSGI's only thread is idle, only that thread can end the worker by the signal.
-            self._worker.retire(0 if self._main in self.active else self._main)
+            self._worker.retire("timeout", 0 if self._main in self.active else self._main)
         elif not others or self.clock - self._overdue_since > self._timeout:
             self._end()
 

@@ -31,7 +31,7 @@ class WorkerProcess:
 
     def __init__(self, retire_signal: int, drain_fd: int = -1) -> None:
         self.retired = False
-        self.on_retire: list[Callable[[], object]] = []
+        self.on_retire: list[Callable[[str], object]] = []
         self._retire_signal = retire_signal
         self._drain = select.poll()
         # uWSGI's own reload (touch-reload) closes the descriptor, and reuses its number.
@@ -48,15 +48,17 @@ class WorkerProcess:
         if self.is_drained():
             os._exit(self.EXIT_NOT_NEEDED)
 
-    def retire(self, idle: int = 0) -> None:
+    def retire(self, reason: str, idle: int = 0) -> None:
         """Take no more requests; idle: the thread that gets the signal, by default the calling one.
+
+        reason: one of those of the metrics (supervisor/worker_counts.py).
 
         Another thread may then drop a request that it has just accepted, or cut the response to a
         slow reader (uwsgi_simple_wait_write_hook).
         """
         self.retired = True
         for call in self.on_retire:
-            call()
+            call(reason)
         send = partial(signal.pthread_kill, idle) if idle else signal.raise_signal
         send(self._retire_signal)
 
@@ -92,16 +94,16 @@ class Recycling:
         self._left -= 1
         memory = resident_memory() if self._max_memory else 0
         if self._left <= 0:
-            reason = f"reached its share of MAX_REQUESTS={self._max_requests}"
+            word, reason = "requests", f"reached its share of MAX_REQUESTS={self._max_requests}"
         elif memory > self._max_memory:
-            limit = self._max_memory >> 20
+            word, limit = "memory", self._max_memory >> 20
             reason = f"uses {memory >> 20} MiB, more than MAX_WORKER_MEMORY={limit}m"
         else:
             return
         self._deadline = self._deadline or time.monotonic() + self._threads.timeout
         if self._threads.look() and time.monotonic() < self._deadline:
             return
-        self._worker.retire()
+        self._worker.retire(word)
         log(f"worker {os.getpid()} {reason}; replacing the worker")
 
 

@@ -83,7 +83,7 @@ def _load(options: WorkerOptions, worker: WorkerProcess, tell: Callable[..., boo
     handshakes = None
     if options.max_web_sockets:
         sockets = WebSockets(options, watchdog, lambda count: tell("web sockets", count=count))
-        worker.on_retire.append(sockets.leave)
+        worker.on_retire.append(lambda _: sockets.leave())
         handshakes = sockets.handshakes
     application = chain(found.application, options, watchdog, recycling.count, handshakes)
     worker_process.let_term_end_children()

@@ -23,6 +23,8 @@ uWSGI - WSGI app 0 (mountpoint='') ready in 0 seconds on interpreter 0xa84590 pi
 uWSGI - Respawned uWSGI worker 1 (new pid: 51)
 uWSGI - Sun Nov 22 23:21:28 2026 - stopping gevent signals watchers for worker 1 (pid: 10)...
 uWSGI - goodbye to uWSGI.
+uWSGI - Sun Nov 22 23:21:28 2026 - uWSGI worker 2 error: the master disconnected from this worker. \
+Shutting down the worker.
 2026/11/22 23:48:15 [notice] 12#12: using inherited sockets from "3;4;5;"
 2026/11/22 23:48:15 [warn] 14#14: *1 a client request body is buffered to a temporary file /x/1
 """

@@ -20,13 +20,13 @@ import pytest
 from docker_flask import __main__
 from docker_flask.plan.limits import MemoryWatch
 from docker_flask.plan.rendering import Frontend
-from docker_flask.servers.app_server import SERVERS
 from docker_flask.shared import control, drop_privileges, notify, process, sockets
 from docker_flask.shared.loop import Loop
 from docker_flask.shared.ports import MAX_CLIENTS, answer_commands, answer_probes
 from docker_flask.supervisor import log_relay, supervisor
 from docker_flask.supervisor.generation import Generation
 from docker_flask.supervisor.log_relay import _Stream
+from docker_flask.supervisor.worker_counts import WorkerCounts
 from tests.support import plans
 from tests.support.harness import run_python
 
@@ -156,7 +156,7 @@ def test_no_command_waits_for_who_took_the_control_socket(
 @pytest.fixture
 def generation(tmp_path: Path, loop: Loop) -> Iterator[Generation]:
     watch = MemoryWatch(plans.LIMITS)
-    made = Generation(1, tmp_path, SERVERS["uwsgi"], loop, plans.make(), Frontend(), watch)
+    made = Generation(1, tmp_path, loop, plans.make(), Frontend(), watch, WorkerCounts())
     yield made
     made.kill()
 
@@ -314,7 +314,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from docker_flask.shared import control, notify, process
 from docker_flask.shared.task import Task
-from docker_flask.servers.app_server import SERVERS
 from docker_flask.supervisor.generation import Generation
 from docker_flask.plan.rendering import Frontend
 from docker_flask.supervisor import supervisor
@@ -344,8 +343,8 @@ def ask(path):
         return client.recv(4096).decode()
 
 def generation(number):
-    server, plan = SERVERS["uwsgi"], plans.make()
-    return Generation(number, folder, server, service.loop, plan, Frontend(), service.memory)
+    plan, counts = plans.make(), service.worker_counts
+    return Generation(number, folder, service.loop, plan, Frontend(), service.memory, counts)
 
 def start_service(*_):
     service.nginx.workers = lambda: {service.nginx.pid}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import os
+import resource
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +26,7 @@ from docker_flask.supervisor.wide_server import (
     Demand,
     WideServer,
 )
+from docker_flask.supervisor.worker_counts import WorkerCounts
 from tests.support.harness import wait_for
 
 MIB = 1 << 20
@@ -127,7 +130,7 @@ class Wide:
 
     def __init__(self, clock: Clock) -> None:
         self.clock, self.made = clock, list[Server]()
-        self.no_room = ""
+        self.no_room, self.may_start = "", True
         self.server: Any = WideServer(self._open, self, START_TIMEOUT)  # type: ignore[arg-type]
 
     def why_no_room(self, _workers: int, _size: int) -> str:
@@ -140,7 +143,7 @@ class Wide:
     def look(self, requests: int, times: int = 1) -> None:
         for _ in range(times):
             self.clock.tick()
-            self.server.advance(requests, NARROW, Workers(2, 1, 2, 128))
+            self.server.advance(requests, NARROW, Workers(2, 1, 2, 128), self.may_start)
 
 
 @pytest.fixture
@@ -164,6 +167,20 @@ def test_a_burst(wide: Wide, capsys: pytest.CaptureFixture[str]) -> None:
         "docker-flask: fewer requests wait: the 2 workers of 128 threads in addition end after "
         "their last response",
     ]
+
+
+def test_while_the_application_can_not_be_loaded_it_only_ends(wide: Wide) -> None:
+    wide.look(100, WAITING_LOOKS)
+    (server,) = wide.made
+    wide.may_start = False
+    wide.look(0, QUIET_LOOKS)
+    assert server.left
+    server.loaded = set()
+    wide.look(100, WAITING_LOOKS)
+    assert (server.killed, len(wide.made)) == (True, 1)
+    wide.may_start = True
+    wide.look(100)
+    assert len(wide.made) == 2
 
 
 def test_web_sockets_keep_it(wide: Wide) -> None:
@@ -253,13 +270,31 @@ def test_servers_that_come_and_go_leave_no_descriptor(tmp_path: Path) -> None:
     with listen_unix(str(tmp_path / "app.sock"), 1) as listener:
         before = os.listdir("/proc/self/fd")
         for _ in range(200):
-            server = ServerProcess(loop, lambda _: True)
+            server = ServerProcess(loop, lambda _: True, WorkerCounts())
             server.start(["/bin/sleep", "60"], {}, listener)
             pid = server.pid
             server.drain.give()
             server.kill()
             os.waitpid(pid, 0)
         assert os.listdir("/proc/self/fd") == before
+
+
+@pytest.mark.parametrize("free", range(6))
+def test_too_few_descriptors_for_a_server(free: int) -> None:
+    loop: Any = SimpleNamespace(watch=lambda *_: None, forget=lambda _: None)
+    before = os.listdir("/proc/self/fd")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = max(map(int, before)) + 1
+    with ExitStack() as stack:
+        # `listdir` had one that is free again; fill the gaps below the limit.
+        while (number := os.open(os.devnull, os.O_RDONLY)) < most:
+            stack.callback(os.close, number)
+        os.close(number)
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most + free, hard))
+        with pytest.raises(OSError, match="Too many open files"):
+            ServerProcess(loop, lambda _: True, WorkerCounts())
+    assert os.listdir("/proc/self/fd") == before
 
 
 # --- what it reads of processes --------------------------------------------------------------

@@ -15,7 +15,7 @@ def test_the_calling_thread_gets_the_signal() -> None:
 
     def retire() -> bool:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
-        WorkerProcess(signal.SIGUSR1).retire()
+        WorkerProcess(signal.SIGUSR1).retire("requests")
         return signal.SIGUSR1 in signal.sigpending()
 
     try:
