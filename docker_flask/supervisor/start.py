@@ -33,6 +33,7 @@ def start(service: Service, relay: LogRelay) -> None:
 
     # The application loads. Meanwhile, nginx tests the configuration that most applications need.
     first = service.load(plan)
+    complete(loop, service.note_unreadable_files())
     configuration = complete(loop, service.configure_nginx(plan, None))
 
     # Clients wait for an application that loads within a few seconds; then they get 503.
