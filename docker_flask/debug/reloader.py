@@ -14,10 +14,10 @@ from functools import partial
 from pathlib import Path
 
 from docker_flask.debug.source_watcher import SourceWatcher
-from docker_flask.plan import packages
+from docker_flask.plan import limits, packages
 from docker_flask.plan.limits import Limits
 from docker_flask.plan.settings import Settings, ignored, read, resolve
-from docker_flask.shared import notify, process
+from docker_flask.shared import notify, process, runtime_folder
 from docker_flask.shared.drop_privileges import why_not_all_readable
 from docker_flask.shared.log import first_line, log
 from docker_flask.shared.loop import Loop
@@ -35,6 +35,13 @@ PAUSE = 0.4
 IGNORE_CTRL_C = ["/usr/bin/env", "--ignore-signal=INT"]
 # Seconds that the child gets to complete its requests.
 CHILD_STOP_TIMEOUT = 0.5
+
+
+def debug() -> int:
+    """Development: Flask's own server, which restarts at every edit."""
+    resources = limits.read()
+    with runtime_folder.open_folder() as folder:
+        return Reloader(resources, folder).run()
 
 
 class Reloader:
