@@ -1,211 +1,73 @@
-"""The command line behind entry-point.sh: serve, debug, settings, reload, status."""
+"""Which program: production, debug mode or a command; entry-point.sh says its name."""
 
 import _thread
-import itertools
-import os
-import resource
-import socket
 import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import TypeVar
 
-from docker_flask.cli import status
-from docker_flask.plan import limits, settings
-from docker_flask.servers.gunicorn.options import Program
-from docker_flask.shared import control, drop_privileges, runtime_folder, sockets
+from docker_flask.shared import drop_privileges, no_room
 from docker_flask.shared.log import log
-from docker_flask.shared.paths import OK
-from docker_flask.shared.process import Output
 from docker_flask.shared.setting_error import SettingError
 
 EXIT_FAULT = 1
-EXIT_NOT_SERVING = 70  # EX_SOFTWARE in sysexits.h
-# Seconds for the supervisor's response; of a reload, START_TIMEOUT decides when it fails.
-CONTROL_TIMEOUT, RELOAD_TIMEOUT = 10.0, 3 * 3600.0
-# The log, if a disk is full, or memory runs out.
-CANT_RUN, NO_MEMORY = "the container can't run: ", "no memory is left; raise the limit (-m)"
-
-T = TypeVar("T")
 
 
-def serve() -> int:
-    """Production: bind the sockets, give up the right to it, supervise."""
-    if problem := drop_privileges.why_not_readable(Path.cwd()):
-        log(problem)
-        return drop_privileges.EXIT_NOT_READABLE
-    resources = limits.read()
-    early = settings.read_early(os.environ)
-    ports, _ = settings.resolve(early, resources)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (resources.descriptors, resources.descriptors))
-    listeners = _bind_main(ports)
-    status = _bind_status(ports.status_port, "status_port" in early)
-    drop_privileges.give_up_ports()
-    if not ports.bind_when_ready:
-        sockets.listen(listeners)
-    # Imported after the sockets are bound: meanwhile, connections wait in the kernel's queue.
-    from docker_flask.supervisor.log_relay import LogRelay
-    from docker_flask.supervisor.service import Service
-    from docker_flask.supervisor.supervisor import supervise
+def _serve() -> int:
+    from docker_flask.supervisor.production import serve
 
-    relay = _with_thread(LogRelay)
-    try:
-        with runtime_folder.open_folder() as folder:
-            service = Service(resources, folder, listeners, early)
-            return supervise(service, status, relay)
-    except drop_privileges.NotPermitted as missing:
-        log(str(missing))
-        return missing.code
-    except (OSError, MemoryError) as error:  # a full disk, for example
-        log(f"{CANT_RUN}{str(error) or NO_MEMORY}")
-        return EXIT_NOT_SERVING
-    except Exception:  # a bug here: the relay must write the traceback before this process ends
-        sys.excepthook(*sys.exc_info())
-        return EXIT_FAULT
-    finally:
-        relay.close()
+    return serve()
 
 
-def _bind(name: str, addresses: list[tuple[str, int]]) -> list[socket.socket]:
-    try:
-        return sockets.bind(addresses)
-    except OSError as error:
-        refused = isinstance(error, PermissionError)
-        raise (drop_privileges.NotPermitted if refused else SettingError)(
-            f"can't listen on {name}: {error.strerror}; use a free port above 1023"
-        ) from None
+def _debug() -> int:
+    from docker_flask.debug.reloader import debug
+
+    return debug()
 
 
-def _bind_main(ports: settings.Settings) -> list[socket.socket]:
-    """Bind the addresses of the user's nginx.conf, or the ports on all addresses."""
-    from docker_flask.plan import nginx_files
+def _settings() -> int:
+    from docker_flask.cli import settings
 
-    addresses = nginx_files.addresses()
-    if addresses is not None:
-        return _bind(f"a port of {nginx_files.WHOLE}", addresses)
-    named = {"LISTEN_PORT": ports.listen_port}
-    if ports.has_tls:
-        named["TLS_PORT"] = ports.tls_port
-    taken = {ports.status_port: "STATUS_PORT"}
-    for name, port in named.items():
-        if port in taken:
-            raise SettingError(f"{name}={port} is also {taken[port]}; use another port")
-        taken[port] = name
-    bound = (_bind(f"{name}={port}", sockets.everywhere(port)) for name, port in named.items())
-    return list(itertools.chain.from_iterable(bound))
+    return settings.main()
 
 
-def _bind_status(port: int, is_chosen: bool) -> list[socket.socket]:
-    """Listen on the status port, or do without it if nobody has chosen it."""
-    try:
-        listeners = _bind(f"STATUS_PORT={port}", sockets.everywhere(port)) if port else []
-        sockets.listen(listeners)
-    except (SettingError, drop_privileges.NotPermitted, OSError) as error:
-        if is_chosen:
-            raise
-        log(f"{error}, or STATUS_PORT=off; there is no status port")
-        return []
-    return listeners
+def _reload() -> int:
+    from docker_flask.cli import reload
+
+    return reload.main()
 
 
-def debug() -> int:
-    """Development: Flask's own server, which restarts at every edit."""
-    from docker_flask.debug.reloader import Reloader
+def _status() -> int:
+    from docker_flask.cli import status
 
-    resources = limits.read()
-    with runtime_folder.open_folder() as runtime:
-        return Reloader(resources, runtime).run()
+    return status.main(sys.argv[2:])
 
 
-def show_settings() -> int:
-    """Print each setting, its value and its origin; of the server that runs here, if any."""
-    if folder := runtime_folder.running_server():
-        rows = control.ask_json(folder, "settings", CONTROL_TIMEOUT)
-        if not rows:
-            log("the settings are read after prestart.sh, which is still running")
-            return EXIT_FAULT
-    else:
-        from docker_flask.plan import plan
-
-        resources = limits.read()
-        output = _run(plan.program(os.environ, resources))
-        rows = plan.make(os.environ, resources, output=output).rows()
-    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
-    for name, value, origin in rows:
-        print(control.printable(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {origin}"))
-    return 0
-
-
-def _run(program: Program | None) -> Output | None:
-    """The output of a program, if there is one; raises SettingError if it takes too long."""
-    import subprocess  # slow to import, and most applications have no gunicorn.conf.py
-
-    if not program:
-        return None
-    command, environment, seconds = program
-    try:
-        ended = subprocess.run(
-            command,
-            env=environment,
-            timeout=seconds,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise program.late() from None
-    return Output(ended.returncode, ended.stdout, ended.stderr)
-
-
-def reload() -> int:
-    """Load the code in /app, and wait until the new generation serves or fails."""
-    folder = runtime_folder.running_server()
-    if not folder:
-        log(
-            f"nothing to reload: no production server runs here as uid {os.geteuid()}; "
-            "debug mode reloads by itself"
-        )
-        return 1
-    outcome = control.ask(folder, "reload", RELOAD_TIMEOUT)
-    log("reload: ok" if outcome == OK else outcome or "the container stopped during the reload")
-    return 0 if outcome == OK else 1
-
-
-# Each command, and its user if root starts it.
-COMMANDS: dict[str, tuple[Callable[[], int], str]] = {
-    "serve": (serve, "service"),
-    "debug": (debug, "owner"),
-    "settings": (show_settings, "running"),
-    "reload": (reload, "running"),
-    "status": (lambda: status.show(sys.argv[2:]), "running"),
+# Each program, and its user if root starts it.
+PROGRAMS: dict[str, tuple[Callable[[], int], str]] = {
+    "serve": (_serve, "service"),
+    "debug": (_debug, "owner"),
+    "settings": (_settings, "running"),
+    "reload": (_reload, "running"),
+    "status": (_status, "running"),
 }
 
 
-def _with_thread(start: Callable[[], T]) -> T:
-    """Start a thread; raises NotPermitted if none can start: old engines refuse libc's clone3."""
-    try:
-        return start()
-    except RuntimeError:
-        raise drop_privileges.NotPermitted(
-            "can't start new thread: use Docker 20.10.10 or newer, or a higher --pids-limit"
-        ) from None
-
-
 def main() -> int:
-    """Run the command from entry-point.sh."""
+    """Leave root, and run the program; returns the exit code."""
     name = sys.argv[1]
-    command, user = COMMANDS[name]
+    program, user = PROGRAMS[name]
     try:
         drop_privileges.drop(user, keep_ports=name == "serve")
-        _with_thread(lambda: _thread.start_new_thread(int, ()))
-        return command()
+        no_room.with_thread(lambda: _thread.start_new_thread(int, ()))
+        return program()
     except (SettingError, drop_privileges.NotPermitted) as error:
         log(str(error))
         return error.code
     except (OSError, MemoryError) as error:
-        is_mode = user != "running"
-        log(f"{CANT_RUN if is_mode else f'{name}: '}{str(error) or NO_MEMORY}")
-        return EXIT_NOT_SERVING if is_mode else EXIT_FAULT
+        if user == "running":
+            log(f"{name}: {no_room.in_words(error)}")
+            return EXIT_FAULT
+        log(no_room.why_not_run(error))
+        return no_room.EXIT_NOT_SERVING
 
 
 if __name__ == "__main__":

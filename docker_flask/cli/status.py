@@ -20,7 +20,7 @@ ROWS, MARGIN = 20, 10
 EXIT_USAGE = 64  # EX_USAGE in sysexits.h
 
 
-def show(arguments: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     """Print the status; with --watch again and again. Returns 1 if no server runs here."""
     if wrong := [each for each in arguments if each not in OPTIONS]:
         log(f"status does not know {wrong[0]!r}; it takes {' and '.join(sorted(OPTIONS))}")

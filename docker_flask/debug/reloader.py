@@ -14,10 +14,11 @@ from functools import partial
 from pathlib import Path
 
 from docker_flask.debug.source_watcher import SourceWatcher
-from docker_flask.plan import packages
+from docker_flask.plan import limits, packages
 from docker_flask.plan.limits import Limits
 from docker_flask.plan.settings import Settings, ignored, read, resolve
-from docker_flask.shared import notify, process
+from docker_flask.shared import certificate, notify, process, runtime_folder
+from docker_flask.shared.certificate_copies import Copies
 from docker_flask.shared.drop_privileges import why_not_all_readable
 from docker_flask.shared.log import first_line, log
 from docker_flask.shared.loop import Loop
@@ -26,7 +27,6 @@ from docker_flask.shared.ports import answer_commands
 from docker_flask.shared.prestart import Prestart, PrestartFailed
 from docker_flask.shared.setting_error import SettingError
 from docker_flask.shared.worker_options import DebugOptions
-from docker_flask.supervisor.certificates.certificates import Certificates
 
 # Seconds between two scans of the source files.
 PAUSE = 0.4
@@ -35,6 +35,13 @@ PAUSE = 0.4
 IGNORE_CTRL_C = ["/usr/bin/env", "--ignore-signal=INT"]
 # Seconds that the child gets to complete its requests.
 CHILD_STOP_TIMEOUT = 0.5
+
+
+def debug() -> int:
+    """Development: Flask's own server, which restarts at every edit."""
+    resources = limits.read()
+    with runtime_folder.open_folder() as folder:
+        return Reloader(resources, folder).run()
 
 
 class Reloader:
@@ -55,7 +62,7 @@ class Reloader:
         self.channel, self.childs_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.channel.setblocking(False)
         self.folder = folder
-        self.certificates = Certificates(folder)
+        self.certificate: Copies | None = None
         # For commands that run as the application: their variables.
         answer_commands(folder, self.loop, {"environment": self.prestart.answer_changes})
         self.exit_code: int | None = None
@@ -96,7 +103,9 @@ class Reloader:
         if port := self.settings.debugpy:
             packages.require("debugpy", f"DEBUGPY={port}", packages.DEBUGPY_PIN)
         if self.settings.tls_certificate:
-            self.certificates.start(self.settings)
+            files = certificate.find(self.settings.tls_certificate, self.settings.tls_key)
+            self.certificate = Copies(self.folder, files)
+            self.certificate.begin()
         libraries = filter(None, self.environment.get("PYTHONPATH", "").split(":"))
         self.watcher = SourceWatcher(str(self.root), *libraries, pages=self.settings.live_reload)
         log(first_line("debug mode"))
@@ -138,7 +147,8 @@ class Reloader:
             self.loop.forget(self.listener)
         self.serving = False
         try:
-            self.certificates.refresh(None)
+            if self.certificate:
+                self.certificate.refresh(None)
         except OSError as error:  # a full disk; the next edit tries again
             log(f"keeping the previous certificate: {error}")
         self.child = process.spawn(
@@ -159,7 +169,7 @@ class Reloader:
             debug_hosts=self.settings.debug_hosts or (),
             live_reload=self.settings.live_reload,
             debugpy=self.settings.debugpy or 0,
-            certificate=str(self.certificates.folder or ""),
+            certificate=str(self.certificate.folder) if self.certificate else "",
             static_url=self.settings.static_url,
             static_path=self.settings.static_path,
             static_index=self.settings.static_index,

@@ -1,5 +1,6 @@
 """An event loop for signals, descriptors and timeouts, in one thread."""
 
+import contextlib
 import selectors
 import signal
 import socket
@@ -65,6 +66,11 @@ class Loop:
             if self._selector.get_map().get(key.fd) is key:
                 self.guard(key.data)
 
+    def wake(self) -> None:
+        """End the current `turn`; a thread may call this."""
+        with contextlib.suppress(OSError):  # full: it ends anyway
+            self._wakeup.send(bytes(1))
+
     def wait(self, done: Callable[[], bool], seconds: float, tick: float = 1.0) -> bool:
         """Run callbacks until `done()` is true or the seconds are over; returns `done()`.
 
@@ -101,7 +107,7 @@ class Loop:
         # one, and the other signals of this batch must not be lost.
         batch = sorted(self._signals.recv(64), key=lambda number: number != signal.SIGCHLD)
         interrupt: Interrupt | None = None
-        for number in batch:
+        for number in filter(None, batch):  # 0: of `wake`
             try:
                 self.guard(self._handlers[signal.Signals(number)])
             except Interrupt as raised:

@@ -1,11 +1,10 @@
 """The static files that nginx serves in place of the application."""
 
-import contextlib
 import os
 import re
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 DEFAULT_URL = "/static"
 # The folder of an application that is not loaded yet.
@@ -21,11 +20,17 @@ class StaticFiles:
 
     url: the prefix of their addresses, without a slash at its end; folder: an absolute path;
     max_age: seconds that a client may use a file without a new request, None for never.
+
+    After `looked_at`: may_change: the container can write to a file or folder. follows_links: nginx
+    may follow a link to what the link's owner has. Another container may make links in a volume. So
+    only if the folder has some already, and one other user alone can make more of them.
     """
 
     url: str
     folder: str
     max_age: int | None = None
+    may_change: bool = False
+    follows_links: bool = False
 
     def __post_init__(self) -> None:
         if not URL.fullmatch(self.url):
@@ -36,28 +41,22 @@ class StaticFiles:
         if age is not None and not (isinstance(age, int) and 0 <= age <= MAX_AGE_LIMIT):
             raise ValueError(f"{self.max_age!r} is not a max_age for static files")
 
-    def may_change(self) -> bool:
-        """True if the container can write to a file or folder."""
-        return any(os.access(path, os.W_OK) for path in self._paths())
-
-    def follows_links(self) -> bool:
-        """True if nginx may follow a link to what the link's owner has.
-
-        Another container may make links in a volume. So only if the folder has some already, and
-        one other user alone can make more of them.
-        """
-        has_links, own = False, os.geteuid()
-        with contextlib.suppress(OSError):  # another process removes files meanwhile
+    def looked_at(self) -> "StaticFiles":
+        """The same files, after a look at each of them, which may take long."""
+        own, may_change, has_links, is_open = os.geteuid(), False, False, False
+        try:
             for path in self._paths():
-                status = os.lstat(path)
+                status, is_writable = os.lstat(path), os.access(path, os.W_OK)
+                may_change |= is_writable
                 if stat.S_ISLNK(status.st_mode):
                     has_links = True
-                elif stat.S_ISDIR(status.st_mode) and (
-                    status.st_uid == own or status.st_mode & 0o022 or os.access(path, os.W_OK)
-                ):
-                    return False
-            return has_links
-        return False
+                elif stat.S_ISDIR(status.st_mode):
+                    is_open |= is_writable or status.st_uid == own or bool(status.st_mode & 0o022)
+                if may_change and is_open:
+                    break
+        except OSError:  # another process removes files meanwhile
+            may_change = is_open = True
+        return replace(self, may_change=may_change, follows_links=has_links and not is_open)
 
     def _paths(self) -> Iterator[str]:
         for place, folders, names in os.walk(self.folder):

@@ -3,6 +3,7 @@
 A task is a generator. It yields the conditions that it waits for, and the loop advances it.
 """
 
+import threading
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from docker_flask.shared.loop import Loop
 
 # Seconds between two checks of a condition that has no event.
 TICK = 0.02
+# Seconds that reading the files of the user may take.
+FILES_TIMEOUT = 10.0
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,34 @@ class Task:
             self._until = None
             if not isinstance(end, StopIteration):
                 raise
+
+
+def in_thread(loop: Loop, function: Callable[[], T], seconds: float) -> Steps[T]:
+    """Run a function that may block, because it reads files of the user's.
+
+    Raises what the function raises, OSError if no thread can start, and TimeoutError after a number
+    of seconds. Then the thread stays behind, because nothing can end it.
+    """
+    results: list[T] = []
+    errors: list[Exception] = []
+
+    def run() -> None:
+        try:
+            results.append(function())
+        except Exception as error:
+            errors.append(error)
+        loop.wake()
+
+    try:
+        threading.Thread(target=run, daemon=True).start()
+    except RuntimeError as error:
+        raise OSError(f"{error}; raise the limit of processes (--pids-limit)") from None
+    yield Until(lambda: bool(results or errors), seconds)
+    if errors:
+        raise errors[0]
+    if not results:
+        raise TimeoutError
+    return results[0]
 
 
 def complete(loop: Loop, steps: Steps[T]) -> T:

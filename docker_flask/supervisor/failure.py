@@ -1,11 +1,10 @@
 """The error that ends the container."""
 
 from docker_flask.shared.loop import Interrupt
-
-EXIT_NOT_SERVING = 70  # EX_SOFTWARE in sysexits.h: the application or a server can't run
+from docker_flask.shared.no_room import EXIT_NOT_SERVING
 
 
 class Failure(Interrupt):
-    """The container can't continue."""
+    """The container can't continue: the application or a server can't run."""
 
     code = EXIT_NOT_SERVING

@@ -43,11 +43,19 @@ _HIDDEN = re.compile(
     # nginx, of each large body or response; and before it has read its configuration.
     rb"|[/\d]{10} [:\d]{8} \[warn\] .* is buffered to a temporary file "
     rb"|[/\d]{10} [:\d]{8} \[notice\] \S+ using inherited sockets from "
+    # The queue is full: process 1 logs how many requests are refused.
+    rb"|[/\d]{10} [:\d]{8} \[error\] \S+ \*\d+ connect\(\) to unix:\S+ failed \(11: "
     rb").*\n",
     re.MULTILINE,
 )
 # Each hidden line has one of these words: looking for them is a hundred times faster.
-_WORDS = (b"uWSGI", b"uwsgi socket", b"buffered to a temporary", b"using inherited")
+_WORDS = (
+    b"uWSGI",
+    b"uwsgi socket",
+    b"buffered to a temporary",
+    b"using inherited",
+    b"failed (11: ",
+)
 
 
 class LogRelay:

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from docker_flask.shared.programs import Programs
 from docker_flask.shared.runtime_folder import replace_symlink
 from docker_flask.shared.setting_error import SettingError
 from docker_flask.shared.static_files import DEFAULT_URL, NOWHERE, StaticFiles
-from docker_flask.shared.task import TICK, Steps, Until
+from docker_flask.shared.task import FILES_TIMEOUT, TICK, Steps, Until, in_thread
 from docker_flask.supervisor import nginx_workers as workers
 
 # Seconds that nginx may take to start new workers at a reload, for which it looks up host names;
@@ -134,7 +135,9 @@ class Nginx:
         plan, which needs no second test if nothing has changed.
         """
         settings, files = plan.settings, plan.nginx_files
-        self._static = static or self._static
+        notes: list[str] = []
+        if static:
+            self._static, notes = yield from self._look_at(static)
         if not self._static and settings.static_url != "":
             url = settings.static_url or DEFAULT_URL
             self._static = StaticFiles(url, NOWHERE, settings.static_max_age)
@@ -142,7 +145,8 @@ class Nginx:
             text = nginx_files.adopt(files.whole, self._runtime)
             notes = [f"using {nginx_files.WHOLE}; these settings are ignored: {_IGNORED}"]
         else:
-            text, notes = nginx_files.without(self._render(plan, certificate), files.overrides)
+            text, more = nginx_files.without(self._render(plan, certificate), files.overrides)
+            notes += more
         if tested and tested.text == text:
             return tested
         self._next.parent.mkdir(exist_ok=True)
@@ -160,6 +164,17 @@ class Nginx:
         # A whole configuration may have more workers.
         count = 1 if files.whole is not None else plan.sizing.nginx_workers
         return Configuration(text, read, notes + warnings, count, certificate)
+
+    def _look_at(self, static: StaticFiles) -> Steps[tuple[StaticFiles, list[str]]]:
+        """Look through the folder, and note it if that takes too long."""
+        try:
+            return (yield from in_thread(self._loop, static.looked_at, FILES_TIMEOUT)), []
+        except TimeoutError:
+            note = (
+                f"looking through {static.folder} takes more than {FILES_TIMEOUT:g} seconds, so "
+                "nginx follows no links there, and keeps no files open"
+            )
+            return replace(static, may_change=True), [note]
 
     def _render(self, plan: Plan, certificate: Path | None, **more: Any) -> str:
         addresses, frontend = sockets.addresses(self._listeners), self.frontend(plan)

@@ -32,6 +32,7 @@ def reload(service: Service) -> Steps[str]:
         # Load beside the current generation: all workers, one after another. The wide server comes
         # when the others have their memory, and only if requests wait at this moment.
         fresh = service.load(plan)
+        yield from service.note_unreadable_files()
         yield Until(lambda: fresh.settled(all_workers=True), seconds)
         if fresh.ready() and service.current and service.current.wide.server:
             fresh.wide.start(fresh.plan.workers)

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
-from docker_flask.plan import plan
+from docker_flask.plan import nginx_files, plan
 from docker_flask.plan.limits import Limits, MemoryWatch
 from docker_flask.plan.plan import Plan
 from docker_flask.servers.app_server import SERVERS
@@ -20,7 +21,8 @@ from docker_flask.shared.origin import Found
 from docker_flask.shared.prestart import Prestart
 from docker_flask.shared.programs import Programs
 from docker_flask.shared.runtime_folder import replace_symlink
-from docker_flask.shared.task import TICK, Steps, Task
+from docker_flask.shared.setting_error import SettingError
+from docker_flask.shared.task import FILES_TIMEOUT, TICK, Steps, Task, in_thread
 from docker_flask.supervisor.certificates.certificates import Certificates
 from docker_flask.supervisor.generation import STOP_TIMEOUT, Generation
 from docker_flask.supervisor.nginx import Configuration, Nginx
@@ -29,6 +31,8 @@ from docker_flask.supervisor.retire import retire
 from docker_flask.supervisor.start_log import StartLog
 from docker_flask.supervisor.traffic import Traffic
 from docker_flask.supervisor.worker_counts import WorkerCounts
+
+T = TypeVar("T")
 
 
 class Phase(Enum):
@@ -85,7 +89,9 @@ class Service:
 
     def make_plan(self) -> Steps[Plan]:
         """Read the settings and the user's files; raises SettingError, OSError."""
-        program = plan.program(self.environment, self.limits, self.early)
+        program = yield from self._read(
+            lambda: plan.program(self.environment, self.limits, self.early)
+        )
         output = None
         if program:
             try:
@@ -93,7 +99,32 @@ class Service:
             except TimeoutError:
                 raise program.late() from None
         memory = self.current.plan.workers.memory if self.current else 0
-        return plan.make(self.environment, self.limits, self.early, memory, output)
+        return (
+            yield from self._read(
+                lambda: plan.make(self.environment, self.limits, self.early, memory, output)
+            )
+        )
+
+    def _read(self, function: Callable[[], T]) -> Steps[T]:
+        """Run a function that reads the user's files."""
+        try:
+            return (yield from in_thread(self.loop, function, FILES_TIMEOUT))
+        except TimeoutError:
+            raise SettingError(
+                f"reading your files takes more than {FILES_TIMEOUT:g} seconds; perhaps one in "
+                f"{Path.cwd()} or {nginx_files.FOLDER} is a pipe, or a disk does not respond"
+            ) from None
+
+    def note_unreadable_files(self) -> Steps[None]:
+        """Note which file of the application its user can't read, for the log."""
+        root = Path.cwd()
+        look = partial(why_not_all_readable, root)
+        try:
+            problem = yield from in_thread(self.loop, look, FILES_TIMEOUT)
+        except TimeoutError:
+            problem = f"looking through {root} takes more than {FILES_TIMEOUT:g} seconds"
+        if problem:
+            self.start_log.notes.append(problem)
 
     def configure_nginx(
         self, new_plan: Plan, generation: Generation | None, tested: Configuration | None = None
@@ -124,8 +155,6 @@ class Service:
         self.candidate = fresh
         fresh.needs_all = bool(self.current)
         fresh.start(load_one_by_one=bool(self.current))
-        if problem := why_not_all_readable(Path.cwd()):
-            self.start_log.notes.append(problem)
         return fresh
 
     def give_up_candidate(self) -> None:

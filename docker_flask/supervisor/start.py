@@ -33,6 +33,8 @@ def start(service: Service, relay: LogRelay) -> None:
 
     # The application loads. Meanwhile, nginx tests the configuration that most applications need.
     first = service.load(plan)
+    log(first_line(first.server.name))  # also if the load fails
+    complete(loop, service.note_unreadable_files())
     configuration = complete(loop, service.configure_nginx(plan, None))
 
     # Clients wait for an application that loads within a few seconds; then they get 503.
@@ -52,5 +54,4 @@ def start(service: Service, relay: LogRelay) -> None:
     sockets.listen(service.listeners)  # for BIND_WHEN_READY=1; a second time changes nothing
     nginx.start(plan, configuration)
     service.phase = Phase.SERVING
-    log(first_line(first.server.name))
     service.start_log.serves(first, configuration.notes)

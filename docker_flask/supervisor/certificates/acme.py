@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 from docker_flask.plan.settings import Settings
 from docker_flask.shared import paths, process
+from docker_flask.shared.certificate import Certificate, Files
 from docker_flask.shared.log import log
 from docker_flask.shared.setting_error import SettingError
-from docker_flask.supervisor.certificates.certificate import Certificate, Files
 
 FOLDER = Path(paths.TLS_FOLDER)
 # Renewed after this share of its life; Let's Encrypt advises two thirds.

@@ -1,15 +1,15 @@
 """The certificate that nginx has, and the one that follows it."""
 
 import math
-import shutil
 import time
 from pathlib import Path
 
 from docker_flask.plan.settings import Settings
+from docker_flask.shared import certificate
+from docker_flask.shared.certificate import Certificate, Signature
+from docker_flask.shared.certificate_copies import Copies, date
 from docker_flask.shared.log import log
-from docker_flask.supervisor.certificates import certificate
 from docker_flask.supervisor.certificates.acme import Acme
-from docker_flask.supervisor.certificates.certificate import Certificate, Files, Signature
 
 # Seconds between two looks at the files. Files that stay the same for one look are complete.
 INTERVAL = 3.0
@@ -21,20 +21,27 @@ LAST_DAYS = 14
 
 
 class Certificates:
-    """folder: of the copies for nginx; None while there is none, and without HTTPS."""
+    """Looks at the files of the user, or orders a certificate."""
 
     def __init__(self, runtime: Path) -> None:
-        self.folder: Path | None = None
         self._runtime = runtime
-        self._number = 0
-        self._files: Files | None = None
+        self._copies: Copies | None = None
         self._acme: Acme | None = None
-        self.current: Certificate | None = None
-        # The state of the files that was taken up last, and at the last look.
-        self._taken: Signature | None = None
+        # The state of the files at the last look.
         self._seen: Signature | None = None
         self._look_at = 0.0
-        self._warned: int | None = None
+        # The copies, and the days that they have left, of the last warning.
+        self._warned: tuple[Path | None, int] | None = None
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of the copies for nginx; None while there is none, and without HTTPS."""
+        return self._copies.folder if self._copies else None
+
+    @property
+    def current(self) -> Certificate | None:
+        """The certificate of these copies."""
+        return self._copies.current if self._copies else None
 
     def start(self, settings: Settings) -> None:
         """Use the certificate of these settings; raises SettingError if a check fails.
@@ -43,33 +50,19 @@ class Certificates:
         """
         if settings.tls_domain:
             self._acme = Acme(settings)
-            self._files = self._acme.files
-            if not self.refresh(None):
+            self._copies = Copies(self._runtime, self._acme.files, may_come_later=True)
+            if not self._copies.refresh(None):
                 waiting = "HTTPS refuses clients until an authority has issued the certificate"
                 log(waiting + self._acme.pause())
         elif settings.tls_certificate:
-            self._files = certificate.find(settings.tls_certificate, settings.tls_key)
-            self._taken = self._files.signature()
-            self._take(self._files, None)
+            files = certificate.find(settings.tls_certificate, settings.tls_key)
+            self._copies = Copies(self._runtime, files)
+            self._copies.begin()
 
-    def refresh(self, used: Path | None) -> bool:
-        """Use the files if they have changed; keep the previous certificate if a check fails.
-
-        used: the folder that nginx has. Raises OSError if there is no room for copies: then another
-        call tries again.
-        """
-        if not self._files or (state := self._files.signature()) == self._taken:
-            return False
-        is_there = not self._acme or self._files.certificate.exists()
-        try:
-            if is_there:
-                self._take(self._files, used)
-        except ValueError as error:  # SettingError is one
-            kept = "keeping the previous certificate: " if self.current else ""
-            log(f"{kept}{error}")
-            is_there = False
-        self._taken = state
-        return is_there
+    def refresh(self, used: Path | None) -> None:
+        """Use the files if they have changed; used: the folder that nginx has. Raises OSError."""
+        if self._copies:
+            self._copies.refresh(used)
 
     def failed(self, error: Exception) -> None:
         """Note that nginx keeps the certificate that it has; `look` tries again later."""
@@ -81,50 +74,38 @@ class Certificates:
 
         used: the folder that nginx has.
         """
-        now = time.monotonic()
-        if not self._files or now < self._look_at:
+        now, copies = time.monotonic(), self._copies
+        if not copies or now < self._look_at:
             return False
         self._look_at = now + INTERVAL
-        self._warn()
-        before, self._seen = self._seen, self._files.signature()
-        if self._seen == self._taken:
+        self._warn(copies)
+        before, self._seen = self._seen, copies.files.signature()
+        if self._seen == copies.taken:
             if self._acme:
-                self._acme.step(self.current)
+                self._acme.step(copies.current)
         elif self._seen == before:
             try:
-                self.refresh(used)
+                copies.refresh(used)
             except OSError as error:
                 self.failed(error)
-        return self.folder != used
+        return copies.folder != used
 
     def ended(self, pid: int, status: int) -> bool:
         """Note that a process has ended; returns True if it was ours."""
-        if not self._files or not self._acme or not self._acme.ended(pid, status):
+        if not self._copies or not self._acme or not self._acme.ended(pid, status):
             return False
-        self._look_at, self._seen = 0.0, self._files.signature()  # they are complete
+        self._look_at, self._seen = 0.0, self._copies.files.signature()  # they are complete
         return True
 
-    def _take(self, files: Files, used: Path | None) -> None:
-        for folder in self._runtime.glob("tls*"):
-            if folder not in (self.folder, used):  # of an earlier certificate, or of a failed try
-                shutil.rmtree(folder, ignore_errors=True)
-        folder = self._runtime / f"tls{self._number + 1}"
-        self.current = certificate.take(files, folder)
-        self.folder, self._number, self._warned = folder, self._number + 1, None
-        names = ", ".join(sorted(self.current.names)) or "no host name"
-        log(f"the certificate for {names} is valid until {_date(self.current)}")
-
-    def _warn(self) -> None:
-        if not self.current:
+    def _warn(self, copies: Copies) -> None:
+        current = copies.current
+        if not current:
             return
-        left = self.current.ends - time.time()
+        left = current.ends - time.time()
         days = math.ceil(left / DAY)
         # Certificates of a few days are new when they have few days left.
-        is_late = left < min(LAST_DAYS * DAY, (self.current.ends - self.current.begins) / 6)
-        if is_late and days != self._warned:
-            log(f"the certificate ends on {_date(self.current)}, and there is no new one yet")
-            self._warned = days
-
-
-def _date(current: Certificate) -> str:
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(current.ends))
+        is_late = left < min(LAST_DAYS * DAY, (current.ends - current.begins) / 6)
+        if is_late and (copies.folder, days) != self._warned:
+            when = "ends on" if left > 0 else "has expired on"
+            log(f"the certificate {when} {date(current)}, and there is no new one yet")
+            self._warned = copies.folder, days

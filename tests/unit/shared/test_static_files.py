@@ -104,7 +104,7 @@ def test_what_the_user_may_write(
     (tmp_path / "a/b/c").touch()
     writable = str(tmp_path / written) if written else ""
     monkeypatch.setattr("os.access", lambda path, _: path == writable)
-    assert StaticFiles("/static", str(tmp_path)).may_change() is may_change
+    assert StaticFiles("/static", str(tmp_path)).looked_at().may_change is may_change
 
 
 @pytest.mark.parametrize(
@@ -136,4 +136,4 @@ def test_which_links_nginx_follows(
     own = tmp_path.stat().st_uid + user
     monkeypatch.setattr("os.geteuid", lambda: own)
     monkeypatch.setattr("os.access", lambda path, _: path == str(tmp_path / writable))
-    assert StaticFiles("/static", str(tmp_path)).follows_links() is follows
+    assert StaticFiles("/static", str(tmp_path)).looked_at().follows_links is follows

@@ -26,6 +26,8 @@ uWSGI - goodbye to uWSGI.
 uWSGI - Sun Nov 22 23:21:28 2026 - uWSGI worker 2 error: the master disconnected from this worker. \
 Shutting down the worker.
 2026/11/22 23:48:15 [notice] 12#12: using inherited sockets from "3;4;5;"
+2026/11/22 23:48:15 [error] 14#14: *1 connect() to unix:/run/docker-flask/app.sock failed (11: \
+Resource temporarily unavailable) while connecting to upstream, client: 1.2.3.4
 2026/11/22 23:48:15 [warn] 14#14: *1 a client request body is buffered to a temporary file /x/1
 """
 SHOWN = """\

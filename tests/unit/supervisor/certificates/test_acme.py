@@ -9,8 +9,8 @@ from unittest.mock import Mock
 
 import pytest
 
+from docker_flask.shared.certificate import Certificate
 from docker_flask.supervisor.certificates import acme
-from docker_flask.supervisor.certificates.certificate import Certificate
 from tests.support import plans
 
 GOOD = Certificate(time.time(), time.time() + 1e7, frozenset(["a.test"]))

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from docker_flask.supervisor.certificates import certificate
+from docker_flask.shared import certificate
 from docker_flask.supervisor.certificates.certificates import DAY, INTERVAL, RETRY, Certificates
 from tests.support import certificates, plans
 

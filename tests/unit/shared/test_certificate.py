@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from trustme import CA, KeyType, LeafCert
 
+from docker_flask.shared import certificate
+from docker_flask.shared.certificate import Files
 from docker_flask.shared.setting_error import SettingError
-from docker_flask.supervisor.certificates import certificate
-from docker_flask.supervisor.certificates.certificate import Files
 
 ROOT = CA()
 BETWEEN = ROOT.create_child_ca()
