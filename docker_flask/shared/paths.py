@@ -32,6 +32,8 @@ CHALLENGES = f"{TLS_FOLDER}/challenges"
 # Sockets in this folder: process 1's for commands, and in production nginx's for the health check.
 # Process 1 changes its time, and each worker reports the requests that it serves.
 STATUS_ORDER = "status-order"
+# The files of prometheus_client, of all workers.
+METRICS = "metrics"
 # The pipe of nginx's second access log, which process 1 counts.
 TRAFFIC = "traffic"
 CONTROL_SOCKET, NGINX_SOCKET = "control.sock", "nginx.sock"

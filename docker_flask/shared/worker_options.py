@@ -56,6 +56,8 @@ class WorkerOptions(_Options):
     request_timeout: float = 60.0
     # Seconds until the watchdog acts: later than nginx responds (plan/plan.py).
     watchdog: float = 60.7
+    # The folder of the application's metrics; empty for none.
+    metrics_folder: str = ""
     # SLOW_REQUEST, 0 for off; and the file whose time process 1 changes to ask what runs.
     slow_request: float = 0.0
     status_order: str = ""

@@ -2,6 +2,7 @@
 
 import json
 import socket
+from collections.abc import Callable
 
 from docker_flask.shared.paths import OK
 from docker_flask.shared.ports import answer_commands, answer_probes
@@ -24,7 +25,11 @@ def answer(
     }
     answer_commands(service.runtime, service.loop, commands)
     pages = {"/healthy": lambda: _why_not_healthy(service), "/ready": service.why_not_ready}
-    texts = {"/metrics": lambda answer: answer(metrics.page(service, status, reloads))}
+
+    def answer_metrics(answer: Callable[[str], None]) -> None:
+        service.app_metrics.ask(lambda own: answer(metrics.page(service, status, reloads) + own))
+
+    texts = {"/metrics": answer_metrics}
     answer_probes(status_listeners, service.loop, pages, texts)
 
 

@@ -10,13 +10,12 @@ from typing import Any
 
 from docker_flask.shared import process
 from docker_flask.shared.log import version
+from docker_flask.supervisor.app_metrics import PREFIX
 from docker_flask.supervisor.reloads import Reloads
 from docker_flask.supervisor.service import Service
 from docker_flask.supervisor.status import Status, slots
 from docker_flask.supervisor.traffic import BOUNDS, METHODS, OTHER, USUAL_STATUSES, Histogram
 from docker_flask.supervisor.worker_counts import REASONS
-
-PREFIX = "docker_flask_"
 
 Labels = Mapping[str, object]
 Rows = Iterable[tuple[Labels, float]]

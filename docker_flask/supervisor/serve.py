@@ -21,7 +21,7 @@ def serve(service: Service, reloads: Reloads, status: Status) -> NoReturn:
     loop, looked_at = service.loop, 0.0
     while True:
         # Signals, processes that ended, commands, probes, messages of workers.
-        is_asked = status.advance()
+        is_asked = status.advance() | service.app_metrics.advance()
         loop.turn(TICK if is_asked else _pause(service, reloads))
 
         # A reload, which waits for nothing: it goes on when its next condition is true.

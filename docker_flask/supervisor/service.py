@@ -23,6 +23,7 @@ from docker_flask.shared.programs import Programs
 from docker_flask.shared.runtime_folder import replace_symlink
 from docker_flask.shared.setting_error import SettingError
 from docker_flask.shared.task import FILES_TIMEOUT, TICK, Steps, Task, in_thread
+from docker_flask.supervisor.app_metrics import AppMetrics
 from docker_flask.supervisor.certificates.certificates import Certificates
 from docker_flask.supervisor.generation import STOP_TIMEOUT, Generation
 from docker_flask.supervisor.nginx import Configuration, Nginx
@@ -70,6 +71,7 @@ class Service:
         self.worker_counts = WorkerCounts()
         self.prestart = Prestart()
         self.programs = Programs()
+        self.app_metrics = AppMetrics(runtime, self.programs)
         self.nginx = Nginx(self.loop, self.programs, runtime, listeners)
         self.certificates = Certificates(runtime)
         self.start_log = StartLog(sockets.ports(listeners))

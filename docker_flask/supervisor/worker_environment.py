@@ -34,6 +34,7 @@ def make(
         request_timeout=settings.request_timeout,
         watchdog=plan.watchdog,
         slow_request=settings.slow_request,
+        metrics_folder=str(runtime / paths.METRICS),
         status_order=str(runtime / paths.STATUS_ORDER),
         max_requests=settings.max_requests,
         max_worker_memory=in_bytes(settings.max_worker_memory),

@@ -26,7 +26,8 @@ from docker_flask.worker.find.callables import FoundApp, is_flask
 from docker_flask.worker.hooks import no_debug, permission_hints, static_guard
 from docker_flask.worker.middleware.chain import chain
 from docker_flask.worker.middleware.wsgi_types import Wsgi
-from docker_flask.worker.server import greenlets, per_worker, worker_process
+from docker_flask.worker.server import app_metrics, greenlets, per_worker, worker_process
+from docker_flask.worker.server.app_metrics import Slots
 from docker_flask.worker.server.late_threads import LateThreads
 from docker_flask.worker.server.watchdog import Watchdog
 from docker_flask.worker.server.web_sockets import WebSockets
@@ -53,16 +54,19 @@ def load() -> Wsgi:
     faulthandler.enable()  # a crash in C shows the line of Python
     if not options.preload:  # this process is a worker
         worker_process.offer_to_oom_killer()
+    slots = app_metrics.share(options.metrics_folder)
     no_debug.turn_off()
     permission_hints.watch()
     try:
         with _turn_to_load(options.load_lock, options.load_one_by_one):
-            return _load(options, worker, tell)
+            return _load(options, worker, tell, slots)
     except BaseException as error:
         _give_up(tell, load_errors.report(error))
 
 
-def _load(options: WorkerOptions, worker: WorkerProcess, tell: Callable[..., bool]) -> Wsgi:
+def _load(
+    options: WorkerOptions, worker: WorkerProcess, tell: Callable[..., bool], slots: Slots | None
+) -> Wsgi:
     with slow_load.reported(options.start_timeout):
         found = find_app.load(Path.cwd(), options.app_module, options.uwsgi_ini)
     permission_hints.is_loaded = True
@@ -91,6 +95,8 @@ def _load(options: WorkerOptions, worker: WorkerProcess, tell: Callable[..., boo
 
     def begin() -> None:
         worker.end_if_drained()
+        if slots and options.preload:
+            slots.take()
         # The child processes of the worker have other options, or none.
         os.environ.pop(worker_options.VARIABLE, None)
         # Workers inherit the handler of this signal from uWSGI's master.

@@ -30,7 +30,7 @@ PACKAGES = {
     "servers/uwsgi": {"flask"},
     "worker/find": {"dotenv", "gevent"},
     "worker/hooks": {"flask", "click"},
-    "worker/server": {"gevent", "uwsgi"},
+    "worker/server": {"gevent", "prometheus_client", "uwsgi"},
 }
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 

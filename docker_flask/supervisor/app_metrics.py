@@ -1,0 +1,63 @@
+"""The application's own metrics in /metrics, merged by a short-lived process of its user."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from docker_flask.shared.log import log
+from docker_flask.shared.paths import METRICS, PYTHON
+from docker_flask.shared.programs import Programs
+from docker_flask.shared.task import Steps, Task
+
+# Of the names of process 1's own metrics.
+PREFIX = "docker_flask_"
+COMMAND = (PYTHON, "-P", "-m", "docker_flask.worker.server.app_metrics_page")
+# Seconds for a page, and for which a page is new; characters of a page.
+TIMEOUT, NEW, MAX_PAGE = 5.0, 1.0, 8 << 20
+
+
+class AppMetrics:
+    """Answers with the page of the workers' files; several askers get one page."""
+
+    def __init__(self, runtime: Path, programs: Programs) -> None:
+        self._folder, self._programs = runtime / METRICS, programs
+        self._answers: list[Callable[[str], None]] = []
+        self._task: Task | None = None
+        self._page, self._made, self._problem = "", 0.0, ""
+
+    def ask(self, answer: Callable[[str], None]) -> None:
+        """Answer with the page, empty if the application has no metrics."""
+        if time.monotonic() - self._made < NEW or not any(self._folder.glob("*.db")):
+            answer(self._page)
+            return
+        self._answers.append(answer)
+        if not self._task:
+            self._task = Task(self._make())
+
+    def advance(self) -> bool:
+        """Continue; returns True while somebody waits."""
+        if self._task and self._task.advance():
+            self._task = None
+        if not self._task and self._answers:
+            answers, self._answers = self._answers, []
+            for answer in answers:
+                answer(self._page)
+        return bool(self._answers)
+
+    def _make(self) -> Steps[None]:
+        page = problem = ""
+        try:
+            output = yield from self._programs.run([*COMMAND, str(self._folder)], {}, TIMEOUT)
+            page, problem = output.out, output.errors.strip()
+        except TimeoutError:
+            problem = f"they were not merged within {TIMEOUT:g} seconds"
+        except OSError as error:
+            problem = str(error.strerror)
+        if len(page) > MAX_PAGE:
+            page, problem = "", f"they have more than {MAX_PAGE >> 20} MB"
+        if problem and problem != self._problem:
+            log(f"metrics of the application are missing in /metrics: {problem.splitlines()[-1]}")
+        self._problem, self._made = problem, time.monotonic()
+        # Metrics of the container are those of process 1 only.
+        rows = (row for row in page.splitlines(keepends=True) if PREFIX not in row.split("{")[0])
+        self._page = "".join(rows)

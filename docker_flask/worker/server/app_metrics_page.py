@@ -1,0 +1,42 @@
+"""Prints the application's metrics of all workers; process 1 runs it, as the application's user.
+
+python -m docker_flask.worker.server.app_metrics_page FOLDER
+"""
+
+import glob
+import sys
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.mmap_dict import MmapedDict
+from prometheus_client.multiprocess import MultiProcessCollector
+
+
+class Files:
+    """A collector (prometheus_client) of the files that can be read."""
+
+    def __init__(self, files: list[str]) -> None:
+        self._files = files
+
+    def collect(self) -> list[Metric]:
+        """The metrics of all files, merged."""
+        return list(MultiProcessCollector.merge(self._files))
+
+
+def main(folder: str) -> None:
+    """Print the page; a damaged file costs its own rows."""
+    files = []
+    for name in sorted(glob.glob(f"{folder}/*.db")):
+        try:
+            list(MmapedDict.read_all_values_from_file(name))
+            list(MultiProcessCollector.merge([name]))
+        except Exception as error:
+            print(f"{name}: {error!r}", file=sys.stderr)
+        else:
+            files.append(name)
+    registry = CollectorRegistry()
+    registry.register(Files(files))
+    sys.stdout.buffer.write(generate_latest(registry))
+
+
+main(sys.argv[1])
