@@ -125,7 +125,7 @@ class Service:
         self, new_plan: Plan, generation: Generation | None, tested: Configuration | None = None
     ) -> Steps[Configuration]:
         """nginx's configuration for this plan and certificate; raises SettingError, OSError."""
-        static = generation.static if generation else None
+        static = generation.report.static if generation else None
         return self.nginx.prepare(new_plan, static, self.certificates.folder, tested)
 
     def load(self, new_plan: Plan) -> Generation:
@@ -163,7 +163,7 @@ class Service:
                 older.close_web_sockets()
             self.retiring[old] = Task(retire(old))
             self.nginx.forget_pages()
-        self.nginx.link_static(fresh.static, fresh.number)
+        self.nginx.link_static(fresh.report.static, fresh.number)
 
     def advance_retirement(self, generation: Generation) -> None:
         """Continue to stop an old generation."""
