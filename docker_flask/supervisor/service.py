@@ -24,7 +24,8 @@ from docker_flask.shared.setting_error import SettingError
 from docker_flask.shared.task import FILES_TIMEOUT, TICK, Steps, Task, in_thread
 from docker_flask.supervisor.certificates.certificates import Certificates
 from docker_flask.supervisor.generation import STOP_TIMEOUT, Generation
-from docker_flask.supervisor.nginx import Configuration, Nginx
+from docker_flask.supervisor.nginx import Nginx
+from docker_flask.supervisor.nginx_configuration import Configuration
 from docker_flask.supervisor.restarts import Restarts
 from docker_flask.supervisor.retire import retire
 from docker_flask.supervisor.start_log import StartLog
@@ -126,7 +127,7 @@ class Service:
     ) -> Steps[Configuration]:
         """nginx's configuration for this plan and certificate; raises SettingError, OSError."""
         static = generation.report.static if generation else None
-        return self.nginx.prepare(new_plan, static, self.certificates.folder, tested)
+        return self.nginx.configurations.prepare(new_plan, static, self.certificates.folder, tested)
 
     def load(self, new_plan: Plan) -> Generation:
         """Start a new generation; the current generation keeps serving."""
@@ -137,7 +138,7 @@ class Service:
                 f"ignored options for {server.name}, because the image sets them: {options}"
             )
         self._number += 1
-        frontend = self.nginx.frontend(new_plan)
+        frontend = self.nginx.configurations.frontend(new_plan)
         fresh = Generation(
             self._number, self.runtime, server, self.loop, new_plan, frontend, self.memory
         )
