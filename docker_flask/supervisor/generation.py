@@ -15,7 +15,6 @@ from docker_flask.shared import connections, process
 from docker_flask.shared.log import log
 from docker_flask.shared.loop import Loop
 from docker_flask.shared.sockets import listen_unix
-from docker_flask.shared.static_files import StaticFiles
 from docker_flask.shared.task import Steps, Task, Until
 from docker_flask.supervisor import worker_environment
 from docker_flask.supervisor.load_lock import LoadLock
@@ -23,6 +22,7 @@ from docker_flask.supervisor.secret_keys import SecretKeys
 from docker_flask.supervisor.server_process import ServerProcess
 from docker_flask.supervisor.wide_server import WideServer
 from docker_flask.supervisor.worker_counts import WorkerCounts
+from docker_flask.supervisor.worker_report import Report
 
 BEFORE = "before the application was loaded"
 # Seconds that a server without requests gets to stop before it is killed.
@@ -47,8 +47,8 @@ class Generation:
 
     state: one of `State`. since: when it began to serve (s since 1970), 0.0 before. failure: why it
     failed to load the application. needs_all: True if it fails with one worker that can't load,
-    because another generation serves. narrow: the server that always runs. wide: the one that runs
-    while requests wait.
+    because another generation serves. report: of the last worker that has loaded the application.
+    narrow: the server that always runs. wide: the one that runs while requests wait.
     """
 
     def __init__(
@@ -72,14 +72,8 @@ class Generation:
         self._watch = watch
         self.needs_all = self._is_measured = False
         self.failure = ""
-        # The application that the workers have loaded.
-        self.loaded = ""
-        # The static files that nginx serves.
-        self.static: StaticFiles | None = None
+        self.report = Report()
         self._secret_keys = SecretKeys()
-        # For the log: the application, its static files, and what is unusual about it.
-        self.found = self.static_files = ""
-        self.notes: list[str] = []
         self._runtime = runtime
         self._loop = loop
         self._options_file = self.path.with_suffix(".options") if plan.server_options else None
@@ -282,15 +276,11 @@ class Generation:
         if message["state"] != "ready":
             self._failed(message["text"])
             return False
-        memory, notes = int(message["memory"]), list(map(str, message["notes"]))
-        secret_key = str(message["secret_key"])
-        static = StaticFiles(**message["static"]) if message["static"] else None
-        self.found, self.static_files = str(message["found"]), str(message["static_files"])
-        self.static, self.notes, self.loaded = static, notes, message["text"]
+        self.report = Report.read(message)
         self._lock.loaded()
-        if not self._fits(memory):
+        if not self._fits(self.report.memory):
             return False
-        self._secret_keys.compare(secret_key)
+        self._secret_keys.compare(self.report.secret_key)
         self.become(State.READY)
         return True
 

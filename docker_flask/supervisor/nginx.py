@@ -1,57 +1,26 @@
 """nginx as the supervisor runs it: one process on the container's sockets, for all generations."""
 
 import contextlib
-import functools
-import os
-import re
 import signal
 import socket
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
 
-from docker_flask.plan import nginx_files
 from docker_flask.plan.plan import Plan
-from docker_flask.plan.rendering import PARAMETERS, Frontend, Listen, render
 from docker_flask.shared import connections, paths, process, sockets
 from docker_flask.shared.log import log
 from docker_flask.shared.loop import Loop
 from docker_flask.shared.programs import Programs
 from docker_flask.shared.runtime_folder import replace_symlink
-from docker_flask.shared.setting_error import SettingError
-from docker_flask.shared.static_files import DEFAULT_URL, NOWHERE, StaticFiles
-from docker_flask.shared.task import FILES_TIMEOUT, TICK, Steps, Until, in_thread
+from docker_flask.shared.static_files import StaticFiles
+from docker_flask.shared.task import TICK, Steps, Until
 from docker_flask.supervisor import nginx_workers as workers
+from docker_flask.supervisor.nginx_configuration import Configuration, Configurations, environment
 
 # Seconds that nginx may take to start new workers at a reload, for which it looks up host names;
 # and then to end the old ones.
 TAKE_UP, TAKEOVER = 20.0, 2.0
 # Seconds that an nginx that answers 503 to everything gets to end by itself.
 QUIT = 2.0
-# What the application learns about a request, for `include uwsgi_params;` in the user's files.
-_PARAMETERS = "uwsgi_params"
-# Cached pages may take the free disk divided by this.
-CACHE_SHARE = 4
-# The settings that have no effect with a whole configuration of the user's.
-_IGNORED = (
-    "ACCESS_LOG, HEALTH_PATH, HSTS, LISTEN_PORT, MAX_UPLOAD, NGINX_WORKER_*, RESPONSE_CACHE, "
-    "SCRIPT_NAME, SENDFILE, STATIC_*, TLS_*"
-)
-
-
-class Configuration(NamedTuple):
-    """A configuration that nginx has tested.
-
-    text: of the file. read: the text with all files that it includes. notes: what the user should
-    know about it. workers: number of worker processes, at least. certificate: the folder of the
-    certificate; None while there is none.
-    """
-
-    text: str
-    read: str
-    notes: list[str]
-    workers: int = 1
-    certificate: Path | None = None
 
 
 class Nginx:
@@ -65,30 +34,14 @@ class Nginx:
     ) -> None:
         self.pid = 0
         self.orphans: list[int] = []
-        disk = os.statvfs(runtime)
-        self._disk = disk.f_bavail * disk.f_frsize
-        # Names nginx's location for files: no client can guess it.
-        self._secret = os.urandom(16).hex()
         self._loop = loop
-        self._programs = programs
         self._runtime = runtime
-        # The next files are in a folder of their own, in which nginx tests them.
-        self._file, self._next = runtime / "nginx.conf", runtime / "next/nginx.conf"
-        self._listeners = listeners
         # nginx would let everybody write to a unix socket that it binds itself.
         self._health = sockets.listen_unix(str(runtime / paths.NGINX_SOCKET))
         self._ports = sockets.ports(listeners)
-        # What the configuration says of static files, and what was tested and taken up last.
-        self._static: StaticFiles | None = None
-        self._configuration: Configuration | None = None
+        self.configurations = Configurations(loop, programs, runtime, listeners, self._health)
         self._environment: dict[str, str] = {}
         self._shortage = workers.Shortage()
-
-    def frontend(self, plan: Plan) -> Frontend:
-        """What the application servers of this plan need to know."""
-        sends_files = plan.settings.sendfile and not plan.nginx_files.passes_requests
-        location = f"/{self._secret}" if sends_files else ""
-        return Frontend(location, plan.cache_size(self._disk // CACHE_SHARE))
 
     # --- its configuration --------------------------------------------------------------------
 
@@ -118,92 +71,8 @@ class Nginx:
     @property
     def certificate(self) -> Path | None:
         """The folder of the certificate that was taken up last."""
-        return self._configuration.certificate if self._configuration else None
-
-    def prepare(
-        self,
-        plan: Plan,
-        static: StaticFiles | None,
-        certificate: Path | None,
-        tested: Configuration | None = None,
-    ) -> Steps[Configuration]:
-        """Make the configuration for a plan and let nginx test it; raises SettingError, OSError.
-
-        Changes no file that nginx reads if it starts again after a crash. static: of the
-        application, or None: then of an earlier one, or as most applications have it. A location
-        for files that are not there does no harm. tested: an earlier configuration for the same
-        plan, which needs no second test if nothing has changed.
-        """
-        settings, files = plan.settings, plan.nginx_files
-        notes: list[str] = []
-        if static:
-            self._static, notes = yield from self._look_at(static)
-        if not self._static and settings.static_url != "":
-            url = settings.static_url or DEFAULT_URL
-            self._static = StaticFiles(url, NOWHERE, settings.static_max_age)
-        if files.whole is not None:
-            text = nginx_files.adopt(files.whole, self._runtime)
-            notes = [f"using {nginx_files.WHOLE}; these settings are ignored: {_IGNORED}"]
-        else:
-            text, more = nginx_files.without(self._render(plan, certificate), files.overrides)
-            notes += more
-        if tested and tested.text == text:
-            return tested
-        self._next.parent.mkdir(exist_ok=True)
-        parameters = self._next.with_name(_PARAMETERS)
-        parameters.unlink(missing_ok=True)
-        if files.whole is None:
-            parameters.write_text(self._render(plan, certificate, name=PARAMETERS))
-        for folder in (self._runtime, self._next.parent):
-            nginx_files.link_folder(folder)
-        self._next.write_bytes(text.encode(errors="surrogateescape"))
-        named = self._file if files.whole is None else nginx_files.WHOLE
-        read, warnings = yield from self._test(named, settings.start_timeout)
-        if str(nginx_files.USUAL_SOCKET) in read:
-            nginx_files.link_socket(self._runtime / "app.sock")
-        # A whole configuration may have more workers.
-        count = 1 if files.whole is not None else plan.sizing.nginx_workers
-        return Configuration(text, read, notes + warnings, count, certificate)
-
-    def _look_at(self, static: StaticFiles) -> Steps[tuple[StaticFiles, list[str]]]:
-        """Look through the folder, and note it if that takes too long."""
-        try:
-            return (yield from in_thread(self._loop, static.looked_at, FILES_TIMEOUT)), []
-        except TimeoutError:
-            note = (
-                f"looking through {static.folder} takes more than {FILES_TIMEOUT:g} seconds, so "
-                "nginx follows no links there, and keeps no files open"
-            )
-            return replace(static, may_change=True), [note]
-
-    def _render(self, plan: Plan, certificate: Path | None, **more: Any) -> str:
-        addresses, frontend = sockets.addresses(self._listeners), self.frontend(plan)
-        tls = [each for each in addresses if each.endswith(f":{plan.tls_port}")]
-        plain = [each for each in addresses if each not in tls]
-        listen = Listen(plain, tls, certificate, not tls or _version() >= (1, 25, 1))
-        return render(plan, self._runtime, listen, self._disk, frontend, self._static, **more)
-
-    def _test(self, named: Path, seconds: float) -> Steps[tuple[str, list[str]]]:
-        """Let nginx test the next configuration; returns all text that it read, and its warnings.
-
-        named: the file in nginx's messages. Raises SettingError.
-        """
-        command, descriptors = [*self._command(self._next), "-T", "-q"], self._descriptors()
-        environment = _environment(len(descriptors))
-        try:
-            result = yield from self._programs.run(command, environment, seconds, descriptors)
-        except TimeoutError:
-            raise SettingError(
-                f"nginx did not test its configuration within START_TIMEOUT={seconds:g} seconds; "
-                "perhaps a host name in it can't be resolved"
-            ) from None
-        output = result.errors.replace(str(self._next), str(named))
-        if result.code:
-            reason = re.search(r"\[emerg\] (?:\d+#\d+: )?(.*)", output)
-            words = reason[1] if reason else " ".join(output.split())
-            raise SettingError(f"nginx rejects its configuration: {words}")
-        warnings = re.findall(r"\[warn\] (?:\d+#\d+: )?(.*)", output)
-        return result.out, [f"nginx warning: {warning}" for warning in warnings]
+        taken_up = self.configurations.taken_up
+        return taken_up.certificate if taken_up else None
 
     # --- its life -----------------------------------------------------------------------------
 
@@ -212,7 +81,7 @@ class Nginx:
         self._quit_orphans()
         if self.pid:
             self._quit()
-        self._take_up(configuration)
+        self.configurations.take_up(configuration)
         self._environment = dict(plan.environment)
         self.restart()
 
@@ -225,7 +94,7 @@ class Nginx:
             log("the application is still loading; clients wait until it is ready")
             return
         log("the application is still loading; clients get 503 until it is ready")
-        self._file.write_text(self._render(plan, certificate, starting=True))
+        self.configurations.write_starting(plan, certificate)
         self._environment = dict(plan.environment)
         self.restart()
 
@@ -237,12 +106,13 @@ class Nginx:
 
     def restart(self) -> None:
         """Start with the configuration that the file has, also after the first process died."""
-        descriptors = self._descriptors()
-        self._shortage.begin(self._configuration.workers if self._configuration else 0)
+        configurations = self.configurations
+        taken_up, inherited = configurations.taken_up, configurations.descriptors()
+        self._shortage.begin(taken_up.workers if taken_up else 0)
         self.pid = process.spawn(
-            self._command(self._file),
-            {**self._environment, **_environment(len(descriptors))},
-            descriptors,
+            configurations.command(configurations.file),
+            {**self._environment, **environment(inherited)},
+            inherited,
         )
 
     def workers(self) -> set[int]:
@@ -273,9 +143,10 @@ class Nginx:
         Raises OSError if nginx keeps the configuration that it has.
         """
         if configuration:
-            if self._configuration and configuration.read == self._configuration.read:
+            taken_up = self.configurations.taken_up
+            if taken_up and configuration.read == taken_up.read:
                 return
-            self._take_up(configuration)
+            self.configurations.take_up(configuration)
         # A worker that ends closes idle connections, so clients get DRAIN_DELAY to leave them.
         self.send_clients_away()
         try:
@@ -290,7 +161,8 @@ class Nginx:
                 yield Until(lambda: bool(self.workers() - old_workers), TAKE_UP)
                 if not self.workers() - old_workers:
                     # The next reload, or look at the certificate, tries again.
-                    self._configuration = configuration._replace(read="", certificate=None)
+                    tried = configuration._replace(read="", certificate=None)
+                    self.configurations.taken_up = tried
                     raise OSError("nginx started no worker with it; its lines above may say why")
             yield Until(lambda: not any(map(process.alive, old_workers)), TAKEOVER)
         finally:
@@ -338,13 +210,6 @@ class Nginx:
             with contextlib.suppress(OSError), page.open("r+b") as file:
                 file.write(bytes(8))
 
-    def _take_up(self, configuration: Configuration) -> None:
-        """Let nginx start or reload with this configuration from now on."""
-        with contextlib.suppress(FileNotFoundError):  # not in every /etc/nginx
-            os.replace(self._next.with_name(_PARAMETERS), self._file.with_name(_PARAMETERS))
-        os.replace(self._next, self._file)
-        self._configuration = configuration
-
     def _quit(self) -> None:
         """End the nginx that answers 503 and wait for it; new connections queue meanwhile.
 
@@ -358,29 +223,3 @@ class Nginx:
     def _quit_orphans(self) -> None:
         while self.orphans:
             process.signal_group(self.orphans.pop(), signal.SIGQUIT)
-
-    def _command(self, configuration: Path) -> list[str]:
-        """The command line that runs nginx in the foreground."""
-        folder, file = str(self._runtime), str(configuration)
-        return ["/usr/sbin/nginx", "-e", "stderr", "-p", folder, "-c", file]
-
-    def _descriptors(self) -> list[int]:
-        return [listener.fileno() for listener in (*self._listeners, self._health)]
-
-
-@functools.cache
-def _version() -> tuple[int, ...]:
-    import subprocess  # slow to import, and only HTTPS needs it
-
-    words = subprocess.run(["/usr/sbin/nginx", "-v"], capture_output=True, text=True, check=True)
-    return tuple(map(int, re.findall(r"\d+", words.stderr)[:3]))
-
-
-def _environment(sockets: int) -> dict[str, str]:
-    """The variable with which nginx uses this number of the supervisor's listening sockets.
-
-    NGINX is nginx's own, for an upgrade of its program:
-    https://nginx.org/en/docs/control.html#upgrade.
-    """
-    first = process.FIRST_DESCRIPTOR
-    return {"NGINX": "".join(f"{descriptor};" for descriptor in range(first, first + sockets))}

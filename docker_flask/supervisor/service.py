@@ -26,7 +26,8 @@ from docker_flask.shared.task import FILES_TIMEOUT, TICK, Steps, Task, in_thread
 from docker_flask.supervisor.app_metrics import AppMetrics
 from docker_flask.supervisor.certificates.certificates import Certificates
 from docker_flask.supervisor.generation import STOP_TIMEOUT, Generation
-from docker_flask.supervisor.nginx import Configuration, Nginx
+from docker_flask.supervisor.nginx import Nginx
+from docker_flask.supervisor.nginx_configuration import Configuration
 from docker_flask.supervisor.restarts import Restarts
 from docker_flask.supervisor.retire import retire
 from docker_flask.supervisor.start_log import StartLog
@@ -132,8 +133,8 @@ class Service:
         self, new_plan: Plan, generation: Generation | None, tested: Configuration | None = None
     ) -> Steps[Configuration]:
         """nginx's configuration for this plan and certificate; raises SettingError, OSError."""
-        static = generation.static if generation else None
-        return self.nginx.prepare(new_plan, static, self.certificates.folder, tested)
+        static = generation.report.static if generation else None
+        return self.nginx.configurations.prepare(new_plan, static, self.certificates.folder, tested)
 
     def load(self, new_plan: Plan) -> Generation:
         """Start a new generation; the current generation keeps serving."""
@@ -144,7 +145,7 @@ class Service:
                 f"ignored options for {server.name}, because the image sets them: {options}"
             )
         self._number += 1
-        frontend = self.nginx.frontend(new_plan)
+        frontend = self.nginx.configurations.frontend(new_plan)
         fresh = Generation(
             self._number,
             self.runtime,
@@ -176,7 +177,7 @@ class Service:
                 older.close_web_sockets()
             self.retiring[old] = Task(retire(old))
             self.nginx.forget_pages()
-        self.nginx.link_static(fresh.static, fresh.number)
+        self.nginx.link_static(fresh.report.static, fresh.number)
 
     def advance_retirement(self, generation: Generation) -> None:
         """Continue to stop an old generation."""

@@ -26,15 +26,15 @@ class StartLog:
 
     def serves(self, generation: Generation, nginx_notes: list[str]) -> None:
         """Log what serves now."""
-        self.notes += [*nginx_notes, *generation.notes]
-        plan = generation.plan
-        lines = [generation.found, plan.workers.describe(), generation.static_files, *self.notes]
+        self.notes += [*nginx_notes, *generation.report.notes]
+        plan, report = generation.plan, generation.report
+        lines = [report.found, plan.workers.describe(), report.static_files, *self.notes]
         for line in lines:
             if line and line not in self._said:
                 log(line)
         self._said, self.notes = lines, []
         once = "; loaded once (PRELOAD=1)" if plan.settings.preload else ""
-        log(f"serving {generation.loaded} on {self._where(plan.settings)}{once}")
+        log(f"serving {report.application} on {self._where(plan.settings)}{once}")
 
     def _where(self, settings: Settings) -> str:
         """The ports, and the options that publish them."""

@@ -135,7 +135,7 @@ class Status:
         if current:
             running, waiting = self.requests(current)
             found |= {
-                "application": current.loaded,
+                "application": current.report.application,
                 "generation": current.number,
                 "since": current.since,
                 "workers": {

@@ -232,16 +232,22 @@ time.sleep(60)
 def test_nginx_that_looks_up_a_host_stops_nobody(engine: Engine, tmp_path: Path) -> None:
     (tmp_path / "prestart.sh").write_text(SILENT_NAMES)
     (tmp_path / "app.py").write_text((HELLO / "app.py").read_text())
-    snippet = "location /other/ { proxy_pass http://other.example:81; }"
-    volumes = mounted(tmp_path, {"/etc/nginx/server.d/other.conf": snippet})
-    volumes |= {
-        str(tmp_path / name): {"bind": f"/app/{name}"} for name in ("app.py", "prestart.sh")
-    }
+    snippets = tmp_path / "server.d"
+    snippets.mkdir()
+    volumes = {str(tmp_path / name): {"bind": f"/app/{name}"} for name in ("app.py", "prestart.sh")}
+    volumes[str(snippets)] = {"bind": "/etc/nginx/server.d"}
     options: dict[str, Any] = {"volumes": volumes, "dns": ["127.0.0.1"]}
+    container = engine.serve(**options)
+    container.docker.reload()
+    snippet = "location /other/ { proxy_pass http://other.example:81; }"
+    (snippets / "other.conf").write_text(snippet)
     late = engine.run(env={"START_TIMEOUT": "2"}, **options)
-    container = engine.run(**options)
+    container.docker.kill("HUP")
     wait_for(lambda: container.pids("/usr/sbin/nginx"), 5, "nginx's test")
-    assert "starting" in container.execute("docker-flask", "health")[1]
+    begun = time.monotonic()
+    assert status_of(container, "/ready", 200, 1) == "ok\n"
+    assert_within(1, time.monotonic() - begun)
+    assert container.get().status_code == 200
     code, took = container.stop()
     assert code == 0
     assert_within(5, took)

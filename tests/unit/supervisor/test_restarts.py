@@ -21,7 +21,7 @@ from docker_flask.shared.process import Output
 from docker_flask.shared.setting_error import SettingError
 from docker_flask.shared.task import Steps, complete
 from docker_flask.supervisor.failure import Failure
-from docker_flask.supervisor.nginx import Configuration
+from docker_flask.supervisor.nginx_configuration import Configuration
 from docker_flask.supervisor.reloads import Reloads
 from docker_flask.supervisor.service import Phase, Service
 from tests.support import plans
@@ -175,8 +175,8 @@ def test_a_configuration_that_is_refused_changes_no_file(
 
         plan = plans.make(SCRIPT_NAME=script_name)
         monkeypatch.setattr(service.programs, "run", test)
-        configuration = complete(loop, nginx.prepare(plan, None, None))
-        nginx._take_up(configuration)
+        configuration = complete(loop, nginx.configurations.prepare(plan, None, None))
+        nginx.configurations.take_up(configuration)
         return files()
 
     def files() -> dict[str, str]:
@@ -210,7 +210,7 @@ def test_a_reload_notices_that_nginx_keeps_its_configuration(
     assert not (service.runtime / "draining").exists()
     assert not nginx.certificate
     started.add(16)
-    monkeypatch.setattr(nginx, "_take_up", taken.append)
+    monkeypatch.setattr(nginx.configurations, "take_up", taken.append)
     for times in (1, 2):  # as long as nginx has not taken it up
         complete(loop, nginx.reload(plans.make(), configuration))
         assert len(taken) == times

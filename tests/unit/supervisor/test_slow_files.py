@@ -29,7 +29,7 @@ LIMIT = 0.3
 def service(tmp_path: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
     """A service whose users' files are below tmp_path."""
     monkeypatch.setattr("docker_flask.supervisor.service.Loop", lambda: loop)
-    for module in ("service", "nginx"):
+    for module in ("service", "nginx_configuration"):
         monkeypatch.setattr(f"docker_flask.supervisor.{module}.FILES_TIMEOUT", LIMIT)
     monkeypatch.setattr(nginx_files, "FOLDER", tmp_path / "etc")
     (tmp_path / "etc/conf.d").mkdir(parents=True)
@@ -116,12 +116,12 @@ def test_many_static_files(
 
     monkeypatch.setattr(service.programs, "run", test)
     monkeypatch.setattr("os.walk", lambda _: iter(lambda: release.wait(2), True))
-    static = StaticFiles("/static", str(tmp_path))
-    configuration = probed(service.nginx.prepare(plans.make(), static, None))
+    static, configurations = StaticFiles("/static", str(tmp_path)), service.nginx.configurations
+    configuration = probed(configurations.prepare(plans.make(), static, None))
     (note,) = configuration.notes
     assert note.startswith(f"looking through {tmp_path} takes more than 0.3 seconds, so nginx ")
-    assert service.nginx._static
-    assert service.nginx._static.may_change
+    assert configurations._static
+    assert configurations._static.may_change
 
 
 def test_a_function_in_a_thread(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:

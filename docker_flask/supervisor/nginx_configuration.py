@@ -1,0 +1,207 @@
+"""nginx's configuration: made for a plan, tested by nginx, and put where nginx reads it."""
+
+import contextlib
+import functools
+import os
+import re
+import socket
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from docker_flask.plan import nginx_files
+from docker_flask.plan.plan import Plan
+from docker_flask.plan.rendering import PARAMETERS, Frontend, Listen, render
+from docker_flask.shared import process, sockets
+from docker_flask.shared.loop import Loop
+from docker_flask.shared.programs import Programs
+from docker_flask.shared.setting_error import SettingError
+from docker_flask.shared.static_files import DEFAULT_URL, NOWHERE, StaticFiles
+from docker_flask.shared.task import FILES_TIMEOUT, Steps, in_thread
+
+# What the application learns about a request, for `include uwsgi_params;` in the user's files.
+_PARAMETERS = "uwsgi_params"
+# Cached pages may take the free disk divided by this.
+CACHE_SHARE = 4
+# The settings that have no effect with a whole configuration of the user's.
+_IGNORED = (
+    "ACCESS_LOG, HEALTH_PATH, HSTS, LISTEN_PORT, MAX_UPLOAD, NGINX_WORKER_*, RESPONSE_CACHE, "
+    "SCRIPT_NAME, SENDFILE, STATIC_*, TLS_*"
+)
+
+
+class Configuration(NamedTuple):
+    """A configuration that nginx has tested.
+
+    text: of the file. read: the text with all files that it includes. notes: what the user should
+    know about it. workers: number of worker processes, at least. certificate: the folder of the
+    certificate; None while there is none.
+    """
+
+    text: str
+    read: str
+    notes: list[str]
+    workers: int = 1
+    certificate: Path | None = None
+
+
+class Configurations:
+    """Makes one configuration after the other. taken_up: the one that nginx was told to use last.
+
+    file: what nginx reads.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        programs: Programs,
+        runtime: Path,
+        listeners: list[socket.socket],
+        health: socket.socket,
+    ) -> None:
+        self.taken_up: Configuration | None = None
+        # The next files are in a folder of their own, in which nginx tests them.
+        self.file, self._next = runtime / "nginx.conf", runtime / "next/nginx.conf"
+        disk = os.statvfs(runtime)
+        self._disk = disk.f_bavail * disk.f_frsize
+        # Names nginx's location for files: no client can guess it.
+        self._secret = os.urandom(16).hex()
+        self._loop = loop
+        self._programs = programs
+        self._runtime = runtime
+        self._listeners, self._health = listeners, health
+        # What the configuration says of static files.
+        self._static: StaticFiles | None = None
+
+    def frontend(self, plan: Plan) -> Frontend:
+        """What the application servers of this plan need to know."""
+        sends_files = plan.settings.sendfile and not plan.nginx_files.passes_requests
+        location = f"/{self._secret}" if sends_files else ""
+        return Frontend(location, plan.cache_size(self._disk // CACHE_SHARE))
+
+    def prepare(
+        self,
+        plan: Plan,
+        static: StaticFiles | None,
+        certificate: Path | None,
+        tested: Configuration | None = None,
+    ) -> Steps[Configuration]:
+        """Make the configuration for a plan and let nginx test it; raises SettingError, OSError.
+
+        Changes no file that nginx reads if it starts again after a crash. static: of the
+        application, or None: then of an earlier one, or as most applications have it. A location
+        for files that are not there does no harm. tested: an earlier configuration for the same
+        plan, which needs no second test if nothing has changed.
+        """
+        settings, files = plan.settings, plan.nginx_files
+        notes: list[str] = []
+        if static:
+            self._static, notes = yield from self._look_at(static)
+        if not self._static and settings.static_url != "":
+            url = settings.static_url or DEFAULT_URL
+            self._static = StaticFiles(url, NOWHERE, settings.static_max_age)
+        if files.whole is not None:
+            text = nginx_files.adopt(files.whole, self._runtime)
+            notes = [f"using {nginx_files.WHOLE}; these settings are ignored: {_IGNORED}"]
+        else:
+            text, more = nginx_files.without(self._render(plan, certificate), files.overrides)
+            notes += more
+        if tested and tested.text == text:
+            return tested
+        self._next.parent.mkdir(exist_ok=True)
+        parameters = self._next.with_name(_PARAMETERS)
+        parameters.unlink(missing_ok=True)
+        if files.whole is None:
+            parameters.write_text(self._render(plan, certificate, name=PARAMETERS))
+        for folder in (self._runtime, self._next.parent):
+            nginx_files.link_folder(folder)
+        self._next.write_bytes(text.encode(errors="surrogateescape"))
+        named = self.file if files.whole is None else nginx_files.WHOLE
+        read, warnings = yield from self._test(named, settings.start_timeout)
+        if str(nginx_files.USUAL_SOCKET) in read:
+            nginx_files.link_socket(self._runtime / "app.sock")
+        # A whole configuration may have more workers.
+        count = 1 if files.whole is not None else plan.sizing.nginx_workers
+        return Configuration(text, read, notes + warnings, count, certificate)
+
+    def _look_at(self, static: StaticFiles) -> Steps[tuple[StaticFiles, list[str]]]:
+        """Look through the folder, and note it if that takes too long."""
+        try:
+            return (yield from in_thread(self._loop, static.looked_at, FILES_TIMEOUT)), []
+        except TimeoutError:
+            note = (
+                f"looking through {static.folder} takes more than {FILES_TIMEOUT:g} seconds, so "
+                "nginx follows no links there, and keeps no files open"
+            )
+            return replace(static, may_change=True), [note]
+
+    def _render(self, plan: Plan, certificate: Path | None, **more: Any) -> str:
+        addresses, frontend = sockets.addresses(self._listeners), self.frontend(plan)
+        tls = [each for each in addresses if each.endswith(f":{plan.tls_port}")]
+        plain = [each for each in addresses if each not in tls]
+        listen = Listen(plain, tls, certificate, not tls or _version() >= (1, 25, 1))
+        return render(plan, self._runtime, listen, self._disk, frontend, self._static, **more)
+
+    def _test(self, named: Path, seconds: float) -> Steps[tuple[str, list[str]]]:
+        """Let nginx test the next configuration; returns all text that it read, and its warnings.
+
+        named: the file in nginx's messages. Raises SettingError.
+        """
+        command = [*self.command(self._next), "-T", "-q"]
+        inherited = self.descriptors()
+        try:
+            result = yield from self._programs.run(
+                command, environment(inherited), seconds, inherited
+            )
+        except TimeoutError:
+            raise SettingError(
+                f"nginx did not test its configuration within START_TIMEOUT={seconds:g} seconds; "
+                "perhaps a host name in it can't be resolved"
+            ) from None
+        output = result.errors.replace(str(self._next), str(named))
+        if result.code:
+            reason = re.search(r"\[emerg\] (?:\d+#\d+: )?(.*)", output)
+            words = reason[1] if reason else " ".join(output.split())
+            raise SettingError(f"nginx rejects its configuration: {words}")
+        warnings = re.findall(r"\[warn\] (?:\d+#\d+: )?(.*)", output)
+        return result.out, [f"nginx warning: {warning}" for warning in warnings]
+
+    def write_starting(self, plan: Plan, certificate: Path | None) -> None:
+        """Let nginx answer 503 until there is a configuration for the application."""
+        self.file.write_text(self._render(plan, certificate, starting=True))
+
+    def take_up(self, configuration: Configuration) -> None:
+        """Let nginx start or reload with this configuration from now on."""
+        with contextlib.suppress(FileNotFoundError):  # not in every /etc/nginx
+            os.replace(self._next.with_name(_PARAMETERS), self.file.with_name(_PARAMETERS))
+        os.replace(self._next, self.file)
+        self.taken_up = configuration
+
+    def command(self, configuration: Path) -> list[str]:
+        """The command line that runs nginx in the foreground."""
+        folder, file = str(self._runtime), str(configuration)
+        return ["/usr/sbin/nginx", "-e", "stderr", "-p", folder, "-c", file]
+
+    def descriptors(self) -> list[int]:
+        """The listening sockets that nginx inherits."""
+        return [listener.fileno() for listener in (*self._listeners, self._health)]
+
+
+def environment(inherited: list[int]) -> dict[str, str]:
+    """The variable with which nginx uses the listening sockets that it inherits.
+
+    NGINX is nginx's own, for an upgrade of its program:
+    https://nginx.org/en/docs/control.html#upgrade.
+    """
+    first = process.FIRST_DESCRIPTOR
+    return {
+        "NGINX": "".join(f"{descriptor};" for descriptor in range(first, first + len(inherited)))
+    }
+
+
+@functools.cache
+def _version() -> tuple[int, ...]:
+    import subprocess  # slow to import, and only HTTPS needs it
+
+    words = subprocess.run(["/usr/sbin/nginx", "-v"], capture_output=True, text=True, check=True)
+    return tuple(map(int, re.findall(r"\d+", words.stderr)[:3]))
