@@ -6,7 +6,6 @@ import shutil
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 from docker_flask.servers.launch import GREENLETS
@@ -129,7 +128,7 @@ class Status:
             "last_reload": self._reloads.last,
             "memory": self._memory(),
             "last_minute": self._last_minute(),
-            "certificate": service.certificates.current and asdict(service.certificates.current),
+            "certificate": self._certificate(),
             "data_full": _share_of_disk(paths.VOLUME),
         }
         if current:
@@ -181,6 +180,10 @@ class Status:
             "kills": memory.kills,
             "last_kill": memory.last_kill,
         }
+
+    def _certificate(self) -> dict[str, Any] | None:
+        found = self._service.certificates.current
+        return found and {"names": sorted(found.names), "ends": found.ends}
 
     def _last_minute(self) -> dict[str, Any]:
         counts, seconds = self._service.traffic.last_minute()

@@ -23,6 +23,8 @@ TICK = 0.5
 # Seconds that a retired worker gets to end after its last response and its last late thread. A
 # service of the application may keep it alive.
 LINGER = 2.0
+# Seconds for exit functions, which send the last traces and errors.
+EXIT_FUNCTIONS = 2.0
 # Seconds between two looks for late threads at the end of the process.
 PAUSE = 0.05
 
@@ -136,6 +138,11 @@ class Watchdog(Watch):
 
     def _end(self) -> None:
         self._name_cut()
+        atexit.unregister(self._finish)
+        # In a thread of its own: what an exit function waits for may be in the request that hangs.
+        ending = threading.Thread(target=atexit._run_exitfuncs, daemon=True)
+        ending.start()
+        ending.join(EXIT_FUNCTIONS)
         os._exit(1)
 
     def _name_cut(self) -> None:

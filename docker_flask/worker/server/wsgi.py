@@ -26,7 +26,7 @@ from docker_flask.worker.find.callables import FoundApp, is_flask
 from docker_flask.worker.hooks import no_debug, permission_hints, static_guard
 from docker_flask.worker.middleware.chain import chain
 from docker_flask.worker.middleware.wsgi_types import Wsgi
-from docker_flask.worker.server import app_metrics, greenlets, per_worker, worker_process
+from docker_flask.worker.server import app_metrics, greenlets, per_worker, tracing, worker_process
 from docker_flask.worker.server.app_metrics import Slots
 from docker_flask.worker.server.late_threads import LateThreads
 from docker_flask.worker.server.watchdog import Watchdog
@@ -55,6 +55,7 @@ def load() -> Wsgi:
     if not options.preload:  # this process is a worker
         worker_process.offer_to_oom_killer()
     slots = app_metrics.share(options.metrics_folder)
+    tracing.set_up()
     no_debug.turn_off()
     permission_hints.watch()
     try:

@@ -30,7 +30,7 @@ PACKAGES = {
     "servers/uwsgi": {"flask"},
     "worker/find": {"dotenv", "gevent"},
     "worker/hooks": {"flask", "click"},
-    "worker/server": {"gevent", "prometheus_client", "uwsgi"},
+    "worker/server": {"gevent", "opentelemetry", "prometheus_client", "uwsgi"},
 }
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 
