@@ -243,7 +243,7 @@ def test_nginx_that_looks_up_a_host_stops_nobody(engine: Engine, tmp_path: Path)
     (snippets / "other.conf").write_text(snippet)
     late = engine.run(env={"START_TIMEOUT": "2"}, **options)
     container.docker.kill("HUP")
-    wait_for(lambda: container.pids("/usr/sbin/nginx"), 5, "nginx's test")
+    wait_for(lambda: container.pids("/usr/sbin/nginx"), 20, "nginx's test")
     begun = time.monotonic()
     assert status_of(container, "/ready", 200, 1) == "ok\n"
     assert_within(1, time.monotonic() - begun)
