@@ -22,6 +22,7 @@ FIXED = 2
 MAX_WIDE, WIDE_THREADS, MIN_THREADS = 8, 128, 16
 # Processes other than workers: nginx, the supervisor, a command.
 OTHER_PROCESSES = 10
+NO_LIMIT = 1 << 22  # Linux allows no more processes
 
 
 class _Choice(NamedTuple):
@@ -80,18 +81,17 @@ class _Room:
         # Half of the memory and of the processes: during a reload, two generations run.
         self._bytes = limits.memory // 2
         # Each server has a first process.
-        self._processes = (limits.processes - OTHER_PROCESSES) // 2 - 1
+        self._processes = ((limits.processes or NO_LIMIT) - OTHER_PROCESSES) // 2 - 1
 
     def workers(self, wanted: _Choice, threads: int) -> _Choice:
         """The number of workers with these threads that fits, at least one."""
         size = math.ceil(self.memory / (1 << 20))
-        reason = f"half of the {self.limits.memory_reason} at {size} MiB a worker"
-        choices = [wanted, _Choice(max(1, self._bytes // self.memory), reason)]
-        if self.limits.processes:
-            # A thread counts as a process, and each worker has a thread of the image's.
-            count = max(1, self._processes // (threads + 1))
-            choices.append(_Choice(count, f"limit of {self.limits.processes} processes"))
-        return min(choices, key=itemgetter(0))
+        half = f"half of the {self.limits.memory_reason} at {size} MiB a worker"
+        by_memory = _Choice(max(1, self._bytes // self.memory), half)
+        # A thread counts as a process, and each worker has a thread of the image's.
+        count = max(1, self._processes // (threads + 1))
+        by_processes = _Choice(count, f"limit of {self.limits.processes} processes")
+        return min(wanted, by_memory, by_processes, key=itemgetter(0))
 
     def threads(self, wanted: int, workers: int, others: int = 0) -> int:
         """The threads that fit into each of some workers, up to a number.
@@ -100,13 +100,11 @@ class _Room:
         need more than half of the memory.
         """
         share = self._bytes if others else self.limits.memory
-        free = share - (workers + others) * self.memory
+        by_memory = (share - (workers + others) * self.memory) // (workers * THREAD_MEMORY)
+        by_processes = (self._processes - 1 - 2 * others) // workers - 1
         # Each request has a connection to nginx, and opens files and connections of its own.
-        choices = [wanted, free // (workers * THREAD_MEMORY), self.limits.descriptors // 4]
-        if self.limits.processes:
-            free = self._processes - 1 - 2 * others
-            choices.append(free // workers - 1)
-        return max(0, min(choices))
+        by_descriptors = self.limits.descriptors // 4
+        return max(0, min(wanted, by_memory, by_processes, by_descriptors))
 
 
 def decide(

@@ -147,10 +147,10 @@ def test_killed_processes(engine: Engine, tmp_path: Path, method: str) -> None:
 @pytest.mark.parametrize(
     ("env", "path", "reason"),
     [
-        ({"MAX_REQUESTS": "100"}, "/sleep?s=0.2", "its share of MAX_REQUESTS=100"),
+        ({"MAX_REQUESTS": "300"}, "/sleep?s=0.2", "its share of MAX_REQUESTS=300"),
         *at_night(
             ({"MAX_WORKER_MEMORY": "60m"}, "/leak?mb=1", "more than MAX_WORKER_MEMORY=60m"),
-            ({"MAX_REQUESTS": "100", "PRELOAD": "1"}, "/sleep?s=0.2", "its share of MAX_REQUESTS"),
+            ({"MAX_REQUESTS": "300", "PRELOAD": "1"}, "/sleep?s=0.2", "its share of MAX_REQUESTS"),
         ),
     ],
     ids=str,
