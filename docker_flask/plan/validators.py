@@ -18,8 +18,14 @@ from docker_flask.shared import static_files
 # (RFC 3927; several clouds' load balancers use it), and their IPv6 counterparts. Without
 # 100.64.0.0/10 (RFC 6598), because other customers of a provider use these addresses.
 PRIVATE = (
-    *("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8", "169.254.0.0/16"),
-    *("::1/128", "fc00::/7", "fe80::/10"),
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "::1/128",
+    "fc00::/7",
+    "fe80::/10",
 )
 
 
