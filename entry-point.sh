@@ -48,8 +48,8 @@ fail() {
   exit "$1"
 }
 
-# Replace this shell. Signals stay blocked and pending until the program has its handlers: the kernel
-# would drop a TERM for process 1 without a handler.
+# Replace this shell. Signals stay blocked and pending until the program has its handlers: the
+# kernel would drop a TERM for process 1 without a handler.
 become() {
   exec /usr/bin/env --block-signal=TERM --block-signal=INT --block-signal=HUP "$@"
 }
@@ -78,7 +78,8 @@ check_alone() {
     "start a second mode in a container of its own"
 }
 
-# True if this start must install packages: the first start, or the first one after an edit of the files.
+# True if this start must install packages: the first start, or the first one after an edit of the
+# files.
 install_wanted() {
   local word=${INSTALL_ON_START:-0}
   case "${word,,}" in
@@ -152,8 +153,8 @@ check_venv() {
   done
 }
 
-# libpq and LibreOffice need an entry for the user. `sed` replaces the file, which fails, and must, if
-# the file is the machine's: mounted.
+# libpq and LibreOffice need an entry for the user. `sed` replaces the file, which fails, and must,
+# if the file is the machine's: mounted.
 name_owner() {
   local uid gid
   [[ $EUID -eq 0 ]] && read -r uid gid < <(stat -c '%u %g' . 2>/dev/null) || return 0
@@ -162,8 +163,8 @@ name_owner() {
   fi
 }
 
-# The application's Python, because .flaskenv needs its python-dotenv. where: "container" if the command
-# is what the container runs, "inside" for `docker exec`.
+# The application's Python, because .flaskenv needs its python-dotenv. where: "container" if the
+# command is what the container runs, "inside" for `docker exec`.
 run_command() {
   local where=$1
   [[ $# -gt 1 ]] ||
