@@ -49,7 +49,8 @@ def anchors(page: Path) -> list[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_links_lead_somewhere_and_commands_of_make_exist(page: Path) -> None:
-    targets = re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    files = (ROOT / "Makefile", ROOT / "tools/measure-and-release.mk")
+    targets = re.findall(r"(?m)^([a-z0-9-]+):", "".join(file.read_text() for file in files))
     if page.name != "CHANGELOG.md":
         assert not set(re.findall(r"(?:^|`)make ([a-z0-9-]+)", page.read_text(), re.M)) - {*targets}
     for link in re.findall(r"\]\((?!https?://)([^)\s]+)\)", prose(page)):
