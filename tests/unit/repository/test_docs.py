@@ -12,7 +12,6 @@ import pytest
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("**/*.md"), *ROOT.glob("benchmarks/*.md")])
-README_LINES = 180
 OF_OTHER_PROGRAMS = {
     'Conflict. The container name "/flaskapp" is already in use',
     "sorry, too many clients already",
@@ -86,9 +85,8 @@ def test_the_chinese_readme_says_the_same() -> None:
     assert len({re.sub(r">[^<]+<", "><", picture) for picture in pictures}) == 1, "the shapes"
 
 
-def test_the_readme_is_short_and_lists_every_page() -> None:
+def test_the_readme_lists_every_page() -> None:
     readme = ROOT / "README.md"
-    assert len(readme.read_text().splitlines()) <= README_LINES
     for page in DOCS.glob("*.md"):
         assert f"](docs/{page.name}" in readme.read_text()
 
