@@ -135,8 +135,8 @@ def test_empty_is_unset(name: str, text: str) -> None:
         assert read(**{name: text}) == read()
 
 
-# For each setting: values that are refused, without those that tests/unit/plan/test_hostile_settings.py
-# gives to all, and what the message says instead.
+# For each setting: values that are refused, without those that test_hostile_settings.py gives to
+# all, and what the message says instead.
 WHOLE = ["text", "-1", "+1", "1.5", "1e3", "0x10", "9" * 9, "1_000", "\u0661"]
 SECONDS = ["text", "-1", "1s", "1e3", "nan", "inf", "9" * 9, ".5", "1."]
 SIZES = ["text", "-1", "1.5m", "50mb", "1t", "m", "9" * 20]
@@ -194,6 +194,17 @@ def test_refused(name: str, values: list[str], allowed: str) -> None:
         assert message.startswith(f"{name}={value!r} ")
         assert allowed in message
         assert "\n" not in message
+
+
+@pytest.mark.parametrize("value", ["kid", "kid:", ":key", "kid:key:key", "kid key"])
+def test_a_secret_is_refused_without_being_shown(value: str) -> None:
+    message = refusal("ACME_EAB", value)
+    assert message.startswith(f"ACME_EAB=({len(value)} characters) is not allowed; use KID:KEY, ")
+
+
+def test_there_are_no_more_settings_than_a_person_can_know() -> None:
+    """For a new one, another one goes, or is decided from the limits."""
+    assert len(NAMES) <= 53
 
 
 def test_the_fewest_workers_are_fewer_than_all() -> None:
