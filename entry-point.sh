@@ -7,7 +7,6 @@ set -Eeuo pipefail
 
 readonly EXIT_USAGE=64       # EX_USAGE in sysexits.h
 readonly EXIT_NOT_SERVING=70 # EX_SOFTWARE
-readonly EXIT_BAD_SETTING=78 # EX_CONFIG
 readonly EXIT_INSTALL=69     # EX_UNAVAILABLE
 readonly IMAGE_FILES=/opt/docker-flask
 readonly VENV=/opt/venv
@@ -186,15 +185,6 @@ name_own_server() {
   fi
 }
 
-# Programs open the file that TZ names: each would wait for ever if the file is a pipe.
-check_time_zone() {
-  local zone=${TZ-}
-  zone=${zone#:}
-  [[ $zone == /* ]] || zone=/usr/share/zoneinfo/$zone
-  [[ ! -e $zone || -f $zone || -d $zone ]] ||
-    fail "$EXIT_BAD_SETTING" "TZ=${TZ@Q} is not a file of a time zone; use a name such as Europe/Berlin"
-}
-
 main() {
   local where=container
   if [[ ${1-} == --inside ]]; then # cli/bin/docker-flask
@@ -202,7 +192,6 @@ main() {
     shift
   fi
   ! runs_mode || where=inside # by this program's other names, too
-  check_time_zone
   case "${1-}" in
     "")
       check_alone
