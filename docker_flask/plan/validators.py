@@ -132,19 +132,9 @@ def wsgi_callable() -> Validator:
 
 
 def flask_app() -> Validator:
-    def parse(text: str) -> str:
-        pattern = rf"[\w./+][\w./+-]*(:\s*{_EXPRESSION})?"
-        require(len(text) <= _MAX_CALLABLE and re.fullmatch(pattern, text))
-        path = Path(text.partition(":")[0])
-        # Not a .py, but a script such as app.wsgi. Pipes and devices may have no end, and files of
-        # /proc have no size.
-        is_script = path.suffix != ".py" and path.exists() and not path.is_dir()
-        require(not is_script or (path.is_file() and path.stat().st_size))
-        return text
-
-    return Validator(
-        parse, "a module or its file, such as path/to/hello.py, with or without :callable"
-    )
+    pattern = rf"[\w./+][\w./+-]*(:\s*{_EXPRESSION})?"
+    allowed = "a module or its file, such as path/to/hello.py, with or without :callable"
+    return matching(pattern, allowed, _MAX_CALLABLE, re.UNICODE)
 
 
 def existing_file() -> Validator:
