@@ -14,8 +14,8 @@ ARG BASE_IMAGE=ubuntu:24.04
 ARG APP_SERVER=uwsgi
 
 
-# --- The sources of packages, in a separate stage, so that the image's history contains no address or
-# --- password from the build arguments.
+# --- The sources of packages, in a separate stage, so that the image's history contains no address
+# --- or password from the build arguments.
 FROM ${BASE_IMAGE} AS sources
 ARG APT_MIRROR
 ARG APT_SECURITY_MIRROR
@@ -61,7 +61,8 @@ RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
     /sources/install-python.sh /sbom/requirements.lock --target /sbom/packages
 
 
-# --- The packages of the application, from the lock file of any tool. The tool is in no layer of the image.
+# --- The packages of the application, from the lock file of any tool. The tool is in no layer of
+# --- the image.
 FROM compiler AS requirements
 COPY requirements*.txt requirements.loc[k] pyproject.tom[l] uv.loc[k] poetry.loc[k] Pipfil[e] Pipfile.loc[k] /application/
 RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
@@ -73,13 +74,14 @@ RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
 # --- The virtual environment.
 FROM compiler AS build
 ARG APP_SERVER
-# The same packages give the same files: uWSGI contains the date of SOURCE_DATE_EPOCH and no id of its build.
+# The same packages give the same files: uWSGI contains the date of SOURCE_DATE_EPOCH and no id of
+# its build.
 ENV UWSGI_PROFILE=/library.ini UWSGI_PYTHON_NOLIB=1 \
     SOURCE_DATE_EPOCH=315532800 LDFLAGS="-s -Wl,--build-id=none"
 COPY docker_flask/requirements.lock docker_flask/servers/uwsgi/library.ini /
-# The image's own packages are in a folder of their own: packages of the application come first, and pip can't
-# remove what is outside of the virtual environment. Scripts in any folder can import `docker_flask` and the
-# application; root's pip can't import the application.
+# The image's own packages are in a folder of their own: packages of the application come first, and
+# pip can't remove what is outside of the virtual environment. Scripts in any folder can import
+# `docker_flask` and the application; root's pip can't import the application.
 RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
     --mount=type=secret,id=ca \
     --mount=type=cache,id=docker-flask-python,target=/root/.cache/pip \
@@ -105,8 +107,9 @@ RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
     /sources/install-python.sh /requirements.txt
 
 
-# --- The application. The image's own sample, as long as its app.py is unchanged (.sample), goes where it is
-# --- not among the files of an image that builds on this one: an empty /app serves the sample.
+# --- The application. The image's own sample, as long as its app.py is unchanged (.sample), goes
+# --- where it is not among the files of an image that builds on this one: an empty /app serves the
+# --- sample.
 FROM ${BASE_IMAGE} AS application
 WORKDIR /files
 COPY app app
@@ -133,10 +136,10 @@ ENV PATH=/opt/docker-flask/docker_flask/cli/bin:/opt/venv/bin:/opt/docker-flask/
     # compiled files of packages, and every user could write code into it.
     PYTHONDONTWRITEBYTECODE=1
 
-# libpcre2-8-0: for uWSGI's routes; python3-jinja2: renders nginx.conf, independent of the application's
-# packages; tini: process 1 of a container that runs a command; tzdata-legacy: older names of time zones,
-# such as US/Eastern, which Debian 12 has in tzdata. No program needs its setuid bit, because no program
-# here changes users that way.
+# libpcre2-8-0: for uWSGI's routes; python3-jinja2: renders nginx.conf, independent of the
+# application's packages; tini: process 1 of a container that runs a command; tzdata-legacy: older
+# names of time zones, such as US/Eastern, which Debian 12 has in tzdata. No program needs its
+# setuid bit, because no program here changes users that way.
 RUN --mount=type=bind,from=sources,source=/sources,target=/sources \
     --mount=type=secret,id=ca \
     if ! grep -q '^VERSION_CODENAME=bookworm' /etc/os-release; then set -- tzdata-legacy; fi \
@@ -175,8 +178,9 @@ RUN --mount=type=bind,from=sbom,source=/sbom,target=/sources \
  && PYTHONPATH=/sources/packages python3 -S /sources/make.py \
       /opt/docker-flask/VERSION /opt/venv /opt/docker-flask/packages > /opt/docker-flask/sbom.json
 COPY docker_flask /opt/docker-flask/docker_flask
-# Declares the plugin with which the `flask` command finds the same application as the image. The plus
-# in the version: no package index has such a version, even if `pip freeze` writes it to a file.
+# Declares the plugin with which the `flask` command finds the same application as the image. The
+# plus in the version: no package index has such a version, even if `pip freeze` writes it to a
+# file.
 WORKDIR /opt/docker-flask/docker_flask-1+image.dist-info
 RUN printf 'Metadata-Version: 2.1\nName: docker-flask\nVersion: 1+image\n' > METADATA \
  && printf '[flask.commands]\ndocker-flask = docker_flask.worker.hooks.flask_command:command\n' > entry_points.txt \
@@ -205,15 +209,16 @@ RUN echo "$REVISION" > /opt/docker-flask/REVISION
 WORKDIR /app
 COPY --from=application /files /
 
-# Without it, `--read-only --ipc none` would have no place to write, and `docker rm` would delete data. The
-# price is a volume without a name for each container that has none at /data (docs/data.md).
+# Without it, `--read-only --ipc none` would have no place to write, and `docker rm` would delete
+# data. The price is a volume without a name for each container that has none at /data
+# (docs/data.md).
 VOLUME /data
 EXPOSE 80 443 5000
 # TERM drains the container, exit code 0 (docs/reliability.md).
 STOPSIGNAL SIGTERM
-# The command of `docker-flask health` without bash, because the health check is most of the work of an
-# idle container. Like every command in a container, it starts as root, and leaves root first.
-# A check lasts for half a minute, except for the first one (health.py).
+# The command of `docker-flask health` without bash, because the health check is most of the work of
+# an idle container. Like every command in a container, it starts as root, and leaves root first. A
+# check lasts for half a minute, except for the first one (health.py).
 HEALTHCHECK --interval=1s --timeout=40s --start-period=120s \
   CMD ["/usr/bin/python3", "-I", "-S", "/opt/docker-flask/docker_flask/cli/health.py", "--watch"]
 ENTRYPOINT ["/opt/docker-flask/entry-point.sh"]

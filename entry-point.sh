@@ -7,7 +7,6 @@ set -Eeuo pipefail
 
 readonly EXIT_USAGE=64       # EX_USAGE in sysexits.h
 readonly EXIT_NOT_SERVING=70 # EX_SOFTWARE
-readonly EXIT_BAD_SETTING=78 # EX_CONFIG
 readonly EXIT_INSTALL=69     # EX_UNAVAILABLE
 readonly IMAGE_FILES=/opt/docker-flask
 readonly VENV=/opt/venv
@@ -49,8 +48,8 @@ fail() {
   exit "$1"
 }
 
-# Replace this shell. Signals stay blocked and pending until the program has its handlers: the kernel
-# would drop a TERM for process 1 without a handler.
+# Replace this shell. Signals stay blocked and pending until the program has its handlers: the
+# kernel would drop a TERM for process 1 without a handler.
 become() {
   exec /usr/bin/env --block-signal=TERM --block-signal=INT --block-signal=HUP "$@"
 }
@@ -79,7 +78,8 @@ check_alone() {
     "start a second mode in a container of its own"
 }
 
-# True if this start must install packages: the first start, or the first one after an edit of the files.
+# True if this start must install packages: the first start, or the first one after an edit of the
+# files.
 install_wanted() {
   local word=${INSTALL_ON_START:-0}
   case "${word,,}" in
@@ -153,8 +153,8 @@ check_venv() {
   done
 }
 
-# libpq and LibreOffice need an entry for the user. `sed` replaces the file, which fails, and must, if
-# the file is the machine's: mounted.
+# libpq and LibreOffice need an entry for the user. `sed` replaces the file, which fails, and must,
+# if the file is the machine's: mounted.
 name_owner() {
   local uid gid
   [[ $EUID -eq 0 ]] && read -r uid gid < <(stat -c '%u %g' . 2>/dev/null) || return 0
@@ -163,8 +163,8 @@ name_owner() {
   fi
 }
 
-# The application's Python, because .flaskenv needs its python-dotenv. where: "container" if the command
-# is what the container runs, "inside" for `docker exec`.
+# The application's Python, because .flaskenv needs its python-dotenv. where: "container" if the
+# command is what the container runs, "inside" for `docker exec`.
 run_command() {
   local where=$1
   [[ $# -gt 1 ]] ||
@@ -186,15 +186,6 @@ name_own_server() {
   fi
 }
 
-# Programs open the file that TZ names: each would wait for ever if the file is a pipe.
-check_time_zone() {
-  local zone=${TZ-}
-  zone=${zone#:}
-  [[ $zone == /* ]] || zone=/usr/share/zoneinfo/$zone
-  [[ ! -e $zone || -f $zone || -d $zone ]] ||
-    fail "$EXIT_BAD_SETTING" "TZ=${TZ@Q} is not a file of a time zone; use a name such as Europe/Berlin"
-}
-
 main() {
   local where=container
   if [[ ${1-} == --inside ]]; then # cli/bin/docker-flask
@@ -202,7 +193,6 @@ main() {
     shift
   fi
   ! runs_mode || where=inside # by this program's other names, too
-  check_time_zone
   case "${1-}" in
     "")
       check_alone

@@ -66,14 +66,16 @@ CONTESTANTS = [
     ours(
         "ours, gevent",
         "`WORKER_CLASS=gevent`",
-        *("hello", *WAITS),
+        "hello",
+        *WAITS,
         packages=(GEVENT_PIN,),
         WORKER_CLASS="gevent",
     ),
     ours(
         "ours, gunicorn gevent",
         "`APP_SERVER=gunicorn WORKER_CLASS=gevent WEB_CONCURRENCY=5`",
-        *("hello", *WAITS),
+        "hello",
+        *WAITS,
         packages=(GUNICORN_GEVENT_PIN,),
         APP_SERVER="gunicorn",
         WORKER_CLASS="gevent",

@@ -19,7 +19,13 @@ from tests.support.jobs import WORKERS, Queue, Worker
 
 RUNNING = "return redis.call('HLEN', 'begun') - redis.call('HLEN', 'done')"
 COLUMNS = (
-    *("Queue", "Jobs", "Stops", "Jobs that ran at a stop", "Lost", "Run twice", "Exit codes"),
+    "Queue",
+    "Jobs",
+    "Stops",
+    "Jobs that ran at a stop",
+    "Lost",
+    "Run twice",
+    "Exit codes",
     "A stop took",
 )
 

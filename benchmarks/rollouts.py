@@ -88,8 +88,14 @@ class Row:
 
 
 COLUMNS = (
-    *("Done", "Tries", "Requests", "Lost", "of them 502 or 503", "Version 1 after 2"),
-    *("Bound of the share lost (95 %)", "A roll-out took"),
+    "Done",
+    "Tries",
+    "Requests",
+    "Lost",
+    "of them 502 or 503",
+    "Version 1 after 2",
+    "Bound of the share lost (95 %)",
+    "A roll-out took",
 )
 
 

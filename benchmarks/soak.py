@@ -32,8 +32,16 @@ DEATHS_A_CONTAINER = 5
 MOST_TURNED_AWAY = 16  # clients that one stop may answer with 503
 MIXED_CPUS, MIXED_SHARE, SLICES = 0.5, 0.6, 12
 COLUMNS = (
-    *("tries", "requests", "lost", "of them begun", "run twice", "503", "reset"),
-    *("bound of the share lost (95 %)", "exit codes", "seconds"),
+    "tries",
+    "requests",
+    "lost",
+    "of them begun",
+    "run twice",
+    "503",
+    "reset",
+    "bound of the share lost (95 %)",
+    "exit codes",
+    "seconds",
 )
 
 

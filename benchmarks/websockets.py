@@ -139,8 +139,13 @@ ROWS: dict[str, tuple[Callable[[Engine, Path, str], list[str]], tuple[str, ...]]
     "reloads": (
         reloads,
         (
-            *("opened", "echoes", "lost", "without close frame", "closed"),
-            *("crossed the close frame", "exit code"),
+            "opened",
+            "echoes",
+            "lost",
+            "without close frame",
+            "closed",
+            "crossed the close frame",
+            "exit code",
         ),
     ),
 }

@@ -2,8 +2,8 @@
 # Install Debian/Ubuntu packages; the Dockerfile uses this script, and a start with
 # INSTALL_ON_START=1.
 #   install-os.sh FILE_OR_PACKAGE...
-# A file contains names, separated by spaces or newlines, and comments after a #. Editors of Windows put a
-# byte order mark before them.
+# A file contains names, separated by spaces or newlines, and comments after a #. Editors of Windows
+# put a byte order mark before them.
 set -Eeuo pipefail
 
 readonly MIRROR=${APT_SOURCES:-}          # a sources.list to use instead of the system's

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Install Python packages; the Dockerfile uses this script, images that build on this image, and a start
-# with INSTALL_ON_START=1.
-#   install-python.sh FOLDER                  install the packages of the application in this folder
-#   install-python.sh FILE [OPTION...]        install the packages of a requirements file, with pip's options
-#   install-python.sh --own SERVER FILE [OPTION...]   install the image's own packages, with this application server
-#   install-python.sh --export FOLDER         print the packages of the application as a requirements file
-# The packages are those of uv.lock, poetry.lock or Pipfile.lock, else those of requirements.txt. pip
-# enforces checksums if the file has any.
+# Install Python packages; the Dockerfile uses this script, images that build on this image, and a
+# start with INSTALL_ON_START=1.
+#   install-python.sh FOLDER              install the packages of the application in this folder
+#   install-python.sh FILE [OPTION...]    install the packages of a requirements file; pip's options
+#   install-python.sh --own SERVER FILE [OPTION...]
+#                                         install the image's own packages, with this server
+#   install-python.sh --export FOLDER     print the application's packages as a requirements file
+# The packages are those of uv.lock, poetry.lock or Pipfile.lock, else those of requirements.txt.
+# pip enforces checksums if the file has any.
 set -Eeuo pipefail
 
 readonly CA=${CA_BUNDLE:-/run/secrets/ca} # certificate authorities of a proxy or mirror
@@ -26,7 +27,8 @@ say() { printf 'docker-flask: %s\n' "$*" >&2; }
 
 run_pip() {
   local options=(--root-user-action=ignore --disable-pip-version-check --progress-bar off)
-  # A cache outside of the image, if the caller has one: for each base, because compiled packages need its libraries.
+  # A cache outside of the image, if the caller has one: for each base, because compiled packages
+  # need its libraries.
   if [[ -n ${PIP_CACHE_DIR-} ]]; then
     options+=(--cache-dir "$PIP_CACHE_DIR/$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)")
   else
@@ -37,8 +39,8 @@ run_pip() {
   pip install "${options[@]}" "$@"
 }
 
-# The same packages give the same files: a compiled file contains the date of its source. Some packages have
-# files that can't be compiled; pip ignores them, too.
+# The same packages give the same files: a compiled file contains the date of its source. Some
+# packages have files that can't be compiled; pip ignores them, too.
 compile() {
   find /opt -name '*.py' -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
   python3 -m compileall -qq --invalidation-mode timestamp /opt || true
@@ -106,8 +108,8 @@ choose_requirements() {
   echo requirements.txt
 }
 
-# Print the packages that a file in this folder names, as a requirements file. uWSGI is the image's own
-# package, and stays what it is.
+# Print the packages that a file in this folder names, as a requirements file. uWSGI is the image's
+# own package, and stays what it is.
 print_packages() {
   case $1 in
     uv.lock) export_by export_uv "${UV[@]}" ;;
@@ -146,8 +148,8 @@ export_pipenv() {
 # True if the build or the machine has chosen an index, which replaces those that a lock file names.
 own_index() { [[ -n ${PIP_INDEX_URL-} ]] || pip config get global.index-url &>/dev/null; }
 
-# Call a function that exports a lock file with packages, which are removed at the end. -P in the functions: modules
-# in the application's folder must not replace the tool's modules.
+# Call a function that exports a lock file with packages, which are removed at the end. -P in the
+# functions: modules in the application's folder must not replace the tool's modules.
 export_by() {
   HOME=$SCRATCH run_pip --quiet --target "$SCRATCH/packages" "${@:2}" >&2
   echo "$EXPORTED"

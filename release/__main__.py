@@ -13,6 +13,7 @@ import sys
 import time
 from datetime import UTC, datetime
 
+from . import readmes
 from .build import base_of
 from .cves import ask_osv
 from .publish import ROOT, Order, check_commit, committed, notes_of, verify
@@ -31,6 +32,7 @@ def publish(options: argparse.Namespace) -> None:
     ask = None if options.without_cves else ask_osv
     with committed() as source:
         check_commit(source)
+        readmes.check(source)
         order = Order(repository, source, options.key, today, options.if_changed, ask)
         order.build_and_publish(platforms, started)
 

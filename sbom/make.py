@@ -23,8 +23,12 @@ from cyclonedx.schema import OutputFormat, SchemaVersion
 from packageurl import PackageURL
 
 FIELDS = (
-    *("db:Status-Status", "Package", "Version", "Architecture"),
-    *("source:Package", "source:Version"),
+    "db:Status-Status",
+    "Package",
+    "Version",
+    "Architecture",
+    "source:Package",
+    "source:Version",
 )
 QUERY = "\t".join(f"${{{name}}}" for name in FIELDS) + "\n"
 

@@ -25,8 +25,16 @@ WHOLE = Path("/app/nginx.conf")
 USUAL_SOCKET = Path("/tmp/uwsgi.sock")  # noqa: S108 (the name is in the user's file)
 # nginx allows several of these at one level: those of a snippet are added to the image's.
 _SEVERAL = {
-    *("add_header", "include", "limit_conn", "limit_conn_zone", "log_format", "set_real_ip_from"),
-    *("uwsgi_param", "uwsgi_pass_header", "proxy_set_header", "proxy_pass_header"),
+    "add_header",
+    "include",
+    "limit_conn",
+    "limit_conn_zone",
+    "log_format",
+    "set_real_ip_from",
+    "uwsgi_param",
+    "uwsgi_pass_header",
+    "proxy_set_header",
+    "proxy_pass_header",
 }
 _TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 

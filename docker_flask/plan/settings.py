@@ -27,15 +27,21 @@ DEFAULT_APP_SERVER = "gunicorn" if Path(f"{HOME}/packages/bin/gunicorn").exists(
 SIMILARITY = 0.92
 # Settings that are read before prestart.sh runs: the ports are bound, and root is left, before.
 EARLY = (
-    *("listen_port", "bind_when_ready", "status_port", "run_as_root", "install_on_start"),
-    *("tls_certificate", "tls_key", "tls_port", "tls_domain"),
+    "listen_port",
+    "bind_when_ready",
+    "status_port",
+    "run_as_root",
+    "install_on_start",
+    "tls_certificate",
+    "tls_key",
+    "tls_port",
+    "tls_domain",
 )
 TIME_ZONES = "/usr/share/zoneinfo"
 ZONE_WITH_HOURS = r"UTC|GMT|([A-Za-z]{3,}|<[^>]+>)[+-]?\d.*"  # such as CET-1CEST
 PORT = validators.whole_number(1, 65535)
 # Settings whose value nobody sees.
-SECRETS = ("acme_eab_key",)
-ACME_ACCOUNT = validators.matching(r"[\w-]+", "what the authority gave you: letters, digits, _, -")
+SECRETS = ("acme_eab",)
 
 # Values that others mean by these names, and what they are. Kubernetes sets STATUS_PORT in each
 # container if a Service is named status; STATIC_URL is a setting of Django, too.
@@ -112,8 +118,9 @@ class Settings:
     )
     acme_directory: str = setting(validators.https_url(), validators.LETS_ENCRYPT)
     acme_ca: str | None = setting(validators.path())
-    acme_eab_kid: str | None = setting(ACME_ACCOUNT)
-    acme_eab_key: str | None = setting(ACME_ACCOUNT)
+    acme_eab: str | None = setting(
+        validators.matching(r"[\w-]+:[\w-]+", "KID:KEY, which the authority gave you")
+    )
     nginx_worker_processes: int | str = setting(
         validators.or_word("auto", validators.whole_number(1, 1024)), defaults.nginx_workers
     )
@@ -190,8 +197,6 @@ def _check_tls(chosen: Settings) -> None:
         )
     if chosen.tls_key and not chosen.tls_certificate:
         raise SettingError(f"TLS_KEY={chosen.tls_key} needs TLS_CERTIFICATE, its certificate")
-    if bool(chosen.acme_eab_kid) != bool(chosen.acme_eab_key):
-        raise SettingError("ACME_EAB_KID and ACME_EAB_KEY belong together; set both or none")
 
 
 def _check_workers(chosen: Settings, origins: Mapping[str, str]) -> None:

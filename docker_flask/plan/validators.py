@@ -18,8 +18,14 @@ from docker_flask.shared import static_files
 # (RFC 3927; several clouds' load balancers use it), and their IPv6 counterparts. Without
 # 100.64.0.0/10 (RFC 6598), because other customers of a provider use these addresses.
 PRIVATE = (
-    *("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8", "169.254.0.0/16"),
-    *("::1/128", "fc00::/7", "fe80::/10"),
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "::1/128",
+    "fc00::/7",
+    "fe80::/10",
 )
 
 
@@ -126,19 +132,9 @@ def wsgi_callable() -> Validator:
 
 
 def flask_app() -> Validator:
-    def parse(text: str) -> str:
-        pattern = rf"[\w./+][\w./+-]*(:\s*{_EXPRESSION})?"
-        require(len(text) <= _MAX_CALLABLE and re.fullmatch(pattern, text))
-        path = Path(text.partition(":")[0])
-        # Not a .py, but a script such as app.wsgi. Pipes and devices may have no end, and files of
-        # /proc have no size.
-        is_script = path.suffix != ".py" and path.exists() and not path.is_dir()
-        require(not is_script or (path.is_file() and path.stat().st_size))
-        return text
-
-    return Validator(
-        parse, "a module or its file, such as path/to/hello.py, with or without :callable"
-    )
+    pattern = rf"[\w./+][\w./+-]*(:\s*{_EXPRESSION})?"
+    allowed = "a module or its file, such as path/to/hello.py, with or without :callable"
+    return matching(pattern, allowed, _MAX_CALLABLE, re.UNICODE)
 
 
 def existing_file() -> Validator:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 DEFAULT = "default"
-_FROM_LIMITS = "decided from the "
 
 
 class Found(NamedTuple):
@@ -13,15 +12,10 @@ class Found(NamedTuple):
     value: Any
     origin: str
 
-    @property
-    def is_computed(self) -> bool:
-        """True if neither the user nor a file of the user set the value."""
-        return self.origin.startswith(_FROM_LIMITS)
-
 
 def from_limits(value: int, reason: str) -> Found:
     """A value that a limit of the container decided."""
-    return Found(value, f"{_FROM_LIMITS}{reason}")
+    return Found(value, f"decided from the {reason}")
 
 
 class FileValue(NamedTuple):

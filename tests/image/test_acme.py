@@ -12,7 +12,7 @@ import pytest
 
 from tests.image.test_https_loss import check_that_nothing_is_lost, under_load
 from tests.support import certificates
-from tests.support.acme import ACCOUNT, Authority
+from tests.support.acme import ACCOUNT, KEY, Authority
 from tests.support.harness import Container, Engine, assert_within, wait_for
 from tests.support.loss import Service
 from tests.support.marks import at_night
@@ -159,11 +159,10 @@ def test_another_domain(authority: Authority, engine: Engine, tmp_path: Path) ->
 def test_external_account_binding(engine: Engine, tmp_path: Path) -> None:
     with Authority(engine, tmp_path, eab=True) as authority:
         without = engine.run(**authority.options("without.test"))
-        bound = engine.run(**authority.options("bound.test", env=ACCOUNT))
+        bound = engine.run(**authority.options("bound.test", env={"ACME_EAB": f"{ACCOUNT}:{KEY}"}))
         wait_for_https(bound)
         assert "requires external credentials" in without.wait_for_log("the next try is at")
-        key = ACCOUNT["ACME_EAB_KEY"]
-        assert key not in bound.logs() + bound.execute("docker-flask", "settings")[1]
+        assert KEY not in bound.logs() + bound.execute("docker-flask", "settings")[1]
 
 
 def test_folders_without_room_or_right(

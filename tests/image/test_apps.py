@@ -50,17 +50,25 @@ FOUND = {
     "src_layout": App("hello:create_app()", USUAL, "/about", "About a layout"),
     "plain_wsgi": App("app:application", USUAL, "/", "Hello without a framework"),
     "flaskenv": App(
-        *("hello:app", "FLASK_APP='hello.py'", "/", "Hello from a file, Moon!"),
+        "hello:app",
+        "FLASK_APP='hello.py'",
+        "/",
+        "Hello from a file, Moon!",
         {"NAME": "Moon", "PYTHONPATH": "/extra"},
         {str(Path(dotenv.__file__).parent): "/extra/dotenv"},
     ),
     "main_package": App(
-        *("app.main:app", "module='app.main' in /app/uwsgi.ini", "/"),
+        "app.main:app",
+        "module='app.main' in /app/uwsgi.ini",
+        "/",
         "Hello from the package's main module",
     ),
     "uwsgi_folders": App(
-        *("shop_wsgi:application", "wsgi-file='shop.wsgi' in /app/deploy/shop.ini", "/"),
-        *("Welcome to /app/code", {"UWSGI_INI": "deploy/shop.ini"}),
+        "shop_wsgi:application",
+        "wsgi-file='shop.wsgi' in /app/deploy/shop.ini",
+        "/",
+        "Welcome to /app/code",
+        {"UWSGI_INI": "deploy/shop.ini"},
     ),
 }
 

@@ -94,7 +94,10 @@ def test_no_debugger(target: Container) -> None:
     assert target.listening() == {80, 9180}
     assert target.get("/echo").json()["debug"] == [False, False]
     for path in (
-        *("/console", "/?__debugger__=yes&cmd=resource&f=debugger.js", "/fail", "/key"),
+        "/console",
+        "/?__debugger__=yes&cmd=resource&f=debugger.js",
+        "/fail",
+        "/key",
         "/fail?__debugger__=yes&cmd=printpin&s=1",
     ):
         answer = target.get(path)

@@ -106,7 +106,8 @@ def test_ends_with_the_reason(engine: Engine, app_folder: Path, name: str) -> No
     ("what", "mode"),
     [
         *((what, []) for what in PRESTART),
-        *(("fails", DEBUG), ("exports", DEBUG)),
+        ("fails", DEBUG),
+        ("exports", DEBUG),
         *at_night(*((what, DEBUG) for what in ("exits", "has no syntax", "is killed"))),
     ],
     ids=lambda value: value if isinstance(value, str) else "debug" if value else "production",

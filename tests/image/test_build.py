@@ -375,8 +375,15 @@ def test_only_the_application_is_in_app(builder: Builder, context: Path, engine:
     shutil.rmtree(context / "app")
     kept = {"hello.py", ".flaskenv", "towns.csv", "shop/logs/__init__.py", "shop/environment.py"}
     written = {
-        *("app.db-journal", "shop/shop.sqlite", "shop.sqlite3-wal", "instance/shop.sqlite"),
-        *("logs/shop.log.1", "shop/.env", ".git/config", "venv/pyvenv.cfg", "shop/old.pyc"),
+        "app.db-journal",
+        "shop/shop.sqlite",
+        "shop.sqlite3-wal",
+        "instance/shop.sqlite",
+        "logs/shop.log.1",
+        "shop/.env",
+        ".git/config",
+        "venv/pyvenv.cfg",
+        "shop/old.pyc",
     }
     for name in kept | written:
         (context / "app" / name).parent.mkdir(parents=True, exist_ok=True)

@@ -130,7 +130,8 @@ def agrees(cell: str, environ: dict[str, Any], key: str) -> bool:
 @pytest.mark.parametrize(
     ("name", "proxied"),
     [
-        *(("gunicorn-gthread", False), ("debug mode", False)),
+        ("gunicorn-gthread", False),
+        ("debug mode", False),
         *at_night(
             *((name, False) for name in SERVERS if name not in ("uwsgi", "gunicorn-gthread")),
             *((name, True) for name in (*SERVERS, "debug mode") if name != "uwsgi"),

@@ -397,8 +397,14 @@ REQUESTS: dict[str, tuple[str, dict[str, str]]] = {
 }
 # What servers do as they like: the time, themselves, and how the length is told.
 SERVERS_OWN = {
-    *("date", "server", "connection", "x-request-id", "accept-ranges", "expires"),
-    *("transfer-encoding", "x-accel-buffering"),
+    "date",
+    "server",
+    "connection",
+    "x-request-id",
+    "accept-ranges",
+    "expires",
+    "transfer-encoding",
+    "x-accel-buffering",
 }
 
 

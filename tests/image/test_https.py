@@ -231,8 +231,11 @@ def test_bodies_over_http2(start: Start) -> None:
     service = start(TLS_REDIRECT="0", MAX_UPLOAD="2m")
     few = start(TLS_REDIRECT="0", MAX_UPLOAD="30k")  # httpx hangs if a refused body has to wait
     for one, size, status in (
-        *((service, 0, 200), (service, 3, 200), (service, 1_900_000, 200)),
-        *((few, 30_000, 200), (few, 31_000, 413)),
+        (service, 0, 200),
+        (service, 3, 200),
+        (service, 1_900_000, 200),
+        (few, 30_000, 200),
+        (few, 31_000, 413),
     ):
         parts = [b"x" * 1000] * (size // 1000) or [b"x" * size]
         for body in (b"".join(parts), iter(parts)):  # the second without Content-Length

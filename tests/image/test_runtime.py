@@ -261,8 +261,17 @@ NASTY = [
 
 
 FIELDS = [
-    *("time", "remote_addr", "remote_user", "request_method", "request_uri", "server_protocol"),
-    *("status", "body_bytes_sent", "http_referer", "http_user_agent", "request_time"),
+    "time",
+    "remote_addr",
+    "remote_user",
+    "request_method",
+    "request_uri",
+    "server_protocol",
+    "status",
+    "body_bytes_sent",
+    "http_referer",
+    "http_user_agent",
+    "request_time",
     "request_id",
 ]
 

@@ -71,7 +71,9 @@ def workers(container: Container) -> int:
 @pytest.mark.parametrize(
     "name",
     [
-        *("uwsgi", "gunicorn-gthread", "gunicorn-gevent"),
+        "uwsgi",
+        "gunicorn-gthread",
+        "gunicorn-gevent",
         *at_night("uwsgi-gevent", "gunicorn-sync"),
     ],
 )

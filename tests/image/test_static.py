@@ -124,8 +124,14 @@ def flask(module_engine: Engine, shop: Path) -> Container:
 # Of what Flask sends, all but an Expires that says the same as max-age, and a Content-Disposition
 # that says what everybody does anyway.
 COMPARED = (
-    *("Content-Type", "Content-Length", "Content-Range", "Content-Encoding", "Cache-Control"),
-    *("Last-Modified", "Accept-Ranges", "Allow"),
+    "Content-Type",
+    "Content-Length",
+    "Content-Range",
+    "Content-Encoding",
+    "Cache-Control",
+    "Last-Modified",
+    "Accept-Ranges",
+    "Allow",
 )
 
 

@@ -16,7 +16,7 @@ from tests.support.harness import Engine
 
 PROGRAM = shutil.which("pebble")
 # An account that the authority knows already.
-ACCOUNT = {"ACME_EAB_KID": "account-1", "ACME_EAB_KEY": "A" * 43}
+ACCOUNT, KEY = "account-1", "A" * 43
 
 
 class Authority:
@@ -38,9 +38,7 @@ class Authority:
             "httpPort": 80,
             "tlsPort": 443,
             "externalAccountBindingRequired": eab,
-            "externalAccountMACKeys": {ACCOUNT["ACME_EAB_KID"]: ACCOUNT["ACME_EAB_KEY"]}
-            if eab
-            else {},
+            "externalAccountMACKeys": {ACCOUNT: KEY} if eab else {},
             "certificateValidityPeriod": validity,
         }
         (folder / "authority/pebble.json").write_text(json.dumps({"pebble": settings}))

@@ -39,14 +39,16 @@ class Server:
 
 TITLES = "setproctitle==1.3.7"
 GUNICORN = Server(
-    *("Gunicorn", "gunicorn: master", "gunicorn: worker"),
+    "Gunicorn",
+    "gunicorn: master",
+    "gunicorn: worker",
     {"APP_SERVER": "gunicorn", "WORKER_CLASS": "sync"},
     (GUNICORN_PIN, TITLES),
 )
 SERVERS = {
     "uwsgi": Server("uWSGI", "uWSGI master", "uWSGI worker"),
     "uwsgi-gevent": Server(
-        *("uWSGI", "uWSGI master", "uWSGI worker"), {"WORKER_CLASS": "gevent"}, (GEVENT_PIN,)
+        "uWSGI", "uWSGI master", "uWSGI worker", {"WORKER_CLASS": "gevent"}, (GEVENT_PIN,)
     ),
     # Of an image that is built with APP_SERVER=gunicorn, which has no uWSGI.
     "gunicorn": replace(GUNICORN, env={}, packages=(TITLES,)),

@@ -28,8 +28,14 @@ from tests.support.harness import APPS, ROOT, Container, command_in_netns
 LATE, RATE = 10.0, 200
 # Packages of Python alone, which stand beside the application, because the image has none of them.
 PACKAGES = (
-    *("flask_sock", "flask_socketio", "socketio", "engineio"),
-    *("simple_websocket", "wsproto", "h11", "bidict"),
+    "flask_sock",
+    "flask_socketio",
+    "socketio",
+    "engineio",
+    "simple_websocket",
+    "wsproto",
+    "h11",
+    "bidict",
 )
 
 

@@ -1,6 +1,6 @@
 #!/bin/bash -p
-# /opt/venv/bin/python: root leaves root before Python starts, because Python reads PYTHONPATH and /app
-# before it reads any code of the image. The application may be able to write there.
+# /opt/venv/bin/python: root leaves root before Python starts, because Python reads PYTHONPATH and
+# /app before it reads any code of the image. The application may be able to write there.
 if ((EUID == 0)); then
   exec /usr/bin/python3 -I -S /opt/docker-flask/docker_flask/cli/execute.py python "$0" "$@"
 fi

@@ -22,11 +22,17 @@ from gunicorn.workers.base import Worker
 # These always have Gunicorn's own default, whatever the user sets,
 ITS_DEFAULT = (
     # because nginx is in front, and because the socket is inherited,
-    *("certfile", "keyfile", "reuse_port"),
+    "certfile",
+    "keyfile",
+    "reuse_port",
     # because the supervisor watches the process and reloads the code,
-    *("daemon", "pidfile", "reload"),
+    "daemon",
+    "pidfile",
+    "reload",
     # and because the process is no longer root.
-    *("user", "group", "initgroups"),
+    "user",
+    "group",
+    "initgroups",
 )
 # And these always have this value.
 DECIDED: dict[str, Any] = {

@@ -6,15 +6,24 @@ the image overrides some, and uWSGI gets the rest after app.ini.
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from docker_flask.servers.uwsgi import ini as uwsgi_ini
 from docker_flask.shared.origin import FileValue, ServerOptions
 from docker_flask.shared.setting_error import SettingError, shown
 
 _APPLICATION = {
-    *("callable", "chdir", "file", "module", "pp", "python-path", "pythonpath", "wsgi", "wsgi-file")
+    "callable",
+    "chdir",
+    "file",
+    "module",
+    "pp",
+    "python-path",
+    "pythonpath",
+    "wsgi",
+    "wsgi-file",
 }
 # Options, and the setting that each option decides if the setting is not set.
 _SETTINGS = {
@@ -27,15 +36,42 @@ _SETTINGS = {
 }
 _OWN = {
     # The socket: the supervisor binds it, and nginx is in front.
-    *("buffer-size", "chmod", "listen", "max-fd", "protocol", "response-headers-limit"),
+    "buffer-size",
+    "chmod",
+    "listen",
+    "max-fd",
+    "protocol",
+    "response-headers-limit",
     "socket-timeout",
     # The user, and the way to stop.
-    *("chroot", "daemonize", "daemonize2", "die-on-term", "exit-on-reload", "forkbomb-delay"),
-    *("gid", "hook-accepting", "hook-master-start", "master", "master-fifo"),
-    *("pidfile", "pidfile2", "safe-pidfile", "safe-pidfile2", "uid", "vacuum"),
+    "chroot",
+    "daemonize",
+    "daemonize2",
+    "die-on-term",
+    "exit-on-reload",
+    "forkbomb-delay",
+    "gid",
+    "hook-accepting",
+    "hook-master-start",
+    "master",
+    "master-fifo",
+    "pidfile",
+    "pidfile2",
+    "safe-pidfile",
+    "safe-pidfile2",
+    "uid",
+    "vacuum",
     # Python, and the way to load the application.
-    *("enable-threads", "home", "lazy", "lazy-apps", "plugin", "plugins", "pyhome"),
-    *("single-interpreter", "venv", "virtualenv"),
+    "enable-threads",
+    "home",
+    "lazy",
+    "lazy-apps",
+    "plugin",
+    "plugins",
+    "pyhome",
+    "single-interpreter",
+    "venv",
+    "virtualenv",
     # Sends tracebacks to clients.
     "catch-exceptions",
     # The number of workers.
@@ -46,7 +82,13 @@ _OWN = {
     "cheap",
     "idle",
     # The log, and the end of the start at an unknown option.
-    *("disable-logging", "log-maxsize", "logger", "logto", "logto2", "req-logger", "strict"),
+    "disable-logging",
+    "log-maxsize",
+    "logger",
+    "logto",
+    "logto2",
+    "req-logger",
+    "strict",
 }
 # The reloads in which the master starts itself again: it closes the descriptors of process 1.
 _OWN_FAMILIES = re.compile(
@@ -74,6 +116,20 @@ _PREFIX = "UWSGI_"
 _VARIABLES = ("UWSGI_CHEAPER", "UWSGI_INI", "UWSGI_PROCESSES")
 
 
+class _Option(NamedTuple):
+    """An option as the user gave it: in a file, or in a variable; then file is empty."""
+
+    name: str
+    value: str
+    given: str
+    file: str = ""
+
+    @property
+    def where(self) -> str:
+        """For a message, after the option."""
+        return f" in {self.file}" if self.file else ""
+
+
 def read(root: Path, environ: Mapping[str, str], uwsgi: str) -> ServerOptions:
     """Sort the options of uwsgi.ini, and after them those of the environment.
 
@@ -82,44 +138,66 @@ def read(root: Path, environ: Mapping[str, str], uwsgi: str) -> ServerOptions:
     """
     settings, lines, ignored = dict[str, FileValue](), list[str](), list[str]()
     jobs = ""
-    ini_file = uwsgi_ini.find(root, environ.get("UWSGI_INI", ""))
+    in_file, names_of_variables = _in_file(root, environ)
+    for option in [*in_file, *_in_environment(environ, uwsgi)]:
+        _check(option)
+        name, value, given, file = option
+        if name in _SETTINGS:
+            settings[_SETTINGS[name]] = FileValue(given, value, file)
+        elif name in _OWN or _OWN_FAMILIES.fullmatch(name):
+            ignored.append(given)
+        elif name in _APPLICATION:
+            if not file:  # worker/find/find_app.py reads those of the file
+                ignored.append(given)
+        elif name in _known(uwsgi):
+            lines.append(f"{name} = {value}\n")
+            if _JOBS.fullmatch(name):
+                jobs = f"one server because of {given}{option.where}"
+        elif name not in names_of_variables:
+            raise SettingError(f"{given!r}{option.where} is not allowed: uWSGI has no such option")
+    text = "".join(["[uwsgi]\n", *lines]) if lines else ""
+    return ServerOptions(settings, text, ignored, jobs)
+
+
+def _in_file(root: Path, environ: Mapping[str, str]) -> tuple[list[_Option], set[str]]:
+    """The options in uwsgi.ini, and the names that are variables there; raises SettingError."""
+    file = uwsgi_ini.find(root, environ.get("UWSGI_INI", ""))
+    if not file:
+        return [], set()
     try:
-        variables = uwsgi_ini.variables(ini_file) if ini_file else set()
-        in_file = uwsgi_ini.read(ini_file, environ, percent="%%") if ini_file else []
+        options = uwsgi_ini.read(file, environ, percent="%%")
+        variables = uwsgi_ini.variables(file)
     except OSError as error:
-        raise SettingError(f"can't read {ini_file}: {error.strerror}") from None
-    given = [(name, value, name, str(ini_file)) for name, value in in_file]
+        raise SettingError(f"can't read {file}: {error.strerror}") from None
+    return [_Option(name, _line(value), name, str(file)) for name, value in options], variables
+
+
+def _in_environment(environ: Mapping[str, str], uwsgi: str) -> Iterator[_Option]:
+    """The options in variables of the environment."""
     for variable, value in environ.items():
         if variable.startswith(_PREFIX) and variable not in _VARIABLES and value.strip():
             name = variable.removeprefix(_PREFIX).lower().replace("_", "-")
             if name in _known(uwsgi):  # Kubernetes sets others for a service called uwsgi
-                given.append((name, value.replace("%", "%%"), variable, ""))
-    for name, given_value, given_name, file in given:
-        value = _CONTROL.sub(" ", given_value)  # on one line, so that it stays one option
-        where = f" in {file}" if file else ""
-        if _LISTENS.fullmatch(name) and not _UNIX_SOCKET.fullmatch(value):
-            raise SettingError(
-                f"{given_name}={shown(value)}{where} is not allowed: only nginx listens on the "
-                "network; use the path of a unix socket, such as /tmp/stats.sock"
-            )
-        if name in _SETTINGS:
-            settings[_SETTINGS[name]] = FileValue(given_name, value, file)
-        elif name in _APPLICATION or name in _OWN or _OWN_FAMILIES.fullmatch(name):
-            if not file or name not in _APPLICATION:  # worker/find/find_app.py reads those
-                ignored.append(given_name)
-        elif _NOT_SUPPORTED.fullmatch(name):
-            raise SettingError(
-                f"{given_name!r}{where} is not supported; write the options that apply into "
-                "uwsgi.ini itself"
-            )
-        elif name in _known(uwsgi):
-            lines.append(f"{name} = {value}\n")
-            if _JOBS.fullmatch(name):
-                jobs = f"one server because of {given_name}{where}"
-        elif name not in variables:
-            raise SettingError(f"{given_name!r}{where} is not allowed: uWSGI has no such option")
-    text = "".join(["[uwsgi]\n", *lines]) if lines else ""
-    return ServerOptions(settings, text, ignored, jobs)
+                yield _Option(name, _line(value.replace("%", "%%")), variable)
+
+
+def _line(value: str) -> str:
+    """A value on one line, so that it stays one option."""
+    return _CONTROL.sub(" ", value)
+
+
+def _check(option: _Option) -> None:
+    """Raise SettingError if an option opens a port, or if its meaning is known to uWSGI only."""
+    if _LISTENS.fullmatch(option.name) and not _UNIX_SOCKET.fullmatch(option.value):
+        raise SettingError(
+            f"{option.given}={shown(option.value)}{option.where} is not allowed: only nginx "
+            "listens on the network; use the path of a unix socket, such as /tmp/stats.sock"
+        )
+    if _NOT_SUPPORTED.fullmatch(option.name):
+        raise SettingError(
+            f"{option.given!r}{option.where} is not supported; write the options that apply into "
+            "uwsgi.ini itself"
+        )
 
 
 @functools.cache

@@ -133,8 +133,8 @@ class Acme:
         # Without a force, uacme asks the authority, and else renews in the last `-d` days.
         order = ["-t", "EC", *(["-f"] if self._is_due else ["-d", "1"])]
         environment = {**os.environ, "CHALLENGES": paths.CHALLENGES}
-        if settings.acme_eab_kid:  # others can read a command line
-            environment["EAB"] = f"{settings.acme_eab_kid}:{settings.acme_eab_key}"
+        if settings.acme_eab:  # others can read a command line
+            environment["EAB"] = settings.acme_eab
         if settings.acme_ca:
             environment["UACME_CAINFO"] = settings.acme_ca
         words = ["order", str(self._folder), settings.acme_directory, " ".join(account)]

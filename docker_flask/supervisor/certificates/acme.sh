@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Orders a certificate, or renews it, by uacme: https://github.com/ndilieto/uacme.
 #   acme.sh order FOLDER DIRECTORY ACCOUNT ORDER -- NAME...
-# FOLDER: for the keys and the certificate. DIRECTORY: the authority's address. ACCOUNT, ORDER: words
-# with further options and arguments of uacme. EAB, a variable: the number and the key of an account at the
-# authority. uacme also calls this file as its hook.
+# FOLDER: for the keys and the certificate. DIRECTORY: the authority's address. ACCOUNT, ORDER:
+# words with further options and arguments of uacme. EAB, a variable: the number and the key of an
+# account at the authority. uacme also calls this file as its hook.
 set -Eeuo pipefail
 
 readonly EXIT_BUSY=3 # another container with this folder orders

@@ -1,7 +1,6 @@
 """What the log says if the application can't be loaded: the traceback, and what to do."""
 
 import contextlib
-import locale
 import os
 import re
 import sys
@@ -124,16 +123,6 @@ def _library(error: BaseException) -> str:
     )
 
 
-def _locale(error: BaseException) -> str:
-    if not isinstance(error, locale.Error):
-        return ""
-    return (
-        "the image has no other locale than C.UTF-8: add to the Dockerfile, for German: RUN "
-        "/opt/docker-flask/docker_flask/install-os.sh locales && localedef -i de_DE -f UTF-8 "
-        "de_DE.UTF-8"
-    )
-
-
 def _own_server(error: BaseException) -> str:
     """How to run a program that is no WSGI application."""
     found = next((name for name in OWN_SERVERS if name in sys.modules), "")
@@ -160,4 +149,4 @@ def _ended(error: BaseException) -> str:
 
 
 # The first sentence that one of them has for an exception, or for one behind it.
-_HINTS = (_hidden, _gone, _missing, _library, _locale, _own_server, _ended)
+_HINTS = (_hidden, _gone, _missing, _library, _own_server, _ended)

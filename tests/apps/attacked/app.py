@@ -70,23 +70,62 @@ ANSWERS = {
     **{
         f"status {status!r}": (status, [TYPE], [b"text"])
         for status in (
-            *(f"200 OK\r\n{EVIL}", f"200 OK\n{EVIL}", f"200 OK\r{EVIL}", "200 OK\0", "200 OK\x7f"),
-            *("", "OK", "2000 OK", "-200 OK", "000 None", "100 Continue", "103 Early Hints"),
-            *("101 Switching Protocols", 200, b"200 OK", None, "999 Own", "200 \u20ac"),
+            f"200 OK\r\n{EVIL}",
+            f"200 OK\n{EVIL}",
+            f"200 OK\r{EVIL}",
+            "200 OK\0",
+            "200 OK\x7f",
+            "",
+            "OK",
+            "2000 OK",
+            "-200 OK",
+            "000 None",
+            "100 Continue",
+            "103 Early Hints",
+            "101 Switching Protocols",
+            200,
+            b"200 OK",
+            None,
+            "999 Own",
+            "200 \u20ac",
         )
     },
     **{
         f"name {name!r}": ("200 OK", [TYPE, (name, "1")], [b"text"])
         for name in (
-            *(f"X\r\n{EVIL}\r\nX", f"X\n{EVIL}\nX", "", "X Y", "X:", ":", "X\0", "\xfc", None, b"X"),
-            *(" X", "X ", "\tX", "X\r", "HTTP/1.1 200 OK\r\n\r\nX"),
+            f"X\r\n{EVIL}\r\nX",
+            f"X\n{EVIL}\nX",
+            "",
+            "X Y",
+            "X:",
+            ":",
+            "X\0",
+            "\xfc",
+            None,
+            b"X",
+            " X",
+            "X ",
+            "\tX",
+            "X\r",
+            "HTTP/1.1 200 OK\r\n\r\nX",
         )
     },
     **{
         f"value {value!r}": ("200 OK", [TYPE, ("X", value)], [b"text"])
         for value in (
-            *(f"1\r\n{EVIL}", f"1\n{EVIL}", f"1\r{EVIL}", "1\0", "1\x0b", "\u20ac", None, 1, b"1"),
-            *("1\r\n\r\nHTTP/1.1 200 OK", "\x1b[31m", "1\r\n " + EVIL, "x" * 70_000),
+            f"1\r\n{EVIL}",
+            f"1\n{EVIL}",
+            f"1\r{EVIL}",
+            "1\0",
+            "1\x0b",
+            "\u20ac",
+            None,
+            1,
+            b"1",
+            "1\r\n\r\nHTTP/1.1 200 OK",
+            "\x1b[31m",
+            "1\r\n " + EVIL,
+            "x" * 70_000,
         )
     },
     **{
@@ -96,18 +135,37 @@ ANSWERS = {
             [b"text"],
         )
         for lengths in (
-            *(["-1"], ["four"], ["4, 4"], ["4", "4"], ["4", "5"], ["+4"], ["0x4"], ["9" * 30]),
-            *([""], ["2"], ["0"], ["400"], ["4 "]),
+            ["-1"],
+            ["four"],
+            ["4, 4"],
+            ["4", "4"],
+            ["4", "5"],
+            ["+4"],
+            ["0x4"],
+            ["9" * 30],
+            [""],
+            ["2"],
+            ["0"],
+            ["400"],
+            ["4 "],
         )
     },
     **{
         f"header {name} {value}": ("200 OK", [TYPE, (name, value)], [b"text"])
         for name, value in (
-            *(("Transfer-Encoding", "chunked"), ("Transfer-Encoding", "gzip, chunked")),
-            *(("Connection", "close"), ("Connection", "upgrade"), ("Upgrade", "h2c")),
-            *(("Keep-Alive", "timeout=1000"), ("Trailer", "X"), ("Status", "302 Found")),
-            *(("X-Accel-Redirect", "/etc/passwd"), ("X-Accel-Expires", "1000")),
-            *(("X-Sendfile", "/etc/passwd"), ("Server", "own"), ("Date", "never")),
+            ("Transfer-Encoding", "chunked"),
+            ("Transfer-Encoding", "gzip, chunked"),
+            ("Connection", "close"),
+            ("Connection", "upgrade"),
+            ("Upgrade", "h2c"),
+            ("Keep-Alive", "timeout=1000"),
+            ("Trailer", "X"),
+            ("Status", "302 Found"),
+            ("X-Accel-Redirect", "/etc/passwd"),
+            ("X-Accel-Expires", "1000"),
+            ("X-Sendfile", "/etc/passwd"),
+            ("Server", "own"),
+            ("Date", "never"),
         )
     },
     **{
@@ -121,9 +179,16 @@ ANSWERS = {
     **{
         f"body {name}": ("200 OK", [TYPE], body)
         for name, body in (
-            *(("none", None), ("text", "text"), ("list of text", ["text"]), ("number", 5)),
-            *(("mixed", [b"te", "xt"]), ("fails", infinite), ("bytes", b"text"), ("empty", [])),
-            *(("empty bytes", [b"", b"text"]), ("cannot close", Unclosable([b"text"]))),
+            ("none", None),
+            ("text", "text"),
+            ("list of text", ["text"]),
+            ("number", 5),
+            ("mixed", [b"te", "xt"]),
+            ("fails", infinite),
+            ("bytes", b"text"),
+            ("empty", []),
+            ("empty bytes", [b"", b"text"]),
+            ("cannot close", Unclosable([b"text"])),
             ("bytearray", [bytearray(b"text")]),
         )
     },

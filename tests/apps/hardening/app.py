@@ -1,4 +1,7 @@
-"""What benchmarks/hardening.py and slow clients attack. DEBUGGER in the environment: how a debugger is left in it."""
+"""What benchmarks/hardening.py and slow clients attack.
+
+DEBUGGER in the environment: how a debugger is left in it.
+"""
 
 import os
 

@@ -58,8 +58,14 @@ def write_at_the_same_time(file: Path) -> None:
 def test_source_counts(folder: Path) -> None:
     touch(folder, ".env", ".flaskenv", "uwsgi.ini", "one/two/three/four.py", "_private/x.py")
     assert names(folder) == {
-        *("app.py", "shop/__init__.py", "shop/parts/words.py"),
-        *(".env", ".flaskenv", "uwsgi.ini", "one/two/three/four.py", "_private/x.py"),
+        "app.py",
+        "shop/__init__.py",
+        "shop/parts/words.py",
+        ".env",
+        ".flaskenv",
+        "uwsgi.ini",
+        "one/two/three/four.py",
+        "_private/x.py",
     }
 
 

@@ -196,6 +196,17 @@ def test_refused(name: str, values: list[str], allowed: str) -> None:
         assert "\n" not in message
 
 
+@pytest.mark.parametrize("value", ["kid", "kid:", ":key", "kid:key:key", "kid key"])
+def test_a_secret_is_refused_without_being_shown(value: str) -> None:
+    message = refusal("ACME_EAB", value)
+    assert message.startswith(f"ACME_EAB=({len(value)} characters) is not allowed; use KID:KEY, ")
+
+
+def test_there_are_no_more_settings_than_a_person_can_know() -> None:
+    """For a new one, another one goes, or is decided from the limits."""
+    assert len(NAMES) <= 53
+
+
 def test_the_fewest_workers_are_fewer_than_all() -> None:
     with pytest.raises(SettingError, match=r"UWSGI_CHEAPER=4 is .* below WEB_CONCURRENCY=4"):
         read(UWSGI_CHEAPER="4", WEB_CONCURRENCY="4")

@@ -178,7 +178,8 @@ def test_all_pods_are_restricted(name: str) -> None:
         assert not [field for field in pod if field.startswith("host")]
         context = pod["securityContext"]
         assert set(context) <= {"runAsNonRoot", "runAsUser", "runAsGroup", "seccompProfile"} | {
-            *("fsGroup", "fsGroupChangePolicy")
+            "fsGroup",
+            "fsGroupChangePolicy",
         }
         assert context["runAsNonRoot"]
         assert context["runAsUser"] > 0

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import re
+from argparse import Namespace
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from release import __main__ as program
+from release import readmes
 from release.publish import version_of
+from release.registry import Refused
 
 ROOT = Path(__file__).parents[3]
 
@@ -50,3 +55,88 @@ def test_the_dockerfile_and_the_changelog_name_the_same_release() -> None:
         r"^## (\S+)(?: - \d{4}-\d\d-\d\d)?$", (ROOT / "CHANGELOG.md").read_text(), re.M
     )
     assert headings[:2] == ["Unreleased", version]
+
+
+PAGE = """# docker-flask
+
+[other](README{0}.md) ![](docs/pictures/overview{0}.svg)
+
+## Run it
+
+```
+docker run docker-flask   # {1}
+```
+
+| `THREADS` | 16 |
+| `PRELOAD` | 0 |
+"""
+MIRRORS = """
+## {0}
+
+--build-arg APT_MIRROR= --build-arg APT_SECURITY_MIRROR= --build-arg PIP_INDEX_URL=
+"""
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A repository whose two pages say the same."""
+    (tmp_path / "README.md").write_text(PAGE.format(".zh-CN", "serves"))
+    (tmp_path / "README.zh-CN.md").write_text(PAGE.format("", "\u8fd0") + MIRRORS.format("\u955c"))
+    (tmp_path / "Dockerfile").write_text(
+        "ARG APT_MIRROR\nARG APT_SECURITY_MIRROR\nARG PIP_INDEX_URL="
+    )
+    (tmp_path / "docs/pictures").mkdir(parents=True)
+    for language, word in (("", "one"), (".zh-CN", "\u4e00")):
+        (tmp_path / f"docs/pictures/overview{language}.svg").write_text(f"<svg><text>{word}</text>")
+    readmes.check(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        (
+            "README.md",
+            "run docker-flask",
+            "run -d docker-flask",
+            'README.zh-CN.md differs from README.md in the section "Run it": '
+            "only the English one has `docker run -d docker-flask`; "
+            "only the Chinese one has `docker run docker-flask`",
+        ),
+        ("README.md", "| 16 |\n", "| 32 |\n", "only the English one has `32`, `row 1 with 32`; "),
+        ("README.md", "THREADS", "WORKERS", "`WORKERS`; only the Chinese one has `THREADS`"),
+        ("README.md", "overview", "picture", 'in the section "docker-flask": only the English'),
+        ("README.md", "| 0 |", "| 0 |\n## More", "has 2 sections before the one on mirrors, and"),
+        ("Dockerfile", "PIP_INDEX_URL", "PIP", "the Dockerfile lacks these build arguments: `PIP_"),
+        ("README.zh-CN.md", "PIP_INDEX_URL", "APT_MIRROR", "lacks these build arguments: `PIP_IN"),
+        (
+            "docs/pictures/overview.svg",
+            "<svg>",
+            "<svg/>",
+            "the shapes of docs/pictures/overview.zh",
+        ),
+    ],
+)
+def test_a_release_says_what_the_chinese_readme_lacks(
+    source: Path, file: str, old: str, new: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is built: a contributor need not write Chinese, so `make test` passes."""
+    path = source / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    for name, value in (
+        ("base_of", lambda *_: None),
+        ("check_commit", lambda _: None),
+        ("committed", lambda: nullcontext(source)),
+    ):
+        monkeypatch.setattr(program, name, value)
+    order = Namespace(
+        platforms="linux/amd64",
+        registry="127.0.0.1:1",
+        key="",
+        if_changed=False,
+        without_cves=True,
+    )
+    with pytest.raises(Refused, match=re.escape(message)):
+        program.publish(order)

@@ -85,9 +85,16 @@ def test_pictures_of_each_kind_and_their_bombs(client: Any, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "data",
     [
-        *(SCRIPT, b"RIFF0000WEBP", png(0, 5), b"<svg onload='alert(1)'/>"),
-        *(b"\xff\xd8\xff\xe0\0\0" * 1000, b"\xff\xd8" + b"\xff\xe0\0\2" * 100_000, jpg(5, 5)[:-9]),
-        *(b"PK\x03\x04" + png(5, 5), b"\xff\xd8\xff\xc0", b"RIFF0000WEBPVP8 "),
+        SCRIPT,
+        b"RIFF0000WEBP",
+        png(0, 5),
+        b"<svg onload='alert(1)'/>",
+        b"\xff\xd8\xff\xe0\0\0" * 1000,
+        b"\xff\xd8" + b"\xff\xe0\0\2" * 100_000,
+        jpg(5, 5)[:-9],
+        b"PK\x03\x04" + png(5, 5),
+        b"\xff\xd8\xff\xc0",
+        b"RIFF0000WEBPVP8 ",
     ],
 )
 def test_what_is_no_picture(client: Any, tmp_path: Path, data: bytes) -> None:
@@ -111,8 +118,16 @@ def test_polyglots_are_only_pictures(client: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("../../etc/passwd", "/etc/passwd", "..\\..\\x", "x\0.png", "x.png\r\nX: 1", "a" * 5000),
-        *("<script>.png", ".htaccess", "x.php.png", ""),
+        "../../etc/passwd",
+        "/etc/passwd",
+        "..\\..\\x",
+        "x\0.png",
+        "x.png\r\nX: 1",
+        "a" * 5000,
+        "<script>.png",
+        ".htaccess",
+        "x.php.png",
+        "",
     ],
 )
 def test_names_mean_nothing(client: Any, tmp_path: Path, name: str) -> None:

@@ -13,10 +13,27 @@ from docker_flask.shared.setting_error import SettingError
 HELP = "\n".join(
     f"    --{name} meaning"
     for name in (
-        *("callable", "cron", "endif", "env", "harakiri", "http-socket", "if-env", "include"),
-        *("py-autoreload", "touch-reload"),
-        *("legion", "listen", "mule", "processes", "snmp", "socket", "stats", "stats-server"),
-        *("udp", "wsgi-file", "zerg-server"),
+        "callable",
+        "cron",
+        "endif",
+        "env",
+        "harakiri",
+        "http-socket",
+        "if-env",
+        "include",
+        "py-autoreload",
+        "touch-reload",
+        "legion",
+        "listen",
+        "mule",
+        "processes",
+        "snmp",
+        "socket",
+        "stats",
+        "stats-server",
+        "udp",
+        "wsgi-file",
+        "zerg-server",
     )
 )
 

@@ -1,4 +1,7 @@
-"""The callable that changedetection.io lacks: its main() makes the application and starts a server."""
+"""The callable that changedetection.io lacks.
+
+Its main() makes the application and starts a server.
+"""
 
 import os
 import shlex

@@ -54,7 +54,7 @@ def test_no_file_of_the_volume_stops_process_1(tmp_path: Path) -> None:
 def test_the_key_of_an_account_is_on_no_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
     spawn = Mock(return_value=7)
     monkeypatch.setattr("docker_flask.shared.process.spawn", spawn)
-    settings = plans.make(TLS_DOMAIN="a.test", ACME_EAB_KID="kid", ACME_EAB_KEY="A" * 43).settings
+    settings = plans.make(TLS_DOMAIN="a.test", ACME_EAB=f"kid:{'A' * 43}").settings
     acme.Acme(settings).step(None)
     command, environment = spawn.call_args.args
     assert "A" * 43 not in " ".join(command)

@@ -86,7 +86,6 @@ OLDER = "add to requirements.txt: `Flask<2.3`, `Werkzeug<3`"
         (LIBRARY.format("libpango-1.0-0"), "add libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-s"),
         (LIBRARY.format("libown.so.3"), "add its Debian package to requirements_os.txt"),
         ("raise ImportError('failed to find libmagic.  Check')\n", "add libmagic1 to"),
-        ("import locale\nlocale.setlocale(0, 'xx_XX')\n", "no other locale than C.UTF-8: add"),
         (EXIT.format("exit(1)"), ENDED),
         (EXIT.format("import argparse; argparse.ArgumentParser().parse_args(['-x'])"), ENDED),
         (EXIT.format("raise SystemExit('no database')"), "SystemExit: no database"),

@@ -138,8 +138,21 @@ def test_host_and_port(headers: dict[str, Any], host: str, port: str) -> None:
         *(
             (prefix, "/x", "", "/x")
             for prefix in (
-                *("", "/", "//", "shop", "//evil.example", "/a//b", "/a b", '/"', "/<b>"),
-                *("/a?b", "/a#b", "/\xe4", "/%2e", "/a\\b", "/a\nb"),
+                "",
+                "/",
+                "//",
+                "shop",
+                "//evil.example",
+                "/a//b",
+                "/a b",
+                '/"',
+                "/<b>",
+                "/a?b",
+                "/a#b",
+                "/\xe4",
+                "/%2e",
+                "/a\\b",
+                "/a\nb",
             )
         ),
     ],
