@@ -32,9 +32,8 @@ CHALLENGES = f"{TLS_FOLDER}/challenges"
 # Sockets in this folder: process 1's for commands, and in production nginx's for the health check.
 CONTROL_SOCKET, NGINX_SOCKET = "control.sock", "nginx.sock"
 # Files in this folder; nginx checks whether they exist. DRAINING: nginx closes the connections of
-# clients. SHARING: a stop or a reload may create DRAINING, or a worker shares pages. NOT_READY: the
-# container is not ready, or no longer.
-DRAINING, SHARING, NOT_READY = "draining", "sharing", "not-ready"
+# clients. NOT_READY: the container is not ready, or no longer.
+DRAINING, NOT_READY = "draining", "not-ready"
 # Debug mode's port.
 DEBUG_PORT = 5000
 # A variable of prestart.sh and of all that comes after it.

@@ -132,7 +132,6 @@ class Generation:
         environment = worker_environment.make(
             self.plan,
             self._frontend,
-            self._runtime,
             threads,
             retire_signal=int(self.server.retire_signal),
             load_lock=str(self._lock.path),

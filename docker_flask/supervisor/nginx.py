@@ -29,8 +29,6 @@ TAKE_UP, TAKEOVER = 20.0, 2.0
 QUIT = 2.0
 # What the application learns about a request, for `include uwsgi_params;` in the user's files.
 _PARAMETERS = "uwsgi_params"
-# Cached pages may take the free disk divided by this.
-CACHE_SHARE = 4
 # The settings that have no effect with a whole configuration of the user's.
 _IGNORED = (
     "ACCESS_LOG, HEALTH_PATH, HSTS, LISTEN_PORT, MAX_UPLOAD, NGINX_WORKER_*, RESPONSE_CACHE, "
@@ -87,7 +85,7 @@ class Nginx:
         """What the application servers of this plan need to know."""
         sends_files = plan.settings.sendfile and not plan.nginx_files.passes_requests
         location = f"/{self._secret}" if sends_files else ""
-        return Frontend(location, plan.cache_size(self._disk // CACHE_SHARE))
+        return Frontend(location)
 
     # --- its configuration --------------------------------------------------------------------
 
@@ -290,7 +288,7 @@ class Nginx:
         """End all its processes at once."""
         process.signal_group(self.pid, signal.SIGKILL)
 
-    # --- clients and pages ----------------------------------------------------------------------
+    # --- clients --------------------------------------------------------------------------------
 
     def clients(self) -> int:
         """Connections that clients have open to the container's ports."""
@@ -299,11 +297,10 @@ class Nginx:
     def send_clients_away(self, *more: str) -> None:
         """Tell each client to open another connection for its next request.
 
-        nginx looks for the first file only where the second exists, which workers create, too, and
-        nobody removes. A disk without room stops neither a stop nor a reload. more: further files.
+        A disk without room stops neither a stop nor a reload. more: further files.
         """
         with contextlib.suppress(OSError):
-            for name in (*more, paths.DRAINING, paths.SHARING):
+            for name in (*more, paths.DRAINING):
                 (self._runtime / name).touch()
 
     def show_readiness(self, is_ready: bool) -> None:
@@ -311,17 +308,6 @@ class Nginx:
         file = self._runtime / paths.NOT_READY
         with contextlib.suppress(OSError):
             file.unlink(missing_ok=True) if is_ready else file.touch()
-
-    def forget_pages(self) -> None:
-        """Serve none of the cached pages any more.
-
-        This overwrites the first bytes of each file, where nginx keeps the version of its format:
-        nginx replaces a file with an unknown version. For a file that is removed, it would log an
-        error.
-        """
-        for page in (self._runtime / "cache").glob("*"):
-            with contextlib.suppress(OSError), page.open("r+b") as file:
-                file.write(bytes(8))
 
     def _take_up(self, configuration: Configuration) -> None:
         """Let nginx start or reload with this configuration from now on."""

@@ -1,6 +1,5 @@
 """The environment of an application server, with the options of its workers."""
 
-from pathlib import Path
 from typing import Any
 
 from docker_flask.plan.plan import Plan
@@ -9,13 +8,8 @@ from docker_flask.plan.validators import in_bytes
 from docker_flask.shared.worker_options import WorkerOptions
 from docker_flask.supervisor.server_process import DRAIN_FD, LEAVE_FD, NOTIFY_FD
 
-# A cached page may take one eighth of the cache.
-PAGE_SHARE = 8
 
-
-def make(
-    plan: Plan, frontend: Frontend, runtime: Path, threads: int, **of_generation: Any
-) -> dict[str, str]:
+def make(plan: Plan, frontend: Frontend, threads: int, **of_generation: Any) -> dict[str, str]:
     """The variables of a start; threads: of a worker; of_generation: options that the plan does not
     decide."""
     settings = plan.settings
@@ -36,8 +30,6 @@ def make(
         max_web_sockets=plan.sizing.web_sockets,
         max_message=in_bytes(settings.websocket_max_message),
         sendfile_location=frontend.sendfile_location,
-        cache_folder=str(runtime / "cache") if frontend.cache_size else "",
-        max_cached_page=frontend.cache_size // PAGE_SHARE,
         static_url=settings.static_url,
         static_path=settings.static_path,
         static_max_age=settings.static_max_age,

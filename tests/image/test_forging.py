@@ -28,7 +28,7 @@ HOST, REAL = "shop.example", "198.51.100.7"
 BELIEVED = ("For", "Proto", "Host", "Port", "Prefix")
 NAMES = [
     *(f"X-Forwarded-{name}" for name in (*BELIEVED, "SSL", "Server", "Scheme")),
-    *("Forwarded", "X-Real-IP", "Proxy", "X-Request-ID", "X-Response-Cache", "Front-End-Https"),
+    *("Forwarded", "X-Real-IP", "Proxy", "X-Request-ID", "Front-End-Https"),
     *("REMOTE-ADDR", "REMOTE-USER", "SERVER-NAME", "SERVER-PORT", "SCRIPT-NAME", "PATH-INFO"),
     *("QUERY-STRING", "REQUEST-URI", "REQUEST-METHOD", "REQUEST-SCHEME", "HTTPS"),
     *("wsgi.url_scheme", "UWSGI-SCRIPT", "UWSGI-FILE", "UWSGI-MODULE", "UWSGI-CHDIR"),
@@ -160,7 +160,7 @@ def differences(echo: Echo, answer: raw_http.Answer, found: dict[str, Any]) -> d
         if name not in usual:
             # A header of the client's that means nothing to Flask or Werkzeug.
             meant = {f"HTTP_X_FORWARDED_{name.upper()}" for name in (*BELIEVED, "SSL")}
-            meant |= {"HTTP_FORWARDED", "HTTP_X_REAL_IP", "HTTP_PROXY", "HTTP_X_RESPONSE_CACHE"}
+            meant |= {"HTTP_FORWARDED", "HTTP_X_REAL_IP", "HTTP_PROXY"}
             if not name.startswith("HTTP_") or name in meant:
                 wrong[name] = value
         elif name not in own and value != usual[name]:
