@@ -102,7 +102,7 @@ def test_a_page_that_everybody_may_share_is_kept(service: Service, line: str, st
 
 
 def test_head_is_answered_from_the_cache_but_fills_none(service: Service) -> None:
-    path = page(PUBLIC)
+    path = page(PUBLIC, empty_head="1")
     assert service.request("HEAD", path).headers[STATUS] == "MISS"
     whole = service.get(path)
     assert (whole.json()["method"], whole.headers[STATUS]) == ("GET", "MISS")
@@ -267,7 +267,7 @@ VALUES = [
 def test_nobody_poisons_a_page(service: Service, values: list[str]) -> None:
     """With a header, in any form: the next client gets the page that it would get without."""
     shop = ("Host", "shop.example")
-    poisons = [[("Host", "evil.example:80")]]
+    poisons = [[("Host", host)] for host in ("evil.example", "shop.example:81", "SHOP.example")]
     poisons += [[shop, (name, value)] for name in POISONS for value in values]
     url = service.container.url()
     closing = httpx.Limits(max_keepalive_connections=0)

@@ -34,6 +34,8 @@ def page(name=""):
     if BROKEN.exists():
         time.sleep(float(BROKEN.read_text() or 0))
         raise RuntimeError("broken")
+    if request.method == "HEAD" and request.args.get("empty_head"):
+        return "", {"Cache-Control": "public, max-age=60"}
     words = {
         "call": uuid.uuid4().hex,
         "version": version,
