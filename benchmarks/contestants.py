@@ -61,7 +61,15 @@ LOADS = {
 WAITS = tuple(f"waits {load}" for load in LOADS)
 CONTESTANTS = [
     ours("ours", "as `docker run` starts it"),
-    ours("ours, no access log", "`ACCESS_LOG=0`", "hello", "static", "page", ACCESS_LOG="0"),
+    ours("ours, no access log", "`ACCESS_LOG=0`", "hello", "static", ACCESS_LOG="0"),
+    ours("ours, response cache", "`RESPONSE_CACHE=64m`", "page", RESPONSE_CACHE="64m"),
+    ours(
+        "ours, response cache, no access log",
+        "`RESPONSE_CACHE=64m ACCESS_LOG=0`",
+        "page",
+        RESPONSE_CACHE="64m",
+        ACCESS_LOG="0",
+    ),
     ours("ours, threads", "`THREADS=8`", "hello", *WAITS, THREADS="8"),
     ours(
         "ours, gevent",

@@ -24,8 +24,8 @@ from docker_flask.shared.paths import UWSGI_PROGRAM
 from docker_flask.shared.process import Output
 from docker_flask.shared.setting_error import SettingError
 
-# Below this size (bytes), there is no cache.
-MIN_CACHE = 1 << 20
+# Below this size (bytes), there is no cache. It may take the free disk divided by CACHE_SHARE.
+MIN_CACHE, CACHE_SHARE = 1 << 20, 4
 
 
 @dataclass(frozen=True)
@@ -115,11 +115,11 @@ class Plan:
             rows.append((name.upper(), settings.show(name, value), origin))
         return rows
 
-    def cache_size(self, room: int) -> int:
-        """Maximum size of nginx's cache in bytes; room: bytes that the disk has for the cache."""
+    def cache_size(self, disk: int) -> int:
+        """Maximum size of nginx's cache in bytes, 0 for no cache; disk: free bytes."""
         if self.nginx_files.passes_requests or self.nginx_files.has_own_cache:
             return 0
-        size = min(in_bytes(self.settings.response_cache), room)
+        size = min(in_bytes(self.settings.response_cache), disk // CACHE_SHARE)
         return size if size >= MIN_CACHE else 0
 
 

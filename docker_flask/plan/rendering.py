@@ -20,6 +20,13 @@ from docker_flask.shared.static_files import StaticFiles
 # request, which the user's files include, too.
 TEMPLATES = Path(__file__).parents[2]
 MAIN, PARAMETERS = "nginx.conf", "docker_flask/nginx/uwsgi_params.conf"
+# Headers of a request that nginx removes if it uses the cache, and that an application may handle.
+CONDITIONS = (
+    "if_modified_since",
+    "if_none_match",
+    "if_range",
+    "range",
+)
 # Bytes from which a body is a large one (client_limits.conf).
 SMALL_BODY = 1_000_000
 # The include of a part in a template.
@@ -44,11 +51,10 @@ class Frontend:
     """What an application server needs to know of nginx.
 
     sendfile_location: for files that nginx sends for the application; empty if the workers send
-    them. cache_size: bytes of pages that nginx may keep.
+    them.
     """
 
     sendfile_location: str = ""
-    cache_size: int = 0
 
 
 def render(
@@ -63,8 +69,8 @@ def render(
 ) -> str:
     """The text of a file for nginx.
 
-    runtime: the folder for sockets and temporary files. disk: free bytes for temporary files.
-    static: the files that nginx serves. starting: respond with 503 to every request.
+    runtime: the folder for sockets and temporary files. disk: free bytes for temporary files and
+    cached pages. static: the files that nginx serves. starting: respond with 503 to every request.
     """
     settings, sizing = plan.settings, plan.sizing
     redirects = bool(listen.certificate and settings.tls_redirect)
@@ -87,7 +93,8 @@ def render(
         request_timeout=round(settings.request_timeout),
         shutdown_timeout=plan.release + round(settings.websocket_reload_timeout),
         # What nginx sends itself: cached pages, static files, files of the application.
-        cache=frontend.cache_size,
+        cache=plan.cache_size(disk),
+        conditions=CONDITIONS,
         static=static,
         cache_control=_cache_control(static.max_age if static else None),
         open_static=0 if static and static.may_change else sizing.open_files,

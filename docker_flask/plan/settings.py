@@ -99,7 +99,7 @@ class Settings:
     max_upload: str = setting(validators.size(), "100m", "NGINX_MAX_UPLOAD")
     sendfile: bool = setting(validators.switch(), "1")
     response_cache: str = setting(
-        validators.or_word("off", validators.size("1m", "no cache"), "0"), "64m"
+        validators.or_word("off", validators.size("1m", "no cache"), "0"), "0"
     )
     trusted_proxies: tuple[str, ...] | None = setting(validators.networks())
     script_name: str | None = setting(validators.url_path("/shop or /a/b", slash="/"))

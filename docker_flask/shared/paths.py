@@ -38,9 +38,8 @@ METRICS = "metrics"
 TRAFFIC = "traffic"
 CONTROL_SOCKET, NGINX_SOCKET = "control.sock", "nginx.sock"
 # Files in this folder; nginx checks whether they exist. DRAINING: nginx closes the connections of
-# clients. SHARING: a stop or a reload may create DRAINING, or a worker shares pages. NOT_READY: the
-# container is not ready, or no longer.
-DRAINING, SHARING, NOT_READY = "draining", "sharing", "not-ready"
+# clients. NOT_READY: the container is not ready, or no longer.
+DRAINING, NOT_READY = "draining", "not-ready"
 # Debug mode's port.
 DEBUG_PORT = 5000
 # A variable of prestart.sh and of all that comes after it.

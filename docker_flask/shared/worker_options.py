@@ -78,9 +78,6 @@ class WorkerOptions(_Options):
     # --- The interface between nginx and the worker.
     # nginx's location for send_file; empty if the worker sends files itself.
     sendfile_location: str = ""
-    # nginx's folder of cached responses; empty if nginx caches no responses.
-    cache_folder: str = ""
-    max_cached_page: int = 0
 
     # --- The user's settings for static files; None if not set.
     static_url: str | None = None

@@ -177,7 +177,7 @@ class Nginx:
         """End all its processes at once."""
         process.signal_group(self.pid, signal.SIGKILL)
 
-    # --- clients and pages ----------------------------------------------------------------------
+    # --- clients --------------------------------------------------------------------------------
 
     def clients(self) -> int:
         """Connections that clients have open to the container's ports."""
@@ -186,11 +186,10 @@ class Nginx:
     def send_clients_away(self, *more: str) -> None:
         """Tell each client to open another connection for its next request.
 
-        nginx looks for the first file only where the second exists, which workers create, too, and
-        nobody removes. A disk without room stops neither a stop nor a reload. more: further files.
+        A disk without room stops neither a stop nor a reload. more: further files.
         """
         with contextlib.suppress(OSError):
-            for name in (*more, paths.DRAINING, paths.SHARING):
+            for name in (*more, paths.DRAINING):
                 (self._runtime / name).touch()
 
     def show_readiness(self, is_ready: bool) -> None:
@@ -198,17 +197,6 @@ class Nginx:
         file = self._runtime / paths.NOT_READY
         with contextlib.suppress(OSError):
             file.unlink(missing_ok=True) if is_ready else file.touch()
-
-    def forget_pages(self) -> None:
-        """Serve none of the cached pages any more.
-
-        This overwrites the first bytes of each file, where nginx keeps the version of its format:
-        nginx replaces a file with an unknown version. For a file that is removed, it would log an
-        error.
-        """
-        for page in (self._runtime / "cache").glob("*"):
-            with contextlib.suppress(OSError), page.open("r+b") as file:
-                file.write(bytes(8))
 
     def _quit(self) -> None:
         """End the nginx that answers 503 and wait for it; new connections queue meanwhile.

@@ -21,8 +21,6 @@ from docker_flask.shared.task import FILES_TIMEOUT, Steps, in_thread
 
 # What the application learns about a request, for `include uwsgi_params;` in the user's files.
 _PARAMETERS = "uwsgi_params"
-# Cached pages may take the free disk divided by this.
-CACHE_SHARE = 4
 # The settings that have no effect with a whole configuration of the user's.
 _IGNORED = (
     "ACCESS_LOG, HEALTH_PATH, HSTS, LISTEN_PORT, MAX_UPLOAD, NGINX_WORKER_*, RESPONSE_CACHE, "
@@ -77,7 +75,7 @@ class Configurations:
         """What the application servers of this plan need to know."""
         sends_files = plan.settings.sendfile and not plan.nginx_files.passes_requests
         location = f"/{self._secret}" if sends_files else ""
-        return Frontend(location, plan.cache_size(self._disk // CACHE_SHARE))
+        return Frontend(location)
 
     def prepare(
         self,

@@ -176,7 +176,6 @@ class Service:
             for older in self.retiring:
                 older.close_web_sockets()
             self.retiring[old] = Task(retire(old))
-            self.nginx.forget_pages()
         self.nginx.link_static(fresh.report.static, fresh.number)
 
     def advance_retirement(self, generation: Generation) -> None:
@@ -188,7 +187,6 @@ class Service:
             if has_ended:
                 del self.retiring[generation]
                 generation.kill()
-                self.nginx.forget_pages()  # also the last pages of the old generation
 
     def rows(self) -> list[tuple[str, str, str]]:
         """The settings of the generation that serves, or of the first that loads, for a person."""

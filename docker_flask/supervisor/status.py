@@ -183,7 +183,7 @@ class Status:
 
     def _certificate(self) -> dict[str, Any] | None:
         found = self._service.certificates.current
-        return found and {"names": sorted(found.names), "ends": found.ends}
+        return {"names": sorted(found.names), "ends": found.ends} if found else None
 
     def _last_minute(self) -> dict[str, Any]:
         counts, seconds = self._service.traffic.last_minute()

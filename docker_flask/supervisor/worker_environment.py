@@ -10,9 +10,6 @@ from docker_flask.shared import paths
 from docker_flask.shared.worker_options import WorkerOptions
 from docker_flask.supervisor.server_process import DRAIN_FD, LEAVE_FD, NOTIFY_FD
 
-# A cached page may take one eighth of the cache.
-PAGE_SHARE = 8
-
 
 def make(
     plan: Plan, frontend: Frontend, runtime: Path, threads: int, **of_generation: Any
@@ -41,8 +38,6 @@ def make(
         max_web_sockets=plan.sizing.web_sockets,
         max_message=in_bytes(settings.websocket_max_message),
         sendfile_location=frontend.sendfile_location,
-        cache_folder=str(runtime / "cache") if frontend.cache_size else "",
-        max_cached_page=frontend.cache_size // PAGE_SHARE,
         static_url=settings.static_url,
         static_path=settings.static_path,
         static_max_age=settings.static_max_age,

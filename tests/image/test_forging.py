@@ -32,7 +32,6 @@ NAMES = [
     "X-Real-IP",
     "Proxy",
     "X-Request-ID",
-    "X-Response-Cache",
     "Front-End-Https",
     "REMOTE-ADDR",
     "REMOTE-USER",
@@ -205,7 +204,7 @@ def differences(echo: Echo, answer: raw_http.Answer, found: dict[str, Any]) -> d
         if name not in usual:
             # A header of the client's that means nothing to Flask or Werkzeug.
             meant = {f"HTTP_X_FORWARDED_{name.upper()}" for name in (*BELIEVED, "SSL")}
-            meant |= {"HTTP_FORWARDED", "HTTP_X_REAL_IP", "HTTP_PROXY", "HTTP_X_RESPONSE_CACHE"}
+            meant |= {"HTTP_FORWARDED", "HTTP_X_REAL_IP", "HTTP_PROXY"}
             if not name.startswith("HTTP_") or name in meant:
                 wrong[name] = value
         elif name not in own and value != usual[name]:

@@ -264,8 +264,7 @@ def test_a_body_that_is_not_announced_is_no_upload(start: Start, path: str) -> N
 
 
 def test_the_cache_keeps_the_schemes_and_bodies_apart(start: Start) -> None:
-    service = start(TLS_REDIRECT="0")
-    service.ask("/public")  # from the first shared page on
+    service = start(TLS_REDIRECT="0", RESPONSE_CACHE="1m")
 
     def page(path: str, **how: Any) -> str:
         return str(service.ask(path, **how).text)

@@ -45,7 +45,7 @@ def test_a_server_that_crashed_still_agrees_with_nginx(
     folder = tmp_path / "conf.d"
     folder.mkdir(mode=0o755)
     volumes = {str(folder): {"bind": "/etc/nginx/conf.d", "mode": "rw"}}
-    container = engine.serve(app=app, volumes=volumes)
+    container = engine.serve(app=app, volumes=volumes, env={"RESPONSE_CACHE": "1m"})
 
     def is_cached() -> bool:
         return len({container.wait_until_serving("/page").text for _ in range(2)}) == 1

@@ -17,16 +17,16 @@ from docker_flask.shared.static_files import StaticFiles
 from tests.support import plans
 
 GIXY = Path(sys.executable).with_name("gixy")
-MEGABYTE = 1 << 20
+DISK = 1 << 30
 STATIC = StaticFiles("/static", "/app/static")
 # Each with the environment of the container, and with what else the rendering gets.
 RENDERED: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
-    "as it is": ({}, {"static": STATIC, "frontend": Frontend("/random", MEGABYTE)}),
+    "as it is": ({}, {"static": STATIC, "frontend": Frontend("/random")}),
     "bare": ({"ACCESS_LOG": "0"}, {}),
     "behind a proxy": (
         {"TRUSTED_PROXIES": "10.0.0.0/8", "STATIC_INDEX": "1", "ACCESS_LOG": "json"}
-        | {"SCRIPT_NAME": "/shop"},
-        {"static": STATIC, "frontend": Frontend(cache_size=MEGABYTE)},
+        | {"SCRIPT_NAME": "/shop", "RESPONSE_CACHE": "1m"},
+        {"static": STATIC},
     ),
     "starting": ({}, {"starting": True}),
 }
@@ -56,7 +56,7 @@ def render(environ: dict[str, str], more: dict[str, Any]) -> str:
     """One of RENDERED. gixy can't read possessive quantifiers, which change no result."""
     parameters = {"frontend": Frontend(), "static": None, **more}
     plan, listen = plans.make(plans.LIMITS, **environ), Listen(["0.0.0.0:80"], ["0.0.0.0:443"])
-    text = rendering.render(plan, Path("/run/docker-flask"), listen, MEGABYTE, **parameters)
+    text = rendering.render(plan, Path("/run/docker-flask"), listen, DISK, **parameters)
     return text.replace("*+", "*")
 
 

@@ -9,7 +9,9 @@ from flask import Flask, Response, request, session, url_for
 
 app = Flask(__name__)
 app.secret_key = "secret"  # pragma: allowlist secret - of a test
-CALLS, BROKEN = Path("/tmp/calls"), Path("/tmp/broken")
+CALLS, BROKEN, VERSION = Path("/tmp/calls"), Path("/tmp/broken"), Path("/tmp/version")
+# Of the code that this worker has loaded.
+version = VERSION.read_text().strip() if VERSION.exists() else ""
 
 
 def called():
@@ -32,8 +34,11 @@ def page(name=""):
     if BROKEN.exists():
         time.sleep(float(BROKEN.read_text() or 0))
         raise RuntimeError("broken")
+    if request.method == "HEAD" and request.args.get("empty_head"):
+        return "", {"Cache-Control": "public, max-age=60"}
     words = {
         "call": uuid.uuid4().hex,
+        "version": version,
         "method": request.method,
         "url": url_for("page", _external=True),
         "filler": "x" * int(request.args.get("size", 0)),

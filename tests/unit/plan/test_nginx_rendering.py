@@ -18,6 +18,7 @@ from tests.support import plans
 
 TEMPLATES = Path(__file__).parents[3]
 RUNTIME = Path("/run/somewhere")
+DISK = 1 << 30
 LIMITS = replace(plans.LIMITS, cpus=1.0, memory=1 << 30)
 STATIC = StaticFiles("/static", "/app/static")
 BOTH = Listen(["0.0.0.0:80", "[::]:80"])
@@ -27,8 +28,8 @@ NO_FILES = NginxFiles()
 def render(
     limits: Limits = LIMITS,
     nginx_files: NginxFiles = NO_FILES,
+    disk: int = DISK,
     static: StaticFiles | None = STATIC,
-    cache_size: int = 0,
     sendfile_location: str = "",
     **more: Any,
 ) -> str:
@@ -36,8 +37,8 @@ def render(
     environ = {name: value for name, value in more.items() if name.isupper()}
     others = {name: value for name, value in more.items() if name.islower()}
     plan = replace(plans.make(limits, **environ), nginx_files=nginx_files)
-    frontend = Frontend(sendfile_location, cache_size)
-    return rendering.render(plan, RUNTIME, BOTH, 0, frontend, static, **others)
+    frontend = Frontend(sendfile_location)
+    return rendering.render(plan, RUNTIME, BOTH, disk, frontend, static, **others)
 
 
 def directives(text: str) -> list[str]:
@@ -58,9 +59,7 @@ def test_snippets_come_before_every_map(log: str) -> None:
 def test_nothing_of_the_template_is_left(
     starting: bool, static: StaticFiles | None, environ: dict[str, Any]
 ) -> None:
-    text = render(
-        static=static, starting=starting, cache_size=0 if starting else 1 << 20, **environ
-    )
+    text = render(static=static, starting=starting, RESPONSE_CACHE="1m", **environ)
     assert not re.search(r"{{|}}|{%|%}|{#|None|Undefined", text)
     assert text.count("{") == text.count("}")
     assert text.endswith("}\n")
@@ -77,12 +76,45 @@ def test_no_part_is_forgotten_and_no_include_of_one_is_left() -> None:
 def test_no_regular_expression_captures() -> None:
     """nginx had a vulnerability with captures and a cache that updates in the background."""
     texts = [
-        render(cache_size=1 << 20, sendfile_location="/secret", STATIC_INDEX="1", ACCESS_LOG=log)
+        render(sendfile_location="/secret", RESPONSE_CACHE="1m", STATIC_INDEX="1", ACCESS_LOG=log)
         for log in ("1", "json")
     ]
     patterns = [word for text in texts for word in re.findall(r'"(~[^"]*)"', text)]
     assert len(patterns) > 8
     assert [pattern for pattern in patterns if re.search(r"\((?!\?:)", pattern)] == []
+
+
+@pytest.mark.parametrize(
+    ("environ", "disk", "nginx_files"),
+    [
+        ({}, DISK, NO_FILES),
+        ({"RESPONSE_CACHE": "off"}, DISK, NO_FILES),
+        ({"RESPONSE_CACHE": "100m"}, 3 << 20, NO_FILES),
+        ({"RESPONSE_CACHE": "100m"}, DISK, NginxFiles(has_own_cache=True)),
+        ({"RESPONSE_CACHE": "100m"}, DISK, NginxFiles(passes_requests=True)),
+    ],
+    ids=["unset", "off", "no room", "own cache", "own server"],
+)
+def test_without_a_cache(environ: dict[str, Any], disk: int, nginx_files: NginxFiles) -> None:
+    for name in (rendering.MAIN, rendering.PARAMETERS):
+        text = render(disk=disk, nginx_files=nginx_files, name=name, **environ)
+        assert not re.search(r"uwsgi_(no_)?cache|X-Cache|realpath|\$pages|\$sent_", text)
+
+
+@pytest.mark.parametrize(
+    ("size", "disk", "kilobytes", "page"),
+    [
+        ("1m", DISK, 1024, 99_999),
+        ("100m", DISK, 102_400, 9_999_999),
+        ("100m", 32 << 20, 8192, 999_999),  # a quarter of the free disk
+    ],
+)
+def test_the_size_of_the_cache(size: str, disk: int, kilobytes: int, page: int) -> None:
+    text = render(disk=disk, RESPONSE_CACHE=size)
+    assert f"max_size={kilobytes}k min_free={kilobytes}k;" in text
+    (kept,) = re.findall(r'"~(\^GET [^"]*)" "";', text)
+    assert re.match(kept, f"GET 200 {page} Cookie")
+    assert not re.match(kept, f"GET 200 {page + 1} Cookie")
 
 
 @pytest.mark.parametrize(
