@@ -234,9 +234,7 @@ def test_nginx_that_looks_up_a_host_stops_nobody(engine: Engine, tmp_path: Path)
     (tmp_path / "app.py").write_text((HELLO / "app.py").read_text())
     snippets = tmp_path / "server.d"
     snippets.mkdir()
-    volumes = {
-        str(tmp_path / name): {"bind": f"/app/{name}"} for name in ("app.py", "prestart.sh")
-    }
+    volumes = {str(tmp_path / name): {"bind": f"/app/{name}"} for name in ("app.py", "prestart.sh")}
     volumes[str(snippets)] = {"bind": "/etc/nginx/server.d"}
     options: dict[str, Any] = {"volumes": volumes, "dns": ["127.0.0.1"]}
     container = engine.serve(**options)
