@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("**/*.md"), *ROOT.glob("benchmarks/*.md")])
+WORDS = 24_000
 OF_OTHER_PROGRAMS = {
     'Conflict. The container name "/flaskapp" is already in use',
     "sorry, too many clients already",
@@ -63,6 +64,12 @@ def test_the_readme_lists_every_page() -> None:
     readme = ROOT / "README.md"
     for page in DOCS.glob("*.md"):
         assert f"](docs/{page.name}" in readme.read_text()
+
+
+def test_the_pages_are_short() -> None:
+    """What is new takes the place of what says the same, or of what only repeats a message."""
+    pages = [ROOT / "README.md", *DOCS.glob("*.md")]
+    assert sum(len(page.read_text().split()) for page in pages) <= WORDS
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=named)
