@@ -1,106 +1,136 @@
-"""`docker-flask status` tells an operator what hangs, also if every worker does."""
+"""What orchestrators ask: the status port, HEALTH_PATH, and a port that opens when it is ready."""
 
 from __future__ import annotations
 
-import json
+import socket
 import time
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
-from tests.support.harness import Container, Engine, assert_within, wait_for, write_files
-from tests.support.servers import CHOSEN, SERVERS
+from tests.support.harness import APPS, DEBUG, PRODUCTION_PORT, Container, Engine, wait_for
+from tests.support.marks import at_night
 
-APP = """
-import time
-from flask import Flask
-
-app = Flask(__name__)
-
-@app.get("/")
-def hello():
-    return "hello"
-
-def query_orders():
-    time.sleep(4)
-
-@app.get("/orders/<number>")
-def orders(number):
-    query_orders()
-    return number
-"""
-PLACE = "app.py:12 in query_orders, called by app.py:16 in orders"
-LOCKED: dict[str, Any] = {"user": "33:33", "read_only": True, "cap_drop": ["ALL"]}
+STATUS = 9180
+UP = {"HEALTH_PATH": "/up"}
 
 
-def facts(container: Container) -> dict[str, Any]:
-    """What `status --json` prints."""
-    code, output = container.execute("docker-flask", "status", "--json")
-    assert code == 0, output
-    found: dict[str, Any] = json.loads(output)
-    return found
+def address(container: Container) -> str:
+    """In the engine's network, without the engine's proxy, which accepts every connection."""
+    networks = container.docker.attrs["NetworkSettings"]["Networks"].values()
+    return str(next(network["IPAddress"] for network in networks))
 
 
-@pytest.mark.timed
-@pytest.mark.timeout(60)
-@pytest.mark.parametrize("server", ["uwsgi", "gunicorn-gthread", "uwsgi-gevent"])
-def test_status_shows_what_hangs_and_where(engine: Engine, app_folder: Path, server: str) -> None:
-    chosen = SERVERS[server]
-    env = {"WEB_CONCURRENCY": "2", **chosen.env}
-    if not chosen.has_greenlets:
-        env["THREADS"] = "2"
-    app = write_files(app_folder, {"app.py": APP})
-    container = engine.serve(server=chosen, app=app, env=env, **LOCKED)
-    asked = 4 if chosen.has_greenlets else 7
-    with ThreadPoolExecutor(asked) as pool:
-        clients = [pool.submit(container.get, f"/orders/{n}?token=secret") for n in range(asked)]
-        rows: Any = {}
-        while len(rows.get("running", ())) < 4 and not any(each.done() for each in clients):
-            rows = facts(container)
-        assert {(row["method"], row["place"]) for row in rows["running"]} == {("GET", PLACE)}
-        assert {row["path"].startswith("/orders/") for row in rows["running"]} == {True}
-        assert rows["silent"] == []
-        if not chosen.has_greenlets:
-            assert rows["workers"]["slots"] == 4
-            assert rows["requests"] | {"queue": 0} == {
-                "running": 4,
-                "waiting": 3,
-                "queue": 0,
-                "web_sockets": 0,
-            }
-            wait_for(lambda: facts(container)["saturated_since"], 5, "saturation")
-        text = container.shell("docker-flask status")
-        assert "secret" not in text
-        assert PLACE in text
-        assert " more here, " in text
-        assert {each.result().status_code for each in clients} == {200}
-    statuses = wait_for(lambda: facts(container)["last_minute"]["statuses"], 5, "the statuses")
-    assert statuses["200"] >= asked
-    assert facts(container)["saturated_since"] == 0
-
-
-@pytest.mark.timed
-def test_workers_that_do_not_answer_are_named(engine: Engine, app_folder: Path) -> None:
-    container = engine.serve(app=write_files(app_folder, {"app.py": APP}))
-    workers = container.pids(CHOSEN.worker)
-    container.kill("STOP", *workers)
+def ask(container: Container, path: str, port: int = STATUS) -> tuple[int, str]:
+    """Status and text; status 0 where the connection is refused."""
     try:
-        begun = time.monotonic()
-        assert set(facts(container)["silent"]) == set(workers)
-        assert_within(2.5, time.monotonic() - begun)  # with `docker exec`
-        assert "silent" in container.shell("docker-flask status")
-    finally:
-        container.kill("CONT", *workers)
-    assert facts(container)["silent"] == []
+        answer = httpx.get(f"http://{address(container)}:{port}{path}", timeout=5)
+    except httpx.ConnectError:
+        return 0, ""
+    return answer.status_code, answer.text
 
 
-def test_what_status_refuses(engine: Engine) -> None:
-    idle = engine.run(["sleep", "60"])
-    code, output = idle.execute("docker-flask", "status")
-    no_server = "no production server runs in this container, or it runs as another user"
-    assert (code, output) == (1, f"docker-flask: {no_server}\n")
-    code, output = idle.execute("docker-flask", "status", "--yaml")
-    assert code == 64
-    assert "status does not know '--yaml'; it takes --json and --watch" in output
+def begin(engine: Engine, seconds: float, **options: Any) -> Container:
+    """An application that loads for some seconds."""
+    env = {"LOAD_SECONDS": str(seconds), **options.pop("env", {})}
+    container = engine.run(app=APPS / "hello", env=env, **options)
+    container.docker.reload()
+    return container
+
+
+@pytest.fixture(scope="module")
+def container(module_engine: Engine) -> Container:
+    container = module_engine.serve(env=UP)
+    container.docker.reload()
+    return container
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [
+        ("GET /healthy HTTP/1.1", 200),
+        ("GET /ready?verbose=1 HTTP/1.1", 200),
+        ("GET /metrics HTTP/1.1", 404),
+        ("POST /ready HTTP/1.1", 405),
+        ("hello", 405),
+        ("x" * 5000, 405),
+    ],
+)
+def test_the_status_port_answers_two_questions(
+    container: Container, request_line: str, status: int
+) -> None:
+    with socket.create_connection((address(container), STATUS), timeout=5) as client:
+        client.sendall(f"{request_line}\r\n\r\n".encode())
+        assert client.recv(4096).startswith(f"HTTP/1.1 {status} ".encode())
+
+
+def test_the_health_path_is_answered_for_any_host_and_never_logged(container: Container) -> None:
+    for method, status in (("GET", 200), ("HEAD", 200)):
+        for host in ("localhost", "10.0.0.7:80", "any.example"):
+            answer = httpx.request(method, container.url("/up"), headers={"Host": host})
+            assert answer.status_code == status
+    container.get("/mark")
+    assert "/up" not in container.wait_for_log("GET /mark")
+
+
+def test_ready_after_the_start_and_until_the_stop(engine: Engine) -> None:
+    container = begin(engine, 5, env=UP)
+    wait_for(lambda: ask(container, "/ready")[0] == 503, 3, "the status port")
+    assert ask(container, "/healthy") == (200, "ok\n")
+    assert ask(container, "/ready") == (503, "the container is starting\n")
+    code, out = container.execute("docker-flask", "health")
+    assert (code, out.count("\n")) == (1, 1), out
+    container.wait_for_log("clients get 503")
+    wait_for(lambda: ask(container, "/up", PRODUCTION_PORT)[0] == 503, 2, "nginx")
+    container.wait_until_serving()
+    assert ask(container, "/ready") == (200, "ok\n")
+    assert container.execute("docker-flask", "health") == (0, "")
+    assert ask(container, "/up", PRODUCTION_PORT) == (200, "ok\n")
+    with socket.create_connection((address(container), PRODUCTION_PORT)) as client:
+        client.sendall(b"GET /sleep?s=3 HTTP/1.1\r\nHost: a\r\n\r\n")
+        time.sleep(0.3)
+        container.docker.kill("TERM")
+        wait_for(lambda: ask(container, "/ready")[0] == 503, 2, "the stop")
+        assert ask(container, "/ready") == (503, "the container is stopping\n")
+        assert ask(container, "/healthy") == (200, "ok\n")
+        assert b" 200 OK" in client.recv(100)
+    assert container.wait_for_exit() == 0
+
+
+def test_the_port_opens_when_the_application_is_ready(engine: Engine) -> None:
+    container = begin(engine, 2, env={"BIND_WHEN_READY": "1"})
+    statuses = []
+
+    def look() -> bool:
+        statuses.append(ask(container, "/", PRODUCTION_PORT)[0])
+        return statuses[-1] == 200
+
+    wait_for(look, 10, "the first answer")
+    assert set(statuses) == {0, 200}
+
+
+def test_a_status_port_that_is_taken_costs_nothing(engine: Engine, container: Container) -> None:
+    """Containers of a pod share their network; only a port that the user has set must be free."""
+    network = {"network_mode": f"container:{container.docker.id}", "ports": {}}
+    second = begin(engine, 0, env={"LISTEN_PORT": "8080"}, **network)
+    second.wait_for_log("on port 8080")
+    assert "can't listen on STATUS_PORT=9180: Address already in use" in second.logs()
+    chosen = {"LISTEN_PORT": "8081", "STATUS_PORT": str(STATUS)}
+    third = begin(engine, 0, env=chosen, **network)
+    assert third.wait_for_exit() == 78
+    assert "use a free port" in third.logs().splitlines()[-1]
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("command", [[], *at_night(DEBUG, ["run", "sleep", "60"])])
+def test_the_health_check_tells_at_once_and_then_rarely(engine: Engine, command: list[str]) -> None:
+    begun = time.monotonic()
+    container = engine.run(command, healthcheck={})
+    container.wait_until_healthy(15)
+    assert time.monotonic() - begun <= 3
+    # The next check waits, and neither the stop nor anything else waits for it.
+    wait_for(
+        lambda: any(line == "sleep 29" for _, line in container.processes()), 20, "the next check"
+    )
+    assert container.stop()[1] < 2
