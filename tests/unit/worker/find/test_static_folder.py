@@ -26,7 +26,8 @@ os.chdir(sys.argv[1])
 root = Path.cwd()
 options = WorkerOptions(**json.loads(sys.argv[2]))
 found, words = static_folder.find(find_app.load(root).application, root, options)
-print("\\n" + json.dumps([found and asdict(found), words]))
+known = found and {name: asdict(found)[name] for name in ("url", "folder", "max_age")}
+print("\\n" + json.dumps([known, words]))
 """
 FLASK = "from flask import Flask, Blueprint\n"
 APP = FLASK + "app = Flask(__name__)\n"
