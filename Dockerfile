@@ -180,8 +180,6 @@ COPY docker_flask /opt/docker-flask/docker_flask
 WORKDIR /opt/docker-flask/docker_flask-1+image.dist-info
 RUN printf 'Metadata-Version: 2.1\nName: docker-flask\nVersion: 1+image\n' > METADATA \
  && printf '[flask.commands]\ndocker-flask = docker_flask.worker.hooks.flask_command:command\n' > entry_points.txt \
- # All programs have the same instance folder of Flask.
- && sed -i '$a import docker_flask.worker.hooks.every_python' /opt/venv/lib/python3*/site-packages/docker_flask.pth \
  # No links: Python would take the script for the interpreter of /opt/venv.
  && ln -s "$(readlink -f /opt/venv/bin/python3)" /opt/docker-flask/python \
  && for name in /opt/venv/bin/python /opt/venv/bin/python3 /opt/venv/bin/python3.[0-9]*; do \

@@ -15,7 +15,7 @@ import pwd
 import stat
 import sys
 
-from docker_flask.shared import paths
+from docker_flask.shared import instance_folder, paths
 
 EXIT_NOT_PERMITTED = 77  # EX_NOPERM in sysexits.h
 EXIT_NOT_READABLE = 70  # EX_SOFTWARE in sysexits.h: the application can't run
@@ -152,14 +152,15 @@ def drop(user: str, keep_ports: bool = False) -> None:
     if user == "running" and os.geteuid() == 0 and is_build():
         return
     leaves_root = os.geteuid() == 0 and not stays_root(os.environ.get("RUN_AS_ROOT", ""))
-    if leaves_root:
+    ids = USERS[user]() if leaves_root else None
+    if ids:
         _leave_terminal()
     if not _prctl(_PR_SET_NO_NEW_PRIVS, 1):
         raise NotPermitted("can't set no_new_privs, which Linux has since version 3.5")
     for number in range(_CAPABILITIES):  # only root with the capability SETPCAP may do this
         _prctl(_PR_CAPBSET_DROP, number)
-    if leaves_root:
-        ids = USERS[user]()
+    instance_folder.prepare(ids)
+    if ids:
         _give_streams(ids)
         _prctl(_PR_SET_KEEPCAPS, 1)
         _become(ids)
