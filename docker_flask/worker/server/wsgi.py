@@ -52,7 +52,6 @@ def load() -> Wsgi:
     if not options.preload:  # this process is a worker
         worker_process.offer_to_oom_killer()
     no_debug.turn_off()
-    permission_hints.watch()
     try:
         with _turn_to_load(options.load_lock, options.load_one_by_one):
             return _load(options, worker, tell)
@@ -62,7 +61,7 @@ def load() -> Wsgi:
 
 def _load(options: WorkerOptions, worker: WorkerProcess, tell: Callable[..., bool]) -> Wsgi:
     found = find_app.load(Path.cwd(), options.app_module, options.uwsgi_ini)
-    permission_hints.is_loaded = True
+    permission_hints.watch(found.application.name if is_flask(found.application) else "")
     threads = LateThreads(
         options.request_timeout, lambda count, lines: tell("threads", count=count, lines=lines)
     )
