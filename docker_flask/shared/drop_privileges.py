@@ -171,14 +171,6 @@ def drop(user: str, keep_ports: bool = False) -> None:
     name_user()
 
 
-def restart() -> None:
-    """Start this Python program again without root, unless the user wants root, or in a build."""
-    if os.geteuid() or stays_root(os.environ.get("RUN_AS_ROOT", "")) or is_build():
-        return
-    words = [*paths.EXECUTE, "running", sys.executable, *sys.orig_argv[1:]]
-    os.execv(words[0], words)  # noqa: S606 (no shell on purpose)
-
-
 def give_up_ports() -> None:
     """Give up the right to bind ports below 1024; raises NotPermitted."""
     if not _keep_only(0):

@@ -28,12 +28,12 @@ EXCEPTIONS = {
 }
 # What a module needs beside the standard library: packages of the room's own process.
 PACKAGES = {
+    "cli": {"flask", "click"},
     "debug": {"werkzeug", "debugpy"},
     "plan": {"jinja2"},
     "servers/gunicorn": {"gunicorn"},
     "servers/uwsgi": {"flask"},
     "worker/find": {"dotenv"},
-    "worker/hooks": {"flask", "click"},
     "worker/server": {"gevent", "uwsgi"},
 }
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
