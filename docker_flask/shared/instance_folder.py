@@ -46,7 +46,8 @@ def _link(link: str, user: Ids) -> None:
     folder = os.path.dirname(link) or "."
     with _as(user):
         can_make_it = os.access(folder, os.W_OK, effective_ids=True)
-    if can_make_it or not os.path.isdir(folder) or _is_mounted(folder):
+    # An empty folder has no application: the image serves its sample.
+    if can_make_it or not os.listdir(folder) or _is_mounted(folder):
         return
     if not paths.others_may_replace(paths.VOLUME):
         _make_folder(user)

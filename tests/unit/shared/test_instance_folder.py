@@ -28,6 +28,7 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(paths, "INSTANCE", str(tmp_path / "data/instance"))
     mount(monkeypatch, "/")
     monkeypatch.chdir(tmp_path / "app")
+    Path("app.py").touch()
     return tmp_path / "app"
 
 
@@ -53,15 +54,17 @@ def test_data_of_an_earlier_version_is_found(app: Path) -> None:
 
 
 def test_the_folder_src_has_a_link_of_its_own(app: Path) -> None:
-    (app / "src").mkdir()
+    (app / "src/shop").mkdir(parents=True)
     instance_folder.prepare(ME)
     assert os.readlink("src/instance") == paths.INSTANCE
 
 
-@pytest.mark.parametrize("why", ["in the image", "can write", "not root"])
+@pytest.mark.parametrize("why", ["in the image", "can write", "not root", "empty"])
 def test_flasks_own_rule_counts(app: Path, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
     if why == "in the image":
         os.mkdir("instance")
+    elif why == "empty":
+        os.remove("app.py")
     elif why == "can write":
         monkeypatch.setattr(os, "access", lambda *_, **__: True)
     instance_folder.prepare(None if why == "not root" else ME)
@@ -88,7 +91,7 @@ def test_nothing_is_made_in_a_folder_of_the_host(
 
 
 def test_the_name_of_a_mount_may_have_a_space(app: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (app / "my shop").mkdir()
+    (app / "my shop/shop").mkdir(parents=True)
     monkeypatch.chdir(app / "my shop")
     mount(monkeypatch, "/", f"{app}/my\\040shop")
     instance_folder.prepare(ME)
