@@ -11,6 +11,7 @@ from typing import Any
 
 from docker_flask.shared.log import log
 from docker_flask.worker.server import frames
+from docker_flask.worker.server.greenlets import unpatched
 
 # Seconds that nginx gets to close its end; between two tries to send.
 LINGER, TICK = 2.0, 0.01
@@ -32,6 +33,7 @@ class Connection:
         self.on_use: Callable[[], None] = lambda: None
         self._descriptor = descriptor
         self._socket: Any = None
+        self._raw: Any = None
         self._sending = threading.Lock()
         self._messages = frames.Messages(largest)
         self.largest = largest
@@ -50,6 +52,8 @@ class Connection:
         """Make the socket; before, the server may still use the connection."""
         self._socket = socket.socket(fileno=self._descriptor)
         self._socket.settimeout(None)  # uWSGI's is nonblocking
+        # The same, also with gevent: does not wait, and another greenlet may use it.
+        self._raw = unpatched("socket", "socket")(fileno=self._descriptor)
 
     def send(self, data: bytes, *_flags: int) -> int:
         """Send all data, as a blocking socket does."""
@@ -120,17 +124,13 @@ class Connection:
                     if not self._raw.recv(BLOCK, socket.MSG_DONTWAIT):
                         break
         self.cut()
+        self._raw.detach()
         self._socket.close()
 
     def _used(self) -> Any:
         if not self._socket:
             self.on_use()
         return self._socket
-
-    @property
-    def _raw(self) -> Any:
-        """The socket itself, also with gevent: does not wait, and another greenlet may use it."""
-        return getattr(self._socket, "_sock", self._socket)
 
     def _send_close(self, code: int) -> None:
         try:
