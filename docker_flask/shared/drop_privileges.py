@@ -4,11 +4,11 @@ A process that is not root keeps its user and its groups. In any case, the proce
 have no capabilities and can get none (no_new_privs, empty bounding set). RUN_AS_ROOT=1 keeps the
 user root.
 
-Few imports, and _ctypes in place of ctypes: the health check imports this module every half minute.
+Few imports: the health check imports this module every half minute.
 """
 
-import _ctypes
 import contextlib
+import ctypes
 import itertools
 import os
 import pwd
@@ -122,14 +122,9 @@ USERS = {"service": service_user, "owner": owner, "running": running}
 # --- leaving root ----------------------------------------------------------------------------
 
 
-class _Function(_ctypes.CFuncPtr):
-    _flags_ = _ctypes.FUNCFLAG_CDECL
-
-
 def _call(name: str, *arguments: int | bytes) -> bool:
     """Call a function of the C library; returns False for an error."""
-    library = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]
-    return bool(_Function(_ctypes.dlsym(library, name))(*arguments) == 0)
+    return bool(getattr(ctypes.CDLL(None), name)(*arguments) == 0)
 
 
 def _prctl(option: int, argument: int) -> bool:
