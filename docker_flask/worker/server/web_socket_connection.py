@@ -5,7 +5,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -33,7 +33,6 @@ class Connection:
         self.on_use: Callable[[], None] = lambda: None
         self._descriptor = descriptor
         self._socket: Any = None
-        self._raw: Any = None
         self._sending = threading.Lock()
         self._messages = frames.Messages(largest)
         self.largest = largest
@@ -52,8 +51,6 @@ class Connection:
         """Make the socket; before, the server may still use the connection."""
         self._socket = socket.socket(fileno=self._descriptor)
         self._socket.settimeout(None)  # uWSGI's is nonblocking
-        # The same, also with gevent: does not wait, and another greenlet may use it.
-        self._raw = unpatched("socket", "socket")(fileno=self._descriptor)
 
     def send(self, data: bytes, *_flags: int) -> int:
         """Send all data, as a blocking socket does."""
@@ -120,11 +117,11 @@ class Connection:
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
             while poll.poll(LINGER * 1000):
-                with contextlib.suppress(BlockingIOError):  # the library was faster
-                    if not self._raw.recv(BLOCK, socket.MSG_DONTWAIT):
+                # The library may have been faster.
+                with contextlib.suppress(BlockingIOError), self._raw() as raw:
+                    if not raw.recv(BLOCK, socket.MSG_DONTWAIT):
                         break
         self.cut()
-        self._raw.detach()
         self._socket.close()
 
     def _used(self) -> Any:
@@ -132,9 +129,19 @@ class Connection:
             self.on_use()
         return self._socket
 
+    @contextlib.contextmanager
+    def _raw(self) -> Iterator[socket.socket]:
+        """The socket without gevent: does not wait, and another greenlet may use its own."""
+        raw = unpatched("socket", "socket")(fileno=self._descriptor)
+        try:
+            yield raw
+        finally:
+            raw.detach()
+
     def _send_close(self, code: int) -> None:
         try:
-            self._raw.send(frames.close(code), socket.MSG_DONTWAIT)
+            with self._raw() as raw:
+                raw.send(frames.close(code), socket.MSG_DONTWAIT)
         except BlockingIOError:  # the client reads nothing
             return
         except OSError:
