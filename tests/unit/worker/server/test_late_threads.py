@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from docker_flask.worker.server import late_threads
 from docker_flask.worker.server.late_threads import LateThreads
 from tests.support.harness import wait_for
 
@@ -63,6 +64,15 @@ def test_threads_that_wait_for_work_do_not_count(worker: Worker) -> None:
         worker.threads.check()
         assert worker.reports[-1][0] == 1, "the thread of the pool works again"
     work.put(None)
+
+
+def test_a_thread_with_work_in_its_queue_is_not_idle() -> None:
+    """It will wake up."""
+    for waiting in (queue.Queue[int](), queue.SimpleQueue[int]()):
+        assert late_threads._length(waiting) == 0
+        waiting.put(1)
+        assert late_threads._length(waiting) == 1
+    assert late_threads._length([1]) == 0
 
 
 def test_a_thread_that_works_for_longer_than_a_request_may_is_only_named() -> None:
