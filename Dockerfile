@@ -178,16 +178,8 @@ RUN --mount=type=bind,from=sbom,source=/sbom,target=/sources \
  && PYTHONPATH=/sources/packages python3 -S /sources/make.py \
       /opt/docker-flask/VERSION /opt/venv /opt/docker-flask/packages > /opt/docker-flask/sbom.json
 COPY docker_flask /opt/docker-flask/docker_flask
-# Declares the plugin with which the `flask` command finds the same application as the image. The
-# plus in the version: no package index has such a version, even if `pip freeze` writes it to a
-# file.
-WORKDIR /opt/docker-flask/docker_flask-1+image.dist-info
-RUN printf 'Metadata-Version: 2.1\nName: docker-flask\nVersion: 1+image\n' > METADATA \
- && printf '[flask.commands]\ndocker-flask = docker_flask.worker.hooks.flask_command:command\n' > entry_points.txt \
- # All programs have the same instance folder of Flask.
- && sed -i '$a import docker_flask.worker.hooks.every_python' /opt/venv/lib/python3*/site-packages/docker_flask.pth \
- # No links: Python would take the script for the interpreter of /opt/venv.
- && ln -s "$(readlink -f /opt/venv/bin/python3)" /opt/docker-flask/python \
+# No links: Python would take the script for the interpreter of /opt/venv.
+RUN ln -s "$(readlink -f /opt/venv/bin/python3)" /opt/docker-flask/python \
  && for name in /opt/venv/bin/python /opt/venv/bin/python3 /opt/venv/bin/python3.[0-9]*; do \
       cp --remove-destination /opt/docker-flask/docker_flask/cli/bin/python.sh "$name" || exit; \
     done \

@@ -18,7 +18,6 @@ from http.server import HTTPServer
 from pathlib import Path
 from typing import Any
 
-from werkzeug import serving
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from docker_flask.debug import static_folder
@@ -39,6 +38,8 @@ from docker_flask.worker.middleware.wsgi_types import Environ, Wsgi
 FIRST_BYTE_TIMEOUT = 0.4
 # What terminals obey: in a line of a request, and in what it means.
 CONTROL, C1 = re.compile(rb"[\x00-\x1f\x7f]"), dict.fromkeys(range(0x80, 0xA0), "?")
+# Werkzeug's colours.
+COLOUR = re.compile(r"\x1b\[\d+m")
 # Seconds for the handshake of HTTPS, which each connection does in its own thread.
 HANDSHAKE_TIMEOUT = 5.0
 
@@ -141,8 +142,13 @@ class Connection(WSGIRequestHandler):
             super().log_request(*arguments)
 
     def log(self, kind: str, message: str, *words: Any) -> None:
-        """Log without the control characters that an older Werkzeug decodes: `%c2%9b`."""
-        texts = (word.translate(C1) if isinstance(word, str) else word for word in words)
+        """Log without the control characters that an older Werkzeug decodes: `%c2%9b`.
+
+        Colours are for terminals.
+        """
+        texts = [word.translate(C1) if isinstance(word, str) else word for word in words]
+        if not sys.stderr.isatty():
+            texts = [COLOUR.sub("", word) if isinstance(word, str) else word for word in texts]
         super().log(kind, message, *texts)
 
 
@@ -156,7 +162,6 @@ def pass_edits_on(descriptor: int, live: LiveReload) -> None:
 def main() -> None:
     """Serve until TERM, then complete the requests that were accepted before."""
     options = DebugOptions.from_environment()
-    serving._log_add_style = sys.stderr.isatty()
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # no request is active yet
     application = load(options)
     live = LiveReload(application)

@@ -4,18 +4,18 @@ A process that is not root keeps its user and its groups. In any case, the proce
 have no capabilities and can get none (no_new_privs, empty bounding set). RUN_AS_ROOT=1 keeps the
 user root.
 
-Few imports, and _ctypes in place of ctypes: the health check imports this module every half minute.
+Few imports: the health check imports this module every half minute.
 """
 
-import _ctypes
 import contextlib
+import ctypes
 import itertools
 import os
 import pwd
 import stat
 import sys
 
-from docker_flask.shared import paths
+from docker_flask.shared import instance_folder, paths
 
 EXIT_NOT_PERMITTED = 77  # EX_NOPERM in sysexits.h
 EXIT_NOT_READABLE = 70  # EX_SOFTWARE in sysexits.h: the application can't run
@@ -122,14 +122,9 @@ USERS = {"service": service_user, "owner": owner, "running": running}
 # --- leaving root ----------------------------------------------------------------------------
 
 
-class _Function(_ctypes.CFuncPtr):
-    _flags_ = _ctypes.FUNCFLAG_CDECL
-
-
 def _call(name: str, *arguments: int | bytes) -> bool:
     """Call a function of the C library; returns False for an error."""
-    library = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]
-    return bool(_Function(_ctypes.dlsym(library, name))(*arguments) == 0)
+    return bool(getattr(ctypes.CDLL(None), name)(*arguments) == 0)
 
 
 def _prctl(option: int, argument: int) -> bool:
@@ -152,14 +147,15 @@ def drop(user: str, keep_ports: bool = False) -> None:
     if user == "running" and os.geteuid() == 0 and is_build():
         return
     leaves_root = os.geteuid() == 0 and not stays_root(os.environ.get("RUN_AS_ROOT", ""))
-    if leaves_root:
+    ids = USERS[user]() if leaves_root else None
+    if ids:
         _leave_terminal()
     if not _prctl(_PR_SET_NO_NEW_PRIVS, 1):
         raise NotPermitted("can't set no_new_privs, which Linux has since version 3.5")
     for number in range(_CAPABILITIES):  # only root with the capability SETPCAP may do this
         _prctl(_PR_CAPBSET_DROP, number)
-    if leaves_root:
-        ids = USERS[user]()
+    instance_folder.prepare(ids)
+    if ids:
         _give_streams(ids)
         _prctl(_PR_SET_KEEPCAPS, 1)
         _become(ids)
@@ -168,14 +164,6 @@ def drop(user: str, keep_ports: bool = False) -> None:
     if not (keep_ports and _keep_only(1 << _NET_BIND_SERVICE)):
         give_up_ports()
     name_user()
-
-
-def restart() -> None:
-    """Start this Python program again without root, unless the user wants root, or in a build."""
-    if os.geteuid() or stays_root(os.environ.get("RUN_AS_ROOT", "")) or is_build():
-        return
-    words = [*paths.EXECUTE, "running", sys.executable, *sys.orig_argv[1:]]
-    os.execv(words[0], words)  # noqa: S606 (no shell on purpose)
 
 
 def give_up_ports() -> None:

@@ -26,6 +26,8 @@ EXECUTE = ("/usr/bin/python3", "-I", "-S", f"{HOME}/docker_flask/cli/execute.py"
 IMAGE_FOLDER = "/run/docker-flask"
 PLACES = ("/tmp", "/dev/shm", "/data")  # noqa: S108 (made with mode 700)
 VOLUME = "/data"
+# Flask's instance folder, if the image has none (instance_folder.py).
+INSTANCE = f"{VOLUME}/instance"
 # What an authority has issued, and the files with which it checks a host name.
 TLS_FOLDER = f"{VOLUME}/tls"
 CHALLENGES = f"{TLS_FOLDER}/challenges"

@@ -3,7 +3,7 @@
 import os
 
 from docker_flask.plan.settings import Settings
-from docker_flask.shared import paths
+from docker_flask.shared import instance_folder, paths
 from docker_flask.shared.log import log
 from docker_flask.supervisor.generation import Generation
 
@@ -22,6 +22,11 @@ class StartLog:
             self.notes.append(
                 f"{paths.VOLUME} is not used for HOME and Flask's instance folder, because every "
                 f"user can replace a folder there: chmod +t {paths.VOLUME}"
+            )
+        elif instance_folder.is_foreign(os.geteuid()):
+            self.notes.append(
+                f"{paths.INSTANCE} is not used, because others can write to it: it must be a "
+                f"folder of uid {os.geteuid()} that only this user can write to"
             )
 
     def serves(self, generation: Generation, nginx_notes: list[str]) -> None:

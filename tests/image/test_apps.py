@@ -151,7 +151,7 @@ ROUTES = ["flask", "routes"]
         ("flaskenv", {}, ["flask"], 2, GREET),
         ("flaskenv", {}, ["flask", "greet"], 0, ["Hello from a file"]),
         ("src_layout", {}, ["sh", "-c", "echo 'app.name' | flask shell"], 0, ["'hello'"]),
-        ("src_layout", {}, ["python", "-m", "flask", "routes"], 0, ["about"]),
+        ("plain_wsgi", {}, ["flask", "--version"], 0, ["Werkzeug"]),
         # Nothing there.
         ("tutorial", {"APP_MODULE": "x"}, ["flask", "--help"], 0, ["by APP_MODULE='x'", "routes"]),
         ("tutorial", {"FLASK_APP": "x"}, ROUTES, 2, ["by FLASK_APP='x'", "APP_MODULE="]),

@@ -37,6 +37,10 @@ def create_app():
         print(os.environ.get("PREPARED"))
         open_notes().execute("create table note (text)")
 
+    @app.cli.command("show")
+    def show():
+        print(*open_notes().execute("select text from note").fetchone())
+
     @app.route("/", methods=["GET", "POST"])
     def notes():
         with open_notes() as database:
@@ -57,6 +61,11 @@ def create_app():
             return file.read()
 
     return app
+"""
+# As Flask-SQLAlchemy does it.
+STRICT = """
+app = create_app()
+os.makedirs(app.instance_path, exist_ok=True)
 """
 # As microblog does it: a folder and a database beside the code.
 BLOG = """
@@ -128,6 +137,10 @@ def last_line(log: str) -> str:
 # --- Flask's instance folder -----------------------------------------------------------------
 
 
+# What the Dockerfile needs if nothing can make the link at the start.
+LINK = "RUN ln -s /data/instance /app/instance"
+
+
 @pytest.mark.timeout(200)
 def test_an_application_keeps_its_data_in_the_volume(
     engine: Engine, build: Build, volume: Callable[[str], dict[str, Any]]
@@ -137,29 +150,55 @@ def test_an_application_keeps_its_data_in_the_volume(
     image = build({"app.py": NOTES, **prestart})
     container = engine.run(image=image, volumes=volume("/data"))
     assert container.wait_until_serving("/handled").text == "+"
-    log = container.wait_for_log("can't write /app/copy.py")
-    assert log.index("no copy") < log.index("can't write /app/copy.py")
+    log = container.wait_for_log("no copy")
+    assert log.index("can't write /app/copy.py") < log.index("no copy")
+    assert container.execute("readlink", "/app/instance") == (0, "/data/instance\n")
     assert container.execute("flask", "init-db") == (0, "yes\n")
     answer = httpx.post(container.url(), data={"text": "tea"}, timeout=10)
     assert (answer.status_code, answer.json()) == (200, [None, "tea"])
     assert container.execute("find", "/data/instance", "!", "-user", "33") == (0, "")
+    container.docker.restart(timeout=10)
+    assert container.wait_until_serving().json() == [None, "tea"]
     container.docker.remove(force=True)
 
-    # Another kind of container: the data stays.
-    container = engine.run(image=image, volumes=volume("/data"), read_only=True)
-    assert container.wait_until_serving().json() == [None, "tea"]
+    # Other kinds of containers: the data stays.
+    alone = engine.run(["flask", "show"], image=image, volumes=volume("/data"))
+    assert alone.finish()[:2] == (0, "tea\n")
+    image = build({"app.py": NOTES}, LINK)
+    for options in ({"read_only": True}, {"user": "33"}):
+        container = engine.run(image=image, volumes=volume("/data"), **options)
+        assert container.wait_until_serving().json() == [None, "tea"]
     assert container.get("/handled").text == "++"
+
+
+def test_the_log_names_the_link_where_nothing_can_make_it(engine: Engine, build: Build) -> None:
+    container = engine.run(image=build({"app.py": NOTES + STRICT}), read_only=True)
+    assert container.wait_for_exit() == NOT_SERVING
+    advised(container.logs(), "/app/instance", LINK.removeprefix("RUN "))
+
+
+def test_a_folder_of_the_host_gets_no_link(engine: Engine, app_folder: Path) -> None:
+    (app_folder / "app.py").write_text(NOTES)
+    container = engine.run(app=app_folder)
+    container.wait_until_serving(status=500)
+    assert [path.name for path in app_folder.iterdir()] == ["app.py"]
 
 
 # --- what can't be written -------------------------------------------------------------------
 
 
-def advised(log: str, path: str, command: str) -> str:
+# SQLite does not name its file.
+WHAT = "SQLite's database, or its folder does not exist"
+
+
+def advised(log: str, what: str, command: str, condition: str = "") -> str:
     """The line for the Dockerfile that the last line of a log contains."""
     line = last_line(log)
     user = "12345" if "uid 12345 " in line else "33"
-    said = f"the application runs as uid {user} and can't write {path}; add to the Dockerfile"
-    assert line.startswith(f"docker-flask: {said}, after the last COPY: RUN {command}"), line
+    said = f"the application runs as uid {user} and can't write {what}; {condition}add to"
+    assert line.startswith(
+        f"docker-flask: {said} the Dockerfile, after the last COPY: RUN {command}"
+    ), line
     assert line.endswith(" (docs/data.md)")
     return f"RUN {command}"
 
@@ -188,7 +227,7 @@ def test_what_the_log_advises_helps(
     container = engine.run(image=build(files, *lines), **options)
     container.wait_until_serving(status=500)
     log = container.wait_for_log("can't write")
-    link = advised(log, "/app/app.db", "ln -sf /data/app.db /app/app.db")
+    link = advised(log, WHAT, "ln -sf /data/app.db /app/app.db", "if it is /app/app.db, ")
     assert container.get().status_code == 500
     assert container.logs().count("can't write") == 1, "once for each path"
     code, out = container.execute("flask", "upgrade")

@@ -7,7 +7,7 @@ finds a debugger within another middleware, and an application that is created l
 from types import ModuleType
 from typing import Any
 
-from docker_flask.worker.hooks.every_python import after_import
+from docker_flask.worker.hooks.after_import import after_import
 
 _IGNORED = "{} is ignored in production: use -d debug"
 # What was ignored, in words for the log.

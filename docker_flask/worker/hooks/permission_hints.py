@@ -1,7 +1,7 @@
 """The line about what the application can't write: the path, and what changes this.
 
-The path is in an exception that is logged, or the application tries to write there and hides the
-exception. SQLite's exceptions have no path, so the paths of databases are noted.
+The path is in the exception that ends the load or a request, or that somebody logs. SQLite's
+exceptions have no path.
 """
 
 import contextlib
@@ -11,44 +11,48 @@ import os
 import re
 import shlex
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from docker_flask.shared.drop_privileges import VOLUME
 from docker_flask.shared.log import log
+from docker_flask.shared.paths import INSTANCE, VOLUME
 
-MAX_PATHS = 1000
-# Seconds until the line about a write that is refused. An exception in the log gets it immediately.
-DELAY = 0.5
-_OF_KERNEL = ("/dev/", "/proc/", "/sys/")
-# While the application loads, it may try what it can do without.
-is_loaded = False
-_SQLITE = ("unable to open database file", "attempt to write a readonly database")
-# Audit events of Python that may write, and the position of their path:
-# https://docs.python.org/3/library/audit_events.html
-_PATHS = {"open": 0, "os.mkdir": 0, "os.symlink": 1, "os.link": 1, "os.rename": 1}
-_PATHS["sqlite3.connect"] = 0
-_databases: dict[str, None] = {}
-# Paths that this process could not write, and what a link there was to lead to.
-_refused: dict[str, str] = {}
+# What SQLite can't write, by the message of its exception.
+DATABASE = {
+    "unable to open database file": "SQLite's database, or its folder does not exist",
+    "attempt to write a readonly database": "SQLite's database",
+}
+_LINE = "add to the Dockerfile, after the last COPY: RUN"
 _explained: set[str] = set()
 
 
-def watch() -> None:
-    """Explain every exception that is logged from now on, by whatever logger and handler."""
-    call_handlers = logging.Logger.callHandlers
+class Hints(logging.Filter):
+    """Lets every record pass; an exception that is logged gets the line as its last one."""
 
-    def call_handlers_and_explain(self: Any, record: logging.LogRecord) -> None:
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Look at the exception of a record, or at that which a warning is about."""
+        error = record.exc_info[1] if record.exc_info else None
+        with contextlib.suppress(Exception):  # the application has an exception of its own
+            if error and (hint := of_error(error)):
+                error.add_note(f"docker-flask: {hint}")
         # Some applications log a sentence of their own about the exception that they handle.
-        handled = sys.exc_info()[1] if record.levelno >= logging.WARNING else None
-        error = record.exc_info[1] if record.exc_info else handled
-        call_handlers(self, record)
-        explain(error)
+        if not error and record.levelno >= logging.WARNING:
+            explain(sys.exc_info()[1])
+        return True
 
-    logging.Logger.callHandlers = call_handlers_and_explain  # type: ignore[method-assign]
-    sys.addaudithook(_note)
+
+def watch(logger: str = "") -> None:
+    """Explain the exceptions that are logged from now on, after the application has set up its log.
+
+    No handler: a new one on the root logger would keep Flask, `logging.basicConfig` and Python's
+    last resort from adding theirs. logger: the name of `app.logger`.
+    """
+    hints, root = Hints(), logging.getLogger()
+    flask = getattr(sys.modules.get("flask.logging"), "default_handler", None)
+    # Filters of loggers see only their own records, filters of handlers those of many loggers.
+    for place in (root, logging.getLogger(logger), *root.handlers, flask, logging.lastResort):
+        if place:
+            place.addFilter(hints)
 
 
 def explain(error: BaseException | None) -> None:
@@ -72,19 +76,15 @@ def of_error(error: BaseException, again: bool = False) -> str:
 
     again: also if the log has the line already.
     """
-    found = [path for one in chain(error) for path in _paths(one)]
-    path = next(filter(_is_refused, found), "")
-    if not path:
-        folders = (os.path.dirname(path) for path in found)
-        path = next((folder for folder in folders if not os.path.isdir(folder)), "")
-    if not path or (path in _explained and not again):
+    errors = chain(error)
+    path = next(filter(_is_refused, (path for one in errors for path in _paths(one))), "")
+    reason = path or next(filter(None, map(_of_sqlite, errors)), "")
+    if not reason or (reason in _explained and not again):
         return ""
-    _explained.add(path)
-    if not _is_refused(path):
-        add = f"add to prestart.sh: mkdir -p {shlex.quote(path)}"
-        return f"SQLite does not make folders, and {path} does not exist; {add} (docs/data.md)"
-    advice = f"{_advice(path)} (docs/data.md)"
-    return f"the application runs as uid {os.geteuid()} and can't write {path}; {advice}"
+    _explained.add(reason)
+    what, advice = (path, _advice(path)) if path else (DATABASE[reason], _advice_for_database())
+    user = os.geteuid()
+    return f"the application runs as uid {user} and can't write {what}; {advice} (docs/data.md)"
 
 
 def _paths(error: BaseException) -> Iterator[str]:
@@ -94,37 +94,12 @@ def _paths(error: BaseException) -> Iterator[str]:
         for name in (error.filename2, error.filename):
             if isinstance(name, str | bytes):
                 yield os.path.abspath(os.fsdecode(name))
-    elif isinstance(error, FileNotFoundError):  # a file in a folder that does not exist
-        yield from (path for path in _refused if path == os.path.abspath(str(error.filename)))
-    elif type(error).__module__ == "sqlite3" and str(error) in _SQLITE:
-        yield from reversed(_databases)
 
 
-def _note(event: str, given: tuple[Any, ...]) -> None:
-    """Before each event of Python: note databases, and writes that will be refused."""
-    if event not in _PATHS:
-        return
-    with contextlib.suppress(Exception):
-        path = os.fsdecode(given[_PATHS[event]])
-        if event == "sqlite3.connect":
-            path = path.removeprefix("file:").partition("?")[0]
-            if path not in ("", ":memory:") and len(_databases) < MAX_PATHS:
-                _databases[os.path.abspath(path)] = None
-        elif event != "open" or given[2] & (os.O_WRONLY | os.O_RDWR):
-            _note_write(event, os.path.abspath(path), os.fsdecode(given[0]))
-
-
-def _note_write(event: str, path: str, source: str) -> None:
-    # An existing file may be writable in a folder that is not; a new name needs the folder.
-    place = _existing(path if event == "open" else os.path.dirname(path))
-    is_there = event == "os.mkdir" and os.path.exists(path)
-    is_there |= path in _refused or path.startswith(_OF_KERNEL)
-    if not is_there and len(_refused) < MAX_PATHS and not os.access(place, os.W_OK):
-        _refused[path] = source if event == "os.symlink" else ""
-        if is_loaded:
-            timer = threading.Timer(DELAY, explain, [PermissionError(errno.EACCES, "", path)])
-            timer.daemon = True
-            timer.start()
+def _of_sqlite(error: BaseException) -> str:
+    """The message of SQLite if it can't write; it names no path."""
+    text = str(error) if type(error).__module__ == "sqlite3" else ""
+    return text if text in DATABASE else ""
 
 
 def _is_refused(path: str) -> bool:
@@ -157,15 +132,19 @@ def _advice(path: str) -> str:
     if mount != "/":
         return _advice_for_mount(mount, folder)
     quoted = shlex.quote(folder)
-    line = "add to the Dockerfile, after the last COPY: RUN"
-    if target := _refused.get(path):
-        return f"{line} ln -sfn {shlex.quote(target)} {shlex.quote(path)}"
+    if os.path.basename(folder) == "instance" and not os.path.lexists(folder):
+        return f"{_LINE} ln -s {INSTANCE} {quoted}"
     if not is_folder and (folder == os.getcwd() or any(Path(folder).glob("*.py"))):
         # Code stays read-only.
         target = shlex.quote(f"{VOLUME}/{os.path.basename(path)}")
-        return f"{line} ln -sf {target} {shlex.quote(path)}"
+        return f"{_LINE} ln -sf {target} {shlex.quote(path)}"
     keep = f"and keep the files with -v NAME:{folder}"
-    return f"{line} mkdir -p {quoted} && chown -R {user} {quoted}, {keep}"
+    return f"{_LINE} mkdir -p {quoted} && chown -R {user} {quoted}, {keep}"
+
+
+def _advice_for_database() -> str:
+    path = shlex.quote(os.path.abspath("app.db"))
+    return f"if it is {path}, {_LINE} ln -sf {VOLUME}/app.db {path}"
 
 
 def _advice_for_mount(mount: str, folder: str) -> str:

@@ -4,6 +4,7 @@ Process 1 lets them end before it stops a worker, and logs which of them it cuts
 """
 
 import os
+import queue
 import threading
 import time
 from collections.abc import Callable
@@ -15,11 +16,9 @@ from docker_flask.worker.find import places
 
 # Their threads end with their connections.
 LIBRARIES = {"engineio", "simple_websocket"}
-# Functions in which a thread waits for work, and their names for the queue of this work; modules in
-# which threads wait.
-POOL = ("concurrent.futures.thread", "_worker")
-IDLE = {POOL: "work_queue", ("queue", "get"): "self"}
-WAITING = {"threading", "queue", "gevent"}
+# The module in which a pool's thread waits for work; modules in which threads wait.
+POOL = "concurrent.futures.thread"
+WAITING = {"threading", "gevent"}
 # Threads that the log names.
 MAX_LINES = 20
 
@@ -59,17 +58,17 @@ class LateThreads:
         """Look at the threads, and report changes; returns the new count."""
         seen = len(threading._active)  # type: ignore[attr-defined]
         late = [thread for thread in _all() if thread not in self.own]
-        if late:
-            self.own.update(filter(_is_of_library, late))
-            late = [thread for thread in late if thread not in self.own]
-        self._seen = -1 if late else seen
-        if not late and not self.lines:
-            return 0
-        now, frames = time.monotonic(), places.frames()
+        frames = places.frames() if late else {}
         stacks = {thread: list(places.stack(frames.get(thread.ident))) for thread in late}
+        self.own.update(thread for thread, stack in stacks.items() if _is_of_library(stack))
+        stacks = {thread: stack for thread, stack in stacks.items() if thread not in self.own}
+        self._seen = -1 if stacks else seen
+        if not stacks and not self.lines:
+            return 0
+        now = time.monotonic()
         working = {thread: stack for thread, stack in stacks.items() if not _is_idle(stack)}
         self._since = {
-            thread: now if POOL in map(_function, stack) else self._since.get(thread, now)
+            thread: now if POOL in map(_module, stack) else self._since.get(thread, now)
             for thread, stack in working.items()
         }
         count = sum(now - since < self.timeout for since in self._since.values())
@@ -96,24 +95,28 @@ def _all() -> list[threading.Thread]:
     return [thread for thread in threads if not isinstance(thread, threading._DummyThread)]
 
 
-def _is_of_library(thread: threading.Thread) -> bool:
-    module = str(getattr(getattr(thread, "_target", None), "__module__", ""))
-    return module.partition(".")[0] in LIBRARIES
+def _module(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__"))
 
 
-def _function(frame: FrameType) -> tuple[str, str]:
-    """The module and the name of a function."""
-    return str(frame.f_globals.get("__name__")), frame.f_code.co_name
+def _is_of_library(stack: list[FrameType]) -> bool:
+    """True if the function with which a thread has started is one of LIBRARIES."""
+    outer = (_module(frame).partition(".")[0] for frame in reversed(stack))
+    return next((name for name in outer if name != "threading"), "") in LIBRARIES
 
 
 def _is_idle(stack: list[FrameType]) -> bool:
     """True for a thread that waits for work."""
     for frame in stack:
-        if name := IDLE.get(_function(frame)):
-            queue = frame.f_locals.get(name)
-            # Queue.qsize takes a lock.
-            size: Any = getattr(queue, "_qsize", None) or getattr(queue, "qsize", None)
-            return not (size and size())
-        if _function(frame)[0].partition(".")[0] not in WAITING:
+        if _module(frame) in (POOL, "queue"):
+            return not any(map(_length, frame.f_locals.values()))
+        if _module(frame).partition(".")[0] not in WAITING:
             break
     return False
+
+
+def _length(value: Any) -> int:
+    """How much work is in a queue; 0 if the value is none."""
+    if isinstance(value, queue.Queue):
+        return len(value.queue)  # its qsize() takes a lock
+    return value.qsize() if isinstance(value, queue.SimpleQueue) else 0

@@ -62,7 +62,7 @@ class Watchdog(Watch):
         self._limit = limit
         self._worker = worker
         # For threads, even if gevent has replaced them with greenlets.
-        self._local = unpatched("_thread", "_local")()
+        self._local = unpatched("threading", "local")()
         # Threads over the limit, and the time since when there are any.
         self._overdue: set[int] = set()
         self._overdue_since = 0.0

@@ -5,12 +5,13 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
 from docker_flask.shared.log import log
 from docker_flask.worker.server import frames
+from docker_flask.worker.server.greenlets import unpatched
 
 # Seconds that nginx gets to close its end; between two tries to send.
 LINGER, TICK = 2.0, 0.01
@@ -116,8 +117,9 @@ class Connection:
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
             while poll.poll(LINGER * 1000):
-                with contextlib.suppress(BlockingIOError):  # the library was faster
-                    if not self._raw.recv(BLOCK, socket.MSG_DONTWAIT):
+                # The library may have been faster.
+                with contextlib.suppress(BlockingIOError), self._raw() as raw:
+                    if not raw.recv(BLOCK, socket.MSG_DONTWAIT):
                         break
         self.cut()
         self._socket.close()
@@ -127,14 +129,19 @@ class Connection:
             self.on_use()
         return self._socket
 
-    @property
-    def _raw(self) -> Any:
-        """The socket itself, also with gevent: does not wait, and another greenlet may use it."""
-        return getattr(self._socket, "_sock", self._socket)
+    @contextlib.contextmanager
+    def _raw(self) -> Iterator[socket.socket]:
+        """The socket without gevent: does not wait, and another greenlet may use its own."""
+        raw = unpatched("socket", "socket")(fileno=self._descriptor)
+        try:
+            yield raw
+        finally:
+            raw.detach()
 
     def _send_close(self, code: int) -> None:
         try:
-            self._raw.send(frames.close(code), socket.MSG_DONTWAIT)
+            with self._raw() as raw:
+                raw.send(frames.close(code), socket.MSG_DONTWAIT)
         except BlockingIOError:  # the client reads nothing
             return
         except OSError:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from docker_flask.shared.worker_options import WorkerOptions
-from docker_flask.worker.hooks.every_python import after_import
+from docker_flask.worker.hooks.after_import import after_import
 from docker_flask.worker.middleware.exchange import Exchange, Handler
 from docker_flask.worker.middleware.wsgi_types import Environ
 from docker_flask.worker.server.watchdog import Watchdog

@@ -57,7 +57,6 @@ def load() -> Wsgi:
     slots = app_metrics.share(options.metrics_folder)
     tracing.set_up()
     no_debug.turn_off()
-    permission_hints.watch()
     try:
         with _turn_to_load(options.load_lock, options.load_one_by_one):
             return _load(options, worker, tell, slots)
@@ -70,7 +69,7 @@ def _load(
 ) -> Wsgi:
     with slow_load.reported(options.start_timeout):
         found = find_app.load(Path.cwd(), options.app_module, options.uwsgi_ini)
-    permission_hints.is_loaded = True
+    permission_hints.watch(found.application.name if is_flask(found.application) else "")
     threads = LateThreads(
         options.request_timeout, lambda count, lines: tell("threads", count=count, lines=lines)
     )

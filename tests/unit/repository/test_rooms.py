@@ -24,12 +24,12 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 # What a module needs beside the standard library: packages of the room's own process.
 PACKAGES = {
+    "cli": {"flask", "click"},
     "debug": {"werkzeug", "debugpy"},
     "plan": {"jinja2"},
     "servers/gunicorn": {"gunicorn"},
     "servers/uwsgi": {"flask"},
     "worker/find": {"dotenv", "gevent"},
-    "worker/hooks": {"flask", "click"},
     "worker/server": {"gevent", "opentelemetry", "prometheus_client", "uwsgi"},
 }
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from docker_flask.worker.hooks import permission_hints
+from tests.support.harness import run_python
 
 
 @pytest.fixture
@@ -31,8 +31,6 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(os, "access", refuse)
     monkeypatch.chdir(folder)
     monkeypatch.setattr(permission_hints, "_explained", set())
-    monkeypatch.setattr(permission_hints, "_databases", {})
-    monkeypatch.setattr(permission_hints, "_refused", {})
     return folder
 
 
@@ -66,6 +64,8 @@ FOLDER = f"RUN mkdir -p APP/{{0}} && chown -R {os.geteuid()} APP/{{0}}, "
         (refused("uploads/a.png"), "uploads/a.png", FOLDER.format("uploads")),
         (refused("uploads/7f"), "uploads/7f", FOLDER.format("uploads")),
         (OSError(errno.EACCES, "", "app.py", None, "app.db"), "app.db", LINK),
+        (refused("instance"), "instance", "RUN ln -s /data/instance APP/instance "),
+        (refused("src/instance/a.db"), "src/instance/a.db", "ln -s /data/instance APP/src/ins"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -90,20 +90,15 @@ def test_the_reason_behind_an_error(app: Path) -> None:
     assert f"can't write {app}/app.db" in permission_hints.of_error(raised(load))
 
 
-@pytest.mark.parametrize("text", permission_hints._SQLITE)
-@pytest.mark.parametrize("database", ["app.db", b"app.db", Path("app.db"), "file:app.db?mode=rw"])
-def test_sqlite_names_no_path(app: Path, text: str, database: object) -> None:
-    for name in (":memory:", database):
-        permission_hints._note("sqlite3.connect", (name,))
+@pytest.mark.parametrize("text", permission_hints.DATABASE)
+def test_sqlite_names_no_path(app: Path, text: str) -> None:
     hint = permission_hints.of_error(sqlite3.OperationalError(text))
-    assert f"can't write {app}/app.db; " in hint
+    assert f" can't write {permission_hints.DATABASE[text]}; if it is {app}/app.db, add " in hint
+    assert LINK.replace("APP", str(app)) in hint
 
 
-def test_a_folder_that_sqlite_lacks(app: Path, tmp_path: Path) -> None:
-    permission_hints._note("sqlite3.connect", (tmp_path / "new/app.db",))
-    hint = permission_hints.of_error(sqlite3.OperationalError(permission_hints._SQLITE[0]))
-    assert hint.startswith(f"SQLite does not make folders, and {tmp_path}/new does not exist; add")
-    assert f": mkdir -p {tmp_path}/new " in hint
+def test_another_error_of_sqlite_is_none_of_rights(app: Path) -> None:
+    assert not permission_hints.of_error(sqlite3.OperationalError("no such table: post"))
 
 
 VOLUMES_FROM = "docker run --rm --user root --volumes-from CONTAINER $(docker inspect -f"
@@ -138,41 +133,59 @@ def test_a_mounted_folder(
     assert advice.replace("APP", str(app)) in permission_hints.of_error(refused(path))
 
 
+# --- the log -----------------------------------------------------------------------------------
+
+# Logs the same refused write twice. sys.argv: what sets up the log, and what logs. Prints the lines
+# of the log, and the number of handlers that the image has added.
+LOGS = """
+import contextlib, io, json, logging, os, sys
+from flask import Flask
+from docker_flask.worker.hooks import permission_hints
+
+access = os.access
+os.access = lambda path, mode: mode != os.W_OK and access(path, mode)
+stream = sys.stderr = io.StringIO()
+logging.lastResort.setStream(stream)
+exec(sys.argv[1])
+permission_hints.watch("app")
+added = len(logging.getLogger().handlers + logging.getLogger("app").handlers)
+for _ in range(2):
+    try:
+        raise PermissionError(13, "Permission denied", "app.db")
+    except OSError:
+        exec(sys.argv[2])
+print(json.dumps([stream.getvalue().splitlines(), added]))
+"""
+VIEWS = "logging.getLogger('app.views')"
+FLASK = "Flask('app').logger"
+
+
 @pytest.mark.parametrize(
-    ("event", "given", "path", "command"),
+    ("set_up", "logs", "handlers"),
     [
-        ("open", ("logs/a.log", "w", os.O_WRONLY), "logs/a.log", "mkdir -p APP/logs"),
-        ("os.mkdir", ("cache", 0o777, -1), "cache", "mkdir -p APP/cache"),
-        ("os.symlink", ("/data/up", "link", -1), "link", "ln -sfn /data/up APP/link"),
-        ("os.rename", ("new.log", "ours.log", -1, -1), "ours.log", "/data/ours.log APP/ours.log"),
-        ("open", ("ours.log", "a", os.O_WRONLY), "", ""),
-        ("open", ("app.py", "r", os.O_RDONLY), "", ""),
-        ("os.mkdir", ("uploads", 0o777, -1), "", ""),
+        ("", f"{FLASK}.exception('x')", 0),
+        ("", f"{VIEWS}.exception('x')", 0),
+        ("", "logging.exception('x')", 0),
+        (f"{FLASK}", f"{VIEWS}.exception('x')", 1),
+        ("logging.basicConfig(stream=stream)", f"{VIEWS}.exception('x')", 1),
+        ("logging.basicConfig(stream=stream)", f"{FLASK}.exception('x')", 1),
     ],
 )
-def test_a_write_whose_exception_is_hidden(
-    app: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    event: str,
-    given: tuple[object, ...],
-    path: str,
-    command: str,
+def test_an_exception_that_is_logged_ends_with_the_line(
+    set_up: str, logs: str, handlers: int
 ) -> None:
-    permission_hints._note(event, given)
-    assert not capsys.readouterr().err  # it loads, and may try
-    for name, value in {"is_loaded": True, "_refused": {}, "DELAY": 0}.items():
-        monkeypatch.setattr(permission_hints, name, value)
-    permission_hints._note(event, given)
-    for timer in threading.enumerate():
-        if isinstance(timer, threading.Timer):
-            timer.join()
-    said = capsys.readouterr().err.replace(str(app), "APP")
-    assert (f"can't write APP/{path}; " in said and command in said) if path else not said
+    lines, added = run_python(LOGS, set_up, logs)
+    (found,) = [number for number, line in enumerate(lines) if "can't write" in line]
+    assert lines[found].startswith("docker-flask: the application runs as uid ")
+    assert lines[found - 1].startswith("PermissionError: ")
+    assert sum(line.startswith("PermissionError: ") for line in lines) == 2
+    assert added == handlers, "none of the image"
 
 
-def test_a_file_in_a_folder_that_does_not_exist(app: Path) -> None:
-    permission_hints._note("open", ("logs/a.log", "w", os.O_WRONLY))
-    missing = [FileNotFoundError(errno.ENOENT, "", name) for name in ("logs/a.log", "other.txt")]
-    assert "can't write" in permission_hints.of_error(missing[0])
-    assert not permission_hints.of_error(missing[1])
+@pytest.mark.parametrize(("level", "count"), [("info", 0), ("warning", 1), ("error", 1)])
+def test_a_sentence_about_an_exception_has_the_line_before_it(level: str, count: int) -> None:
+    set_up = "logging.basicConfig(stream=stream, level=logging.INFO)"
+    lines, _ = run_python(LOGS, set_up, f"{VIEWS}.{level}('not stored')")
+    hints = [number for number, line in enumerate(lines) if "can't write" in line]
+    assert hints == [0] * count
+    assert sum(line.endswith("not stored") for line in lines) == 2

@@ -84,6 +84,13 @@ def test_a_file_is_named_to_nginx(path: Path) -> None:
     assert not server.values("Content-Length"), "nginx would wait for a body"
 
 
+def test_a_range_of_a_file_is_named_to_nginx(path: Path) -> None:
+    """By the name of Werkzeug's wrapper."""
+    server = Server(sending(path), headers={"Range": "bytes=2-5"})
+    assert server.file
+    assert (server.status, server.body) == ("200 OK", b"")
+
+
 def test_the_application_sends_the_file_to_a_post(path: Path) -> None:
     server = Server(sending(path), method="POST")
     assert (server.file, server.body) == (None, TEXT)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from docker_flask.worker.server import late_threads
 from docker_flask.worker.server.late_threads import LateThreads
 from tests.support.harness import wait_for
 
@@ -65,6 +66,15 @@ def test_threads_that_wait_for_work_do_not_count(worker: Worker) -> None:
     work.put(None)
 
 
+def test_a_thread_with_work_in_its_queue_is_not_idle() -> None:
+    """It will wake up."""
+    for waiting in (queue.Queue[int](), queue.SimpleQueue[int]()):
+        assert late_threads._length(waiting) == 0
+        waiting.put(1)
+        assert late_threads._length(waiting) == 1
+    assert late_threads._length([1]) == 0
+
+
 def test_a_thread_that_works_for_longer_than_a_request_may_is_only_named() -> None:
     worker = Worker(timeout=0.01)
     worker.thread(worker.work)
@@ -77,10 +87,10 @@ def test_a_thread_that_works_for_longer_than_a_request_may_is_only_named() -> No
 
 
 def test_threads_from_before_and_those_of_web_sockets_do_not_count(worker: Worker) -> None:
-    def serve() -> None:
-        worker.work()
-
-    serve.__module__ = "engineio.socket"
-    worker.thread(serve)
+    names: dict[str, Any] = {"__name__": "engineio.socket", "work": worker.work}
+    names["begun"] = begun = threading.Event()
+    exec("def serve():\n    begun.set()\n    work()", names)  # noqa: S102
+    worker.thread(names["serve"])
+    assert begun.wait(5)
     assert Worker().threads.look() == worker.threads.look() == 0
     assert worker.reports == []

@@ -1,11 +1,6 @@
-"""Lets the `flask` command find the application as the image does.
+"""The `flask` command: Flask's own, with the application that the image finds.
 
-Flask imports this module as a plugin (an entry point `flask.commands`, which the Dockerfile
-declares) when its command line starts, before it looks for an application itself. `flask --app`
-and an application's own command line work as always.
-
-`docker exec` starts as root, and `bin/flask` leaves root before it starts Flask. If another script
-starts Flask's command line as root, this module starts it again without root.
+bin/flask leaves root before it starts this program. `flask --app` names another application.
 """
 
 import contextlib
@@ -13,22 +8,23 @@ import json
 import os
 import sys
 from pathlib import Path
-from types import TracebackType
 
 import click
 from click.core import ParameterSource
 from flask import Flask
-from flask.cli import NoAppException, ScriptInfo
+from flask.cli import FlaskGroup, NoAppException, ScriptInfo
 
-from docker_flask.shared import control, drop_privileges, paths
+from docker_flask.shared import control, paths
 from docker_flask.shared.worker_options import WorkerOptions
 from docker_flask.worker.find import find_app
 from docker_flask.worker.hooks import permission_hints
 
 PRESTART_SECONDS = 60
+EXIT_FAILED = 1
 
 
-def _locate() -> find_app.FoundApp:
+def locate() -> find_app.FoundApp:
+    """The application that the image serves; raises NoAppException."""
     # Set if uWSGI starts the command, as by its option attach-daemon.
     options = WorkerOptions.from_environment()
     try:
@@ -38,33 +34,29 @@ def _locate() -> find_app.FoundApp:
 
 
 def create_app() -> Flask:
-    """The application, for Flask's commands; raises NoAppException if it is no Flask instance."""
-    found = _locate()
+    """The application for Flask's commands; raises NoAppException if it is no Flask instance."""
+    context = click.get_current_context(silent=True)  # Flask 2.1 calls this in another thread
+    root = context and context.find_root()
+    if root and root.get_parameter_source("app") is ParameterSource.COMMANDLINE:
+        return ScriptInfo(root.ensure_object(ScriptInfo).app_import_path).load_app()
+    found = locate()
     if not isinstance(found.application, Flask):
         raise NoAppException(
             f"{found.name} ({found.reason}) is not a Flask application; "
             "flask --app module:name can name one"
         )
+    permission_hints.watch(found.application.name)
     return found.application
 
 
 @click.command("docker-flask")
-def command() -> None:
+def show() -> None:
     """Show which application the image serves, and why."""
-    found = _locate()
+    found = locate()
     click.echo(f"{found.name} ({found.reason})")
 
 
-def _take_over() -> None:
-    context = click.get_current_context(silent=True)
-    info = context.find_object(ScriptInfo) if context else None
-    if not context or not info or info.create_app:
-        return
-    if context.get_parameter_source("app") is not ParameterSource.COMMANDLINE:
-        info.create_app = create_app
-
-
-def _take_variables() -> None:
+def take_variables() -> None:
     """Set the variables that prestart.sh has left in the server, for a command of `docker exec`."""
     folder = paths.running()
     if not folder or paths.PRESTART_MARK in os.environ:  # prestart.sh or the application runs it
@@ -79,13 +71,19 @@ def _take_variables() -> None:
                 os.environ[name] = value
 
 
-def _explain(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    sys.__excepthook__(kind, error, trace)
-    permission_hints.explain(error)
+def main() -> int:
+    """Run the command."""
+    take_variables()
+    group = FlaskGroup(name="flask", create_app=create_app, help=__doc__)
+    group.add_command(show)
+    try:
+        group.main(prog_name="flask")
+    except Exception as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+        permission_hints.explain(error)
+        return EXIT_FAILED
+    return 0
 
 
-drop_privileges.restart()
-_take_variables()
-_take_over()
-permission_hints.watch()
-sys.excepthook = _explain
+if __name__ == "__main__":
+    sys.exit(main())
