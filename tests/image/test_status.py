@@ -51,7 +51,7 @@ def container(module_engine: Engine) -> Container:
     [
         ("GET /healthy HTTP/1.1", 200),
         ("GET /ready?verbose=1 HTTP/1.1", 200),
-        ("GET /metrics HTTP/1.1", 404),
+        ("GET /other HTTP/1.1", 404),
         ("POST /ready HTTP/1.1", 405),
         ("hello", 405),
         ("x" * 5000, 405),
