@@ -3,11 +3,10 @@
 import functools
 import os
 import re
-import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from docker_flask.plan.plan import Plan
 from docker_flask.plan.sizing import large_bodies, response_file
@@ -16,14 +15,17 @@ from docker_flask.shared.paths import CHALLENGES
 from docker_flask.shared.sendfile_headers import PUT_BACK
 from docker_flask.shared.static_files import StaticFiles
 
-# The folder of the templates and their paths in it. PARAMETERS: what the application learns about a
-# request, which the user's files include, too.
-TEMPLATES = Path(__file__).parents[2]
-MAIN, PARAMETERS = "nginx.conf", "docker_flask/nginx/uwsgi_params.conf"
+if TYPE_CHECKING:
+    import jinja2
+
+# Templates. PARAMETERS: what the application learns about a request, also for the user's files.
+MAIN, PARAMETERS = "nginx.conf", "uwsgi_params.conf"
+# The folders of the first and of its parts.
+_FOLDERS = (Path(__file__).parents[2], Path(__file__).parents[1] / "nginx")
 # Bytes from which a body is a large one (client_limits.conf).
 SMALL_BODY = 1_000_000
-# The include of a part in a template.
-_PART = re.compile(r"^( *)include (docker_flask/nginx/\w+\.conf);\n", re.MULTILINE)
+# The comment at the end of a line.
+_COMMENT = re.compile(r"(^| )#.*")
 
 
 class Listen(NamedTuple):
@@ -68,7 +70,8 @@ def render(
     """
     settings, sizing = plan.settings, plan.sizing
     redirects = bool(listen.certificate and settings.tls_redirect)
-    return _renderer(TEMPLATES, name)(
+    template = _templates().get_template(name)
+    text = template.render(
         settings=settings,
         sizing=sizing,
         runtime=runtime,
@@ -96,27 +99,33 @@ def render(
         put_back=PUT_BACK,
         headers_in_server=plan.nginx_files.adds_headers,
     )
+    return _indented(text)
 
 
 @functools.cache
-def _renderer(folder: Path, name: str) -> Callable[..., str]:
+def _templates() -> "jinja2.Environment":
     import jinja2  # slow to import, and the application server loads meanwhile
 
-    environment = jinja2.Environment(  # noqa: S701 (the result is not HTML)
+    return jinja2.Environment(  # noqa: S701 (the result is not HTML)
+        loader=jinja2.FileSystemLoader(_FOLDERS),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        auto_reload=False,
     )
-    return environment.from_string(_with_parts(folder, name)).render
 
 
-def _with_parts(folder: Path, name: str) -> str:
-    """A template with the texts of its parts in it, indented as their includes are."""
-    return _PART.sub(
-        lambda match: textwrap.indent(_with_parts(folder, match[2]), match[1]),
-        (folder / name).read_text(),
-    )
+def _indented(text: str) -> str:
+    """The text, for people: Jinja does not indent the lines of a part as their include."""
+    lines, depth, is_open = [], 0, False
+    for line in filter(None, map(str.strip, text.splitlines())):
+        depth -= line.startswith("}")
+        lines.append(f"{'    ' * (depth + is_open)}{line}\n")
+        end = _COMMENT.sub("", line)[-1:]
+        depth += end == "{"
+        is_open = end not in "{};" if end else is_open
+    return "".join(lines)
 
 
 def _cache_control(max_age: int | None) -> str:

@@ -66,12 +66,27 @@ def test_nothing_of_the_template_is_left(
     assert text.endswith("}\n")
 
 
-def test_no_part_is_forgotten_and_no_include_of_one_is_left() -> None:
+def test_no_part_is_forgotten() -> None:
     folder = TEMPLATES / "docker_flask/nginx"
     including = [TEMPLATES / "nginx.conf", *folder.glob("*.conf")]
-    found = re.findall(r"nginx/(\w+\.conf);", "".join(map(Path.read_text, including)))
+    found = re.findall(r'{% include "(\w+\.conf)" %}', "".join(map(Path.read_text, including)))
     assert set(found) == {file.name for file in folder.glob("*.conf")} - {"uwsgi_params.conf"}
-    assert "docker_flask/nginx" not in "\n".join(directives(render()))
+
+
+def test_lines_are_indented_as_their_blocks() -> None:
+    lines = render(sendfile_location="/secret").splitlines()
+    for line in (
+        "daemon off;",
+        "    # A response that fits into one packet does not arrive earlier if it is smaller.",
+        "    gzip_min_length 1k;",
+        "        application/javascript application/json application/ld+json"
+        " application/manifest+json",
+        "        merge_slashes off;",
+        "            location ^~ /secret/as-is/ {",
+        "                gzip off;",
+        "}",
+    ):
+        assert line in lines
 
 
 def test_no_regular_expression_captures() -> None:
