@@ -1,4 +1,4 @@
-"""The command line behind entry-point.sh: serve, debug, settings, reload."""
+"""The command line behind entry-point.sh: serve, debug, settings, nginx-config, reload."""
 
 import _thread
 import itertools
@@ -8,7 +8,7 @@ import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from docker_flask.plan import limits, settings
 from docker_flask.servers.gunicorn.options import Program
@@ -17,6 +17,9 @@ from docker_flask.shared.log import log
 from docker_flask.shared.paths import OK
 from docker_flask.shared.process import Output
 from docker_flask.shared.setting_error import SettingError
+
+if TYPE_CHECKING:
+    from docker_flask.plan.plan import Plan
 
 EXIT_FAULT = 1
 EXIT_NOT_SERVING = 70  # EX_SOFTWARE in sysexits.h
@@ -124,15 +127,20 @@ def show_settings() -> int:
             log("the settings are read after prestart.sh, which is still running")
             return EXIT_FAULT
     else:
-        from docker_flask.plan import plan
-
-        resources = limits.read()
-        output = _run(plan.program(os.environ, resources))
-        rows = plan.make(os.environ, resources, output=output).rows()
+        rows = _plan().rows()
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     for name, value, origin in rows:
         print(control.printable(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {origin}"))
     return 0
+
+
+def _plan() -> "Plan":
+    """The plan of a container that would start now."""
+    from docker_flask.plan import plan
+
+    resources = limits.read()
+    output = _run(plan.program(os.environ, resources))
+    return plan.make(os.environ, resources, output=output)
 
 
 def _run(program: Program | None) -> Output | None:
@@ -156,6 +164,20 @@ def _run(program: Program | None) -> Output | None:
     return Output(ended.returncode, ended.stdout, ended.stderr)
 
 
+def show_nginx_config() -> int:
+    """Print nginx's configuration: of the server that runs here, if any."""
+    from docker_flask.cli import nginx_config
+
+    folder = runtime_folder.running_server()
+    try:
+        text = nginx_config.of_server(folder) if folder else nginx_config.of_plan(_plan())
+    except FileNotFoundError:
+        log("nginx has no configuration yet: the application is still loading")
+        return EXIT_FAULT
+    print(control.printable(text.expandtabs()), end="")
+    return 0
+
+
 def reload() -> int:
     """Load the code in /app, and wait until the new generation serves or fails."""
     folder = runtime_folder.running_server()
@@ -175,6 +197,7 @@ COMMANDS: dict[str, tuple[Callable[[], int], str]] = {
     "serve": (serve, "service"),
     "debug": (debug, "owner"),
     "settings": (show_settings, "running"),
+    "nginx-config": (show_nginx_config, "running"),
     "reload": (reload, "running"),
 }
 

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from docker_flask.plan import nginx_files
 from docker_flask.plan.plan import Plan
+from docker_flask.plan.settings import Settings
 from docker_flask.plan.sizing import large_bodies, response_file
 from docker_flask.plan.validators import PRIVATE, in_bytes
 from docker_flask.shared.paths import CHALLENGES
 from docker_flask.shared.sendfile_headers import PUT_BACK
-from docker_flask.shared.static_files import StaticFiles
+from docker_flask.shared.static_files import DEFAULT_URL, NOWHERE, StaticFiles
 
 if TYPE_CHECKING:
     import jinja2
@@ -24,6 +26,13 @@ MAIN, PARAMETERS = "nginx.conf", "uwsgi_params.conf"
 _FOLDERS = (Path(__file__).parents[2], Path(__file__).parents[1] / "nginx")
 # Bytes from which a body is a large one (client_limits.conf).
 SMALL_BODY = 1_000_000
+# Cached pages may take the free disk divided by this.
+CACHE_SHARE = 4
+# The settings that have no effect with a whole configuration of the user's.
+_IGNORED = (
+    "ACCESS_LOG, HEALTH_PATH, HSTS, LISTEN_PORT, MAX_UPLOAD, NGINX_WORKER_*, RESPONSE_CACHE, "
+    "SCRIPT_NAME, SENDFILE, STATIC_*, TLS_*"
+)
 # The comment at the end of a line.
 _COMMENT = re.compile(r"(^| )#.*")
 
@@ -41,6 +50,21 @@ class Listen(NamedTuple):
     has_http2_directive: bool = True
 
 
+def listen_on(addresses: Sequence[str], tls_port: int, certificate: Path | None) -> Listen:
+    """Listen on these addresses; tls_port: the port for HTTPS, 0 for none."""
+    tls = [each for each in addresses if each.endswith(f":{tls_port}")]
+    plain = [each for each in addresses if each not in tls]
+    return Listen(plain, tls, certificate, not tls or _version() >= (1, 25, 1))
+
+
+@functools.cache
+def _version() -> tuple[int, ...]:
+    import subprocess  # slow to import, and only HTTPS needs it
+
+    words = subprocess.run(["/usr/sbin/nginx", "-v"], capture_output=True, text=True, check=True)
+    return tuple(map(int, re.findall(r"\d+", words.stderr)[:3]))
+
+
 @dataclass(frozen=True)
 class Frontend:
     """What an application server needs to know of nginx.
@@ -51,6 +75,39 @@ class Frontend:
 
     sendfile_location: str = ""
     cache_size: int = 0
+
+
+def frontend(plan: Plan, disk: int, secret: str) -> Frontend:
+    """What nginx does for this plan; secret: names its location for files."""
+    sends_files = plan.settings.sendfile and not plan.nginx_files.passes_requests
+    return Frontend(f"/{secret}" if sends_files else "", plan.cache_size(disk // CACHE_SHARE))
+
+
+def usual_static(settings: Settings) -> StaticFiles | None:
+    """The static files of most applications, while nobody knows those of this one.
+
+    A location for files that do not exist does no harm.
+    """
+    if settings.static_url == "":
+        return None
+    return StaticFiles(settings.static_url or DEFAULT_URL, NOWHERE, settings.static_max_age)
+
+
+def configuration(
+    plan: Plan,
+    runtime: Path,
+    listen: Listen,
+    disk: int,
+    frontend: Frontend,
+    static: StaticFiles | None,
+) -> tuple[str, list[str]]:
+    """The text of nginx.conf, and notes for the user; the parameters are those of `render`."""
+    files = plan.nginx_files
+    if files.whole is not None:
+        note = f"using {nginx_files.WHOLE}; these settings are ignored: {_IGNORED}"
+        return nginx_files.adopt(files.whole, runtime), [note]
+    text = render(plan, runtime, listen, disk, frontend, static)
+    return nginx_files.without(text, files.overrides)
 
 
 def render(

@@ -1,7 +1,6 @@
 """nginx as the supervisor runs it: one process on the container's sockets, for all generations."""
 
 import contextlib
-import functools
 import os
 import re
 import signal
@@ -9,16 +8,16 @@ import socket
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from docker_flask.plan import nginx_files
+from docker_flask.plan import nginx_files, rendering
 from docker_flask.plan.plan import Plan
-from docker_flask.plan.rendering import PARAMETERS, Frontend, Listen, render
+from docker_flask.plan.rendering import PARAMETERS, Frontend, Listen
 from docker_flask.shared import connections, paths, process, sockets
 from docker_flask.shared.log import log
 from docker_flask.shared.loop import Loop
 from docker_flask.shared.programs import Programs
 from docker_flask.shared.runtime_folder import replace_symlink
 from docker_flask.shared.setting_error import SettingError
-from docker_flask.shared.static_files import DEFAULT_URL, NOWHERE, StaticFiles
+from docker_flask.shared.static_files import StaticFiles
 from docker_flask.shared.task import TICK, Steps, Until
 from docker_flask.supervisor import nginx_workers as workers
 
@@ -29,13 +28,6 @@ TAKE_UP, TAKEOVER = 20.0, 2.0
 QUIT = 2.0
 # What the application learns about a request, for `include uwsgi_params;` in the user's files.
 _PARAMETERS = "uwsgi_params"
-# Cached pages may take the free disk divided by this.
-CACHE_SHARE = 4
-# The settings that have no effect with a whole configuration of the user's.
-_IGNORED = (
-    "ACCESS_LOG, HEALTH_PATH, HSTS, LISTEN_PORT, MAX_UPLOAD, NGINX_WORKER_*, RESPONSE_CACHE, "
-    "SCRIPT_NAME, SENDFILE, STATIC_*, TLS_*"
-)
 
 
 class Configuration(NamedTuple):
@@ -85,9 +77,7 @@ class Nginx:
 
     def frontend(self, plan: Plan) -> Frontend:
         """What the application servers of this plan need to know."""
-        sends_files = plan.settings.sendfile and not plan.nginx_files.passes_requests
-        location = f"/{self._secret}" if sends_files else ""
-        return Frontend(location, plan.cache_size(self._disk // CACHE_SHARE))
+        return rendering.frontend(plan, self._disk, self._secret)
 
     # --- its configuration --------------------------------------------------------------------
 
@@ -129,20 +119,12 @@ class Nginx:
         """Make the configuration for a plan and let nginx test it; raises SettingError, OSError.
 
         Changes no file that nginx reads if it starts again after a crash. static: of the
-        application, or None: then of an earlier one, or as most applications have it. A location
-        for files that are not there does no harm. tested: an earlier configuration for the same
-        plan, which needs no second test if nothing has changed.
+        application, or None: then of an earlier one, or as most applications have it. tested: an
+        earlier configuration for the same plan, which needs no second test if nothing has changed.
         """
         settings, files = plan.settings, plan.nginx_files
-        self._static = static or self._static
-        if not self._static and settings.static_url != "":
-            url = settings.static_url or DEFAULT_URL
-            self._static = StaticFiles(url, NOWHERE, settings.static_max_age)
-        if files.whole is not None:
-            text = nginx_files.adopt(files.whole, self._runtime)
-            notes = [f"using {nginx_files.WHOLE}; these settings are ignored: {_IGNORED}"]
-        else:
-            text, notes = nginx_files.without(self._render(plan, certificate), files.overrides)
+        self._static = static or self._static or rendering.usual_static(settings)
+        text, notes = rendering.configuration(*self._decided(plan, certificate), self._static)
         if tested and tested.text == text:
             return tested
         self._next.parent.mkdir(exist_ok=True)
@@ -161,12 +143,16 @@ class Nginx:
         count = 1 if files.whole is not None else plan.sizing.nginx_workers
         return Configuration(text, read, notes + warnings, count, certificate)
 
+    def _decided(
+        self, plan: Plan, certificate: Path | None
+    ) -> tuple[Plan, Path, Listen, int, Frontend]:
+        """What decides the configuration, beside the static files."""
+        addresses = sockets.addresses(self._listeners)
+        listen = rendering.listen_on(addresses, plan.tls_port, certificate)
+        return plan, self._runtime, listen, self._disk, self.frontend(plan)
+
     def _render(self, plan: Plan, certificate: Path | None, **more: Any) -> str:
-        addresses, frontend = sockets.addresses(self._listeners), self.frontend(plan)
-        tls = [each for each in addresses if each.endswith(f":{plan.tls_port}")]
-        plain = [each for each in addresses if each not in tls]
-        listen = Listen(plain, tls, certificate, not tls or _version() >= (1, 25, 1))
-        return render(plan, self._runtime, listen, self._disk, frontend, self._static, **more)
+        return rendering.render(*self._decided(plan, certificate), self._static, **more)
 
     def _test(self, named: Path, seconds: float) -> Steps[tuple[str, list[str]]]:
         """Let nginx test the next configuration; returns all text that it read, and its warnings.
@@ -351,14 +337,6 @@ class Nginx:
 
     def _descriptors(self) -> list[int]:
         return [listener.fileno() for listener in (*self._listeners, self._health)]
-
-
-@functools.cache
-def _version() -> tuple[int, ...]:
-    import subprocess  # slow to import, and only HTTPS needs it
-
-    words = subprocess.run(["/usr/sbin/nginx", "-v"], capture_output=True, text=True, check=True)
-    return tuple(map(int, re.findall(r"\d+", words.stderr)[:3]))
 
 
 def _environment(sockets: int) -> dict[str, str]:

@@ -18,7 +18,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "plan": {"servers", "shared"},
     "supervisor": {"plan", "servers", "shared"},
     "worker": {"servers", "shared"},
-    "cli": {"worker", "shared"},
+    "cli": {"plan", "worker", "shared"},
     "debug": {"plan", "shared", "worker"},
 }
 # It chooses the program; debug mode has a process 1 of its own, which copies certificates, too.
