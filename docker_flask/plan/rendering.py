@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 MAIN, PARAMETERS = "nginx.conf", "uwsgi_params.conf"
 # The folders of the first and of its parts.
 _FOLDERS = (Path(__file__).parents[2], Path(__file__).parents[1] / "nginx")
+# Tells the requests of this container, and of this start, from those of others.
+_START_ID = os.urandom(6).hex()
 # Bytes from which a body is a large one (client_limits.conf).
 SMALL_BODY = 1_000_000
 # Cached pages may take the free disk divided by this.
@@ -133,6 +135,7 @@ def render(
         sizing=sizing,
         runtime=runtime,
         runs_as_root=os.geteuid() == 0,
+        start_id=_START_ID,
         starting=starting,
         listen=listen,
         redirects=redirects,
