@@ -148,3 +148,12 @@ def test_error_pages(starting: bool) -> None:
     for status in (*statuses, "400headers"):
         assert len(re.findall(rf'^ *{status} "[^"]+";$', text, re.MULTILINE)) == 2
     assert "50m (setting MAX_UPLOAD)" in text
+
+
+def test_no_location_that_a_request_is_sent_to_sends_it_on() -> None:
+    """But for a file that is missing while the container drains, which only `try_files` finds."""
+    text = render(STATIC_INDEX="1", SCRIPT_NAME="/shop", HEALTH_PATH="/healthz")
+    named = dict(re.findall(r"^( +location @\w+) \{\n(.*?)^ {8}\}", text, re.MULTILINE | re.DOTALL))
+    assert len(named) > 5
+    senders = [name.split("@")[1] for name, lines in named.items() if re.search("418| @", lines)]
+    assert senders == ["draining_static"]
