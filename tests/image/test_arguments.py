@@ -119,7 +119,7 @@ def test_a_container_runs_in_one_mode(engine: Engine, init: bool) -> None:
         for words in ([], ["-d", "debug"]):
             code, out = container.execute(program, *words)
             assert (code, out.count("\n")) == (64, 1), out
-            assert "settings, reload, health, run" in out
+            assert "settings, nginx-config, reload, health, run" in out
         assert container.execute(program, "health") == (0, ""), program
         for words in (["id", "-u"], ["run", "id", "-u"]):
             assert container.execute(program, *words) == (0, "33\n"), program
