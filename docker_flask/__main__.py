@@ -8,6 +8,7 @@ from docker_flask.shared import drop_privileges, no_room
 from docker_flask.shared.log import log
 from docker_flask.shared.setting_error import SettingError
 
+
 EXIT_FAULT = 1
 
 
@@ -29,6 +30,12 @@ def _settings() -> int:
     return settings.main()
 
 
+def _nginx_config() -> int:
+    from docker_flask.cli import nginx_config
+
+    return nginx_config.main()
+
+
 def _reload() -> int:
     from docker_flask.cli import reload
 
@@ -46,6 +53,7 @@ PROGRAMS: dict[str, tuple[Callable[[], int], str]] = {
     "serve": (_serve, "service"),
     "debug": (_debug, "owner"),
     "settings": (_settings, "running"),
+    "nginx-config": (_nginx_config, "running"),
     "reload": (_reload, "running"),
     "status": (_status, "running"),
 }
