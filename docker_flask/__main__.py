@@ -8,7 +8,6 @@ from docker_flask.shared import drop_privileges, no_room
 from docker_flask.shared.log import log
 from docker_flask.shared.setting_error import SettingError
 
-
 EXIT_FAULT = 1
 
 
