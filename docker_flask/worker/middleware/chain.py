@@ -10,7 +10,6 @@ from collections.abc import Callable
 from docker_flask.shared.worker_options import WorkerOptions
 from docker_flask.worker.middleware.application import call, for_clients
 from docker_flask.worker.middleware.body import bodies
-from docker_flask.worker.middleware.cache import Cache
 from docker_flask.worker.middleware.exchange import Handler, WayOut
 from docker_flask.worker.middleware.files import files
 from docker_flask.worker.middleware.proxies import TrustedProxies
@@ -36,8 +35,4 @@ def chain(
     handler = for_clients(handler)
     if options.sendfile_location:
         handler = files(handler, options.sendfile_location)
-    if options.cache_folder:
-        cache = Cache(handler, options)
-        handler = cache.handle
-        way_out.append(cache.mark)
     return timed(respond(bodies(handler)), watch, count, tuple(way_out))

@@ -22,7 +22,7 @@ class Exchange:
 
     environ, start_response: of the server. status, headers: from the application, empty before it
     calls `start`. result: what the application returned. request_body: what stands in for
-    `wsgi.input`. may_cache: nginx may store the response. headers_sent: the server has status and
+    `wsgi.input`. headers_sent: the server has status and
     headers. is_taken: a view has taken the connection, and there is no response. way_out: is called
     with this object and the names of its headers, before the server gets them.
     """
@@ -32,7 +32,7 @@ class Exchange:
     headers: Headers = []  # noqa: RUF012 (replaced, never changed)
     result: Iterable[bytes] = ()
     request_body: Any = None
-    may_cache = headers_sent = is_taken = False
+    headers_sent = is_taken = False
     _push: Callable[[bytes], Any] | None = None
 
     def __init__(
