@@ -8,12 +8,10 @@ import sys
 import threading
 import time
 import traceback
-from types import FrameType
 from typing import Any
 
 from docker_flask.shared.log import log
-from docker_flask.worker.middleware.exchange import Exchange
-from docker_flask.worker.middleware.timing import Watch
+from docker_flask.worker.middleware.exchange import Exchange, Watch
 from docker_flask.worker.server.greenlets import unpatched
 from docker_flask.worker.server.late_threads import LateThreads
 from docker_flask.worker.server.worker_process import WorkerProcess
@@ -68,14 +66,16 @@ class Watchdog(Watch):
         # A thread of the kernel, even with gevent: a greenlet does not run while another blocks.
         unpatched("_thread", "start_new_thread")(self._watch, ())
 
-    def begin(self, thread: int) -> None:
+    def begin(self, thread: int, exchange: Exchange) -> None:
         if not hasattr(self._local, "signals_pass"):
             # uWSGI blocks all signals in its threads. Programs that a thread starts inherit the
             # blocked signals, and TERM would not end these programs.
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
             self._local.signals_pass = True
             self.threads.own.add(threading.current_thread())
-        super().begin(thread)
+        # As in Watch, whose call would cost time in every request.
+        exchange.silent_since = self.clock
+        self.requests[thread] = exchange
 
     def _watch(self) -> None:
         sleep = unpatched("time", "sleep")
@@ -89,18 +89,18 @@ class Watchdog(Watch):
             if not self._worker.retired:
                 retired_at = self.clock
             late = self.threads.look() and self.clock - retired_at < self._timeout
-            if self.active or self.web_sockets or late or not self._worker.retired:
+            if self.requests or self.web_sockets or late or not self._worker.retired:
                 busy = self.clock
             elif self.clock - busy > LINGER:
                 self._end()
             if not self._worker.retired and self._worker.is_drained():
                 # In this thread: it has no request that a signal could interrupt.
                 self._worker.retire()
-            self._end_if_overdue(list(self.silent_since.items()))
+            self._end_if_overdue(list(self.requests.items()))
 
-    def _end_if_overdue(self, requests: list[tuple[int, float]]) -> None:
+    def _end_if_overdue(self, requests: list[tuple[int, Exchange]]) -> None:
         latest = self.clock - self._limit
-        overdue = {thread for thread, since in requests if 0 < since < latest}
+        overdue = {thread for thread, each in requests if 0 < each.silent_since < latest}
         for thread in overdue - self._overdue:
             self._report(thread)
         if not overdue & self._overdue:
@@ -111,7 +111,7 @@ class Watchdog(Watch):
         others = len(requests) > len(overdue) or self.web_sockets or self.threads.count
         if not self._worker.retired:
             # If uWSGI's only thread is idle, only that thread can end the worker by the signal.
-            self._worker.retire(0 if self._main in self.active else self._main)
+            self._worker.retire(0 if self._main in self.requests else self._main)
         elif not others or self.clock - self._overdue_since > self._timeout:
             self._end()
 
@@ -136,20 +136,10 @@ class Watchdog(Watch):
         frame = frames.get(thread) or frames.get(self._main)
         stack = "".join(traceback.format_stack(frame)) if frame else ""
         what = f"a request took longer than REQUEST_TIMEOUT={self._timeout:g} seconds"
-        if _has_begun(frames.get(thread)):
+        exchange = self.requests.get(thread)
+        if exchange and exchange.has_begun:
             what = (
                 f"a response that had begun was cut, because it sent nothing for "
                 f"REQUEST_TIMEOUT={self._timeout:g} seconds"
             )
         log(f"{what}; replacing worker {os.getpid()}. The request was here:\n{stack.rstrip()}")
-
-
-def _has_begun(frame: FrameType | None) -> bool:
-    """True if the request that runs here has sent the start of its response (timing.py)."""
-    while frame:
-        exchange = frame.f_locals.get("exchange")
-        if isinstance(exchange, Exchange):
-            # A handshake that was refused has no status of the application.
-            return exchange.headers_sent and bool(exchange.status)
-        frame = frame.f_back
-    return False
