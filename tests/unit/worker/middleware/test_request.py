@@ -13,6 +13,7 @@ from werkzeug.wrappers import Response
 
 from docker_flask.shared.worker_options import WorkerOptions
 from docker_flask.worker.middleware.chain import chain
+from docker_flask.worker.middleware.exchange import Exchange
 from docker_flask.worker.server.late_threads import LateThreads
 from docker_flask.worker.server.watchdog import Watchdog
 from docker_flask.worker.server.worker_process import WorkerProcess
@@ -236,6 +237,30 @@ def test_an_application_that_works_after_its_response(headers: Any) -> None:
         sent.append(len(body.events))
     assert sent == [1, 2]
     assert body.events == ["made", "made", "made all", "closed"]
+
+
+def test_a_stream_reads_its_request_during_its_response() -> None:
+    """nginx stops sending the request's body when the response begins."""
+
+    def application(environ: dict[str, Any], start: Callable[..., Any]) -> Iterator[bytes]:
+        start("200 OK", [])
+        yield b"read: "
+        yield environ["wsgi.input"].read()
+        environ["wsgi.input"].close()
+
+    assert Server(application, method="POST", data=b"text").body == b"read: text"
+
+
+def test_a_view_that_has_taken_the_connection_gets_no_response() -> None:
+    def take(exchange: Exchange) -> Iterable[bytes]:
+        exchange.is_taken = True
+        return ()
+
+    watch = Watchdog(60, 60, WorkerProcess(0), LateThreads(60, lambda *_: None))
+    handlers = chain(answering([]), WorkerOptions(), watch, lambda: None, lambda _: take)
+    started: list[Any] = []
+    assert [*handlers(create_environ(), lambda *head: started.append(head))] == []
+    assert not started
 
 
 # --- failures ----------------------------------------------------------------------------------
