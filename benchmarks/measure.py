@@ -240,7 +240,7 @@ def serving(contestant: Contestant, image: str, app: Path, heavy: bool) -> Itera
             options.pop("command", None),
             image=image,
             env=env,
-            volumes={str(app): {"bind": "/app", "mode": "ro"}},
+            volumes={str(app): {"bind": "/app", "mode": "ro"}, **options.pop("volumes", {})},
             ports={},  # nothing from outside, and no proxy of the engine's to start
             nano_cpus=int(CPUS * 1e9),
             mem_limit=MEMORY_LIMIT,

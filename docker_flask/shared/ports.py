@@ -17,8 +17,9 @@ from docker_flask.shared.loop import Loop
 from docker_flask.shared.paths import CONTROL_SOCKET, OK
 from docker_flask.shared.sockets import listen_unix
 
-# Clients whose request or response is not complete, and bytes of a request.
-MAX_CLIENTS, MAX_REQUEST = 64, 4096
+# Clients whose request or response is not complete, bytes of a request, and bytes of all responses
+# that clients have not read yet.
+MAX_CLIENTS, MAX_REQUEST, MAX_UNREAD = 64, 4096, 16 << 20
 
 
 class Clients:
@@ -74,12 +75,15 @@ class Clients:
         callback: Callable[[socket.socket], None],
         events: int,
     ) -> None:
-        if len(self._clients) >= MAX_CLIENTS:
+        self._clients[client] = data
+        self._loop.watch(client, partial(callback, client), events)
+        while len(self._clients) > MAX_CLIENTS or self._unread() > MAX_UNREAD:
             oldest = next(iter(self._clients))
             self._remove(oldest)
             oldest.close()
-        self._clients[client] = data
-        self._loop.watch(client, partial(callback, client), events)
+
+    def _unread(self) -> int:
+        return sum(map(len, self._clients.values()))
 
     def _on_data(self, client: socket.socket) -> None:
         part = b""

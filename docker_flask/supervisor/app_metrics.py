@@ -14,6 +14,8 @@ PREFIX = "docker_flask_"
 COMMAND = (PYTHON, "-P", "-m", "docker_flask.worker.server.app_metrics_page")
 # Seconds for a page, and for which a page is new; characters of a page.
 TIMEOUT, NEW, MAX_PAGE = 5.0, 1.0, 8 << 20
+# Who waits for a new page; others get the last one.
+MAX_WAITING = 64
 
 
 class AppMetrics:
@@ -27,7 +29,8 @@ class AppMetrics:
 
     def ask(self, answer: Callable[[str], None]) -> None:
         """Answer with the page, empty if the application has no metrics."""
-        if time.monotonic() - self._made < NEW or not any(self._folder.glob("*.db")):
+        is_new = time.monotonic() - self._made < NEW or len(self._answers) >= MAX_WAITING
+        if is_new or not any(self._folder.glob("*.db")):
             answer(self._page)
             return
         self._answers.append(answer)

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from tests.support.compose import Project
 from tests.support.harness import (
     APPS,
     IMAGE,
+    NO_TLS,
     ROOT,
     Engine,
     build_image,
@@ -32,7 +33,7 @@ from tests.support.stand_ins import stand_in
 
 COMPOSE = ROOT / "deploy/compose"
 # Services, and the images in whose place others stand.
-STAND_INS = {"db": "postgres", "queue": "redis", "proxy": "caddy"}
+STAND_INS = {"db": "postgres", "queue": "redis", "proxy": "caddy", "prometheus": "prometheus"}
 SERVICES = {"proxy", "web", "migration", "worker", "scheduler", "db", "queue"}
 PERIOD = 2  # of tests/apps/compose/tasks.py
 # Longer than the 3 seconds after which the image tells waiting clients to come back.
@@ -59,6 +60,7 @@ class Stack(Project):
 
     def __init__(self, folder: Path) -> None:
         shutil.copytree(COMPOSE, folder)
+        shutil.copytree(ROOT / "deploy/prometheus", folder.parent / "prometheus")
         folder.joinpath("secrets").mkdir()
         for name in ("db_password", "secret_key"):
             secret = folder / "secrets" / name
@@ -80,6 +82,8 @@ class Stack(Project):
         text = yaml.safe_dump({"services": replaced})
         ports = "    ports: !override ['127.0.0.1:0:80', '127.0.0.1:0:443']\n"
         text = text.replace("  proxy:\n", f"  proxy:\n{ports}")
+        ports = "    ports: !override ['127.0.0.1:0:9090']\n"
+        text = text.replace("  prometheus:\n", f"  prometheus:\n{ports}")
         self.folder.joinpath("compose.override.yaml").write_text(text)
 
     def log(self, service: str) -> str:
@@ -210,6 +214,26 @@ def test_an_update(stack: Stack, client: httpx.Client) -> None:
     assert stack.run("ps", "--quiet", "web") != before
     assert set(outcomes.values()) == {200}
     assert outcomes.keys() <= set(client.get("/notes").json())
+
+
+def test_prometheus_reads_the_container_and_the_alerts(stack: Stack) -> None:
+    """Grafana has no stand-in."""
+    stack.run("--profile", "monitoring", "up", "--detach", "--no-deps", "prometheus", seconds=300)
+    url = f"http://127.0.0.1:{stack.port('prometheus', 9090)}/api/v1"
+
+    def ask(path: str) -> Any:
+        with suppress(httpx.TransportError):
+            return httpx.get(f"{url}{path}", verify=NO_TLS).json().get("data")
+        return None
+
+    def ready() -> bool:
+        found = ask("/query?query=docker_flask_ready")
+        return bool(found) and [row["value"][1] for row in found["result"]] == ["1"]
+
+    wait_for(ready, 40, "the first scrape", every=0.5)
+    (group,) = ask("/rules")["groups"]
+    assert {rule["state"] for rule in group["rules"]} == {"inactive"}
+    stack.run("--profile", "monitoring", "rm", "--stop", "--force", "prometheus")
 
 
 def test_down_ends_all(stack: Stack, session_engine: Engine) -> None:

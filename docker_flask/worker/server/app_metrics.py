@@ -11,8 +11,14 @@ import glob
 import importlib.util
 import itertools
 import os
+import shutil
+
+from docker_flask.shared.log import log
 
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+# Free bytes below which nothing is shared: prometheus_client maps files with holes into memory,
+# and the kernel kills a process that writes into a hole for which the disk has no block.
+ROOM = 1 << 20
 
 
 class Slots:
@@ -55,6 +61,9 @@ def share(folder: str) -> Slots | None:
     Returns None without it, and if the user has set a folder.
     """
     if not folder or os.environ.get(VARIABLE) or not importlib.util.find_spec("prometheus_client"):
+        return None
+    if shutil.disk_usage(os.path.dirname(folder)).free < ROOM:
+        log(f"metrics of the application are not in /metrics: less than 1 MB is free for {folder}")
         return None
     os.makedirs(folder, exist_ok=True)
     os.environ[VARIABLE] = folder

@@ -12,7 +12,7 @@ from tests.support.harness import BASE_IMAGE, IMAGE, ROOT, build_image
 
 @functools.cache
 def stand_in(name: str) -> str:
-    """Build the one for postgres, redis, caddy or haproxy; returns its image's name."""
+    """Build the one for a stage of the Dockerfile; returns its image's name."""
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(Path(__file__).parent, folder, dirs_exist_ok=True)
         shutil.copy(ROOT / "docker_flask/install-os.sh", folder)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
 from docker_flask.plan.limits import MemoryWatch
 from docker_flask.supervisor import metrics
@@ -17,6 +20,7 @@ from docker_flask.supervisor.traffic import Counts
 from docker_flask.supervisor.worker_counts import WorkerCounts
 from tests.support import plans
 
+FILES = Path(__file__).parents[3] / "deploy/prometheus"
 ROW = re.compile(r'docker_flask_\w+(\{\w+="[^"\n]*"(,\w+="[^"\n]*")*\})? -?[\d.]+(e[+-]\d+)?')
 
 
@@ -72,3 +76,39 @@ def test_all_series_are_there_from_the_start(tmp_path: Path) -> None:
     for status in ("200", "404", "500", "503"):
         counts.add(f"{status}|GET|1|0.001|{status}|0.001", 1)
     assert names(page(tmp_path, counts)) == names(page(tmp_path, Counts()))
+
+
+def series(text: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Names and labels of a page, or of what an expression selects."""
+    for name, labels in re.findall(r"(docker_flask_\w+)(?:\{([^}]*)\})?", text):
+        yield name, dict(re.findall(r'(\w+)=~?"([^"]*)"', labels))
+
+
+def expressions() -> Iterator[str]:
+    """Those of the alerts and of the dashboard."""
+    for group in yaml.safe_load((FILES / "alerts.yml").read_text())["groups"]:
+        yield from (rule["expr"] for rule in group["rules"])
+    board = json.loads((FILES / "grafana/dashboard.json").read_text())
+    assert len(board["panels"]) == 8
+    for panel in board["panels"]:
+        yield from (target["expr"] for target in panel["targets"])
+    yield from (v["query"] for v in board["templating"]["list"] if v["type"] == "query")
+
+
+def test_alerts_and_the_dashboard_read_series_that_exist(tmp_path: Path) -> None:
+    present = list(series(page(tmp_path, Counts())))
+    for expression in expressions():
+        selected = [(name, labels) for name, labels in series(expression)]
+        assert selected or 'up{job="flaskapp"}' in expression
+        for name, labels in selected:
+            labels.pop("instance", None)  # Prometheus' own
+            assert any(
+                name == other and all(re.fullmatch(v, found.get(k, "")) for k, v in labels.items())
+                for other, found in present
+            ), f"no series {name}{labels} for {expression}"
+        # What results are grouped by.
+        grouped = set(
+            re.findall(r"\w+", " ".join(re.findall(r"(?:by|group_left) \(([^)]*)\)", expression)))
+        )
+        known = {label for name, found in present if name in dict(selected) for label in found}
+        assert grouped - {"instance"} <= known, expression
