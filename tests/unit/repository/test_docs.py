@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("**/*.md"), *ROOT.glob("benchmarks/*.md")])
-WORDS = 24_000
+WORDS, COLUMNS = 24_000, 100
 OF_OTHER_PROGRAMS = {
     'Conflict. The container name "/flaskapp" is already in use',
     "sorry, too many clients already",
@@ -70,6 +70,14 @@ def test_the_pages_are_short() -> None:
     """What is new takes the place of what says the same, or of what only repeats a message."""
     pages = [ROOT / "README.md", *DOCS.glob("*.md")]
     assert sum(len(page.read_text().split()) for page in pages) <= WORDS
+
+
+@pytest.mark.parametrize("page", sorted([ROOT / "README.md", *DOCS.glob("*.md")]), ids=named)
+def test_lines_of_prose_are_short(page: Path) -> None:
+    """Apart from tables, pictures, and code in a line, which can't be broken."""
+    for line in prose(page).splitlines():
+        breakable = " " in re.sub("`[^`]*`|!?\\[[^]]*\\]\\([^)]*\\)", "", line.strip(" -"))
+        assert len(line) <= COLUMNS or line.startswith("|") or not breakable, line
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=named)
