@@ -30,11 +30,12 @@ Options:
   --version   the version of the image
 
 Commands (docker run --rm docker-flask COMMAND, or docker exec CONTAINER docker-flask COMMAND):
-  settings    print each setting, its value and the origin of the value
-  status      print what runs, who waits, and where (in a running container; --json, --watch)
-  reload      load changed code without losing a request (in a running container)
-  health      exit 0 when requests are being served (in a running container)
-  run COMMAND run a command as the application: its user, prestart.sh, its environment
+  settings      print each setting, its value and the origin of the value
+  nginx-config  print the configuration of nginx
+  status        print what runs, who waits, and where (in a running container; --json, --watch)
+  reload        load changed code without losing a request (in a running container)
+  health        exit 0 when requests are being served (in a running container)
+  run COMMAND   run a command as the application: its user, prestart.sh, its environment
   any other command runs unchanged: docker run --rm -it docker-flask bash
 
 Settings are environment variables (docker run -e NAME=VALUE); docs/settings.md explains each.
@@ -74,7 +75,7 @@ runs_mode() {
 # A second mode would take the sockets of the first one.
 check_alone() {
   ! runs_mode || fail "$EXIT_USAGE" \
-    "this container runs in a mode already, so it takes settings, status, reload, health, run and other commands only;" \
+    "this container runs in a mode already, so it takes settings, nginx-config, status, reload, health, run and other commands only;" \
     "start a second mode in a container of its own"
 }
 
@@ -215,7 +216,7 @@ main() {
     -*) fail "$EXIT_USAGE" "unknown option \"$1\"; use -d debug, -h or --version" ;;
     # -S: the health check runs often, must be fast, and needs no packages.
     health) exec /usr/bin/python3 -I -S "$IMAGE_FILES/docker_flask/cli/health.py" ;;
-    settings | reload | status) become_python "$@" ;;
+    settings | nginx-config | reload | status) become_python "$@" ;;
     run) run_command "$where" "${@:2}" ;;
     # This program, as images that build on similar images start it.
     docker-flask | /start.sh | /entrypoint.sh) main "${@:2}" ;;

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.common import spread
-from benchmarks.contestants import LOADS, Contestant, versions
-from benchmarks.measure import CPUS, MEMORY_LIMIT, Sample
+from benchmarks.contestants import BARE_PAIR, LOADS, Contestant, versions
+from benchmarks.measure import CPU, CPUS, MEMORY_LIMIT, Sample
 
 # Each table's heading.
 HEADINGS = {
@@ -46,6 +47,7 @@ def write(out: Path | None, about: str, tables: Tables, images: dict[Contestant,
     for table, heading in HEADINGS.items():
         if table in tables:
             lines += [f"## {heading}", "", *table_lines(tables[table]), ""]
+            lines += against_pair(tables[table])
     lines += ["## Who took part", "", "| | how | versions |", "|---|---|---|"]
     lines += [f"| {one.name} | {one.how} | {versions(image)} |" for one, image in images.items()]
     print("\n".join(lines))
@@ -61,3 +63,20 @@ def table_lines(rows: dict[str, list[Sample]]) -> Iterator[str]:
     for name, samples in rows.items():
         found = ([one[column] for one in samples if column in one] for column in columns)
         yield f"| {name} | {' | '.join(spread(values) if values else '' for values in found)} |"
+
+
+def against_pair(rows: dict[str, list[Sample]]) -> Iterator[str]:
+    """The CPU time of each contestant as a multiple of that of the bare nginx and uWSGI.
+
+    The lower quartile: what else the machine does can only add to a number.
+    """
+    used = {name: [one[CPU] for one in samples if CPU in one] for name, samples in rows.items()}
+    least = {
+        name: statistics.quantiles(values, method="inclusive")[0] if values[1:] else values[0]
+        for name, values in used.items()
+        if values
+    }
+    if pair := least.get(BARE_PAIR):
+        words = ", ".join(f"{name} {value / pair:.2f}" for name, value in least.items())
+        yield f"CPU/request against that of `{BARE_PAIR}` (lower quartiles): {words}."
+        yield ""

@@ -59,6 +59,8 @@ LOADS = {
     "20 ms and 2 ms of work, 64": ("/mixed", 64),
 }
 WAITS = tuple(f"waits {load}" for load in LOADS)
+# What the image itself may cost is judged by this one.
+BARE_PAIR, PAIR = "limit: bare pair", "/app/bare-pair"
 CONTESTANTS = [
     ours("ours", "as `docker run` starts it"),
     ours("ours, no access log", "`ACCESS_LOG=0`", "hello", "static", ACCESS_LOG="0"),
@@ -130,6 +132,12 @@ CONTESTANTS = [
         "in its manner: supervisord, nginx, which serves `/static`, uWSGI of 2 to 16 processes",
         "uwsgi-nginx-flask",
         four={"env": {"UWSGI_PROCESSES": "4", "UWSGI_CHEAPER": "0"}},
+    ),
+    Contestant(
+        BARE_PAIR,
+        "this image's nginx and uWSGI with a few lines of configuration, 2 processes, no log",
+        options={"command": ["bash", "-c", f"nginx -c {PAIR}.conf && exec uwsgi {PAIR}.ini"]},
+        rows=("hello",),
     ),
     Contestant(
         "limit: nginx alone",

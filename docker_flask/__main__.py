@@ -29,6 +29,12 @@ def _settings() -> int:
     return settings.main()
 
 
+def _nginx_config() -> int:
+    from docker_flask.cli import nginx_config
+
+    return nginx_config.main()
+
+
 def _reload() -> int:
     from docker_flask.cli import reload
 
@@ -46,6 +52,7 @@ PROGRAMS: dict[str, tuple[Callable[[], int], str]] = {
     "serve": (_serve, "service"),
     "debug": (_debug, "owner"),
     "settings": (_settings, "running"),
+    "nginx-config": (_nginx_config, "running"),
     "reload": (_reload, "running"),
     "status": (_status, "running"),
 }

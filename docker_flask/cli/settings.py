@@ -20,14 +20,14 @@ def main() -> int:
             log("the settings are read after prestart.sh, which is still running")
             return 1
     else:
-        rows = _decide().rows()
+        rows = decide().rows()
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     for name, value, origin in rows:
         print(control.printable(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {origin}"))
     return 0
 
 
-def _decide() -> Plan:
+def decide() -> Plan:
     """The plan of a server that would start here; raises SettingError."""
     resources = limits.read()
     program = plan.program(os.environ, resources)

@@ -41,8 +41,7 @@ class Debugger(DebuggedApplication):
 
         def start(status: str, headers: Headers, exc_info: Any = None) -> Any:
             # As in production (docker_flask/worker/middleware/exchange.py).
-            pairs = header_rules.checked(status, headers)
-            headers = [pair for pair in pairs if pair[0].lower() != "transfer-encoding"]
+            headers, _ = header_rules.checked(status, headers)
             # Werkzeug's server accepts a second start only with the exception that was caught.
             caught = sys.exc_info()
             return start_response(status, headers, exc_info or (caught if caught[0] else None))

@@ -3,23 +3,29 @@
 import functools
 import os
 import re
-import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from docker_flask.plan import nginx_files
 from docker_flask.plan.plan import Plan
+from docker_flask.plan.settings import Settings
 from docker_flask.plan.sizing import large_bodies, response_file
 from docker_flask.plan.validators import PRIVATE, in_bytes
 from docker_flask.shared.paths import CHALLENGES
 from docker_flask.shared.sendfile_headers import PUT_BACK
-from docker_flask.shared.static_files import StaticFiles
+from docker_flask.shared.static_files import DEFAULT_URL, NOWHERE, StaticFiles
 
-# The folder of the templates and their paths in it. PARAMETERS: what the application learns about a
-# request, which the user's files include, too.
-TEMPLATES = Path(__file__).parents[2]
-MAIN, PARAMETERS = "nginx.conf", "docker_flask/nginx/uwsgi_params.conf"
+if TYPE_CHECKING:
+    import jinja2
+
+# Templates. PARAMETERS: what the application learns about a request, also for the user's files.
+MAIN, PARAMETERS = "nginx.conf", "uwsgi_params.conf"
+# The folders of the first and of its parts.
+_FOLDERS = (Path(__file__).parents[2], Path(__file__).parents[1] / "nginx")
+# Tells the requests of this container, and of this start, from those of others.
+_START_ID = os.urandom(6).hex()
 # Headers of a request that nginx removes if it uses the cache, and that an application may handle.
 CONDITIONS = (
     "if_modified_since",
@@ -29,8 +35,13 @@ CONDITIONS = (
 )
 # Bytes from which a body is a large one (client_limits.conf).
 SMALL_BODY = 1_000_000
-# The include of a part in a template.
-_PART = re.compile(r"^( *)include (docker_flask/nginx/\w+\.conf);\n", re.MULTILINE)
+# The settings that have no effect with a whole configuration of the user's.
+_IGNORED = (
+    "ACCESS_LOG, HEALTH_PATH, HSTS, LISTEN_PORT, MAX_UPLOAD, NGINX_WORKER_*, RESPONSE_CACHE, "
+    "SCRIPT_NAME, SENDFILE, STATIC_*, TLS_*"
+)
+# The comment at the end of a line.
+_COMMENT = re.compile(r"(^| )#.*")
 
 
 class Listen(NamedTuple):
@@ -46,6 +57,21 @@ class Listen(NamedTuple):
     has_http2_directive: bool = True
 
 
+def listen_on(addresses: Sequence[str], tls_port: int, certificate: Path | None) -> Listen:
+    """Listen on these addresses; tls_port: the port for HTTPS, 0 for none."""
+    tls = [each for each in addresses if each.endswith(f":{tls_port}")]
+    plain = [each for each in addresses if each not in tls]
+    return Listen(plain, tls, certificate, not tls or _version() >= (1, 25, 1))
+
+
+@functools.cache
+def _version() -> tuple[int, ...]:
+    import subprocess  # slow to import, and only HTTPS needs it
+
+    words = subprocess.run(["/usr/sbin/nginx", "-v"], capture_output=True, text=True, check=True)
+    return tuple(map(int, re.findall(r"\d+", words.stderr)[:3]))
+
+
 @dataclass(frozen=True)
 class Frontend:
     """What an application server needs to know of nginx.
@@ -55,6 +81,39 @@ class Frontend:
     """
 
     sendfile_location: str = ""
+
+
+def frontend(plan: Plan, secret: str) -> Frontend:
+    """What nginx does for this plan; secret: names its location for files."""
+    sends_files = plan.settings.sendfile and not plan.nginx_files.passes_requests
+    return Frontend(f"/{secret}" if sends_files else "")
+
+
+def usual_static(settings: Settings) -> StaticFiles | None:
+    """The static files of most applications, while nobody knows those of this one.
+
+    A location for files that do not exist does no harm.
+    """
+    if settings.static_url == "":
+        return None
+    return StaticFiles(settings.static_url or DEFAULT_URL, NOWHERE, settings.static_max_age)
+
+
+def configuration(
+    plan: Plan,
+    runtime: Path,
+    listen: Listen,
+    disk: int,
+    frontend: Frontend,
+    static: StaticFiles | None,
+) -> tuple[str, list[str]]:
+    """The text of nginx.conf, and notes for the user; the parameters are those of `render`."""
+    files = plan.nginx_files
+    if files.whole is not None:
+        note = f"using {nginx_files.WHOLE}; these settings are ignored: {_IGNORED}"
+        return nginx_files.adopt(files.whole, runtime), [note]
+    text = render(plan, runtime, listen, disk, frontend, static)
+    return nginx_files.without(text, files.overrides)
 
 
 def render(
@@ -74,11 +133,13 @@ def render(
     """
     settings, sizing = plan.settings, plan.sizing
     redirects = bool(listen.certificate and settings.tls_redirect)
-    return _renderer(TEMPLATES, name)(
+    template = _templates().get_template(name)
+    text = template.render(
         settings=settings,
         sizing=sizing,
         runtime=runtime,
         runs_as_root=os.geteuid() == 0,
+        start_id=_START_ID,
         starting=starting,
         listen=listen,
         redirects=redirects,
@@ -103,27 +164,33 @@ def render(
         put_back=PUT_BACK,
         headers_in_server=plan.nginx_files.adds_headers,
     )
+    return _indented(text)
 
 
 @functools.cache
-def _renderer(folder: Path, name: str) -> Callable[..., str]:
+def _templates() -> "jinja2.Environment":
     import jinja2  # slow to import, and the application server loads meanwhile
 
-    environment = jinja2.Environment(  # noqa: S701 (the result is not HTML)
+    return jinja2.Environment(  # noqa: S701 (the result is not HTML)
+        loader=jinja2.FileSystemLoader(_FOLDERS),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        auto_reload=False,
     )
-    return environment.from_string(_with_parts(folder, name)).render
 
 
-def _with_parts(folder: Path, name: str) -> str:
-    """A template with the texts of its parts in it, indented as their includes are."""
-    return _PART.sub(
-        lambda match: textwrap.indent(_with_parts(folder, match[2]), match[1]),
-        (folder / name).read_text(),
-    )
+def _indented(text: str) -> str:
+    """The text, for people: Jinja does not indent the lines of a part as their include."""
+    lines, depth, is_open = [], 0, False
+    for line in filter(None, map(str.strip, text.splitlines())):
+        depth -= line.startswith("}")
+        lines.append(f"{'    ' * (depth + is_open)}{line}\n")
+        end = _COMMENT.sub("", line)[-1:]
+        depth += end == "{"
+        is_open = end not in "{};" if end else is_open
+    return "".join(lines)
 
 
 def _cache_control(max_age: int | None) -> str:

@@ -70,10 +70,12 @@ def ports(listeners: list[socket.socket]) -> list[int]:
 
 def addresses(listeners: list[socket.socket]) -> list[str]:
     """The addresses of listening sockets in nginx's format."""
-    return [
-        f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        for host, port, *_ in (listener.getsockname() for listener in listeners)
-    ]
+    return [written(*listener.getsockname()[:2]) for listener in listeners]
+
+
+def written(host: str, port: int) -> str:
+    """An address in nginx's format."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -1,7 +1,6 @@
 """nginx's configuration: made for a plan, tested by nginx, and put where nginx reads it."""
 
 import contextlib
-import functools
 import os
 import re
 import socket
@@ -9,23 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from docker_flask.plan import nginx_files
+from docker_flask.plan import nginx_files, rendering
 from docker_flask.plan.plan import Plan
-from docker_flask.plan.rendering import PARAMETERS, Frontend, Listen, render
+from docker_flask.plan.rendering import PARAMETERS, Frontend, Listen
 from docker_flask.shared import process, sockets
 from docker_flask.shared.loop import Loop
 from docker_flask.shared.programs import Programs
 from docker_flask.shared.setting_error import SettingError
-from docker_flask.shared.static_files import DEFAULT_URL, NOWHERE, StaticFiles
+from docker_flask.shared.static_files import StaticFiles
 from docker_flask.shared.task import FILES_TIMEOUT, Steps, in_thread
 
 # What the application learns about a request, for `include uwsgi_params;` in the user's files.
 _PARAMETERS = "uwsgi_params"
-# The settings that have no effect with a whole configuration of the user's.
-_IGNORED = (
-    "ACCESS_LOG, HEALTH_PATH, HSTS, LISTEN_PORT, MAX_UPLOAD, NGINX_WORKER_*, RESPONSE_CACHE, "
-    "SCRIPT_NAME, SENDFILE, STATIC_*, TLS_*"
-)
 
 
 class Configuration(NamedTuple):
@@ -73,9 +67,7 @@ class Configurations:
 
     def frontend(self, plan: Plan) -> Frontend:
         """What the application servers of this plan need to know."""
-        sends_files = plan.settings.sendfile and not plan.nginx_files.passes_requests
-        location = f"/{self._secret}" if sends_files else ""
-        return Frontend(location)
+        return rendering.frontend(plan, self._secret)
 
     def prepare(
         self,
@@ -95,15 +87,9 @@ class Configurations:
         notes: list[str] = []
         if static:
             self._static, notes = yield from self._look_at(static)
-        if not self._static and settings.static_url != "":
-            url = settings.static_url or DEFAULT_URL
-            self._static = StaticFiles(url, NOWHERE, settings.static_max_age)
-        if files.whole is not None:
-            text = nginx_files.adopt(files.whole, self._runtime)
-            notes = [f"using {nginx_files.WHOLE}; these settings are ignored: {_IGNORED}"]
-        else:
-            text, more = nginx_files.without(self._render(plan, certificate), files.overrides)
-            notes += more
+        self._static = self._static or rendering.usual_static(settings)
+        text, more = rendering.configuration(*self._decided(plan, certificate), self._static)
+        notes += more
         if tested and tested.text == text:
             return tested
         self._next.parent.mkdir(exist_ok=True)
@@ -133,12 +119,16 @@ class Configurations:
             )
             return replace(static, may_change=True), [note]
 
+    def _decided(
+        self, plan: Plan, certificate: Path | None
+    ) -> tuple[Plan, Path, Listen, int, Frontend]:
+        """What decides the configuration, beside the static files."""
+        addresses = sockets.addresses(self._listeners)
+        listen = rendering.listen_on(addresses, plan.tls_port, certificate)
+        return plan, self._runtime, listen, self._disk, self.frontend(plan)
+
     def _render(self, plan: Plan, certificate: Path | None, **more: Any) -> str:
-        addresses, frontend = sockets.addresses(self._listeners), self.frontend(plan)
-        tls = [each for each in addresses if each.endswith(f":{plan.tls_port}")]
-        plain = [each for each in addresses if each not in tls]
-        listen = Listen(plain, tls, certificate, not tls or _version() >= (1, 25, 1))
-        return render(plan, self._runtime, listen, self._disk, frontend, self._static, **more)
+        return rendering.render(*self._decided(plan, certificate), self._static, **more)
 
     def _test(self, named: Path, seconds: float) -> Steps[tuple[str, list[str]]]:
         """Let nginx test the next configuration; returns all text that it read, and its warnings.
@@ -195,11 +185,3 @@ def environment(inherited: list[int]) -> dict[str, str]:
     return {
         "NGINX": "".join(f"{descriptor};" for descriptor in range(first, first + len(inherited)))
     }
-
-
-@functools.cache
-def _version() -> tuple[int, ...]:
-    import subprocess  # slow to import, and only HTTPS needs it
-
-    words = subprocess.run(["/usr/sbin/nginx", "-v"], capture_output=True, text=True, check=True)
-    return tuple(map(int, re.findall(r"\d+", words.stderr)[:3]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,6 +77,23 @@ def test_settings_follow_the_limits(
     assert re.search(r"^THREADS +1(6)? +decided: ", out, re.MULTILINE)
 
 
+def test_the_configuration_of_nginx(engine: Engine, tmp_path: Path) -> None:
+    container = engine.serve(env={"MAX_UPLOAD": "7m"})
+    code, text = container.execute("docker-flask", "nginx-config")
+    assert (code, text) == (0, container.shell("cat /run/docker-flask/nginx.conf"))
+    for command in (["nginx-config"], ["docker-flask", "nginx-config"]):
+        planned = engine.run(command, env={"MAX_UPLOAD": "7m"}).finish()
+        assert (planned[0], planned[2]) == (0, "")
+        own = re.compile(r"\b[0-9a-f]{32}\b|\b[0-9a-f]{12}-|\d+k;$|large_bodies \d+", re.MULTILINE)
+        assert own.sub("", planned[1].replace("RANDOM", "")) == own.sub("", text)
+        assert "\n    # Nor may one client take all these places." in planned[1]
+    tmp_path.chmod(0o755)
+    (tmp_path / "nginx.conf").write_text("events {}\nhttp {\n\tserver {}\n}\n")
+    code, mine, problem = engine.run(["nginx-config"], app=tmp_path).finish()
+    assert (code, problem) == (0, "")
+    assert mine.endswith("\n        server {}\n}\n")
+
+
 @pytest.mark.parametrize("command", [["settings"], []], ids=repr)
 def test_a_bad_setting_is_refused_in_time(engine: Engine, command: list[str]) -> None:
     for code, out, err in in_time(engine, command, env={"THREADS": "many"}):
@@ -101,7 +119,7 @@ def test_a_container_runs_in_one_mode(engine: Engine, init: bool) -> None:
         for words in ([], ["-d", "debug"]):
             code, out = container.execute(program, *words)
             assert (code, out.count("\n")) == (64, 1), out
-            assert "settings, status, reload, health, run" in out
+            assert "settings, nginx-config, status, reload, health, run" in out
         assert container.execute(program, "health") == (0, ""), program
         for words in (["id", "-u"], ["run", "id", "-u"]):
             assert container.execute(program, *words) == (0, "33\n"), program

@@ -32,6 +32,7 @@ echo preparing
 echo once >>"$RECORD/prestart"
 export PREPARED="two words" GIVEN="by prestart"
 unset REMOVED
+cd /
 """
 SHOW = """
 import json, os
@@ -204,6 +205,8 @@ def test_run_is_as_the_application(engine: Engine, app_folder: Path, record: Pat
     container.wait_until_serving()
     assert container.execute(*show) == (0, row % "null")
     assert container.execute("docker-flask", "run", "flask", "who") == (0, "33\n")
+    # The folder of the script is not the command's.
+    assert container.execute("docker-flask", "run", "printenv", "PWD") == (0, "/app\n")
     assert (record / "prestart").read_text() == "once\n" * 2
 
 

@@ -13,7 +13,14 @@ from typing import Any
 import pytest
 
 from tests.support import raw_http
-from tests.support.harness import APPS, DEBUG, DEBUG_PORT, PRODUCTION_PORT, Engine
+from tests.support.harness import (
+    APPS,
+    DEBUG,
+    DEBUG_PORT,
+    PRODUCTION_PORT,
+    REQUEST_ID,
+    Engine,
+)
 from tests.support.marks import at_night
 from tests.support.pages import rows
 from tests.support.servers import SERVERS
@@ -25,7 +32,10 @@ OWN = ("uwsgi.*", "x-wsgiorg.*", "gunicorn.*", "werkzeug.*")
 DOTS = ("an encoded slash", "dots", "encoded dots")
 ODD = (*DOTS, "no letter", "letters not encoded", "an absolute address", "only a host")
 # What no two requests have in common: the form of these values counts.
-FORMS = {"REMOTE_PORT": r"[1-9]\d{0,4}", "HTTP_X_REQUEST_ID": "[0-9a-f]{32}"}
+FORMS = {
+    "REMOTE_PORT": r"[1-9]\d{0,4}",
+    "HTTP_X_REQUEST_ID": rf"{REQUEST_ID}|[0-9a-f]{{32}}",  # of nginx, and of debug mode
+}
 
 HEADERS = (
     b"Host: me.example\r\nConnection: close, te\r\nCookie: a=1; b=2\r\nProxy: evil\r\n"

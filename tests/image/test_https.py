@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tests.support.harness import (
     DEBUG,
     DEBUG_PORT,
     PRODUCTION_PORT,
+    REQUEST_ID,
     ROOT,
     TLS_PORT,
     Container,
@@ -225,6 +227,16 @@ def test_hsts_is_part_of_all_responses(start: Start) -> None:
 
 
 # --- as over HTTP ------------------------------------------------------------------------------
+
+
+def test_no_request_id_comes_twice(start: Start) -> None:
+    """Streams of one connection, and connections of both protocols."""
+    service = start()
+    with ThreadPoolExecutor(16) as pool:
+        asked = pool.map(lambda number: service.ask(http2=number % 4 > 0), range(200))
+        ids = [answer.headers["X-Request-ID"] for answer in asked]
+    assert all(re.fullmatch(REQUEST_ID, each) for each in ids), ids
+    assert len(set(ids)) == len(ids)
 
 
 def test_bodies_over_http2(start: Start) -> None:

@@ -18,6 +18,7 @@ from tests.support.harness import (
     APPS,
     DEBUG,
     NO_TLS,
+    REQUEST_ID,
     Container,
     Engine,
     assert_within,
@@ -42,7 +43,7 @@ def smoke(container: Container) -> None:
     """The image's own application answers: a page, its header, and one that is not there."""
     first = container.wait_until_serving()
     assert "<html" in first.text
-    assert re.fullmatch("[0-9a-f]{32}", first.headers["X-Request-ID"])
+    assert re.fullmatch(REQUEST_ID, first.headers["X-Request-ID"])
     assert first.headers["Server"] == "nginx", "no version is told"
     assert container.get("/?name=Ada").status_code == 200
     assert container.get("/no-such-page").status_code == 404

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from tests.support.harness import Container, Engine, wait_for, write_files
+from tests.support.harness import REQUEST_ID, Container, Engine, wait_for, write_files
 from tests.support.marks import at_night
 
 # Seconds after which nginx has looked again at a file that the container can't write.
@@ -151,7 +151,7 @@ def test_a_file_is_served_by_nginx_as_flask_serves_it(
     assert [by_nginx(from_nginx), by_nginx(from_flask)] == [True, False]
     assert from_nginx.text == FILES[name.replace("link", "style")]
     assert essence(from_nginx) == essence(from_flask)
-    assert re.fullmatch("[0-9a-f]{32}", from_nginx.headers["X-Request-ID"])
+    assert re.fullmatch(REQUEST_ID, from_nginx.headers["X-Request-ID"])
     assert "ETag" in from_nginx.headers
 
 

@@ -49,6 +49,8 @@ PRODUCTION_PORT, TLS_PORT, DEBUG_PORT = 80, 443, 5000
 DEBUG = ["-d", "debug"]
 # The application of tests that need any application.
 HELLO = (APPS / "hello/app.py").read_text()
+# The form of nginx's X-Request-ID.
+REQUEST_ID = r"[0-9a-f]{12}(-\d+){3}"
 LISTENING = "0A"  # in /proc/net/tcp
 # Prints the pids of the processes with a title: its argument.
 FIND_PROCESSES = r"""

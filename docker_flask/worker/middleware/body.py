@@ -20,7 +20,6 @@ class RequestBody:
 
     def __init__(self, source: Any) -> None:
         self._source = source
-        self._is_kept = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._source, name)
@@ -33,16 +32,16 @@ class RequestBody:
         rest: Any = tempfile.SpooledTemporaryFile(max_size=BLOCK)  # noqa: SIM115
         shutil.copyfileobj(self._source, rest, BLOCK)
         rest.seek(0)
-        self._source, self._is_kept = rest, True
+        self._source = rest
 
     def drop(self) -> None:
-        """Read what is not kept before the response, and forget it.
+        """Read the rest before the response, and forget it.
 
         If a server closes a connection with unread data, the kernel resets the connection. nginx
         may then lose the response, and respond with 502.
         """
         with contextlib.suppress(OSError):  # nginx has left
-            while not self._is_kept and self._source.read(BLOCK):
+            while self._source.read(BLOCK):
                 pass
 
 
@@ -50,9 +49,17 @@ def bodies(handler: Handler) -> Handler:
     """Gives the application a RequestBody, if the request has a body."""
 
     def handle(exchange: Exchange) -> Iterable[bytes]:
-        if exchange.environ.get("CONTENT_LENGTH", "0") not in ("", "0"):
-            body = RequestBody(exchange.environ["wsgi.input"])
-            exchange.environ["wsgi.input"] = exchange.request_body = body
-        return handler(exchange)
+        environ = exchange.environ
+        length = environ.get("CONTENT_LENGTH")
+        if not length or length == "0":
+            return handler(exchange)
+        body = environ["wsgi.input"] = RequestBody(environ["wsgi.input"])
+        try:
+            return handler(exchange)
+        finally:  # the next handler to return begins the response
+            if exchange.is_stream:
+                body.keep()
+            elif not exchange.is_taken:
+                body.drop()
 
     return handle

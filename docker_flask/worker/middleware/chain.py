@@ -1,20 +1,17 @@
-"""The order of the handlers between a worker's server and the application.
-
-A request passes the handlers from the last line to the first one. Each handler calls the next one
-with the Exchange; TrustedProxies is a WSGI callable. A handler that the container does not need is
-left out.
-"""
+"""The handlers between a worker's server and the application, in their order."""
 
 from collections.abc import Callable
+from functools import partial
 
 from docker_flask.shared.worker_options import WorkerOptions
-from docker_flask.worker.middleware.application import call, for_clients
+from docker_flask.worker.middleware.application import call
 from docker_flask.worker.middleware.body import bodies
-from docker_flask.worker.middleware.exchange import Handler, WayOut
+from docker_flask.worker.middleware.clients import clients
+from docker_flask.worker.middleware.exchange import Handler, Watch
 from docker_flask.worker.middleware.files import files
 from docker_flask.worker.middleware.proxies import TrustedProxies
-from docker_flask.worker.middleware.responses import adjust, respond
-from docker_flask.worker.middleware.timing import Watch, timed
+from docker_flask.worker.middleware.responses import responses
+from docker_flask.worker.middleware.streams import streams
 from docker_flask.worker.middleware.wsgi_types import Wsgi
 
 
@@ -25,14 +22,22 @@ def chain(
     count: Callable[[], None],
     handshakes: Callable[[Handler], Handler] | None,
 ) -> Wsgi:
-    """The callable for the server; handshakes: None if there are no WebSockets."""
-    way_out: list[WayOut] = [adjust]
+    """The callable for the server; handshakes: None if there are no WebSockets.
+
+    A request passes the list from its first line to the last one, and the response passes it back.
+    Each handler calls the next one, and may change what it passes on, both ways. `responses` is
+    before the list and `call` behind it, because the server and the application speak WSGI.
+    """
+    handlers: list[Callable[[Handler], Handler] | None] = [
+        clients,
+        bodies,
+        streams,
+        partial(files, location=options.sendfile_location) if options.sendfile_location else None,
+        handshakes,
+    ]
     if options.trusted_proxies:
         application = TrustedProxies(application, options.trusted_proxies)
-    handler: Handler = call(application)
-    if handshakes:
-        handler = handshakes(handler)
-    handler = for_clients(handler)
-    if options.sendfile_location:
-        handler = files(handler, options.sendfile_location)
-    return timed(respond(bodies(handler)), watch, count, tuple(way_out))
+    handler = call(application)
+    for wrap in filter(None, reversed(handlers)):
+        handler = wrap(handler)
+    return responses(handler, watch, count)

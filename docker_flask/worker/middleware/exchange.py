@@ -1,88 +1,78 @@
-"""One request and its response, on their way through the handlers."""
-
-from __future__ import annotations
+"""One request and its response, on their way through the handlers; and those of a whole worker."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from docker_flask.worker.middleware.headers import checked
-from docker_flask.worker.middleware.wsgi_types import Environ, Headers, StartResponse
-
-# A response with these headers alone needs no adjustment.
-PLAIN = {"content-type", "content-length"}
+from docker_flask.worker.middleware.wsgi_types import Environ, Headers
 
 
 class Exchange:
-    """A request, and the response as far as the application has given it.
+    """A request, and the response as far as it is known.
 
-    The way of a response is known only when the application has returned the body, and the
-    application has called `start_response` by then. So the call of the server's `start_response`
-    waits for the first part of the body. If the application fails before that part, the client gets
-    a complete error response.
+    environ: of the server.
 
-    environ, start_response: of the server. status, headers: from the application, empty before it
-    calls `start`. result: what the application returned. request_body: what stands in for
-    `wsgi.input`. headers_sent: the server has status and headers. is_taken: a view has taken the
-    connection, and there is no response. way_out: is called with this object and the names of its
-    headers, before the server gets them.
+    status, headers, names: of the response, empty before there is one; names: of the headers, in
+    lower case. written, result: what the application wrote and returned. rest: what follows the
+    parts that are made.
+
+    has_begun: the server has status and headers. is_stream: the body has no known length, and the
+    application makes it while the client receives it. is_taken: a view has taken the connection,
+    and there is no response. begun: when the request began, by the clock of Watch. silent_since:
+    when the application started or resumed its work; negative while the client receives data, 0
+    after the response.
     """
 
     # These stand here, because each assignment in __init__ costs time in every request.
     status = ""
     headers: Headers = []  # noqa: RUF012 (replaced, never changed)
+    names: list[str] = []  # noqa: RUF012 (replaced, never changed)
+    written: list[bytes] | None = None
     result: Iterable[bytes] = ()
-    request_body: Any = None
-    headers_sent = is_taken = False
-    _push: Callable[[bytes], Any] | None = None
+    rest: Iterable[bytes] = ()
+    has_begun = is_stream = is_taken = False
+    begun = silent_since = 0.0
 
-    def __init__(
-        self, environ: Environ, start_response: StartResponse, way_out: tuple[WayOut, ...] = ()
-    ) -> None:
+    def __init__(self, environ: Environ) -> None:
         self.environ = environ
-        self.start_response = start_response
-        self.way_out = way_out
 
-    def start(self, status: str, headers: Headers, *exc_info: Any) -> Callable[..., Any]:
+    def start(self, status: str, headers: Headers, exc_info: Any = None) -> Callable[..., Any]:
         """The application's `start_response`; the last call counts."""
-        if self.headers_sent:
-            if exc_info and exc_info[0]:
-                raise exc_info[0][1]
+        if self.has_begun or self.written:
+            if exc_info:
+                raise exc_info[1]
             raise RuntimeError("the application called start_response after its first bytes")
-        self.headers = checked(status, headers)
+        self.headers, self.names = checked(status, headers)
         self.status = status
         return self._write
 
-    def send_headers(self) -> None:
-        """Give the server status and headers, if they are not sent yet."""
-        if self.headers_sent or self.is_taken:
-            return
-        if not self.status:
-            raise RuntimeError("the application has not called start_response")
-        names = {name.lower() for name, _ in self.headers}
-        if names != PLAIN:
-            for step in self.way_out:
-                step(self, names)
-        self.send(self.status, self.headers)
-
-    def send(self, status: str, headers: Headers) -> None:
-        """Give the server a status and headers."""
-        if self.request_body:
-            self.request_body.drop()
-        self._push = self.start_response(status, headers)
-        self.headers_sent = True
-
-    def end(self) -> None:
-        """Close what the application returned."""
-        close = getattr(self.result, "close", None)
-        if close and not self.is_taken:
-            close()
-
     def _write(self, data: bytes) -> None:
-        """What `start_response` returns: WSGI's old way to send a body."""
+        """What `start_response` returns: WSGI's old way to send a body. It waits for the rest."""
+        if self.written is None:
+            self.written = []
         check_bytes(data)
-        self.send_headers()
-        if self._push is not None:
-            self._push(data)
+        self.written.append(data)
+
+    def respond(self, status: str, *headers: tuple[str, str]) -> None:
+        """Respond in place of the application."""
+        self.status, self.headers = status, [*headers]
+        self.names, self.rest = [name.lower() for name, _ in headers], ()
+
+
+class Watch:
+    """The requests of a worker.
+
+    clock: seconds. requests: by the thread that serves each.
+    """
+
+    def __init__(self) -> None:
+        self.clock = 1.0
+        self.requests: dict[int, Exchange] = {}
+
+    def begin(self, thread: int, exchange: Exchange) -> None:
+        """Watch a request from its start until it leaves `requests`; its thread calls this."""
+        exchange.begun = exchange.silent_since = self.clock
+        self.requests[thread] = exchange
 
 
 def check_bytes(part: Any) -> None:
@@ -92,4 +82,3 @@ def check_bytes(part: Any) -> None:
 
 
 Handler = Callable[[Exchange], Iterable[bytes]]
-WayOut = Callable[[Exchange, set[str]], None]

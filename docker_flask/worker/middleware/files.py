@@ -58,19 +58,20 @@ def files(handler: Handler, location: str) -> Handler:
 
     def handle(exchange: Exchange) -> Iterable[bytes]:
         exchange.environ["wsgi.file_wrapper"] = File
-        body: Any = handler(exchange)
+        body = handler(exchange)
         # nginx sends the same range as this wrapper of Werkzeug's.
         is_range = type(body).__name__ == "_RangeWrapper"
-        file = body.iterable if is_range else body
+        file: Any = getattr(body, "iterable", None) if is_range else body
         is_file = type(file) is File and _fits_nginx(exchange, "206" if is_range else "200")
         path = file.path() if is_file else None
-        if path:
-            headers = [pair for pair in exchange.headers if pair[0].lower() not in _SET_BY_NGINX]
-            is_encoded = any(name.lower() == "content-encoding" for name, _ in headers)
-            as_is = "/as-is" if is_encoded or "HTTP_RANGE" in exchange.environ else ""
-            headers.append(("X-Accel-Redirect", f"{location}{as_is}{quote(path)}"))
-            exchange.send("200 OK", headers)
-        return () if path else body
+        if not path:
+            return body
+        is_as_is = "content-encoding" in exchange.names or "HTTP_RANGE" in exchange.environ
+        place = f"{location}{'/as-is' if is_as_is else ''}{quote(path)}"
+        named = zip(exchange.headers, exchange.names, strict=True)
+        kept = [pair for pair, name in named if name not in _SET_BY_NGINX]
+        exchange.respond("200 OK", *kept, ("X-Accel-Redirect", place))
+        return ()
 
     return handle
 
@@ -81,7 +82,7 @@ def _fits_nginx(exchange: Exchange, code: str) -> bool:
     # nginx would compare If-Match with its own ETag.
     if environ["REQUEST_METHOD"] != "GET" or "HTTP_IF_MATCH" in environ:
         return False
-    names = [name.lower() for name, _ in exchange.headers if name.lower() != "set-cookie"]
+    names = [name for name in exchange.names if name != "set-cookie"]
     # No header that stands there twice, or that only the application knows.
     is_known = len({*names}) == len(names) and _ALLOWED.issuperset(names)
     return is_known and exchange.status.startswith(code)

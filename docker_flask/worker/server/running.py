@@ -11,9 +11,7 @@ from typing import Any
 from docker_flask.shared import running_request
 from docker_flask.shared.running_request import MAX_TEXT, RunningRequest
 from docker_flask.worker.find import places
-from docker_flask.worker.middleware.exchange import Exchange
-from docker_flask.worker.middleware.timing import Watch
-from docker_flask.worker.middleware.wsgi_types import Environ
+from docker_flask.worker.middleware.exchange import Exchange, Watch
 
 Frames = Mapping[int | None, FrameType | None]
 
@@ -28,7 +26,7 @@ class Running:
         self._watch, self._slow, self._order, self._tell = watch, slow, order, tell
         self._asked = _changed(order)
         # Slow requests that process 1 knows, by their thread.
-        self._told: dict[int, Environ] = {}
+        self._told: dict[int, Exchange] = {}
 
     def look(self) -> None:
         """Tell process 1 of requests that have become slow, and of all requests if it asks."""
@@ -37,17 +35,18 @@ class Running:
         if asked != self._asked:
             self._asked = asked
             frames = places.frames()
-            rows = [self.describe(thread, frames) for thread in list(self._watch.active)]
+            rows = [self.describe(thread, frames) for thread in list(self._watch.requests)]
             requests = running_request.to_json(filter(None, rows))
             self._tell("running", requests=requests, count=len(rows))
 
     def describe(self, thread: int, frames: Frames) -> RunningRequest | None:
         """The request of a thread; None if it has ended."""
-        environ, begun = self._watch.active.get(thread, (None, 0.0))
-        if environ is None:
+        exchange = self._watch.requests.get(thread)
+        if not exchange:
             return None
+        environ = exchange.environ
         return RunningRequest(
-            seconds=round(self._watch.clock - begun, 1),
+            seconds=round(self._watch.clock - exchange.begun, 1),
             method=str(environ.get("REQUEST_METHOD"))[:MAX_TEXT],
             path=str(environ.get("REQUEST_URI", "")).partition("?")[0][:MAX_TEXT],
             request_id=str(environ.get("HTTP_X_REQUEST_ID", ""))[:MAX_TEXT],
@@ -56,29 +55,21 @@ class Running:
 
     def _tell_slow(self) -> None:
         latest = self._watch.clock - self._slow
-        silent = list(self._watch.silent_since.items()) if self._slow else []
-        slow = [thread for thread, since in silent if 0 < since < latest]
-        active = {thread: self._watch.active.get(thread, (None,))[0] for thread in slow}
-        new = [thread for thread in slow if self._told.get(thread) is not active[thread]]
-        self._told = {thread: environ for thread, environ in active.items() if environ is not None}
+        requests = list(self._watch.requests.items()) if self._slow else []
+        # A stream may wait for what it sends next.
+        slow = {
+            thread: exchange
+            for thread, exchange in requests
+            if 0 < exchange.silent_since < latest and not exchange.has_begun
+        }
+        new = [thread for thread in slow if self._told.get(thread) is not slow[thread]]
+        self._told = slow
         if not new:
             return
         frames = places.frames()
-        # A stream may wait for what it sends next.
-        waiting = [thread for thread in new if not has_begun(frames.get(thread))]
-        requests = filter(None, [self.describe(thread, frames) for thread in waiting])
-        if rows := running_request.to_json(requests):
+        found = filter(None, [self.describe(thread, frames) for thread in new])
+        if rows := running_request.to_json(found):
             self._tell("slow", requests=rows)
-
-
-def has_begun(frame: FrameType | None) -> bool:
-    """True if the request that runs here has sent the start of its response (timing.py)."""
-    for each in places.stack(frame):
-        exchange = each.f_locals.get("exchange")
-        if isinstance(exchange, Exchange):
-            # A handshake that was refused has no status of the application.
-            return exchange.headers_sent and bool(exchange.status)
-    return False
 
 
 def _changed(path: str) -> int:

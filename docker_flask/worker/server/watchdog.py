@@ -11,11 +11,10 @@ from typing import Any
 
 from docker_flask.shared.log import log
 from docker_flask.worker.find import places
-from docker_flask.worker.middleware.timing import Watch
-from docker_flask.worker.middleware.wsgi_types import Environ
+from docker_flask.worker.middleware.exchange import Exchange, Watch
 from docker_flask.worker.server.greenlets import unpatched
 from docker_flask.worker.server.late_threads import LateThreads
-from docker_flask.worker.server.running import Running, has_begun
+from docker_flask.worker.server.running import Running
 from docker_flask.worker.server.worker_process import WorkerProcess
 
 # Seconds between two checks.
@@ -80,14 +79,16 @@ class Watchdog(Watch):
         # A thread of the kernel, even with gevent: a greenlet does not run while another blocks.
         unpatched("_thread", "start_new_thread")(self._watch, ())
 
-    def begin(self, thread: int, environ: Environ) -> None:
+    def begin(self, thread: int, exchange: Exchange) -> None:
         if not hasattr(self._local, "signals_pass"):
             # uWSGI blocks all signals in its threads. Programs that a thread starts inherit the
             # blocked signals, and TERM would not end these programs.
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
             self._local.signals_pass = True
             self.threads.own.add(threading.current_thread())
-        super().begin(thread, environ)
+        # As in Watch, whose call would cost time in every request.
+        exchange.begun = exchange.silent_since = self.clock
+        self.requests[thread] = exchange
 
     def _watch(self) -> None:
         sleep = unpatched("time", "sleep")
@@ -101,7 +102,7 @@ class Watchdog(Watch):
             if not self._worker.retired:
                 retired_at = self.clock
             late = self.threads.look() and self.clock - retired_at < self._timeout
-            if self.active or self.web_sockets or late or not self._worker.retired:
+            if self.requests or self.web_sockets or late or not self._worker.retired:
                 busy = self.clock
             elif self.clock - busy > LINGER:
                 self._end()
@@ -109,11 +110,11 @@ class Watchdog(Watch):
                 # In this thread: it has no request that a signal could interrupt.
                 self._worker.retire("quiet")
             self._running.look()
-            self._end_if_overdue(list(self.silent_since.items()))
+            self._end_if_overdue(list(self.requests.items()))
 
-    def _end_if_overdue(self, requests: list[tuple[int, float]]) -> None:
+    def _end_if_overdue(self, requests: list[tuple[int, Exchange]]) -> None:
         latest = self.clock - self._limit
-        overdue = {thread for thread, since in requests if 0 < since < latest}
+        overdue = {thread for thread, each in requests if 0 < each.silent_since < latest}
         for thread in overdue - self._overdue:
             self._report(thread)
         if not overdue & self._overdue:
@@ -124,7 +125,7 @@ class Watchdog(Watch):
         others = len(requests) > len(overdue) or self.web_sockets or self.threads.count
         if not self._worker.retired:
             # If uWSGI's only thread is idle, only that thread can end the worker by the signal.
-            self._worker.retire("timeout", 0 if self._main in self.active else self._main)
+            self._worker.retire("timeout", 0 if self._main in self.requests else self._main)
         elif not others or self.clock - self._overdue_since > self._timeout:
             self._end()
 
@@ -155,7 +156,8 @@ class Watchdog(Watch):
         if not request:
             return
         what = f"a request took longer than REQUEST_TIMEOUT={self._timeout:g} seconds"
-        if has_begun(frames.get(thread)):
+        exchange = self.requests.get(thread)
+        if exchange and exchange.has_begun:
             what = (
                 f"a response that had begun was cut, because it sent nothing for "
                 f"REQUEST_TIMEOUT={self._timeout:g} seconds"

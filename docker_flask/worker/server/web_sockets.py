@@ -53,7 +53,8 @@ class WebSockets:
         """
 
         def handle(exchange: Exchange) -> Iterable[bytes]:
-            if exchange.environ.get("HTTP_UPGRADE", "").lower() == "websocket":
+            upgrade = exchange.environ.get("HTTP_UPGRADE")
+            if upgrade and upgrade.lower() == "websocket":
                 return self._take(handler, exchange)
             return handler(exchange)
 
@@ -115,13 +116,17 @@ class WebSockets:
 
 
 class View:
-    """One call of the application, which may take the connection."""
+    """One call of the application, which may take the connection.
+
+    exchange: with the server. The view has its own one, because the server may respond before it.
+    """
 
     def __init__(self, web_sockets: WebSockets, connection: Connection, exchange: Exchange) -> None:
         self.connection = connection
         connection.on_use = self._take
         self._web_sockets = web_sockets
         self._exchange = exchange
+        self._own = Exchange(exchange.environ)
         self._lock = threading.Lock()
         # The view has responded, has taken the connection, or took too long.
         self._settled = threading.Event()
@@ -132,8 +137,8 @@ class View:
     def run(self, handler: Handler) -> None:
         """Call the application; the thread of this view does."""
         self._thread = threading.get_ident()
-        environ = self._exchange.environ
-        self._web_sockets.watchdog.begin(self._thread, environ)
+        self._web_sockets.watchdog.begin(self._thread, self._own)
+        environ = self._own.environ
         environ["werkzeug.socket"] = self.connection
         environ["wsgi.input"] = io.BytesIO()
         # A compressed message may take any memory, and each connection would need much of it.
@@ -141,11 +146,11 @@ class View:
         if "gunicorn.socket" in environ:
             environ["gunicorn.socket"] = self.connection
         try:
-            self._result = handler(self._exchange)
+            self._result = handler(self._own)
         except BaseException as error:
             self._error = error
         finally:
-            self._web_sockets.watchdog.forget(self._thread)
+            self._forget()
             with self._lock:
                 self._is_open = False
             if not self._exchange.is_taken:
@@ -164,8 +169,12 @@ class View:
         if is_late:
             text = b"The application takes too long to respond.\n"
             return _refuse(self._exchange, text, "504 Gateway Timeout")
+        own = self._own
+        self._exchange.result = own.result
         if self._error:
             raise self._error
+        self._exchange.status, self._exchange.headers = own.status, own.headers
+        self._exchange.names = own.names
         return self._result
 
     def _take(self) -> None:
@@ -175,9 +184,12 @@ class View:
                 raise ConnectionAbortedError("the connection belongs to the server")
             self._exchange.is_taken = True
         self.connection.open()
-        self._web_sockets.watchdog.forget(self._thread)
+        self._forget()
         self._web_sockets.opened(self.connection)
         self._settled.set()
+
+    def _forget(self) -> None:
+        self._web_sockets.watchdog.requests.pop(self._thread, None)
 
     def _end(self) -> None:
         """After the view: what it returns belongs to no response."""
@@ -197,7 +209,7 @@ def _refuse(
     exchange: Exchange, text: bytes, status: str = "503 Service Unavailable"
 ) -> list[bytes]:
     """Respond in place of the view, which may still run."""
-    exchange.send(status, [("Retry-After", "2"), ("Content-Type", "text/plain")])
+    exchange.respond(status, ("Retry-After", "2"), ("Content-Type", "text/plain"))
     return [text]
 
 

@@ -65,12 +65,27 @@ def test_nothing_of_the_template_is_left(
     assert text.endswith("}\n")
 
 
-def test_no_part_is_forgotten_and_no_include_of_one_is_left() -> None:
+def test_no_part_is_forgotten() -> None:
     folder = TEMPLATES / "docker_flask/nginx"
     including = [TEMPLATES / "nginx.conf", *folder.glob("*.conf")]
-    found = re.findall(r"nginx/(\w+\.conf);", "".join(map(Path.read_text, including)))
+    found = re.findall(r'{% include "(\w+\.conf)" %}', "".join(map(Path.read_text, including)))
     assert set(found) == {file.name for file in folder.glob("*.conf")} - {"uwsgi_params.conf"}
-    assert "docker_flask/nginx" not in "\n".join(directives(render()))
+
+
+def test_lines_are_indented_as_their_blocks() -> None:
+    lines = render(sendfile_location="/secret").splitlines()
+    for line in (
+        "daemon off;",
+        "    # A response that fits into one packet does not arrive earlier if it is smaller.",
+        "    gzip_min_length 1k;",
+        "        application/javascript application/json application/ld+json"
+        " application/manifest+json",
+        "        merge_slashes off;",
+        "            location ^~ /secret/as-is/ {",
+        "                gzip off;",
+        "}",
+    ):
+        assert line in lines
 
 
 def test_no_regular_expression_captures() -> None:
@@ -165,3 +180,12 @@ def test_error_pages(starting: bool) -> None:
     for status in (*statuses, "400headers"):
         assert len(re.findall(rf'^ *{status} "[^"]+";$', text, re.MULTILINE)) == 2
     assert "50m (setting MAX_UPLOAD)" in text
+
+
+def test_no_location_that_a_request_is_sent_to_sends_it_on() -> None:
+    """But for a file that is missing while the container drains, which only `try_files` finds."""
+    text = render(STATIC_INDEX="1", SCRIPT_NAME="/shop", HEALTH_PATH="/healthz")
+    named = dict(re.findall(r"^( +location @\w+) \{\n(.*?)^ {8}\}", text, re.MULTILINE | re.DOTALL))
+    assert len(named) > 5
+    senders = [name.split("@")[1] for name, lines in named.items() if re.search("418| @", lines)]
+    assert senders == ["draining_static"]

@@ -27,7 +27,7 @@ def test_help(option: str) -> None:
     result = run(option)
     assert result.returncode == 0
     assert result.stderr == ""
-    for word in ("-d debug", "-h", "--version", "settings", "reload", "health"):
+    for word in ("-d debug", "-h", "--version", "settings", "nginx-config", "reload", "health"):
         assert word in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 100
 

@@ -92,6 +92,21 @@ def test_refused(uwsgi: Path, lines: str, complaint: str) -> None:
         sort(uwsgi, lines)
 
 
+@pytest.mark.parametrize(
+    ("lines", "environ", "reason"),
+    [
+        ("cron = 0 0 -1 -1 -1 true", {}, "one server because of cron in {}/uwsgi.ini"),
+        ("", {"UWSGI_MULE": "job.py"}, "one server because of UWSGI_MULE"),
+        ("env = A=1", {}, ""),
+    ],
+)
+def test_what_a_second_server_would_start_twice(
+    uwsgi: Path, lines: str, environ: dict[str, str], reason: str
+) -> None:
+    found = sort(uwsgi, lines, **environ).only_one_server
+    assert found == reason.format(uwsgi.parent)
+
+
 # --- attacks ---------------------------------------------------------------------------------
 
 ADDRESSES = (":9191", "127.0.0.1:9191", "[::]:9191", "*:1", "name 10.0.0.1:80 98")

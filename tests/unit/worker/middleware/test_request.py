@@ -1,4 +1,4 @@
-"""What nginx learns about a response: its file, or nothing."""
+"""The way of a request through all handlers: what the server and nginx get."""
 
 from __future__ import annotations
 
@@ -27,12 +27,19 @@ class Server:
     def __init__(self, application: Application, **options: Any) -> None:
         self.started: list[tuple[Any, ...]] = []
         self.body = b""
-        watch = Watchdog(60, 60, WorkerProcess(0), LateThreads(60, lambda *_: None))
+        self.counted = 0
+        self.watch = Watchdog(60, 60, WorkerProcess(0), LateThreads(60, lambda *_: None))
         settings = WorkerOptions(sendfile_location="/secret")
-        handlers = chain(application, settings, watch, lambda: None, None)
-        for part in handlers(create_environ(**options), self.start):
-            self.body += part
-        assert not watch.active | watch.silent_since.keys()
+        handlers = chain(application, settings, self.watch, self.count, None)
+        try:
+            for part in handlers(create_environ(**options), self.start):
+                assert [each.silent_since < 0 for each in self.watch.requests.values()] == [True]
+                self.body += part
+        finally:
+            assert (self.watch.requests, self.counted) == ({}, 1)
+
+    def count(self) -> None:
+        self.counted += 1
 
     def start(self, *arguments: Any) -> Callable[[bytes], None]:
         self.started.append(arguments)
@@ -148,6 +155,89 @@ def test_what_an_application_passes_on_does_not_direct_nginx(name: str, value: s
     assert (server.values(name), server.values("X-Own")) == ([], ["1"])
 
 
+# --- bodies and streams --------------------------------------------------------------------------
+
+
+def answering(body: Any, *headers: tuple[str, str], written: tuple[Any, ...] = ()) -> Application:
+    """An application that sends a body."""
+
+    def application(environ: dict[str, Any], start: Callable[..., Any]) -> Any:
+        write = start("200 OK", [*headers])
+        for part in written:
+            write(part)
+        return body
+
+    return application
+
+
+class Body:
+    """The parts of a body, which note what the server has when each is made."""
+
+    def __init__(self, *parts: Any) -> None:
+        self.parts = iter(parts)
+        self.events: list[str] = []
+
+    def __iter__(self) -> Body:
+        return self
+
+    def __next__(self) -> Any:
+        part = next(self.parts, None)
+        self.events.append("made" if part else "made all")
+        if isinstance(part, BaseException):
+            raise part
+        if part is None:
+            raise StopIteration
+        return part
+
+    def close(self) -> None:
+        self.events.append("closed")
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "expected", "is_stream"),
+    [
+        ([b"one", b"two"], [], b"onetwo", False),
+        ((b"one",), [("Content-Length", "3")], b"one", False),
+        ([], [], b"", False),
+        (iter([b"one", b"two"]), [], b"onetwo", True),
+        (iter([b"one", b"two"]), [("Content-Length", "6")], b"onetwo", False),
+        (iter([]), [], b"", True),
+        (iter([b"", b"two"]), [], b"two", True),
+        (Response("text"), [("Content-Length", "4")], b"text", False),
+    ],
+)
+def test_which_bodies_are_streams(
+    body: Any, headers: Any, expected: bytes, is_stream: bool
+) -> None:
+    application = body if isinstance(body, Response) else answering(body, *headers)
+    server = Server(application)
+    assert server.body == expected
+    assert server.values("X-Accel-Buffering") == (["no"] if is_stream else [])
+
+
+def test_what_is_written_comes_before_what_is_returned() -> None:
+    server = Server(answering([b"three"], written=(b"one ", b"two ")))
+    assert (server.body, len(server.started)) == (b"one two three", 1)
+
+
+@pytest.mark.parametrize("headers", [[], [("Content-Length", "6")]])
+def test_an_application_that_works_after_its_response(headers: Any) -> None:
+    """The client has the whole response before: `call_on_close` is for that."""
+    body = Body(b"one", b"two")
+    sent: list[int] = []
+
+    def application(environ: dict[str, Any], start: Callable[..., Any]) -> Any:
+        start("200 OK", headers)
+        return body
+
+    watch = Watchdog(60, 60, WorkerProcess(0), LateThreads(60, lambda *_: None))
+    handlers = chain(application, WorkerOptions(), watch, lambda: None, None)
+    for _ in handlers(create_environ(), lambda *_: None):
+        sent.append(len(body.events))
+    assert sent == [1, 2]
+    assert body.events == ["made", "made", "made all", "closed"]
+
+
 # --- failures ----------------------------------------------------------------------------------
 
 
@@ -170,3 +260,30 @@ def test_an_application_that_fails_within_its_body(error: Any) -> None:
 
     with pytest.raises(RuntimeError, match="failed within its response"):
         Server(application)
+
+
+@pytest.mark.parametrize(
+    ("application", "closed"),
+    [
+        (answering(Body(SystemExit(22)), ("Content-Length", "9")), True),
+        (answering(Body("text")), True),
+        (answering(["text"]), False),
+        (answering(b"bytes"), False),
+        (answering(None), False),
+        (answering([], written=("text",)), False),
+        (answering(Body(b"one"), ("X-Own", "a\nb")), False),
+        (lambda environ, start: [b"no start"], False),
+        (lambda environ, start: start("100 Continue", []), False),
+    ],
+)
+def test_a_failure_before_the_first_part_is_a_complete_500(
+    application: Any, closed: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = Server(application)
+    assert [status for status, _ in server.started] == ["500 Internal Server Error"]
+    assert server.body == b"Internal Server Error\n"
+    assert server.values("Content-Length") == [str(len(server.body))]
+    assert "Traceback" in capsys.readouterr().err
+    if closed:
+        body = application({}, lambda *_: None)
+        assert body.events.count("closed") == 1

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from docker_flask.worker.find import places
-from docker_flask.worker.middleware.timing import Watch
+from docker_flask.worker.middleware.exchange import Exchange, Watch
 from docker_flask.worker.server.running import Running
 
 ENVIRON = {
@@ -55,7 +55,7 @@ def told(messages: Messages) -> Callable[..., None]:
 def test_a_slow_request_is_told_once(hanging: int, messages: Messages) -> None:
     watch = Watch()
     running = Running(watch, 10.0, "", told(messages))
-    watch.begin(hanging, dict(ENVIRON))
+    watch.begin(hanging, Exchange(dict(ENVIRON)))
     watch.clock += 10
     running.look()
     assert not messages
@@ -72,8 +72,8 @@ def test_a_slow_request_is_told_once(hanging: int, messages: Messages) -> None:
     assert "in query_orders" in request["place"]
     assert "secret" not in str(messages)
     # The next request of this thread.
-    watch.forget(hanging)
-    watch.begin(hanging, dict(ENVIRON))
+    del watch.requests[hanging]
+    watch.begin(hanging, Exchange(dict(ENVIRON)))
     watch.clock += 11
     running.look()
     assert len(messages) == 2
@@ -81,8 +81,8 @@ def test_a_slow_request_is_told_once(hanging: int, messages: Messages) -> None:
 
 def test_a_request_whose_client_receives_data_is_not_slow(hanging: int, messages: Messages) -> None:
     watch = Watch()
-    watch.begin(hanging, dict(ENVIRON))
-    watch.silent_since[hanging] = -watch.clock
+    watch.begin(hanging, Exchange(dict(ENVIRON)))
+    watch.requests[hanging].silent_since = -watch.clock
     watch.clock += 100
     Running(watch, 10.0, "", told(messages)).look()
     assert not messages
@@ -95,7 +95,7 @@ def test_all_requests_are_told_if_process_1_asks(
     order.touch()
     watch = Watch()
     running = Running(watch, 0.0, str(order), told(messages))
-    watch.begin(hanging, dict(ENVIRON))
+    watch.begin(hanging, Exchange(dict(ENVIRON)))
     watch.clock += 3
     running.look()
     assert not messages

@@ -6,13 +6,15 @@ import os
 
 import pytest
 
+from docker_flask.worker.middleware.exchange import Exchange
 from docker_flask.worker.server.late_threads import LateThreads
 from docker_flask.worker.server.watchdog import TICK, Watchdog
 from docker_flask.worker.server.worker_process import WorkerProcess
 
 TIMEOUT, LIMIT, NOW = 10.0, 10.7, 1000.0
-# Since when the application has been silent; below zero: its client has been receiving.
-HANGING, SENDING = 100.0, -900.0
+# Since when the application has been silent; below zero: its client has been receiving; zero: it
+# works after its response.
+HANGING, SENDING, AFTER = 100.0, -900.0, 0.0
 
 
 class Ended(BaseException):
@@ -33,7 +35,10 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> WorkerProcess:
 def seconds_until_the_end(worker: WorkerProcess, requests: list[float]) -> float | None:
     """How long the watchdog lets these requests run; None for ever."""
     threads = LateThreads(TIMEOUT, lambda *_: None)
-    watchdog, running = Watchdog(TIMEOUT, LIMIT, worker, threads), list(enumerate(requests))
+    watchdog, running = Watchdog(TIMEOUT, LIMIT, worker, threads), []
+    for thread, since in enumerate(requests):
+        running.append((thread, Exchange({})))
+        running[-1][1].silent_since = since
     for look in range(int(3 * TIMEOUT / TICK)):
         watchdog.clock = NOW + look * TICK
         try:
@@ -50,7 +55,9 @@ def seconds_until_the_end(worker: WorkerProcess, requests: list[float]) -> float
         (False, [HANGING], TICK),
         # One whose client is slow to receive gets its time after it.
         (False, [HANGING, SENDING], TIMEOUT + TICK),
+        (False, [HANGING, AFTER], TIMEOUT + TICK),
         (False, [SENDING], None),
+        (False, [AFTER], None),
         (False, [], None),
         # The server was told before, for MAX_REQUESTS.
         (True, [HANGING], 0),
