@@ -123,3 +123,17 @@ def test_messages_that_are_explained_are_those_of_the_code() -> None:
     for message in re.findall(r"^### `(.+)`$", text, re.MULTILINE):
         if message not in OF_OTHER_PROGRAMS and (words := own_words(message)):
             assert any(run in code() for run in words), message
+
+
+def test_all_metrics_and_facts_are_explained() -> None:
+    """docs/operating.md: the names in /metrics, and the fields of `docker-flask status --json`."""
+    page = (DOCS / "operating.md").read_text()
+    supervisor = ROOT / "docker_flask/supervisor"
+    metrics, status = ((supervisor / name).read_text() for name in ("metrics.py", "status.py"))
+    made = r'_(?:one|metric|histogram)\(\s*"(\w+)"|^        "(\w+)": \('
+    names = {one or other for one, other in re.findall(made, metrics, re.MULTILINE)}
+    names |= set(re.findall(r'^ +"(\w+)": ', status, re.MULTILINE))
+    assert "http_requests_total" in names
+    assert "requests_waiting" in names
+    assert "mean_wait" in names
+    assert not {name for name in names if f"`{name}`" not in page}
