@@ -72,7 +72,8 @@ def _first_line(facts: dict[str, Any]) -> str:
     )
     if facts["last_reload"]:
         at, problem = facts["last_reload"]
-        words += f" (last reload {_clock(at)}: {problem or 'ok'})"
+        result = "failed, the log has the reason" if problem else "ok"
+        words += f" (last reload {_clock(at)}: {result})"
     if facts["problem"]:
         words += f"      NOT READY: {facts['problem']}"
     if facts["saturated_since"]:

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("**/*.md"), *ROOT.glob("benchmarks/*.md")])
-WORDS = 24_000
+WORDS, COLUMNS = 24_000, 100
 OF_OTHER_PROGRAMS = {
     'Conflict. The container name "/flaskapp" is already in use',
     "sorry, too many clients already",
@@ -72,6 +72,14 @@ def test_the_pages_are_short() -> None:
     assert sum(len(page.read_text().split()) for page in pages) <= WORDS
 
 
+@pytest.mark.parametrize("page", sorted([ROOT / "README.md", *DOCS.glob("*.md")]), ids=named)
+def test_lines_of_prose_are_short(page: Path) -> None:
+    """Apart from tables, pictures, and code in a line, which can't be broken."""
+    for line in prose(page).splitlines():
+        breakable = " " in re.sub("`[^`]*`|!?\\[[^]]*\\]\\([^)]*\\)", "", line.strip(" -"))
+        assert len(line) <= COLUMNS or line.startswith("|") or not breakable, line
+
+
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=named)
 def test_files_of_the_repository_exist(page: Path) -> None:
     """Those that are named in backticks by their path, and the tests in them."""
@@ -115,3 +123,17 @@ def test_messages_that_are_explained_are_those_of_the_code() -> None:
     for message in re.findall(r"^### `(.+)`$", text, re.MULTILINE):
         if message not in OF_OTHER_PROGRAMS and (words := own_words(message)):
             assert any(run in code() for run in words), message
+
+
+def test_all_metrics_and_facts_are_explained() -> None:
+    """docs/operating.md: the names in /metrics, and the fields of `docker-flask status --json`."""
+    page = (DOCS / "operating.md").read_text()
+    supervisor = ROOT / "docker_flask/supervisor"
+    metrics, status = ((supervisor / name).read_text() for name in ("metrics.py", "status.py"))
+    made = r'_(?:one|metric|histogram)\(\s*"(\w+)"|^        "(\w+)": \('
+    names = {one or other for one, other in re.findall(made, metrics, re.MULTILINE)}
+    names |= set(re.findall(r'^ +"(\w+)": ', status, re.MULTILINE))
+    assert "http_requests_total" in names
+    assert "requests_waiting" in names
+    assert "mean_wait" in names
+    assert not {name for name in names if f"`{name}`" not in page}
