@@ -22,7 +22,8 @@ REQUEST_IDS = "#fact-request-id, #request-id"
 ONE_LINE = """element => {
   const range = document.createRange();
   range.selectNodeContents(element);
-  return range.getBoundingClientRect().height < 1.9 * parseFloat(getComputedStyle(element).fontSize);
+  const line = parseFloat(getComputedStyle(element).fontSize);
+  return range.getBoundingClientRect().height < 1.9 * line;
 }"""
 
 
@@ -32,7 +33,7 @@ def looks(page: Page) -> Iterator[str]:
         page.set_viewport_size(viewport)  # type: ignore[arg-type]
         for scheme in ("light", "dark"):
             # Without the transition of colours between both.
-            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
             yield f"{size}-{scheme}"
 
 
