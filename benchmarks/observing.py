@@ -17,12 +17,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
+from docker_flask.worker.middleware.timing import Watch
+
 from benchmarks import common
 from benchmarks.common import print_row
 from benchmarks.contestants import Contestant
 from benchmarks.figures import START, start_and_stop
 from benchmarks.measure import CPU, Serving, serving
-from docker_flask.worker.middleware.timing import Watch
 from docker_flask.worker.middleware.wsgi_types import Environ
 from tests.support.harness import IMAGE, ROOT, Container, Engine, wait_for
 from tests.support.loss import Load

@@ -4,7 +4,7 @@ import _thread
 import sys
 from collections.abc import Callable
 
-from docker_flask.shared import drop_privileges, no_room
+from docker_flask.shared import drop_privileges, no_room, secret_files
 from docker_flask.shared.log import log
 from docker_flask.shared.setting_error import SettingError
 
@@ -63,6 +63,8 @@ def main() -> int:
     name = sys.argv[1]
     program, user = PROGRAMS[name]
     try:
+        if name not in ("reload", "status"):  # these read no variables
+            secret_files.read()
         drop_privileges.drop(user, keep_ports=name == "serve")
         no_room.with_thread(lambda: _thread.start_new_thread(int, ()))
         return program()

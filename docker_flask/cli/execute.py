@@ -10,7 +10,8 @@ import signal
 import sys
 
 sys.path.insert(0, os.path.abspath(f"{__file__}/../../.."))
-from docker_flask.shared import drop_privileges, paths
+from docker_flask.shared import drop_privileges, paths, secret_files
+from docker_flask.shared.setting_error import SettingError
 
 EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND = 126, 127
 
@@ -52,13 +53,14 @@ def main(who: str, *command: str) -> int:
         elif who == "python":
             program, command = paths.INTERPRETER, _prepare_python(*command)
         else:
+            secret_files.read()
             drop_privileges.drop(who)
         # Python ignores these two signals, and a command inherits ignored signals.
         for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(ignored, signal.SIG_DFL)
         os.execvp(program, command)  # noqa: S606 (no shell on purpose)
-    except drop_privileges.NotPermitted as missing:
-        problem, code = str(missing), missing.code
+    except (drop_privileges.NotPermitted, SettingError) as error:
+        problem, code = str(error), error.code
     except OSError as error:
         problem = f'can\'t run "{command[0]}": {why_not(command[0], error)}'
         is_missing = isinstance(error, FileNotFoundError)

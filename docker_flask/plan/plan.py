@@ -112,7 +112,7 @@ class Plan:
             value = getattr(self.settings, name)
             if value is None and name in decided:
                 value, origin = decided[name], f"decided: {self.workers.reason}"
-            rows.append((name.upper(), settings.show(name, value), origin))
+            rows.append((name.upper(), settings.show(name, value, origin), origin))
         return rows
 
     def cache_size(self, disk: int) -> int:

@@ -14,7 +14,7 @@ from docker_flask.plan import defaults, validators
 from docker_flask.plan.limits import Limits
 from docker_flask.plan.validators import Validator
 from docker_flask.servers.gunicorn import options as gunicorn_conf
-from docker_flask.shared import static_files
+from docker_flask.shared import secret_files, static_files
 from docker_flask.shared.origin import DEFAULT, FileValue, Found
 from docker_flask.shared.paths import HOME
 from docker_flask.shared.setting_error import SettingError, shown
@@ -239,6 +239,12 @@ def ignored(environ: Mapping[str, str], production: bool = True) -> list[str]:
             "APP_SERVER=gunicorn"
             for name in given
         ]
+    found += [
+        f"{file}={shown(environ[file])} is ignored: use a file in {secret_files.FOLDERS[0]}"
+        for name in sorted(names())
+        if (file := f"{name}{secret_files.SUFFIX}") in environ
+        if name not in secret_files.names(environ)
+    ]
     # Programs take the time of UTC for it, and say nothing.
     zone = environ.get("TZ", "").removeprefix(":")
     exists = os.path.exists(os.path.join(TIME_ZONES, zone))
@@ -281,7 +287,9 @@ def _read(spec: Field[Any], environ: Mapping[str, str]) -> Found | None:
         if name in FOREIGN and re.fullmatch(FOREIGN[name][0], text):
             continue
         if text:
-            return Found(_parse(spec, name, text, ""), name)
+            from_file = name in secret_files.names(environ)
+            origin = f"{name}{secret_files.SUFFIX}" if from_file else name
+            return Found(_parse(spec, origin, text, "", from_file), origin)
         if name in environ and spec.metadata["empty"] is not None:
             return Found(spec.metadata["empty"], name)
     return None
@@ -300,23 +308,23 @@ def _default(spec: Field[Any], limits: Limits) -> Found:
     return Found(None if default is None else spec.metadata["kind"].parse(default), DEFAULT)
 
 
-def _parse(spec: Field[Any], name: str, text: str, where: str) -> Any:
+def _parse(spec: Field[Any], name: str, text: str, where: str, is_secret: bool = False) -> Any:
     kind: Validator = spec.metadata["kind"]
     try:
         validators.require(len(text) <= MAX_LENGTH)
         return kind.parse(text)
     except (ValueError, OSError, RuntimeError):  # a path that is too long; a link to itself
-        is_secret = spec.name in SECRETS
+        is_secret = is_secret or spec.name in SECRETS
         value = f"({len(text)} characters)" if is_secret else shown(text)
         reason = f"{value}{where} is not allowed; use {kind.allowed}"
         raise SettingError(f"{name}={reason}") from None
 
 
-def show(name: str, value: Any) -> str:
-    """The value of a setting as a text that sets it; name: of its field."""
+def show(name: str, value: Any, origin: str = "") -> str:
+    """The value of a setting as a text that sets it, and no secret; name: of its field."""
     if value is None:
         return ""
-    if name in SECRETS:
+    if name in SECRETS or origin.endswith(secret_files.SUFFIX):
         return "(secret)"
     if isinstance(value, bool):
         return "1" if value else "0"

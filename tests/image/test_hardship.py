@@ -64,6 +64,7 @@ def test_1024_may_wait_and_the_next_one_gets_503(engine: Engine, tmp_path: Path)
         next_one = service.container.get()
         assert connections(service.container) >= 1025
     assert next_one.status_code == 503
+    assert "The server is too busy." in next_one.text
     assert int(next_one.headers["Retry-After"]) > 0
 
 

@@ -246,6 +246,7 @@ SNIPPETS = {
     "/etc/nginx/server.d/server.conf": """
         add_header X-Tea $tea always;
         location = /robots.txt { return 200 "Disallow: /"; }
+        location = /away { return 503; }
         location /other/ { include uwsgi_params; uwsgi_pass application; }
         error_page 404 502 504 /sorry.html;
         location = /sorry.html { internal; return 504 "sorry"; }
@@ -262,6 +263,7 @@ def test_snippets_at_three_levels(engine: Engine, app: Path, tmp_path: Path) -> 
     assert container.get("/").headers["X-Request-ID"]
     assert container.get("/", headers={"X-Tea": "green"}).headers["X-Tea"] == "green"
     assert container.get("/robots.txt").text == "Disallow: /"
+    assert "The server is not available." in container.get("/away").text
     assert container.get("/other/").status_code == 404, "the application's, not nginx's"
     assert container.get("/?secret=1").status_code == 403
     assert container.get("/sleep/3.0").text == "sorry"

@@ -147,6 +147,7 @@ def test_early_clients_wait_or_are_told_to_wait(
         seen.append(answer.status_code)
         if answer.status_code == 503:
             assert int(answer.headers["Retry-After"]) > 0
+            assert "The application is starting. This page loads itself again." in answer.text
         assert len(seen) < 1000
         time.sleep(0.02)
     assert set(seen) == expected

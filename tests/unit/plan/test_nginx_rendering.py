@@ -177,9 +177,12 @@ def test_error_pages(starting: bool) -> None:
     assert "503 2;" in lines[at : lines.index("}", at)]
     assert lines.count("add_header Retry-After $error_retry always;") == 1
     statuses = re.findall(r"error_page ([\d ]+) /\.docker-flask/error\.html;", text)[0].split()
-    for status in (*statuses, "400headers"):
+    for status in (*statuses, "400headers", "503busy"):
         assert len(re.findall(rf'^ *{status} "[^"]+";$', text, re.MULTILINE)) == 2
     assert "50m (setting MAX_UPLOAD)" in text
+    refresh = '<meta http-equiv="refresh" content="$error_retry">'
+    for words in (refresh, '"The application is starting."', "This page loads itself again."):
+        assert (words in text) is starting
 
 
 def test_no_location_that_a_request_is_sent_to_sends_it_on() -> None:

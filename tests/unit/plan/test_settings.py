@@ -14,6 +14,7 @@ from docker_flask.plan import settings
 from docker_flask.plan.limits import Limits
 from docker_flask.plan.settings import Settings, ignored
 from docker_flask.plan.validators import PRIVATE
+from docker_flask.shared import secret_files
 from docker_flask.shared.origin import FileValue
 from docker_flask.shared.setting_error import SettingError
 
@@ -59,7 +60,7 @@ def explain(*arguments: Any) -> dict[str, tuple[str, str]]:
     """Value and origin of each setting, by name."""
     chosen, origins = resolve(*arguments)
     return {
-        name.upper(): (settings.show(name, getattr(chosen, name)), origin)
+        name.upper(): (settings.show(name, getattr(chosen, name), origin), origin)
         for name, origin in origins.items()
     }
 
@@ -200,6 +201,16 @@ def test_refused(name: str, values: list[str], allowed: str) -> None:
 def test_a_secret_is_refused_without_being_shown(value: str) -> None:
     message = refusal("ACME_EAB", value)
     assert message.startswith(f"ACME_EAB=({len(value)} characters) is not allowed; use KID:KEY, ")
+
+
+def test_a_setting_from_a_file_is_never_shown() -> None:
+    given = {"THREADS": "7", "THREADS_FILE": "/run/secrets/x", secret_files.DONE: "THREADS PORT"}
+    assert explain(given)["THREADS"] == ("(secret)", "THREADS_FILE")
+    assert ignored(given) == []
+    with pytest.raises(SettingError, match=r"^PORT_FILE=\(4 characters\) is not allowed; use a w"):
+        settings.read({**given, "PORT": "x123"})
+    (sentence,) = ignored({"THREADS_FILE": "/etc/x"})
+    assert sentence == "THREADS_FILE='/etc/x' is ignored: use a file in /run/secrets/"
 
 
 def test_there_are_no_more_settings_than_a_person_can_know() -> None:
