@@ -184,6 +184,22 @@ def check_that_internal_locations_stay_internal(container: Container) -> None:
 
 
 @pytest.mark.nightly
+def test_a_request_outlives_gunicorns_master(engine: Engine, app: Path) -> None:
+    """With gevent, whose worker would end at once."""
+    slow = "import time\n\n@app.post('/slow')\ndef slow():\n    time.sleep(4)\n    return 'done'\n"
+    (app / "app.py").write_text(APP + slow)
+    container = engine.serve(server=GEVENT, app=app)
+    (master,) = container.pids("gunicorn: master")
+    with ThreadPoolExecutor() as pool:
+        response = pool.submit(httpx.post, container.url("/slow"), timeout=20)
+        time.sleep(1)  # the worker has the request, and nginx retries no POST
+        assert not response.done()
+        container.kill("KILL", master)
+        assert response.result().text == "done"
+    assert master not in container.pids("gunicorn: master")
+
+
+@pytest.mark.nightly
 def test_gunicorn_conf_py_counts_where_nothing_is_set(engine: Engine, app: Path) -> None:
     (app / "gunicorn.conf.py").write_text(
         "import os\nworkers = 3\nworker_class = 'gevent'\ntimeout = 7\nbind = ':9'\nreload = True\n"

@@ -37,6 +37,7 @@ def test_help(option: str) -> None:
     [
         (["-x", "debug"], '"-x"'),
         (["-ddebug"], '"-ddebug"'),
+        (["--debug", "debug"], '"--debug"'),
         (["-d"], "without a value"),
         (["-d", ""], "without a value"),
         (["-d", "DEBUG"], "DEBUG"),
