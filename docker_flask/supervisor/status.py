@@ -82,7 +82,7 @@ class Status:
         log(
             f"{refused - self._refused} requests got 503 from nginx in the last {INTERVAL:g} "
             f"seconds: {running} of {slots(current)} requests at once run, and {waiting} of "
-            f"{current.plan.sizing.queue} wait"
+            f"{queue_limit(current)} wait"
         )
         self._refused, self._refused_logged = refused, now
 
@@ -147,7 +147,7 @@ class Status:
                 "requests": {
                     "running": running,
                     "waiting": waiting,
-                    "queue": current.plan.sizing.queue,
+                    "queue": queue_limit(current),
                     "web_sockets": current.web_sockets(),
                 },
                 "running": self._running(),
@@ -211,6 +211,11 @@ def slots(generation: Generation) -> int:
     if generation.wide.server:
         found += len(generation.wide.server.workers()) * workers.wide_threads
     return found
+
+
+def queue_limit(generation: Generation) -> int:
+    """How many requests may wait: the kernel takes one more than `listen` says."""
+    return generation.plan.sizing.queue + 1
 
 
 def _share_of_disk(path: str) -> float:
