@@ -27,6 +27,11 @@ OF_OTHER_PROGRAMS = {
     "No 'Access-Control-Allow-Origin' header is present on the requested resource",
     "The data value transmitted exceeds the capacity limit.",
     "unable to open database file",
+    "Cannot connect to the Docker daemon",
+    "permission denied while trying to connect to the Docker daemon socket",
+    "the --mount option requires BuildKit",
+    "pull access denied for docker-flask",
+    "Could not find a version that satisfies the requirement flask (from versions: none)",
     "error: [Errno 2] No such file or directory: 'x86_64-linux-gnu-gcc'",
 }
 
