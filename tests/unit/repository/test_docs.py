@@ -31,6 +31,9 @@ OF_OTHER_PROGRAMS = {
     "permission denied while trying to connect to the Docker daemon socket",
     "the --mount option requires BuildKit",
     "pull access denied for docker-flask",
+    'failed to do request: Head "https://registry-1.docker.io/v2/library/ubuntu/manifests/24.04"',
+    "ReadTimeoutError: HTTPSConnectionPool(host='files.pythonhosted.org', port=443): Read timed out.",
+    "Bind for 0.0.0.0:8091 failed: port is already allocated",
     "Could not find a version that satisfies the requirement flask (from versions: none)",
     "error: [Errno 2] No such file or directory: 'x86_64-linux-gnu-gcc'",
 }
@@ -114,9 +117,10 @@ def own_words(message: str) -> list[str]:
     return [run.strip() for run in runs if len(run.split()) >= 3]
 
 
-def test_messages_that_are_explained_are_those_of_the_code() -> None:
-    """docs/troubleshooting.md: its headings in backticks."""
-    text = (DOCS / "troubleshooting.md").read_text()
-    for message in re.findall(r"^### `(.+)`$", text, re.MULTILINE):
+@pytest.mark.parametrize("page", ["troubleshooting.md", "zh/troubleshooting.md"])
+def test_messages_that_are_explained_are_those_of_the_code(page: str) -> None:
+    """Headings in backticks."""
+    text = (DOCS / page).read_text()
+    for message in re.findall(r"^### `([^`]+)`$", text, re.MULTILINE):
         if message not in OF_OTHER_PROGRAMS and (words := own_words(message)):
             assert any(run in code() for run in words), message
