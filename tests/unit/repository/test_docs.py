@@ -32,7 +32,7 @@ OF_OTHER_PROGRAMS = {
     "the --mount option requires BuildKit",
     "pull access denied for docker-flask",
     'failed to do request: Head "https://registry-1.docker.io/v2/library/ubuntu/manifests/24.04"',
-    "ReadTimeoutError: HTTPSConnectionPool(host='files.pythonhosted.org', port=443): Read timed out.",
+    "HTTPSConnectionPool(host='files.pythonhosted.org', port=443): Read timed out.",
     "Bind for 0.0.0.0:8091 failed: port is already allocated",
     "Could not find a version that satisfies the requirement flask (from versions: none)",
     "error: [Errno 2] No such file or directory: 'x86_64-linux-gnu-gcc'",
