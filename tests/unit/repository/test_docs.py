@@ -17,7 +17,6 @@ OF_OTHER_PROGRAMS = {
     'Conflict. The container name "/flaskapp" is already in use',
     "sorry, too many clients already",
     "Error: pg_config executable not found.",
-    "Could not locate a Flask application",
     "curl: (56) Recv failure: Connection reset by peer",
     "SQLite objects created in a thread can only be used in that same thread",
     "Exception: you need a C compiler to build uWSGI",
