@@ -34,7 +34,6 @@ OF_OTHER_PROGRAMS = {
     "HTTPSConnectionPool(host='files.pythonhosted.org', port=443): Read timed out.",
     "Bind for 0.0.0.0:8091 failed: port is already allocated",
     "Could not find a version that satisfies the requirement flask (from versions: none)",
-    "error: [Errno 2] No such file or directory: 'x86_64-linux-gnu-gcc'",
 }
 
 
