@@ -26,6 +26,7 @@ OF_OTHER_PROGRAMS = {
     "No 'Access-Control-Allow-Origin' header is present on the requested resource",
     "The data value transmitted exceeds the capacity limit.",
     "unable to open database file",
+    "error: [Errno 2] No such file or directory: 'x86_64-linux-gnu-gcc'",
     "Cannot connect to the Docker daemon",
     "permission denied while trying to connect to the Docker daemon socket",
     "the --mount option requires BuildKit",
