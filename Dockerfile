@@ -127,6 +127,8 @@ LABEL org.opencontainers.image.title="docker-flask" \
 # Defaults of other variables than settings (docker_flask/plan/settings.py).
 ENV PATH=/opt/docker-flask/docker_flask/cli/bin:/opt/venv/bin:/opt/docker-flask/packages/bin:$PATH \
     VIRTUAL_ENV=/opt/venv \
+    # `uv sync` of an image that builds on this image installs into it, and not into /app/.venv.
+    UV_PROJECT_ENVIRONMENT=/opt/venv \
     LANG=C.UTF-8 \
     # Output of the application is in the log immediately.
     PYTHONUNBUFFERED=1 \

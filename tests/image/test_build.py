@@ -356,6 +356,27 @@ def test_built_upon_with_a_lock_file(engine: Engine, derive: Derive, tool: str) 
     assert container.execute("find", "/", "-xdev", *OF_TOOLS.split()) == (0, "")
 
 
+# The lines of uv's own guide, where its image can't be pulled.
+UV_SYNC = """FROM THEIRS
+COPY pyproject.toml uv.lock ./
+RUN --mount=type=secret,id=ca if [ -r /run/secrets/ca ]; \\
+ then export PIP_CERT=/run/secrets/ca SSL_CERT_FILE=/run/secrets/ca; fi \\
+ && pip install -q --root-user-action=ignore --target /uv uv==0.13.9 \\
+ && PYTHONPATH=/uv python -m uv sync --frozen --no-dev --no-install-project
+COPY app /app
+"""
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(300)
+def test_uv_sync_installs_into_the_environment_of_the_image(engine: Engine, derive: Derive) -> None:
+    files = {path.name: path.read_text() for path in (APPS / "locked/uv").iterdir()}
+    image = derive({**files, "app/app.py": PLAIN, "Dockerfile": UV_SYNC})
+    container = engine.serve(image=image)
+    assert container.get().text == "1.16.0"
+    assert container.execute("test", "-e", "/app/.venv")[0] == 1
+
+
 @pytest.mark.nightly
 @pytest.mark.timeout(300)
 def test_built_upon_with_a_package_that_needs_a_compiler(engine: Engine, derive: Derive) -> None:

@@ -21,8 +21,12 @@ def recipe(page: str, word: str) -> str:
     """The Dockerfile of a page that has this word, for the image under test."""
     blocks = re.findall(r"```dockerfile\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
     (found,) = [text for text in blocks if word in text]
-    # As the recipe is, but behind the machine's proxy.
+    return for_this_machine(found)
+
+
+def for_this_machine(dockerfile: str) -> str:
+    """The text for the image under test, and behind the machine's proxy."""
     if CA_BUNDLE.is_file():
         trust = "--mount=type=secret,id=ca export PIP_CERT=/run/secrets/ca;"
-        found = found.replace("RUN ", f"RUN {trust} ")
-    return re.sub(r"^FROM docker-flask\b", f"FROM {IMAGE}", found, flags=re.MULTILINE)
+        dockerfile = dockerfile.replace("RUN ", f"RUN {trust} ")
+    return re.sub(r"^FROM docker-flask\b", f"FROM {IMAGE}", dockerfile, flags=re.MULTILINE)

@@ -14,7 +14,7 @@ from tests.support.harness import ROOT
 PAGE = (ROOT / "docs" / "applications.md").read_text()
 APPLICATIONS = sorted(path.parent for path in FOLDER.glob("*/Dockerfile"))
 README = (ROOT / "README.md").read_text()
-(RECIPE,) = re.findall(r"```dockerfile\n(.*?)```", README, re.DOTALL)
+RECIPE = "".join(re.findall(r"```dockerfile\n(.*?)```", README, re.DOTALL))
 
 
 def row(application: Path) -> list[str]:

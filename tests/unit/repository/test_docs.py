@@ -17,7 +17,6 @@ OF_OTHER_PROGRAMS = {
     'Conflict. The container name "/flaskapp" is already in use',
     "sorry, too many clients already",
     "Error: pg_config executable not found.",
-    "Could not locate a Flask application",
     "curl: (56) Recv failure: Connection reset by peer",
     "SQLite objects created in a thread can only be used in that same thread",
     "Exception: you need a C compiler to build uWSGI",
@@ -28,6 +27,14 @@ OF_OTHER_PROGRAMS = {
     "The data value transmitted exceeds the capacity limit.",
     "unable to open database file",
     "error: [Errno 2] No such file or directory: 'x86_64-linux-gnu-gcc'",
+    "Cannot connect to the Docker daemon",
+    "permission denied while trying to connect to the Docker daemon socket",
+    "the --mount option requires BuildKit",
+    "pull access denied for docker-flask",
+    'failed to do request: Head "https://registry-1.docker.io/v2/library/ubuntu/manifests/24.04"',
+    "HTTPSConnectionPool(host='files.pythonhosted.org', port=443): Read timed out.",
+    "Bind for 0.0.0.0:8091 failed: port is already allocated",
+    "Could not find a version that satisfies the requirement flask (from versions: none)",
 }
 
 
@@ -117,10 +124,11 @@ def own_words(message: str) -> list[str]:
     return [run.strip() for run in runs if len(run.split()) >= 3]
 
 
-def test_messages_that_are_explained_are_those_of_the_code() -> None:
-    """docs/troubleshooting.md: its headings in backticks."""
-    text = (DOCS / "troubleshooting.md").read_text()
-    for message in re.findall(r"^### `(.+)`$", text, re.MULTILINE):
+@pytest.mark.parametrize("page", ["troubleshooting.md", "zh/troubleshooting.md"])
+def test_messages_that_are_explained_are_those_of_the_code(page: str) -> None:
+    """Headings in backticks."""
+    text = (DOCS / page).read_text()
+    for message in re.findall(r"^### `([^`]+)`$", text, re.MULTILINE):
         if message not in OF_OTHER_PROGRAMS and (words := own_words(message)):
             assert any(run in code() for run in words), message
 
