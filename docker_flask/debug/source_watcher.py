@@ -7,8 +7,18 @@ not pass them on.
 import contextlib
 import os
 
-# What Python reads at a start. Flask itself reads changed templates.
-WATCHED_SUFFIXES = (".py", ".env", ".flaskenv", "uwsgi.ini")
+# What Python reads at a start. Flask itself reads changed templates. No JSON: many applications write
+# data in it, and would restart at each request.
+WATCHED_SUFFIXES = (
+    ".py",
+    ".env",
+    ".flaskenv",
+    "uwsgi.ini",
+    ".mo",
+    ".toml",
+    ".yaml",
+    ".yml",
+)
 # What a browser shows, and people edit: no pictures and no data, which applications write.
 PAGE_SUFFIXES = (".html", ".htm", ".jinja", ".jinja2", ".j2", ".css", ".js", ".mjs", ".svg")
 SKIPPED_FOLDERS = {"__pycache__", "node_modules", "site-packages"}

@@ -57,6 +57,7 @@ def write_at_the_same_time(file: Path) -> None:
 
 def test_source_counts(folder: Path) -> None:
     touch(folder, ".env", ".flaskenv", "uwsgi.ini", "one/two/three/four.py", "_private/x.py")
+    touch(folder, "de/LC_MESSAGES/messages.mo", "config.yaml", "config.yml", "config.toml")
     assert names(folder) == {
         "app.py",
         "shop/__init__.py",
@@ -66,13 +67,17 @@ def test_source_counts(folder: Path) -> None:
         "uwsgi.ini",
         "one/two/three/four.py",
         "_private/x.py",
+        "de/LC_MESSAGES/messages.mo",
+        "config.yaml",
+        "config.yml",
+        "config.toml",
     }
 
 
 def test_what_others_wrote_does_not_count(folder: Path) -> None:
     before = names(folder)
     touch(folder, ".git/x.py", ".venv/lib/x.py", "node_modules/a/x.py", "__pycache__/x.py")
-    touch(folder, "venv/lib/python3/site-packages/x.py", "page.html", ".app.py.swp", "app.py~")
+    touch(folder, "venv/lib/python3/site-packages/x.py", "page.html", "data.json", ".app.py.swp", "app.py~")
     (folder / ".#app.py").symlink_to("somebody@host.1234")  # Emacs
     (folder / "linked").symlink_to(folder)
     assert names(folder) == before
