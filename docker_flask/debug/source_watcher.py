@@ -7,8 +7,8 @@ not pass them on.
 import contextlib
 import os
 
-# What Python reads at a start. Flask itself reads changed templates. No JSON: many applications write
-# data in it, and would restart at each request.
+# What Python reads at a start. Flask itself reads changed templates. No JSON: many applications
+# write data in it, and would restart at each request.
 WATCHED_SUFFIXES = (
     ".py",
     ".env",

@@ -77,7 +77,14 @@ def test_source_counts(folder: Path) -> None:
 def test_what_others_wrote_does_not_count(folder: Path) -> None:
     before = names(folder)
     touch(folder, ".git/x.py", ".venv/lib/x.py", "node_modules/a/x.py", "__pycache__/x.py")
-    touch(folder, "venv/lib/python3/site-packages/x.py", "page.html", "data.json", ".app.py.swp", "app.py~")
+    touch(
+        folder,
+        "venv/lib/python3/site-packages/x.py",
+        "page.html",
+        "data.json",
+        ".app.py.swp",
+        "app.py~",
+    )
     (folder / ".#app.py").symlink_to("somebody@host.1234")  # Emacs
     (folder / "linked").symlink_to(folder)
     assert names(folder) == before
