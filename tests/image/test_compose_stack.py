@@ -236,6 +236,29 @@ def test_prometheus_reads_the_container_and_the_alerts(stack: Stack) -> None:
     stack.run("--profile", "monitoring", "rm", "--stop", "--force", "prometheus")
 
 
+def test_an_update_of_two_replicas(
+    stack: Stack, client: httpx.Client, session_engine: Engine
+) -> None:
+    """With docs/deploying.md's lines: the new ones start beside the old ones."""
+    two = {"deploy": {"replicas": 2}}
+    stack.change(web={**NEW_VERSION, **two})
+    stack.run("up", "--detach", "--wait")
+    old = stack.run("ps", "--quiet", "web").split()
+    stack.change(web={"environment": {**SLOW, "VERSION": "3"}, **two})
+    with under_load(stack) as outcomes:
+        stack.run("run", "--rm", "-T", "migration")
+        beside = ("--no-deps", "--no-recreate", "--scale", "web=4", "web")
+        stack.run("up", "--detach", "--wait", *beside)
+        for each in map(session_engine.client.containers.get, old):
+            each.stop()
+            each.remove()
+        stack.run("up", "--detach", "--wait", "--no-deps", "worker", "scheduler")
+    new = map(session_engine.client.containers.get, stack.run("ps", "--quiet", "web").split())
+    assert ["VERSION=3" in each.attrs["Config"]["Env"] for each in new] == [True, True]
+    assert set(outcomes.values()) == {200}
+    assert outcomes.keys() <= set(client.get("/notes").json())
+
+
 def test_down_ends_all(stack: Stack, session_engine: Engine) -> None:
     begun = time.time()
     stack.run("down")
