@@ -34,6 +34,7 @@ class Loop:
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
         self._handlers: Mapping[signal.Signals, Callable[[], None]] = {}
+        self._quiet: set[int] = set()
         self._signals, self._wakeup = socket.socketpair()
         self._signals.setblocking(False)
         self._wakeup.setblocking(False)
@@ -55,16 +56,26 @@ class Loop:
         """Run the callback whenever a socket or descriptor is readable, or as `events` says."""
         self._selector.register(file, events, callback)
 
+    def watch_quietly(self, descriptor: int, callback: Callable[[], None]) -> None:
+        """The same for what comes often and changes nothing for the caller of `turn`."""
+        self.watch(descriptor, callback)
+        self._quiet.add(descriptor)
+
     def forget(self, file: Any) -> None:
         """Undo `watch`."""
-        self._selector.unregister(file)
+        self._quiet.discard(self._selector.unregister(file).fd)
 
     def turn(self, seconds: float) -> None:
         """Wait for the next event, up to a number of seconds, and run its callbacks."""
-        for key, _ in self._selector.select(seconds):
-            # An earlier callback may have closed this descriptor, and its number may be reused.
-            if self._selector.get_map().get(key.fd) is key:
-                self.guard(key.data)
+        end = time.monotonic() + seconds
+        is_quiet = True
+        while is_quiet:
+            keys = [key for key, _ in self._selector.select(max(0.0, end - time.monotonic()))]
+            for key in keys:
+                # An earlier callback may have closed this descriptor, and its number may be reused.
+                if self._selector.get_map().get(key.fd) is key:
+                    self.guard(key.data)
+            is_quiet = {key.fd for key in keys} <= self._quiet and time.monotonic() < end
 
     def wake(self) -> None:
         """End the current `turn`; a thread may call this."""

@@ -8,6 +8,7 @@ workers. Most lines of a block are equal, so Python looks at each different line
 import bisect
 import contextlib
 import fcntl
+import functools
 import itertools
 import operator
 import os
@@ -66,6 +67,8 @@ USUAL_STATUSES = (
 PIPE_SIZE = 1 << 20
 # Bytes of a line; the pipe belongs to the application's user, too.
 MAX_LINE = 4096
+# Characters of a line whose numbers are kept, and how many lines are: most lines come again.
+MAX_KEPT, KEPT = 100, 8192
 # Seconds of a slot, and how many make up the last minute.
 SLOT, SLOTS = 5.0, 12
 
@@ -75,6 +78,24 @@ _TIME = re.compile(r"\d{1,7}\.\d{3}")
 _LINE = re.compile(
     rf"(\d{{3}})\|([^|]*)\|(\d{{1,15}})\|({_TIME.pattern})\|([-\d, :]*)\|([-\d., :]*)"
 )
+
+
+@functools.lru_cache(KEPT)
+def _parsed(line: str) -> tuple[tuple[str, str], int, float, float | None, bool] | None:
+    """Method and status, bytes, whole time, the application's time, and whether nginx refused."""
+    found = _LINE.fullmatch(line)
+    if not found:
+        return None
+    status, method, size, whole, of_application, application = found.groups()
+    # After a failed try on a worker that died, there are two times.
+    times = _TIME.findall(application)
+    return (
+        (method if method in METHODS else OTHER, status),
+        int(size),
+        float(whole),
+        sum(map(float, times)) if times else None,
+        status == "503" and "503" not in of_application,
+    )
 
 
 @dataclass
@@ -120,18 +141,16 @@ class Counts:
 
     def add(self, line: str, number: int) -> None:
         """Add a number of equal lines; a line that nginx has not written changes nothing."""
-        found = _LINE.fullmatch(line)
+        found = (_parsed if len(line) <= MAX_KEPT else _parsed.__wrapped__)(line)
         if not found:
             return
-        status, method, size, whole, of_application, application = found.groups()
-        self.requests[method if method in METHODS else OTHER, status] += number
-        self.sent_bytes += int(size) * number
-        if status == "503" and "503" not in of_application:
-            self.refused += number
-        self.whole.add(float(whole), number)
-        # After a failed try on a worker that died, there are two times.
-        if times := _TIME.findall(application):
-            self.application.add(sum(map(float, times)), number)
+        request, size, whole, application, is_refused = found
+        self.requests[request] += number
+        self.sent_bytes += size * number
+        self.refused += is_refused * number
+        self.whole.add(whole, number)
+        if application is not None:
+            self.application.add(application, number)
 
     def sum(self, others: "Iterable[Counts]") -> None:
         """Add other counts."""
@@ -157,7 +176,7 @@ class Traffic:
         self._pipe = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         with contextlib.suppress(OSError):  # the user has too many pipes
             fcntl.fcntl(self._pipe, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
-        loop.watch(self._pipe, self.read)
+        loop.watch_quietly(self._pipe, self.read)
 
     def read(self) -> None:
         """Count what nginx has written."""

@@ -51,6 +51,34 @@ def test_callbacks_of_descriptors(loop: Loop) -> None:
             loop.wait(lambda: False, 5)
 
 
+def test_what_comes_quietly_does_not_end_a_turn(loop: Loop) -> None:
+    """But its callback runs, also beside something else."""
+    end, pipe = os.pipe()
+    ours, theirs = socket.socketpair()
+    try:
+        heard: list[bytes] = []
+        loop.watch_quietly(end, lambda: heard.append(os.read(end, 10)))
+        os.write(pipe, b"quiet")
+        begun = time.monotonic()
+        loop.turn(0.2)
+        assert (heard, time.monotonic() - begun >= 0.2) == ([b"quiet"], True)
+        loop.watch(ours, lambda: heard.append(ours.recv(10)))
+        os.write(pipe, b"quiet")
+        theirs.send(b"news")
+        loop.turn(30)
+        assert sorted(heard) == [b"news", b"quiet", b"quiet"]
+        loop.forget(end)
+        loop.watch(end, lambda: heard.append(os.read(end, 10)))
+        os.write(pipe, b"loud")
+        loop.turn(30)
+        assert heard[-1] == b"loud"
+    finally:
+        loop.forget(end)
+        for descriptor in (end, pipe):
+            os.close(descriptor)
+        theirs.close()
+
+
 # --- programs --------------------------------------------------------------------------------
 
 
