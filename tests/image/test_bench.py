@@ -1,4 +1,4 @@
-"""The benchmark in short: two contestants, one round of a second. Errors count here, not times."""
+"""The benchmark in short: three contestants, one round of a second. Errors count here, not times."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-CONTESTANTS = ["ours", "Flask's development server"]
+CONTESTANTS = ["ours", "Flask's development server", "limit: bare pair"]
 
 
 @pytest.mark.nightly
@@ -32,3 +32,4 @@ def test_short_benchmark_makes_a_report_without_errors(tmp_path: Path) -> None:
         assert row["errors"] == "0"
         assert float(row["requests/s"].replace(",", "")) > 0
         assert float(row["CPU µs/request"].replace(",", "")) > 0
+    assert "limit: bare pair 1.00" in report.read_text()
