@@ -1,4 +1,4 @@
-"""The benchmark in short: three contestants, one round of a second. Errors count here, not times."""
+"""The benchmark in short: three contestants, a round of a second. Errors count here, not times."""
 
 from __future__ import annotations
 
