@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.test_sample_app import upload
 from tests.browser.visit import Site, Watch
-from tests.support.harness import APPS, PRODUCTION_PORT, ROOT, Engine
+from tests.support.harness import APPS, PRODUCTION_PORT, REQUEST_ID, ROOT, Engine
 from tests.support.pictures import png
 
 FOLDER = ROOT / "screenshots"
@@ -66,7 +66,7 @@ def test_errors_in_production(production: Site, page: Page, watch: Watch) -> Non
     for path in ("fail", "%zz"):  # the application's, and nginx's
         page.goto(f"{production.address}/{path}")
         take(page, f"production-{path.strip('%')}")
-        found = re.search(r"[Rr]equest ([0-9a-f]{32})", page.locator("body").inner_text())
+        found = re.search(rf"[Rr]equest ({REQUEST_ID})", page.locator("body").inner_text())
         assert found
         production.container.wait_for_log(found[1])
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.harness import DEBUG, DEBUG_PORT, HELLO, PRODUCTION_PORT, Engine, write_files
 
-SECRET = "not-for-the-log"  # noqa: S105
+SECRET = "not-for-the-log"  # noqa: S105 # pragma: allowlist secret
 ORDER = "import os; print(os.getuid() > 0, *map(os.environ.get, ('KEY', 'SEEN')))"
 APP = f"""{HELLO}
 import os
