@@ -4,7 +4,7 @@ The watchdog's thread looks. A C function that holds the interpreter's lock hold
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -14,8 +14,7 @@ from docker_flask.worker.find import places
 from docker_flask.worker.middleware.exchange import Exchange
 from docker_flask.worker.middleware.timing import Watch
 from docker_flask.worker.middleware.wsgi_types import Environ
-
-Frames = Mapping[int | None, FrameType | None]
+from docker_flask.worker.server.greenlets import BLOCKING, Stacks, stacks
 
 
 class Running:
@@ -26,7 +25,7 @@ class Running:
 
     def __init__(self, watch: Watch, slow: float, order: str, tell: Callable[..., Any]) -> None:
         self._watch, self._slow, self._order, self._tell = watch, slow, order, tell
-        self._asked = _changed(order)
+        self._asked = 0
         # Slow requests that process 1 knows, by their thread.
         self._told: dict[int, Environ] = {}
 
@@ -36,12 +35,11 @@ class Running:
         asked = _changed(self._order)
         if asked != self._asked:
             self._asked = asked
-            frames = places.frames()
-            rows = [self.describe(thread, frames) for thread in list(self._watch.active)]
-            requests = running_request.to_json(filter(None, rows))
-            self._tell("running", requests=requests, count=len(rows))
+            found = stacks()
+            rows = [self.describe(thread, found) for thread in list(self._watch.active)]
+            self._tell("running", requests=running_request.to_json(filter(None, rows)))
 
-    def describe(self, thread: int, frames: Frames) -> RunningRequest | None:
+    def describe(self, thread: int, found: Stacks) -> RunningRequest | None:
         """The request of a thread; None if it has ended."""
         environ, begun = self._watch.active.get(thread, (None, 0.0))
         if environ is None:
@@ -51,7 +49,7 @@ class Running:
             method=str(environ.get("REQUEST_METHOD"))[:MAX_TEXT],
             path=str(environ.get("REQUEST_URI", "")).partition("?")[0][:MAX_TEXT],
             request_id=str(environ.get("HTTP_X_REQUEST_ID", ""))[:MAX_TEXT],
-            place=places.words(frames.get(thread))[:MAX_TEXT],
+            place=places.words(stack_of(thread, found))[:MAX_TEXT],
         )
 
     def _tell_slow(self) -> None:
@@ -63,17 +61,22 @@ class Running:
         self._told = {thread: environ for thread, environ in active.items() if environ is not None}
         if not new:
             return
-        frames = places.frames()
+        found = stacks()
         # A stream may wait for what it sends next.
-        waiting = [thread for thread in new if not has_begun(frames.get(thread))]
-        requests = filter(None, [self.describe(thread, frames) for thread in waiting])
+        waiting = [thread for thread in new if not has_begun(stack_of(thread, found))]
+        requests = filter(None, [self.describe(thread, found) for thread in waiting])
         if rows := running_request.to_json(requests):
             self._tell("slow", requests=rows)
 
 
-def has_begun(frame: FrameType | None) -> bool:
+def stack_of(thread: int, found: Stacks) -> list[FrameType]:
+    """Where the request of a thread is, or what it waits for."""
+    return found.get(thread) or found.get(BLOCKING, [])
+
+
+def has_begun(frames: list[FrameType]) -> bool:
     """True if the request that runs here has sent the start of its response (timing.py)."""
-    for each in places.stack(frame):
+    for each in frames:
         exchange = each.f_locals.get("exchange")
         if isinstance(exchange, Exchange):
             # A handshake that was refused has no status of the application.

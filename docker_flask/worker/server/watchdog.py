@@ -10,12 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 from docker_flask.shared.log import log
-from docker_flask.worker.find import places
 from docker_flask.worker.middleware.timing import Watch
 from docker_flask.worker.middleware.wsgi_types import Environ
+from docker_flask.worker.server import greenlets
 from docker_flask.worker.server.greenlets import unpatched
 from docker_flask.worker.server.late_threads import LateThreads
-from docker_flask.worker.server.running import Running, has_begun
+from docker_flask.worker.server.running import Running, has_begun, stack_of
 from docker_flask.worker.server.worker_process import WorkerProcess
 
 # Seconds between two checks.
@@ -75,6 +75,7 @@ class Watchdog(Watch):
         # processor time, which a timer counts: its signal dumps the traceback and ends the worker.
         faulthandler.register(signal.SIGVTALRM, chain=True)
         self._main = unpatched("_thread", "get_ident")()
+        greenlets.note_hub()
         self.threads.start()
         atexit.register(self._finish)
         # A thread of the kernel, even with gevent: a greenlet does not run while another blocks.
@@ -150,12 +151,12 @@ class Watchdog(Watch):
             log(line)
 
     def _report(self, thread: int) -> None:
-        frames = places.frames()
-        request = self._running.describe(thread, frames)
+        found = greenlets.stacks()
+        request = self._running.describe(thread, found)
         if not request:
             return
         what = f"a request took longer than REQUEST_TIMEOUT={self._timeout:g} seconds"
-        if has_begun(frames.get(thread)):
+        if has_begun(stack_of(thread, found)):
             what = (
                 f"a response that had begun was cut, because it sent nothing for "
                 f"REQUEST_TIMEOUT={self._timeout:g} seconds"
