@@ -15,10 +15,8 @@ TIMEOUT, PAUSE = 5.0, 2.0
 OPTIONS = {"--json", "--watch"}
 CLEAR = "\x1b[H\x1b[2J"
 MB, DAY = 1 << 20, 86400.0
-# Requests on the screen, and columns of the first word.
-ROWS, MARGIN = 20, 10
-# Letters of a path, and of the problem of a reload.
-MAX_PATH, MAX_PROBLEM = 60, 200
+# Requests on the screen, columns of the first word, letters of a path.
+ROWS, MARGIN, MAX_PATH = 20, 10, 60
 EXIT_USAGE = 64  # EX_USAGE in sysexits.h
 
 
@@ -86,9 +84,8 @@ def _first_line(facts: dict[str, Any]) -> str:
     words = f"{facts['state']} {name} {since}"
     if facts["last_reload"]:
         at, problem = facts["last_reload"]
-        words += (
-            f" (last reload {_clock(at)}: {problem.partition(chr(10))[0][:MAX_PROBLEM] or 'ok'})"
-        )
+        result = "failed, the log has the reason" if problem else "ok"
+        words += f" (last reload {_clock(at)}: {result})"
     if facts["problem"]:
         words += f"      NOT READY: {facts['problem']}"
     if facts["saturated_since"]:
@@ -97,12 +94,14 @@ def _first_line(facts: dict[str, Any]) -> str:
 
 
 def _workers(workers: dict[str, Any], requests: dict[str, Any]) -> str:
-    words = f"{requests['running']:,} of {workers['slots']:,} "
-    words += "busy" if workers["slots"] == workers["now"] else f"places busy in {workers['now']}"
-    words += f" (maximum {workers['maximum']:,}"
-    if workers["slots_maximum"] != workers["maximum"]:
-        words += f" with {workers['slots_maximum']:,} places"
-    words += f": {workers['reason']})"
+    busy = f"{requests['running']:,} of {workers['slots']:,}"
+    most = f"{workers['maximum']:,}"
+    if (workers["slots"], workers["slots_maximum"]) == (workers["now"], workers["maximum"]):
+        words = f"{busy} busy"
+    else:
+        words = f"{workers['now']:,} with {busy} places busy"
+        most += f" with {workers['slots_maximum']:,}"
+    words += f" (maximum {most}: {workers['reason']})"
     words += f"      waiting {requests['waiting']:,} of {requests['queue']:,}"
     if requests["web_sockets"]:
         words += f"      {requests['web_sockets']:,} WebSockets"

@@ -13,7 +13,7 @@ from docker_flask.shared.log import version
 from docker_flask.supervisor.app_metrics import PREFIX
 from docker_flask.supervisor.reloads import Reloads
 from docker_flask.supervisor.service import Service
-from docker_flask.supervisor.status import Status, slots
+from docker_flask.supervisor.status import Status, queue_limit, slots
 from docker_flask.supervisor.traffic import BOUNDS, METHODS, OTHER, USUAL_STATUSES, Histogram
 from docker_flask.supervisor.worker_counts import REASONS
 
@@ -80,7 +80,7 @@ def _of_saturation(service: Service, status: Status) -> Iterator[str]:
         ),
         "queue_limit": (
             "Requests that may wait for a worker.",
-            current.plan.sizing.queue if current else 0,
+            queue_limit(current) if current else 0,
         ),
         "saturated": (
             "1 while requests wait, because no worker is free.",

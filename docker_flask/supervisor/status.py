@@ -20,8 +20,8 @@ from docker_flask.supervisor.slow_requests import SlowRequests
 PATIENCE = 1.1
 # Looks in a row in which requests wait, until the container is saturated.
 SATURATED_LOOKS = 4
-# Looks that make up the last minute, and seconds between two lines about a full queue.
-MINUTE, INTERVAL = 120, 10.0
+# Looks that make up the last minute; seconds between two lines about a full queue, in looks, too.
+MINUTE, INTERVAL, LOOKS = 120, 10.0, 20
 
 
 class Status:
@@ -52,7 +52,7 @@ class Status:
         current = self._service.current
         if not current:
             return
-        running, waiting = self.requests(current)
+        _, waiting = self.requests(current)
         self._waiting.append(waiting)
         self._looks_with_waiting = self._looks_with_waiting + 1 if waiting else 0
         if not waiting:
@@ -60,7 +60,7 @@ class Status:
         elif self._looks_with_waiting >= SATURATED_LOOKS:
             self.saturated_since = self.saturated_since or time.time()
         self._log_slow(current)
-        self._log_refused(current, running, waiting)
+        self._log_refused(current)
 
     def requests(self, current: Generation) -> tuple[int, int]:
         """Requests that run in the current generation, and requests that wait for a worker."""
@@ -76,15 +76,15 @@ class Status:
                 server.slow.clear()
         self._slow.look(current.plan.settings.slow_request)
 
-    def _log_refused(self, current: Generation, running: int, waiting: int) -> None:
+    def _log_refused(self, current: Generation) -> None:
         """One line each ten seconds while the queue is full, in place of nginx's two a request."""
         refused, now = self._service.traffic.counts.refused, time.monotonic()
         if refused == self._refused or now - self._refused_logged < INTERVAL:
             return
+        most, queue = max([*self._waiting][-LOOKS:]), queue_limit(current)
         log(
-            f"{refused - self._refused} requests got 503 from nginx in the last {INTERVAL:g} "
-            f"seconds: {running} of {slots(current)} requests at once run, and {waiting} of "
-            f"{current.plan.sizing.queue} wait"
+            f"{refused - self._refused:,} requests got 503 from nginx in the last {INTERVAL:g} "
+            f"seconds: up to {most:,} of {queue:,} requests waited for {slots(current):,} places"
         )
         self._refused, self._refused_logged = refused, now
 
@@ -153,7 +153,7 @@ class Status:
                 "requests": {
                     "running": running,
                     "waiting": waiting,
-                    "queue": current.plan.sizing.queue,
+                    "queue": queue_limit(current),
                     "web_sockets": current.web_sockets(),
                 },
                 "running": self._running(),
@@ -216,6 +216,11 @@ def slots(generation: Generation) -> int:
     if generation.wide.server:
         found += len(generation.wide.server.workers()) * workers.wide_threads
     return found
+
+
+def queue_limit(generation: Generation) -> int:
+    """How many requests may wait: the kernel takes one more than `listen` says."""
+    return generation.plan.sizing.queue + 1
 
 
 def _greenlets(generation: Generation) -> int:
