@@ -28,7 +28,7 @@ def query_orders():
 
 @app.get("/busy")
 def busy():
-    end = time.monotonic() + 4
+    end = time.monotonic() + 6
     while time.monotonic() < end:
         pass
     return "busy"
@@ -107,7 +107,7 @@ def test_looks_at_greenlets_harm_no_worker(engine: Engine, app_folder: Path) -> 
     # A greenlet that blocks all others.
     with ThreadPoolExecutor(2) as pool:
         pool.submit(container.get, "/busy")
-        rows = wait_for(lambda: facts(container)["running"], 5, "the request")
+        rows = wait_for(lambda: facts(container)["running"], 6, "the request")
     assert rows[0]["place"].endswith("in busy")
 
 

@@ -14,8 +14,8 @@ from docker_flask.worker.middleware import timing
 Stacks = dict[int | None, list[FrameType]]
 # The number in `Stacks` of the greenlet that blocks all others.
 BLOCKING = -1
-# Seconds for gevent's loop to respond, less than the watchdog's tick.
-PATIENCE = 0.45
+# Seconds for gevent's loop to respond: who asks for the status waits for it, too.
+PATIENCE = 0.25
 # gevent's loop in the thread that runs the greenlets.
 _hub: Any = None
 
