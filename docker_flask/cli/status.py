@@ -15,8 +15,8 @@ TIMEOUT, PAUSE = 5.0, 2.0
 OPTIONS = {"--json", "--watch"}
 CLEAR = "\x1b[H\x1b[2J"
 MB, DAY = 1 << 20, 86400.0
-# Requests on the screen, and columns of the first word.
-ROWS, MARGIN = 20, 10
+# Requests on the screen, columns of the first word, letters of a path.
+ROWS, MARGIN, MAX_PATH = 20, 10, 60
 EXIT_USAGE = 64  # EX_USAGE in sysexits.h
 
 
@@ -33,8 +33,11 @@ def main(arguments: list[str]) -> int:
             if not folder:
                 log("no production server runs in this container, or it runs as another user")
                 return 1
-            facts = control.ask_json(folder, "status", TIMEOUT) or {}
-            text = json.dumps(facts) if "--json" in arguments else "\n".join(screen(facts))
+            facts = control.ask_json(folder, "status", TIMEOUT)
+            if not facts:
+                log("status: the production server has ended, or its log has a traceback")
+                return 1
+            text = json.dumps(facts) if "--json" in arguments else _text(facts)
             is_watched = "--watch" in arguments
             print(f"{CLEAR if is_watched and sys.stdout.isatty() else ''}{text}", flush=True)
             if not is_watched:
@@ -47,13 +50,23 @@ def main(arguments: list[str]) -> int:
         return 0
 
 
+def _text(facts: Any) -> str:
+    """The screen; raises OSError if the application has taken the place of process 1."""
+    try:
+        # A text of the application may have control characters.
+        return "\n".join(control.printable(line).replace("\n", "?") for line in screen(facts))
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
+        raise OSError("the response to 'status' is not one of process 1") from None
+
+
 def screen(facts: dict[str, Any]) -> Iterator[str]:
     """The lines for a person."""
     yield _first_line(facts)
     if "workers" in facts:
         yield _line("workers", _workers(facts["workers"], facts["requests"]))
     yield _line("memory", _memory(facts["memory"]))
-    yield _line("60 s", _last_minute(facts["last_minute"]))
+    minute = facts["last_minute"]
+    yield _line(f"{minute['seconds']:.0f} s", _last_minute(minute))
     if limits := _limits(facts):
         yield _line("limits", limits)
     yield from _running(facts)
@@ -65,11 +78,10 @@ def _line(name: str, text: str) -> str:
 
 def _first_line(facts: dict[str, Any]) -> str:
     if "application" not in facts:
-        return f"{facts['state']}: {facts['problem']}"
-    words = (
-        f"{facts['state']} {facts['application']} since {_clock(facts['since'])}, "
-        f"generation {facts['generation']}"
-    )
+        return str(facts["problem"])
+    name = facts["application"].partition(" (")[0]
+    since = f"since {_clock(facts['since'])}, generation {facts['generation']}"
+    words = f"{facts['state']} {name} {since}"
     if facts["last_reload"]:
         at, problem = facts["last_reload"]
         result = "failed, the log has the reason" if problem else "ok"
@@ -82,9 +94,14 @@ def _first_line(facts: dict[str, Any]) -> str:
 
 
 def _workers(workers: dict[str, Any], requests: dict[str, Any]) -> str:
-    busy = f"{requests['running']:,} of {workers['slots']:,} requests at once run"
-    most = f"maximum {workers['maximum']} workers and {workers['slots_maximum']:,} requests"
-    words = f"{workers['now']}: {busy} ({most}: {workers['reason']})"
+    busy = f"{requests['running']:,} of {workers['slots']:,}"
+    most = f"{workers['maximum']:,}"
+    if (workers["slots"], workers["slots_maximum"]) == (workers["now"], workers["maximum"]):
+        words = f"{busy} busy"
+    else:
+        words = f"{workers['now']:,} with {busy} places busy"
+        most += f" with {workers['slots_maximum']:,}"
+    words += f" (maximum {most}: {workers['reason']})"
     words += f"      waiting {requests['waiting']:,} of {requests['queue']:,}"
     if requests["web_sockets"]:
         words += f"      {requests['web_sockets']:,} WebSockets"
@@ -108,7 +125,7 @@ def _last_minute(minute: dict[str, Any]) -> str:
     words = f"{minute['rate']:.3g}/s: {counts}; median {minute['median']:.2g} s"
     words += f", p95 {minute['p95']:.2g} s"
     if minute["mean_wait"] >= 0.01:
-        words += f"; they wait {minute['mean_wait']:.2g} s for a worker on average"
+        words += f"; they wait for a worker for {minute['mean_wait']:.2g} s on average"
     return words
 
 
@@ -116,11 +133,11 @@ def _limits(facts: dict[str, Any]) -> str:
     found = []
     if certificate := facts["certificate"]:
         days = (certificate["ends"] - time.time()) / DAY
-        name = sorted(certificate["names"])[0] if certificate["names"] else "the certificate"
+        name = sorted(certificate["names"])[0] if certificate["names"] else "HTTPS"
         left = f"{days:.0f} days" if days > 0 else "has expired"
-        found.append(f"certificate for {name}: {left}")
+        found.append(f"{name}'s certificate {left}")
     if facts["data_full"]:
-        found.append(f"/data {facts['data_full']:.0%} full")
+        found.append(f"/data {facts['data_full'] * 100:.0f} % full")
     return "      ".join(found)
 
 
@@ -133,7 +150,7 @@ def _running(facts: dict[str, Any]) -> Iterator[str]:
     name = "running"
     for rows in list(places.values())[:ROWS]:
         first = rows[0]
-        words = f"{first['seconds']:.1f} s  {first['method']} {first['path']}"
+        words = f"{first['seconds']:.1f} s  {first['method']} {first['path'][:MAX_PATH]}"
         words += f"  {first['request_id'][:8]}  worker {first['worker']}  {first['place']}"
         yield _line(name, words.rstrip())
         name = ""
@@ -146,7 +163,7 @@ def _running(facts: dict[str, Any]) -> Iterator[str]:
         pids = ", ".join(map(str, silent))
         yield _line(
             "silent",
-            f"worker {pids}: stopped, or C code holds the interpreter (docs/operating.md: py-spy)",
+            f"worker {pids}: stopped, or C code holds Python's lock (docs/operating.md: py-spy)",
         )
 
 

@@ -19,6 +19,8 @@ from docker_flask.shared.log import log
 MAX_PACKET, MAX_TEXT = 131_072, 10_000
 # Linux has no larger pid.
 MAX_PID = 1 << 22
+# What reading a wrong message raises.
+INVALID = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 
 
 def send(descriptor: int, state: str, text: str = "", **more: Any) -> bool:
@@ -44,9 +46,15 @@ def receive(channel: socket.socket) -> dict[str, Any] | None:
         return None
     try:
         message: dict[str, Any] = json.loads(packet)
-        if 0 < int(message["pid"]) <= MAX_PID and message["state"] + message["text"]:
+        words = message["state"] + message["text"]
+        if words and isinstance(words, str) and 0 < int(message["pid"]) <= MAX_PID:
             return message
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except INVALID:
         pass
-    log(f"ignored an invalid message on a worker's descriptor: {packet[:100]!r}")
+    ignore(packet)
     return None
+
+
+def ignore(message: object) -> None:
+    """Log that a message was wrong."""
+    log(f"ignored an invalid message on a worker's descriptor: {repr(message)[:100]}")

@@ -4,14 +4,15 @@ The application has the worker's descriptor, too: what arrives is bounded, and n
 change a terminal.
 """
 
+import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from docker_flask.shared.control import printable
 
-# Letters of a text, and requests of one worker.
-MAX_TEXT, MAX_REQUESTS = 300, 100
+# Letters of a text; requests of one worker, and their bytes, so that a message has room for them.
+MAX_TEXT, MAX_REQUESTS, MAX_BYTES = 300, 100, 100_000
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,13 @@ class RunningRequest:
 
 def to_json(requests: Iterable[RunningRequest]) -> list[dict[str, Any]]:
     """The longest requests first, no more than a message holds."""
-    longest = sorted(requests, key=lambda each: -each.seconds)
-    return [asdict(each) for each in longest[:MAX_REQUESTS]]
+    rows, size = [], 0
+    for each in sorted(requests, key=lambda each: -each.seconds)[:MAX_REQUESTS]:
+        rows.append(asdict(each))
+        size += len(json.dumps(rows[-1])) + 2  # a comma and a space
+        if size > MAX_BYTES:
+            return rows[:-1]
+    return rows
 
 
 def from_json(rows: Any) -> list[RunningRequest]:
@@ -42,7 +48,7 @@ def from_json(rows: Any) -> list[RunningRequest]:
     for row in rows[:MAX_REQUESTS] if isinstance(rows, list) else ():
         try:
             found.append(_checked(**row))
-        except (TypeError, ValueError, OverflowError):
+        except (TypeError, ValueError, OverflowError, RecursionError):
             continue
     return found
 

@@ -12,40 +12,39 @@ from docker_flask.shared.task import Steps, Task
 # Of the names of process 1's own metrics.
 PREFIX = "docker_flask_"
 COMMAND = (PYTHON, "-P", "-m", "docker_flask.worker.server.app_metrics_page")
-# Seconds for a page, and for which a page is new; characters of a page.
-TIMEOUT, NEW, MAX_PAGE = 5.0, 1.0, 8 << 20
+# Seconds for a page, and for which a page is new.
+TIMEOUT, NEW = 5.0, 1.0
 # Who waits for a new page; others get the last one.
 MAX_WAITING = 64
 
 
 class AppMetrics:
-    """Answers with the page of the workers' files; several askers get one page."""
+    """Answers with the page of the workers' files; answers: who waits, they get one page."""
 
     def __init__(self, runtime: Path, programs: Programs) -> None:
         self._folder, self._programs = runtime / METRICS, programs
-        self._answers: list[Callable[[str], None]] = []
+        self.answers: list[Callable[[str], None]] = []
         self._task: Task | None = None
         self._page, self._made, self._problem = "", 0.0, ""
 
     def ask(self, answer: Callable[[str], None]) -> None:
         """Answer with the page, empty if the application has no metrics."""
-        is_new = time.monotonic() - self._made < NEW or len(self._answers) >= MAX_WAITING
+        is_new = time.monotonic() - self._made < NEW or len(self.answers) >= MAX_WAITING
         if is_new or not any(self._folder.glob("*.db")):
             answer(self._page)
             return
-        self._answers.append(answer)
+        self.answers.append(answer)
         if not self._task:
             self._task = Task(self._make())
 
-    def advance(self) -> bool:
-        """Continue; returns True while somebody waits."""
+    def advance(self) -> None:
+        """Continue, and answer who waits."""
         if self._task and self._task.advance():
             self._task = None
-        if not self._task and self._answers:
-            answers, self._answers = self._answers, []
+        if not self._task:
+            answers, self.answers = self.answers, []
             for answer in answers:
                 answer(self._page)
-        return bool(self._answers)
 
     def _make(self) -> Steps[None]:
         page = problem = ""
@@ -56,8 +55,6 @@ class AppMetrics:
             problem = f"they were not merged within {TIMEOUT:g} seconds"
         except OSError as error:
             problem = str(error.strerror)
-        if len(page) > MAX_PAGE:
-            page, problem = "", f"they have more than {MAX_PAGE >> 20} MB"
         if problem and problem != self._problem:
             log(f"metrics of the application are missing in /metrics: {problem.splitlines()[-1]}")
         self._problem, self._made = problem, time.monotonic()

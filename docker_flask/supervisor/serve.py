@@ -21,8 +21,11 @@ def serve(service: Service, reloads: Reloads, status: Status) -> NoReturn:
     loop, looked_at = service.loop, 0.0
     while True:
         # Signals, processes that ended, commands, probes, messages of workers.
-        is_asked = status.advance() | service.app_metrics.advance()
-        loop.turn(TICK if is_asked else _pause(service, reloads))
+        loop.turn(_pause(service, reloads, status))
+
+        # Who asked for the status waits for workers, or for a child process.
+        loop.guard(status.advance)
+        loop.guard(service.app_metrics.advance)
 
         # A reload, which waits for nothing: it goes on when its next condition is true.
         loop.guard(reloads.advance)
@@ -44,8 +47,8 @@ def serve(service: Service, reloads: Reloads, status: Status) -> NoReturn:
         loop.guard(service.show_readiness)
 
 
-def _pause(service: Service, reloads: Reloads) -> float:
+def _pause(service: Service, reloads: Reloads, status: Status) -> float:
     """Seconds until the next check, if no event comes first."""
-    if reloads.task:
+    if reloads.task or status.answers or service.app_metrics.answers:
         return TICK
     return RETIRE_INTERVAL if service.retiring or not service.is_shown_ready else INTERVAL

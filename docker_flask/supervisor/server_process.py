@@ -152,9 +152,13 @@ class ServerProcess:
         self._close()
 
     def _on_message(self) -> None:
-        message = notify.receive(self._channel)
-        if not message:
-            return
+        if message := notify.receive(self._channel):
+            try:
+                self._take(message)
+            except notify.INVALID:
+                notify.ignore(message)
+
+    def _take(self, message: dict[str, Any]) -> None:
         pid, state = int(message["pid"]), message["state"]
         match state:
             case "web sockets":

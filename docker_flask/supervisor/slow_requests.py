@@ -1,7 +1,6 @@
 """The lines about requests that take longer than SLOW_REQUEST: one a minute for each place."""
 
 import time
-from collections import defaultdict
 
 from docker_flask.shared.log import log
 from docker_flask.shared.running_request import RunningRequest
@@ -16,24 +15,27 @@ class SlowRequests:
     """Collects what the workers of all generations report; call `look` every half second."""
 
     def __init__(self) -> None:
-        self._found: dict[str, list[tuple[int, RunningRequest]]] = defaultdict(list)
+        # For each place: how many requests, and the slowest with its worker.
+        self._found: dict[str, tuple[int, int, RunningRequest]] = {}
         self._logged: dict[str, float] = {}
 
     def note(self, worker: int, requests: list[RunningRequest]) -> None:
         """Note slow requests; worker: the pid that reports them."""
         for request in requests:
             place = request.place if request.place in self._found or self._has_room() else ""
-            self._found[place].append((worker, request))
+            count, pid, slowest = self._found.get(place, (0, worker, request))
+            if request.seconds > slowest.seconds:
+                pid, slowest = worker, request
+            self._found[place] = count + 1, pid, slowest
 
     def look(self, limit: float) -> None:
         """Log the places that are not named yet; limit: SLOW_REQUEST."""
         now = time.monotonic()
         self._logged = {place: at for place, at in self._logged.items() if now - at < INTERVAL}
         for place in [each for each in self._found if each not in self._logged]:
-            found = self._found.pop(place)
+            count, worker, request = self._found.pop(place)
             self._logged[place] = now
-            worker, request = max(found, key=lambda each: each[1].seconds)
-            more = f" ({len(found) - 1} more here)" if len(found) > 1 else ""
+            more = f" ({count - 1} more here)" if count > 1 else ""
             log(
                 f"a request takes longer than SLOW_REQUEST={limit:g} seconds: {request}, "
                 f"worker {worker}{more}"

@@ -4,7 +4,7 @@ import contextlib
 import json
 import shutil
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
@@ -17,17 +17,18 @@ from docker_flask.supervisor.service import Phase, Service
 from docker_flask.supervisor.slow_requests import SlowRequests
 
 # Seconds for the workers to say what they serve: their watchdogs look twice a second.
-PATIENCE = 1.2
+PATIENCE = 1.1
 # Looks in a row in which requests wait, until the container is saturated.
 SATURATED_LOOKS = 4
-# Looks that make up the last minute, and seconds between two lines about a full queue.
-MINUTE, INTERVAL = 120, 10.0
+# Looks that make up the last minute; seconds between two lines about a full queue, in looks, too.
+MINUTE, INTERVAL, LOOKS = 120, 10.0, 20
 
 
 class Status:
     """Looks twice a second (`look`), and answers `docker-flask status` and the metrics.
 
-    saturated_since: when requests began to wait for a worker, 0.0 if none do.
+    saturated_since: when requests began to wait for a worker, 0.0 if none do. answers: who waits
+    for the workers.
     """
 
     def __init__(self, service: Service, reloads: Reloads) -> None:
@@ -37,8 +38,9 @@ class Status:
         self._looks_with_waiting = 0
         self._waiting: deque[int] = deque(maxlen=MINUTE)
         self._order = service.runtime / paths.STATUS_ORDER
-        # Who waits for the workers, until when; and when the workers were asked.
-        self._answers: list[tuple[float, Callable[[str], None]]] = []
+        self._touch()  # now: a disk that is full later does not matter
+        self.answers: list[Callable[[str], None]] = []
+        # When the workers were asked.
         self._asked = 0.0
         # Responses that nginx has given because the queue was full, at the last line about them.
         self._refused, self._refused_logged = 0, 0.0
@@ -50,7 +52,7 @@ class Status:
         current = self._service.current
         if not current:
             return
-        running, waiting = self.requests(current)
+        _, waiting = self.requests(current)
         self._waiting.append(waiting)
         self._looks_with_waiting = self._looks_with_waiting + 1 if waiting else 0
         if not waiting:
@@ -58,7 +60,7 @@ class Status:
         elif self._looks_with_waiting >= SATURATED_LOOKS:
             self.saturated_since = self.saturated_since or time.time()
         self._log_slow(current)
-        self._log_refused(current, running, waiting)
+        self._log_refused(current)
 
     def requests(self, current: Generation) -> tuple[int, int]:
         """Requests that run in the current generation, and requests that wait for a worker."""
@@ -74,15 +76,15 @@ class Status:
                 server.slow.clear()
         self._slow.look(current.plan.settings.slow_request)
 
-    def _log_refused(self, current: Generation, running: int, waiting: int) -> None:
+    def _log_refused(self, current: Generation) -> None:
         """One line each ten seconds while the queue is full, in place of nginx's two a request."""
         refused, now = self._service.traffic.counts.refused, time.monotonic()
         if refused == self._refused or now - self._refused_logged < INTERVAL:
             return
+        most, queue = max([*self._waiting][-LOOKS:]), queue_limit(current)
         log(
-            f"{refused - self._refused} requests got 503 from nginx in the last {INTERVAL:g} "
-            f"seconds: {running} of {slots(current)} requests at once run, and {waiting} of "
-            f"{queue_limit(current)} wait"
+            f"{refused - self._refused:,} requests got 503 from nginx in the last {INTERVAL:g} "
+            f"seconds: up to {most:,} of {queue:,} requests waited for {slots(current):,} places"
         )
         self._refused, self._refused_logged = refused, now
 
@@ -93,20 +95,24 @@ class Status:
         if self._service.phase is not Phase.SERVING:
             answer(json.dumps(self.facts()))
             return
-        with contextlib.suppress(OSError):  # a full disk: the workers are not asked
-            self._order.touch()
-        self._asked = time.monotonic()
-        self._answers.append((self._asked + PATIENCE, answer))
+        if not self.answers:  # otherwise the workers are asked already
+            self._asked = time.monotonic()
+            self._touch()
+        self.answers.append(answer)
 
-    def advance(self) -> bool:
-        """Answer who has waited for long enough; returns True while somebody waits."""
-        if self._answers:
-            is_complete, now = not self._silent(), time.monotonic()
-            ready = [each for each in self._answers if is_complete or now > each[0]]
-            self._answers = [each for each in self._answers if each not in ready]
-            for _, answer in ready:
-                answer(json.dumps(self.facts()))
-        return bool(self._answers)
+    def _touch(self) -> None:
+        with contextlib.suppress(OSError):
+            self._order.touch()
+
+    def advance(self) -> None:
+        """Answer who waits, if all workers have said what they serve, or if that takes too long."""
+        if self.answers and (not self._silent() or time.monotonic() > self._asked + PATIENCE):
+            answers, self.answers, text = self.answers, [], ""
+            try:
+                text = json.dumps(self.facts())
+            finally:
+                for answer in answers:
+                    answer(text)
 
     def _silent(self) -> list[int]:
         """Workers that have not said what they serve since they were asked."""
@@ -142,7 +148,7 @@ class Status:
                     "maximum": current.plan.workers.processes,
                     "reason": current.plan.workers.reason,
                     "slots": slots(current),
-                    "slots_maximum": current.plan.workers.requests,
+                    "slots_maximum": current.plan.workers.requests * _greenlets(current),
                 },
                 "requests": {
                     "running": running,
@@ -187,16 +193,16 @@ class Status:
 
     def _last_minute(self) -> dict[str, Any]:
         counts, seconds = self._service.traffic.last_minute()
-        statuses: dict[str, int] = {}
-        for (_, status), number in sorted(counts.requests.items()):
-            statuses[status] = statuses.get(status, 0) + number
+        statuses: Counter[str] = Counter()
+        for (_, status), number in counts.requests.items():
+            statuses[status] += number
         rate = sum(statuses.values()) / seconds if seconds else 0.0
         # Little's law: the mean wait is the mean number of those who wait, by their rate.
         waiting = sum(self._waiting) / len(self._waiting) if self._waiting else 0.0
         return {
             "seconds": seconds,
             "rate": rate,
-            "statuses": statuses,
+            "statuses": dict(sorted(statuses.items())),
             "median": counts.whole.share(0.5),
             "p95": counts.whole.share(0.95),
             "mean_wait": waiting / rate if rate else 0.0,
@@ -205,9 +211,8 @@ class Status:
 
 def slots(generation: Generation) -> int:
     """How many requests the workers that have loaded take at once."""
-    workers, greenlets = generation.plan.workers, generation.plan.settings.worker_class == "gevent"
-    threads = GREENLETS if greenlets else workers.threads
-    found = len(generation.narrow.workers()) * threads
+    workers = generation.plan.workers
+    found = len(generation.narrow.workers()) * workers.threads * _greenlets(generation)
     if generation.wide.server:
         found += len(generation.wide.server.workers()) * workers.wide_threads
     return found
@@ -216,6 +221,11 @@ def slots(generation: Generation) -> int:
 def queue_limit(generation: Generation) -> int:
     """How many requests may wait: the kernel takes one more than `listen` says."""
     return generation.plan.sizing.queue + 1
+
+
+def _greenlets(generation: Generation) -> int:
+    """Greenlets of a worker, 1 without."""
+    return GREENLETS if generation.plan.settings.worker_class == "gevent" else 1
 
 
 def _share_of_disk(path: str) -> float:

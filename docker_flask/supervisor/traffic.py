@@ -9,7 +9,6 @@ import bisect
 import contextlib
 import fcntl
 import functools
-import itertools
 import operator
 import os
 import re
@@ -167,6 +166,7 @@ class Traffic:
 
     def __init__(self, loop: Loop, runtime: Path) -> None:
         self.counts = Counts()
+        self._begun = time.monotonic()
         self._rest = b""
         # The last minute, the oldest slot first, with the time of its start.
         self._slots: deque[tuple[float, Counts]] = deque(maxlen=SLOTS + 1)
@@ -195,15 +195,10 @@ class Traffic:
         now, total = time.monotonic(), Counts()
         slots = [(begun, counts) for begun, counts in self._slots if now - begun <= SLOT * SLOTS]
         total.sum(counts for _, counts in slots)
-        return total, now - slots[0][0] if slots else 0.0
+        return total, min(now - self._begun, SLOT * SLOTS)
 
     def _slot(self) -> Counts:
         now = time.monotonic()
         if not self._slots or now - self._slots[-1][0] >= SLOT:
             self._slots.append((now, Counts()))
         return self._slots[-1][1]
-
-
-def usual_series() -> Iterable[tuple[str, str]]:
-    """Methods and statuses that are in the metrics from the start, with the number 0."""
-    return itertools.product((*METHODS, OTHER), USUAL_STATUSES)

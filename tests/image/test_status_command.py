@@ -26,12 +26,19 @@ def hello():
 def query_orders():
     time.sleep(4)
 
+@app.get("/busy")
+def busy():
+    end = time.monotonic() + 6
+    while time.monotonic() < end:
+        pass
+    return "busy"
+
 @app.get("/orders/<number>")
 def orders(number):
     query_orders()
     return number
 """
-PLACE = "app.py:12 in query_orders, called by app.py:16 in orders"
+PLACE = "app.py:12 in query_orders, called by app.py:23 in orders"
 LOCKED: dict[str, Any] = {"user": "33:33", "read_only": True, "cap_drop": ["ALL"]}
 
 
@@ -81,6 +88,27 @@ def test_status_shows_what_hangs_and_where(engine: Engine, app_folder: Path, ser
         lambda: facts(container)["last_minute"]["statuses"].get("200", 0) >= asked, 5, "the counts"
     )
     assert facts(container)["saturated_since"] == 0
+
+
+@pytest.mark.timeout(60)
+def test_looks_at_greenlets_harm_no_worker(engine: Engine, app_folder: Path) -> None:
+    """While they serve: stacks move when greenlets go on, and tuples are there before their end."""
+    env = {"WEB_CONCURRENCY": "1", "SLOW_REQUEST": "1"}
+    app = write_files(app_folder, {"app.py": APP})
+    container = engine.serve(server=SERVERS["uwsgi-gevent"], app=app, env=env)
+    [worker] = container.pids(SERVERS["uwsgi-gevent"].worker)
+    with ThreadPoolExecutor(120) as pool:
+        slow = [pool.submit(container.get, f"/orders/{n}") for n in range(100)]
+        quick = [pool.submit(container.get, "/") for n in range(500)]
+        while not all(each.done() for each in slow):
+            facts(container)
+        assert {each.result().status_code for each in slow + quick} == {200}
+    assert container.pids(SERVERS["uwsgi-gevent"].worker) == [worker]
+    # A greenlet that blocks all others.
+    with ThreadPoolExecutor(2) as pool:
+        pool.submit(container.get, "/busy")
+        rows = wait_for(lambda: facts(container)["running"], 6, "the request")
+    assert rows[0]["place"].endswith("in busy")
 
 
 @pytest.mark.timed

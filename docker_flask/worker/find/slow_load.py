@@ -30,7 +30,7 @@ def reported(limit: float) -> Iterator[None]:
         for share in SHARES:
             if is_loaded.acquire(timeout=max(0.0, begun + share * limit - time.monotonic())):
                 break
-            place = places.words(sys._current_frames().get(thread))
+            place = places.words(places.stack(sys._current_frames().get(thread)))
             seconds = time.monotonic() - begun
             log(f"the application still loads, after {seconds:.1f} seconds, in {place}")
         has_ended.release()
@@ -40,4 +40,5 @@ def reported(limit: float) -> Iterator[None]:
         yield
     finally:
         is_loaded.release()
-        has_ended.acquire()  # a server may fork this process now
+        # A server may fork this process now. A child that the application forked has no watcher.
+        has_ended.acquire(timeout=1)

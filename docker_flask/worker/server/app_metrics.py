@@ -58,17 +58,21 @@ class Slots:
 def share(folder: str) -> Slots | None:
     """Share metrics in this folder, if the application has prometheus_client; before its import.
 
-    Returns None without it, and if the user has set a folder.
+    Returns None without it, if the user has set a folder, and if the folder can't be used.
     """
     if not folder or os.environ.get(VARIABLE) or not importlib.util.find_spec("prometheus_client"):
         return None
     if shutil.disk_usage(os.path.dirname(folder)).free < ROOM:
         log(f"metrics of the application are not in /metrics: less than 1 MB is free for {folder}")
         return None
-    os.makedirs(folder, exist_ok=True)
-    os.environ[VARIABLE] = folder
     slots = Slots(folder)
-    slots.take()
+    try:
+        os.makedirs(folder, exist_ok=True)
+        slots.take()
+    except OSError as error:  # the application serves without them
+        log(f"metrics of the application are missing in /metrics: {error}")
+        return None
+    os.environ[VARIABLE] = folder
     import prometheus_client.values
 
     prometheus_client.values.ValueClass = prometheus_client.values.MultiProcessValue(slots.name)

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 from weakref import WeakSet
 
-from docker_flask.worker.find import places
+from docker_flask.worker.server import greenlets
 
 # Their threads end with their connections.
 LIBRARIES = {"engineio", "simple_websocket"}
@@ -58,8 +58,8 @@ class LateThreads:
         """Look at the threads, and report changes; returns the new count."""
         seen = len(threading._active)  # type: ignore[attr-defined]
         late = [thread for thread in _all() if thread not in self.own]
-        frames = places.frames() if late else {}
-        stacks = {thread: list(places.stack(frames.get(thread.ident))) for thread in late}
+        found = greenlets.stacks() if late else {}
+        stacks = {thread: found.get(thread.ident, []) for thread in late}
         self.own.update(thread for thread, stack in stacks.items() if _is_of_library(stack))
         stacks = {thread: stack for thread, stack in stacks.items() if thread not in self.own}
         self._seen = -1 if stacks else seen

@@ -4,7 +4,7 @@ The watchdog's thread looks. A C function that holds the interpreter's lock hold
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -12,8 +12,7 @@ from docker_flask.shared import running_request
 from docker_flask.shared.running_request import MAX_TEXT, RunningRequest
 from docker_flask.worker.find import places
 from docker_flask.worker.middleware.exchange import Exchange, Watch
-
-Frames = Mapping[int | None, FrameType | None]
+from docker_flask.worker.server.greenlets import BLOCKING, Stacks, stacks
 
 
 class Running:
@@ -24,7 +23,7 @@ class Running:
 
     def __init__(self, watch: Watch, slow: float, order: str, tell: Callable[..., Any]) -> None:
         self._watch, self._slow, self._order, self._tell = watch, slow, order, tell
-        self._asked = _changed(order)
+        self._asked = 0
         # Slow requests that process 1 knows, by their thread.
         self._told: dict[int, Exchange] = {}
 
@@ -34,12 +33,11 @@ class Running:
         asked = _changed(self._order)
         if asked != self._asked:
             self._asked = asked
-            frames = places.frames()
-            rows = [self.describe(thread, frames) for thread in list(self._watch.requests)]
-            requests = running_request.to_json(filter(None, rows))
-            self._tell("running", requests=requests, count=len(rows))
+            found = stacks()
+            rows = [self.describe(thread, found) for thread in list(self._watch.requests)]
+            self._tell("running", requests=running_request.to_json(filter(None, rows)))
 
-    def describe(self, thread: int, frames: Frames) -> RunningRequest | None:
+    def describe(self, thread: int, found: Stacks) -> RunningRequest | None:
         """The request of a thread; None if it has ended."""
         exchange = self._watch.requests.get(thread)
         if not exchange:
@@ -50,7 +48,7 @@ class Running:
             method=str(environ.get("REQUEST_METHOD"))[:MAX_TEXT],
             path=str(environ.get("REQUEST_URI", "")).partition("?")[0][:MAX_TEXT],
             request_id=str(environ.get("HTTP_X_REQUEST_ID", ""))[:MAX_TEXT],
-            place=places.words(frames.get(thread))[:MAX_TEXT],
+            place=places.words(stack_of(thread, found))[:MAX_TEXT],
         )
 
     def _tell_slow(self) -> None:
@@ -66,10 +64,15 @@ class Running:
         self._told = slow
         if not new:
             return
-        frames = places.frames()
-        found = filter(None, [self.describe(thread, frames) for thread in new])
-        if rows := running_request.to_json(found):
+        found = stacks()
+        described = filter(None, [self.describe(thread, found) for thread in new])
+        if rows := running_request.to_json(described):
             self._tell("slow", requests=rows)
+
+
+def stack_of(thread: int, found: Stacks) -> list[FrameType]:
+    """Where the request of a thread is, or what it waits for."""
+    return found.get(thread) or found.get(BLOCKING, [])
 
 
 def _changed(path: str) -> int:

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from docker_flask.shared.log import log
-from docker_flask.worker.find import places
 from docker_flask.worker.middleware.exchange import Exchange, Watch
+from docker_flask.worker.server import greenlets
 from docker_flask.worker.server.greenlets import unpatched
 from docker_flask.worker.server.late_threads import LateThreads
 from docker_flask.worker.server.running import Running
@@ -74,6 +74,7 @@ class Watchdog(Watch):
         # processor time, which a timer counts: its signal dumps the traceback and ends the worker.
         faulthandler.register(signal.SIGVTALRM, chain=True)
         self._main = unpatched("_thread", "get_ident")()
+        greenlets.note_hub()
         self.threads.start()
         atexit.register(self._finish)
         # A thread of the kernel, even with gevent: a greenlet does not run while another blocks.
@@ -151,8 +152,8 @@ class Watchdog(Watch):
             log(line)
 
     def _report(self, thread: int) -> None:
-        frames = places.frames()
-        request = self._running.describe(thread, frames)
+        found = greenlets.stacks()
+        request = self._running.describe(thread, found)
         if not request:
             return
         what = f"a request took longer than REQUEST_TIMEOUT={self._timeout:g} seconds"

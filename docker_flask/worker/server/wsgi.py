@@ -54,10 +54,10 @@ def load() -> Wsgi:
     faulthandler.enable()  # a crash in C shows the line of Python
     if not options.preload:  # this process is a worker
         worker_process.offer_to_oom_killer()
-    slots = app_metrics.share(options.metrics_folder)
-    tracing.set_up()
     no_debug.turn_off()
     try:
+        slots = app_metrics.share(options.metrics_folder)
+        tracing.set_up()
         with _turn_to_load(options.load_lock, options.load_one_by_one):
             return _load(options, worker, tell, slots)
     except BaseException as error:
@@ -96,7 +96,8 @@ def _load(
     def begin() -> None:
         worker.end_if_drained()
         if slots and options.preload:
-            slots.take()
+            with contextlib.suppress(OSError):  # its files have its pid then
+                slots.take()
         # The child processes of the worker have other options, or none.
         os.environ.pop(worker_options.VARIABLE, None)
         # Workers inherit the handler of this signal from uWSGI's master.

@@ -247,6 +247,9 @@ GARBAGE = [
     b'{"state": "ready", "text": "x", "pid": 10000000000000000000000}',
     b'{"state": "ready", "text": ["x"], "pid": 5}',
     b'{"state": "web sockets", "text": "", "pid": 5, "count": Infinity}',
+    b'{"state": "running", "text": "", "pid": 5}',
+    b'{"state": "slow", "text": "", "pid": 5, "requests": [{"seconds": ' + b"[" * 90_000,
+    b'{"state": ["slow"], "text": [], "pid": 5, "requests": []}',
     json.dumps(
         {
             **{"state": "ready", "text": "x", "pid": 5, "memory": 1, "found": "", "notes": []},
@@ -263,7 +266,7 @@ def test_garbage_in_place_of_a_message_is_ignored(
     generation.narrow.workers_end.send(packet)
     turn(loop)
     assert not generation.settled()
-    assert "docker-flask: " in capsys.readouterr().err
+    assert "docker-flask: ignored an invalid message" in capsys.readouterr().err
     assert notify.send(generation.narrow.workers_end.fileno(), "failed", "the reason")
     turn(loop)
     assert generation.failure == "the reason"
@@ -305,6 +308,7 @@ FAULTS = {
         "notify.send(first.narrow.workers_end.fileno(), 'failed', 'x')",
     ),
     "workers": ("Generation", "look", "pass"),
+    "facts": ("Status", "facts", "control.ask(folder, 'status', 5)"),
     "reload": ("Service", "make_plan", "control.ask(folder, 'reload', 5)"),
     "retirement": ("Generation", "requests", "service.retiring[first] = Task(retire(first))"),
 }
@@ -320,6 +324,7 @@ from docker_flask.supervisor import supervisor
 from docker_flask.supervisor.reloads import Reloads
 from docker_flask.supervisor.retire import retire
 from docker_flask.supervisor.service import Phase, Service
+from docker_flask.supervisor.status import Status
 from tests.support import plans
 
 where, name, call = sys.argv[1:]

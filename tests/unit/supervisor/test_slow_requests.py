@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
-from docker_flask.shared import running_request
+from docker_flask.shared import notify, running_request
 from docker_flask.shared.running_request import MAX_REQUESTS, MAX_TEXT, RunningRequest
 from docker_flask.supervisor.slow_requests import INTERVAL, MAX_PLACES, SlowRequests
 
@@ -75,3 +76,12 @@ def test_what_a_worker_says_is_bounded_and_printable() -> None:
     assert len(read.path) == MAX_TEXT
     assert read.seconds == 1e9
     assert len(running_request.from_json(sent * 1000)) == MAX_REQUESTS
+
+
+def test_a_message_has_room_for_long_texts() -> None:
+    """In Unicode, too, which JSON makes longer: otherwise nothing of the message would arrive."""
+    many = [RunningRequest(n, "GET", "/ÿ" * 150, "83ae", "查" * 300) for n in range(100)]
+    sent = running_request.to_json(many)
+    assert len(sent) > 20
+    assert sent[0]["seconds"] == 99
+    assert len(json.dumps({"state": "running", "text": "", "requests": sent})) < notify.MAX_PACKET
