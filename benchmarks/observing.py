@@ -119,8 +119,8 @@ def begin() -> None:
 
 def memory(used: Engine, millions: int) -> None:
     """Of process 1, while its pipe is fed."""
-    container = used.run(image=IMAGE, app=APP, ports={})
-    wait_for(lambda: metric(container, "ready"), 30, "the container")
+    container = used.run(image=IMAGE, app=APP)
+    container.wait_until_serving()
     sizes, cpu = [], cpu_of(container.pid)
     for part in range(millions):
         container.shell(f"/usr/bin/python3 -I -c '{FEED}' 1000000")

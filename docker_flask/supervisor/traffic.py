@@ -67,7 +67,7 @@ PIPE_SIZE = 1 << 20
 # Bytes of a line; the pipe belongs to the application's user, too.
 MAX_LINE = 4096
 # Characters of a line whose numbers are kept, and how many lines are: most lines come again.
-MAX_KEPT, KEPT = 100, 8192
+MAX_KEPT, KEPT = 100, 1024
 # Seconds of a slot, and how many make up the last minute.
 SLOT, SLOTS = 5.0, 12
 

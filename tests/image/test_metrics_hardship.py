@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.image.test_metrics import OWN, PROMETHEUS
+from tests.image.test_metrics import CRASHES, OWN, PROMETHEUS
 from tests.image.test_status import STATUS, address
 from tests.support.harness import (
     Container,
@@ -43,7 +43,6 @@ def visit(many):
     return str(os.getpid())
 """
 RUNTIME = "/run/docker-flask"
-CRASHES = 'docker_flask_worker_ends_total{reason="crash"}'
 
 
 def scrape(container: Container, timeout: float = 10) -> httpx.Response:

@@ -15,7 +15,7 @@ FACTS: dict[str, Any] = {
     "saturated_since": 0.0,
     "last_reload": None,
     "memory": {"used": 0, "limit": 0, "largest_worker": 0, "kills": 0},
-    "last_minute": {"statuses": {}},
+    "last_minute": {"statuses": {}, "seconds": 60},
     "certificate": None,
     "data_full": 0.0,
 }
