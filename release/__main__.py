@@ -45,7 +45,9 @@ def main() -> int:
     command.add_argument("registry", help="for example ghcr.io/owner")
     command.add_argument("--platforms", default=PLATFORMS, help=PLATFORMS)
     command.add_argument("--key", required=True, help="the private key, as cosign takes it")
-    command.add_argument("--if-changed", action="store_true", help="only if a package differs")
+    command.add_argument(
+        "--if-changed", action="store_true", help="only if a file in the image differs"
+    )
     command.add_argument("--without-cves", action="store_true", help="do not ask OSV")
     command = commands.add_parser("verify", help="check a published image")
     command.add_argument("image")

@@ -205,20 +205,16 @@ def test_one_changed_byte_is_found(order: Order, tmp_path: Path, mark: bytes) ->
         check(order)
 
 
-def test_a_rebuild_is_published_only_if_a_package_differs(
+def test_a_rebuild_is_published_only_if_it_differs(
     order: Order, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dated, version, _ = order.tags
-    publish(order, sbom(flask="3.1.0", six="1.17.0"))
+    publish(order, sbom(flask="3.1.0"))
     first = published(order, dated)
-    publish(order, sbom(flask="3.1.0", six="1.17.0"), today=NEXT_WEEK, if_changed=True)
-    assert capsys.readouterr().out.endswith(f":{version}: nothing to publish\n")
+    publish(order, sbom(flask="3.1.0"), BUILT + 7, today=NEXT_WEEK, if_changed=True)
+    assert re.search(rf":{version} is sha256:\w+: nothing to publish\n$", capsys.readouterr().out)
     assert (published(order, version), published(order, f"{version}-20261207")) == (first, None)
-    publish(order, sbom(flask="3.1.1", click="8.3.0"), today=NEXT_WEEK, if_changed=True)
-    words = ("click: not installed -> 8.3.0", "flask: 3.1.0 -> 3.1.1", "six: 1.17.0 -> removed")
-    assert re.findall(r"(?m)^docker-flask: (.* -> .*)", capsys.readouterr().out) == [
-        f"{platform}: pypi/{line}" for platform in PLATFORMS for line in words
-    ]
+    publish(order, sbom(flask="3.1.1"), today=NEXT_WEEK, if_changed=True)
     assert published(order, dated) == first
     assert first != published(order, version) == published(order, f"{version}-20261207")
 
@@ -423,10 +419,7 @@ def test_make_release(
             repository = Repository(f"{names[1]}/docker-flask")
             order = replace(order, repository=repository, source=source, today=NEXT_YEAR)
             replace(order, if_changed=True).build_and_publish([HERE], int(time.time()))
-    output = capsys.readouterr().out
-    print(output)
-    (change,) = re.findall(r"(?m)^docker-flask: (.* -> .*)", output)
-    assert re.fullmatch(r"linux/\w+: deb/\w+/tzdata: 20\d\d\S+ -> 9:1", change)
+    print(capsys.readouterr().out)
     new = published(order, version)
     assert new
     assert new == published(order, f"{version}-{NEXT_YEAR:%Y%m%d}")
