@@ -83,11 +83,9 @@ class Order:
         return [f"{version}-{self.today:%Y%m%d}", version, version.rpartition(".")[0]]
 
     def check(self) -> None:
-        """Fail before the work if a name is taken, CHANGELOG has no text, or the key is no key."""
+        """Fail before the work if a name is taken, CHANGELOG has no text, or nobody can sign."""
         notes_of(self.source)
-        if "COSIGN_PASSWORD" not in os.environ:
-            raise Refused("set COSIGN_PASSWORD to the password of the key; it may be empty")
-        self.repository.public_key(self.key)
+        self.repository.check_signer(self.key)
         if self.repository.manifest(f":{self.tags[0]}"):
             raise Refused(f"{self.repository.name}:{self.tags[0]} is published, and stays as it is")
 
@@ -149,7 +147,8 @@ def verify(image: str, key: str) -> None:
         raise Refused(f"there is no {image}")
     digest = digest_of(manifest)
     repository.verify(digest, key)
-    say(f"{image} is {digest}: signed with the key of {key}")
+    signer = f"with the key of {key}" if key else "by the workflow on GitHub"
+    say(f"{image} is {digest}: signed {signer}")
     with tempfile.TemporaryDirectory() as folder:
         repository.pull(digest, Path(folder))
         files = len(list(Path(folder).iterdir())) - 1  # without skopeo's own

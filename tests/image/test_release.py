@@ -31,11 +31,19 @@ from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    load_pem_private_key,
+    load_pem_public_key,
+)
+from trustme import CA
 
 from release import cves
 from release.layout import SBOM, Archive
 from release.publish import Order, check_commit, committed, verify, version_of
-from release.registry import SECONDS, Refused, Repository, digest_of, run
+from release.registry import ISSUER, SECONDS, Refused, Repository, digest_of, run
 from tests.support.harness import BASE_IMAGE, ROOT, Derive, docker_client, wait_for
 from tests.support.marks import at_night
 
@@ -49,6 +57,7 @@ PLATFORMS = ("linux/amd64", "linux/arm64")
 HERE = {"x86_64": "linux/amd64", "aarch64": "linux/arm64"}[os.uname().machine]
 DAY, NEXT_WEEK, NEXT_YEAR = date(2026, 11, 30), date(2026, 12, 7), date(2099, 1, 5)
 USER = "user:$2b$04$SIk6yji/6qY2QTstGzNpk.GsRfWTsVlV8JgfGIhqLTJSgR6Bzn5Va\n"  # secret
+OF_ISSUER = "1.3.6.1.4.1.57264.1.1"  # in a certificate of Sigstore's: who knows the identity
 CLIENT = """#!/bin/sh
 echo "$@" >> {}
 case "$*" in build\\ *) exec sleep 60 ;; *inspect*) echo linux/amd64 ;; esac
@@ -174,6 +183,75 @@ def test_published_and_verified(order: Order, capsys: pytest.CaptureFixture[str]
     )
     with pytest.raises(Refused, match="cosign verify failed: "):
         check(order, "other.pub")
+
+
+WORKFLOWS = "https://github.com/Owner/docker-flask/.github/workflows"
+
+
+def certify(folder: Path, identity: str) -> None:
+    """Write a certificate for cosign.pub, as Sigstore's authority does for a workflow."""
+    authority = CA()
+    pem, key = authority.cert_pem.bytes(), authority.private_key_pem.bytes()
+    issuer, public = x509.load_pem_x509_certificate(pem), (folder / "cosign.pub").read_bytes()
+    certificate = x509.CertificateBuilder(
+        issuer.subject,
+        x509.Name([]),
+        load_pem_public_key(public),
+        1,
+        issuer.not_valid_before_utc,
+        issuer.not_valid_after_utc,
+        [
+            x509.Extension(part.oid, False, part)
+            for part in (
+                x509.SubjectAlternativeName([x509.UniformResourceIdentifier(identity)]),
+                x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.CODE_SIGNING]),
+                x509.UnrecognizedExtension(x509.ObjectIdentifier(OF_ISSUER), ISSUER.encode()),
+            )
+        ],
+    ).sign(load_pem_private_key(key, None), SHA256())
+    (folder / "ca.pem").write_bytes(pem)
+    (folder / "workflow.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+
+
+def test_without_a_key_the_workflow_signs(
+    order: Order,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The authority that says who the workflow is, is this test's, and there is no public log."""
+    repository = Repository(order.repository.name.replace("/", "/owner/"))
+    order = replace(order, repository=repository)
+    publish(order, sbom(flask="3.1.0"))
+    digest = digest_of(published(order, order.tags[0]) or b"")
+    with pytest.raises(Refused, match=r"^set KEY=cosign\.key: only a workflow on GitHub signs with"):
+        replace(order, key="").check()
+    authority = ["--ca-roots=ca.pem", "--insecure-ignore-tlog", "--insecure-ignore-sct"]
+    own = ["--certificate=workflow.pem", "--certificate-chain=ca.pem", "--tlog-upload=false"]
+    signer, signed_by = Repository._signer, Repository._signed_by
+    monkeypatch.setattr(
+        Repository, "_signer", lambda self, key: [*signer(self, key), "--key", order.key, *own]
+    )
+    monkeypatch.setattr(
+        Repository, "_signed_by", lambda self, key: [*signed_by(self, key), *authority]
+    )
+    monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_URL", "http://127.0.0.1:9")
+    monkeypatch.chdir(tmp_path)
+    for identity in (
+        f"{WORKFLOWS}/test.yml@refs/heads/main",
+        f"{WORKFLOWS}/release.yml@refs/heads/another",
+        f"{WORKFLOWS}/release.yml@refs/tags/v1".replace("/Owner/", "/other/"),
+        f"https://example.org/?{WORKFLOWS}/release.yml@refs/tags/v1",
+    ):
+        certify(tmp_path, identity)
+        repository.sign(digest, "")
+        with pytest.raises(Refused, match="none of the expected identities matched"):
+            repository.verify(digest, "")
+    certify(tmp_path, f"{WORKFLOWS}/weekly.yml@refs/heads/main")
+    publish(order, sbom(flask="3.1.1"), key="", today=NEXT_WEEK)
+    capsys.readouterr()
+    verify(f"{repository.name}:{order.tags[1]}", "")
+    assert ": signed by the workflow on GitHub\n" in capsys.readouterr().out
 
 
 def test_another_release_has_not_the_name(order: Order, tmp_path: Path) -> None:
