@@ -32,18 +32,23 @@ from urllib.request import urlopen
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    EllipticCurvePrivateKey,
+    EllipticCurvePublicKey,
+)
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     load_pem_private_key,
     load_pem_public_key,
 )
-from trustme import CA
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from release import cves
 from release.layout import SBOM, Archive
 from release.publish import Order, check_commit, committed, verify, version_of
 from release.registry import ISSUER, SECONDS, Refused, Repository, digest_of, run
+from tests.support import certificates
 from tests.support.harness import BASE_IMAGE, ROOT, Derive, docker_client, wait_for
 from tests.support.marks import at_night
 
@@ -190,13 +195,16 @@ WORKFLOWS = "https://github.com/Owner/docker-flask/.github/workflows"
 
 def certify(folder: Path, identity: str) -> None:
     """Write a certificate for cosign.pub, as Sigstore's authority does for a workflow."""
-    authority = CA()
-    pem, key = authority.cert_pem.bytes(), authority.private_key_pem.bytes()
-    issuer, public = x509.load_pem_x509_certificate(pem), (folder / "cosign.pub").read_bytes()
+    pem = certificates.ROOT.cert_pem.bytes()
+    key = load_pem_private_key(certificates.ROOT.private_key_pem.bytes(), None)
+    public = load_pem_public_key((folder / "cosign.pub").read_bytes())
+    assert isinstance(key, EllipticCurvePrivateKey)
+    assert isinstance(public, EllipticCurvePublicKey)
+    issuer = x509.load_pem_x509_certificate(pem)
     certificate = x509.CertificateBuilder(
         issuer.subject,
         x509.Name([]),
-        load_pem_public_key(public),
+        public,
         1,
         issuer.not_valid_before_utc,
         issuer.not_valid_after_utc,
@@ -204,11 +212,11 @@ def certify(folder: Path, identity: str) -> None:
             x509.Extension(part.oid, False, part)
             for part in (
                 x509.SubjectAlternativeName([x509.UniformResourceIdentifier(identity)]),
-                x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.CODE_SIGNING]),
+                x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING]),
                 x509.UnrecognizedExtension(x509.ObjectIdentifier(OF_ISSUER), ISSUER.encode()),
             )
         ],
-    ).sign(load_pem_private_key(key, None), SHA256())
+    ).sign(key, SHA256())
     (folder / "ca.pem").write_bytes(pem)
     (folder / "workflow.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
 
@@ -222,9 +230,7 @@ def test_without_a_key_the_workflow_signs(
     """The authority that says who the workflow is, is this test's, and there is no public log."""
     repository = Repository(order.repository.name.replace("/", "/owner/"))
     order = replace(order, repository=repository)
-    publish(order, sbom(flask="3.1.0"))
-    digest = digest_of(published(order, order.tags[0]) or b"")
-    with pytest.raises(Refused, match=r"^set KEY=cosign\.key: only a workflow on GitHub signs with"):
+    with pytest.raises(Refused, match=r"^set KEY=cosign\.key: only a workflow on GitHub signs "):
         replace(order, key="").check()
     authority = ["--ca-roots=ca.pem", "--insecure-ignore-tlog", "--insecure-ignore-sct"]
     own = ["--certificate=workflow.pem", "--certificate-chain=ca.pem", "--tlog-upload=false"]
@@ -237,8 +243,10 @@ def test_without_a_key_the_workflow_signs(
     )
     monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_URL", "http://127.0.0.1:9")
     monkeypatch.chdir(tmp_path)
+    certify(tmp_path, f"{WORKFLOWS}/test.yml@refs/heads/main")
+    publish(order, sbom(flask="3.1.0"), key="")
+    digest = digest_of(published(order, order.tags[0]) or b"")
     for identity in (
-        f"{WORKFLOWS}/test.yml@refs/heads/main",
         f"{WORKFLOWS}/release.yml@refs/heads/another",
         f"{WORKFLOWS}/release.yml@refs/tags/v1".replace("/Owner/", "/other/"),
         f"https://example.org/?{WORKFLOWS}/release.yml@refs/tags/v1",
