@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
-from . import cves
+from . import cves, vex
 from .build import build, description, time_of_commit
-from .layout import Archive, Layout
-from .registry import PROVENANCE, SBOM, Refused, Repository, digest_of, platforms_of, run
+from .layout import Archive, Image, Layout
+from .registry import PROVENANCE, SBOM, VEX, Refused, Repository, digest_of, platforms_of, run
 
 ROOT = Path(__file__).parents[1]
 
@@ -114,18 +116,28 @@ class Order:
                 sboms = [image.sbom for image in layout.images]
                 number = cves.check(sboms, self.today, ask=self.ask)
                 say(f"no update is missing; {number} known vulnerabilities have none")
+            statements = [statements_on(image, self) for image in layout.images]
             self.repository.push(layout.folder, f"@{digest}")
             self.repository.sign(digest, self.key)
-            for image in layout.images:
-                made = description(image, self.tags[0])
-                self.repository.attest(image.digest, SBOM, image.sbom, self.key)
-                self.repository.attest(image.digest, PROVENANCE, made, self.key)
+            for image, of_image in zip(layout.images, statements, strict=True):
+                for kind, statement in of_image.items():
+                    self.repository.attest(image.digest, kind, statement, self.key)
             self.check()  # Another run may have published since.
             # The name that stays is the last one: until then, the next run can publish all of them.
             for tag in reversed(self.tags):
                 self.repository.push(layout.folder, f":{tag}")
                 say(f"published {self.repository.name}:{tag}")
         say(f"digest: {digest}")
+
+
+def statements_on(image: Image, order: Order) -> dict[str, Any]:
+    """What is attached to an image, by cosign's names."""
+    product = f"{order.repository.name}@{image.digest}"
+    return {
+        SBOM: image.sbom,
+        PROVENANCE: description(image, order.tags[0]),
+        VEX: vex.document(order.source, image.sbom, product, order.today),
+    }
 
 
 def may_be_called(published: str, reference: str) -> bool:
@@ -163,4 +175,11 @@ def verify(image: str, key: str) -> None:
         if not may_be_called(published, reference):
             raise Refused(f"{image} is {published}, which is not published under this name")
         number = len(sbom["components"])
-        say(f"{platform}: {published}, signed list of {number} packages; built from {commit}")
+        say(
+            f"{platform} is {of_platform}: {published}, signed list of {number} packages; "
+            f"built from {commit}"
+        )
+        judged = repository.attested(of_platform, VEX, key)["statements"]
+        counts = Counter(statement["status"] for statement in judged)
+        words = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+        say(f"{platform}: signed statements on vulnerabilities: {words or 'none'}")

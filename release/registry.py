@@ -17,7 +17,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-SBOM, PROVENANCE = "cyclonedx", "slsaprovenance1"  # cosign's names
+SBOM, PROVENANCE, VEX = "cyclonedx", "slsaprovenance1", "openvex"  # cosign's names
 ISSUER = "https://token.actions.githubusercontent.com"
 WORKFLOWS = r"/\.github/workflows/(release|weekly)\.yml@refs/(heads/main|tags/v[^/]+)$"
 SECONDS = {"inspect": 60, "copy": 3600}  # without a limit, skopeo waits forever

@@ -68,12 +68,13 @@ echo "$@" >> {}
 case "$*" in build\\ *) exec sleep 60 ;; *inspect*) echo linux/amd64 ;; esac
 """
 UBUNTU = "pkg:deb/ubuntu/libssl3@3.0.13-1?distro=ubuntu-24.04&upstream=openssl%403.0.13-1"
+NGINX = "pkg:deb/debian/nginx@1.22.1-9?distro=debian-12&upstream=nginx%401.22.1-9%2Bdeb12u9"
 
 
 def sbom(**versions: str) -> dict[str, Any]:
-    """A list of Python packages, of one package of Ubuntu's, and a Python in /usr/local."""
+    """A list of Python packages, Ubuntu's OpenSSL, Debian's nginx, and a Python in /usr/local."""
     purls = {f"pkg:pypi/{name}@{version}": version for name, version in versions.items()}
-    purls |= {UBUNTU: "3.0.13-1", "pkg:generic/python@3.14.7": "3.14.7"}
+    purls |= {UBUNTU: "3.0.13-1", NGINX: "1.22.1-9", "pkg:generic/python@3.14.7": "3.14.7"}
     return {"components": [{"purl": key, "version": purls[key]} for key in purls]}
 
 
@@ -177,8 +178,9 @@ def test_published_and_verified(order: Order, capsys: pytest.CaptureFixture[str]
     assert re.fullmatch(
         r"docker-flask: \S+ is sha256:\w{64}: signed with the key of \S+\n"
         r"docker-flask: 7 files have the checksums that are signed\n"
-        rf"(docker-flask: linux/a\w+64: {dated}, signed list of 3 packages; built from f00d\n)"
-        r"{2}",
+        rf"(docker-flask: linux/a\w+64 is sha256:\w{{64}}: {dated}, "
+        r"signed list of 4 packages; built from f00d\n"
+        r"docker-flask: linux/a\w+64: signed statements on vulnerabilities: .*5 fixed.*\n){2}",
         capsys.readouterr().out,
     )
     with pytest.raises(Refused, match="is published, and stays as it is"):
@@ -321,6 +323,8 @@ OPEN = {"id": "GHSA-1", "aliases": ["CVE-2026-2"], "affected": []}
 
 def ask(question: dict[str, Any]) -> dict[str, Any]:
     """What OSV responds, in two pages."""
+    if question["package"] == {"ecosystem": "Debian:12", "name": "nginx"}:
+        return {}
     assert question["version"] in {"3.0.13-1", "3.1.0"}
     known = FIXED if question["package"]["name"] == "openssl" else OPEN
     return {"vulns": [known]} if "page_token" in question else {"next_page_token": "2"}
