@@ -1,7 +1,7 @@
 """Publish the image, or verify what is published.
 
-python3 -m release publish REGISTRY --key cosign.key
-python3 -m release verify IMAGE --key cosign.pub
+python3 -m release publish REGISTRY [--key cosign.key]
+python3 -m release verify IMAGE [--key cosign.pub]
 python3 -m release notes
 """
 
@@ -44,12 +44,14 @@ def main() -> int:
     command = commands.add_parser("publish", help="build the current commit and publish it")
     command.add_argument("registry", help="for example ghcr.io/owner")
     command.add_argument("--platforms", default=PLATFORMS, help=PLATFORMS)
-    command.add_argument("--key", required=True, help="the private key, as cosign takes it")
-    command.add_argument("--if-changed", action="store_true", help="only if a package differs")
+    command.add_argument("--key", default="", help="a private key; without, the workflow signs")
+    command.add_argument(
+        "--if-changed", action="store_true", help="only if a file in the image differs"
+    )
     command.add_argument("--without-cves", action="store_true", help="do not ask OSV")
     command = commands.add_parser("verify", help="check a published image")
     command.add_argument("image")
-    command.add_argument("--key", required=True, help="the public key, as cosign takes it")
+    command.add_argument("--key", default="", help="a public key; without, the workflow signed")
     commands.add_parser("notes", help="print the text of the release")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing stays behind

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,14 +13,12 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from . import cves
+from . import cves, vex
 from .build import build, description, time_of_commit
-from .layout import Archive, Layout
-from .packages import changes
-from .registry import PROVENANCE, SBOM, Refused, Repository, digest_of, platforms_of, run
+from .layout import Archive, Image, Layout
+from .registry import PROVENANCE, SBOM, VEX, Refused, Repository, digest_of, platforms_of, run
 
 ROOT = Path(__file__).parents[1]
-NOTHING: Any = {"components": []}
 
 
 def say(line: str) -> None:
@@ -86,11 +85,9 @@ class Order:
         return [f"{version}-{self.today:%Y%m%d}", version, version.rpartition(".")[0]]
 
     def check(self) -> None:
-        """Fail before the work if a name is taken, CHANGELOG has no text, or the key is no key."""
+        """Fail before the work if a name is taken, CHANGELOG has no text, or nobody can sign."""
         notes_of(self.source)
-        if "COSIGN_PASSWORD" not in os.environ:
-            raise Refused("set COSIGN_PASSWORD to the password of the key; it may be empty")
-        self.repository.public_key(self.key)
+        self.repository.check_signer(self.key)
         if self.repository.manifest(f":{self.tags[0]}"):
             raise Refused(f"{self.repository.name}:{self.tags[0]} is published, and stays as it is")
 
@@ -110,18 +107,21 @@ class Order:
             digest = layout.finish()
             for image in layout.images:
                 say(f"{image.archive.platform}: {image.digest}, {image.size / 1e6:.1f} MB")
-            if self.if_changed and not self.changed(layout):
+            newest = f":{self.tags[1]}"
+            # The same packages and the same commit give the same digest.
+            if self.if_changed and digest_of(self.repository.manifest(newest) or b"") == digest:
+                say(f"{self.repository.name}{newest} is {digest}: nothing to publish")
                 return
             if self.ask:
                 sboms = [image.sbom for image in layout.images]
                 number = cves.check(sboms, self.today, ask=self.ask)
                 say(f"no update is missing; {number} known vulnerabilities have none")
+            statements = [statements_on(image, self) for image in layout.images]
             self.repository.push(layout.folder, f"@{digest}")
             self.repository.sign(digest, self.key)
-            for image in layout.images:
-                made = description(image, self.tags[0])
-                self.repository.attest(image.digest, SBOM, image.sbom, self.key)
-                self.repository.attest(image.digest, PROVENANCE, made, self.key)
+            for image, of_image in zip(layout.images, statements, strict=True):
+                for kind, statement in of_image.items():
+                    self.repository.attest(image.digest, kind, statement, self.key)
             self.check()  # Another run may have published since.
             # The name that stays is the last one: until then, the next run can publish all of them.
             for tag in reversed(self.tags):
@@ -129,25 +129,15 @@ class Order:
                 say(f"published {self.repository.name}:{tag}")
         say(f"digest: {digest}")
 
-    def changed(self, layout: Layout) -> bool:
-        """Print which packages differ from those of the published image; true if any do."""
-        reference = f":{self.tags[1]}"
-        published = self.repository.manifest(reference)
-        if not published:
-            return True
-        before, lines = platforms_of(published), []
-        with tempfile.NamedTemporaryFile("w") as key:
-            key.write(self.repository.public_key(self.key))
-            key.flush()
-            for image in layout.images:
-                digest = before.get(image.archive.platform)
-                old = self.repository.attested(digest, SBOM, key.name) if digest else NOTHING
-                lines += [f"{image.archive.platform}: {line}" for line in changes(old, image.sbom)]
-        for line in lines:
-            say(line)
-        if not lines:
-            say(f"no package differs from {self.repository.name}{reference}: nothing to publish")
-        return bool(lines)
+
+def statements_on(image: Image, order: Order) -> dict[str, Any]:
+    """What is attached to an image, by cosign's names."""
+    product = f"{order.repository.name}@{image.digest}"
+    return {
+        SBOM: image.sbom,
+        PROVENANCE: description(image, order.tags[0]),
+        VEX: vex.document(order.source, image.sbom, product, order.today),
+    }
 
 
 def may_be_called(published: str, reference: str) -> bool:
@@ -169,7 +159,8 @@ def verify(image: str, key: str) -> None:
         raise Refused(f"there is no {image}")
     digest = digest_of(manifest)
     repository.verify(digest, key)
-    say(f"{image} is {digest}: signed with the key of {key}")
+    signer = f"with the key of {key}" if key else "by the workflow on GitHub"
+    say(f"{image} is {digest}: signed {signer}")
     with tempfile.TemporaryDirectory() as folder:
         repository.pull(digest, Path(folder))
         files = len(list(Path(folder).iterdir())) - 1  # without skopeo's own
@@ -184,4 +175,11 @@ def verify(image: str, key: str) -> None:
         if not may_be_called(published, reference):
             raise Refused(f"{image} is {published}, which is not published under this name")
         number = len(sbom["components"])
-        say(f"{platform}: {published}, signed list of {number} packages; built from {commit}")
+        say(
+            f"{platform} is {of_platform}: {published}, signed list of {number} packages; "
+            f"built from {commit}"
+        )
+        judged = repository.attested(of_platform, VEX, key)["statements"]
+        counts = Counter(statement["status"] for statement in judged)
+        words = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+        say(f"{platform}: signed statements on vulnerabilities: {words or 'none'}")

@@ -1,13 +1,14 @@
 """A registry, its images and their signatures: skopeo and cosign, with the options of a release.
 
-The keys are a pair of files (`cosign generate-key-pair`), and no signature goes into a public log:
-a release needs no service but the registry.
+Without a key, the workflow on GitHub signs with its own identity, and Sigstore's public log has
+each signature. With a key pair (`cosign generate-key-pair`), a release needs only the registry.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import subprocess
 import tempfile
@@ -16,9 +17,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-SBOM, PROVENANCE = "cyclonedx", "slsaprovenance1"  # cosign's names
-SIGN = ["--tlog-upload=false", "--yes"]
-VERIFY = ["--insecure-ignore-tlog=true"]
+SBOM, PROVENANCE, VEX = "cyclonedx", "slsaprovenance1", "openvex"  # cosign's names
+ISSUER = "https://token.actions.githubusercontent.com"
+WORKFLOWS = r"/\.github/workflows/(release|weekly)\.yml@refs/(heads/main|tags/v[^/]+)$"
 SECONDS = {"inspect": 60, "copy": 3600}  # without a limit, skopeo waits forever
 # What to do, by words of skopeo and cosign.
 ADVICE = {
@@ -73,31 +74,49 @@ class Repository:
         source = f"docker://{self.name}@{digest}"
         self._skopeo("copy", "src-", "--all", source, f"dir:{folder}")
 
+    def check_signer(self, key: str) -> None:
+        """Fail if this key, or without a key this machine, can sign nothing."""
+        if not key and "ACTIONS_ID_TOKEN_REQUEST_URL" not in os.environ:
+            raise Refused("set KEY=cosign.key: only a workflow on GitHub signs without a key")
+        if key and "COSIGN_PASSWORD" not in os.environ:
+            raise Refused("set COSIGN_PASSWORD to the password of the key; it may be empty")
+        if key:
+            self._run("cosign", "public-key", "--key", key)
+
     def sign(self, digest: str, key: str) -> None:
         """Sign a list of images, and each image."""
-        self._run("cosign", "sign", "--recursive", *SIGN, "--key", key, f"{self.name}@{digest}")
+        self._run("cosign", "sign", "--recursive", *self._signer(key), f"{self.name}@{digest}")
 
     def verify(self, digest: str, key: str) -> None:
-        """Fail unless this key has signed what has this digest."""
-        self._run("cosign", "verify", *VERIFY, "--key", key, f"{self.name}@{digest}")
-
-    def public_key(self, key: str) -> str:
-        """The public key of a private key."""
-        return self._run("cosign", "public-key", "--key", key)
+        """Fail unless this key, or without a key the workflow, has signed this digest."""
+        self._run("cosign", "verify", *self._signed_by(key), f"{self.name}@{digest}")
 
     def attest(self, digest: str, kind: str, statement: Any, key: str) -> None:
         """Attach a signed statement about an image."""
         with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
             json.dump(statement, file)
             file.flush()
-            options = [*SIGN, "--key", key, "--type", kind, "--predicate", file.name]
+            options = [*self._signer(key), "--type", kind, "--predicate", file.name]
             self._run("cosign", "attest", *options, f"{self.name}@{digest}")
 
     def attested(self, digest: str, kind: str, key: str) -> Any:
-        """The newest statement of this kind that this key has signed."""
-        options = [*VERIFY, "--key", key, "--type", kind, f"{self.name}@{digest}"]
+        """The newest statement of this kind that this key, or the workflow, has signed."""
+        options = [*self._signed_by(key), "--type", kind, f"{self.name}@{digest}"]
         lines = self._run("cosign", "verify-attestation", *options).splitlines()
         return json.loads(base64.b64decode(json.loads(lines[-1])["payload"]))["predicate"]
+
+    def _signer(self, key: str) -> list[str]:
+        """Cosign's options to sign; without a key, cosign asks GitHub who this workflow is."""
+        return ["--yes", *(["--key", key, "--tlog-upload=false"] if key else [])]
+
+    def _signed_by(self, key: str) -> list[str]:
+        """Cosign's options to verify: ghcr.io/OWNER/docker-flask is from OWNER/docker-flask."""
+        if key:
+            return ["--key", key, "--private-infrastructure"]
+        _, _, repository = self.name.partition("/")
+        # A registry has the owner's name in small letters.
+        identity = rf"(?i)^https://github\.com/{re.escape(repository)}{WORKFLOWS}"
+        return ["--certificate-identity-regexp", identity, "--certificate-oidc-issuer", ISSUER]
 
     def _skopeo(self, command: str, side: str, *words: str) -> str:
         """Run skopeo; a registry of this machine needs no TLS."""

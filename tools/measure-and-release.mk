@@ -2,11 +2,11 @@
 
 # Options of a measurement, for example: make figures OPTIONS="--rounds 1"
 OPTIONS ?=
-# A release: where to, for which processors, and the private key; `make verify` needs the public
-# key.
+# A release: where to, and for which processors. By hand, KEY is a private key, and for `make
+# verify` the public one; without, the workflow on GitHub signs.
 REGISTRY ?=
 PLATFORMS ?= linux/amd64,linux/arm64
-KEY ?= $(if $(filter verify,$(MAKECMDGOALS)),cosign.pub,cosign.key)
+KEY ?=
 # Modules of benchmarks/ that `make measure` runs.
 MEASUREMENTS := first-page hardening https jobs known-problems observing peers release replicas \
   sizing waiting websockets
@@ -35,12 +35,12 @@ measure: image ## measure WHAT=sizing, for example; 4 to 20 minutes
 	@tools/install python wrk compose $(if $(filter https,$(WHAT)),h2load)
 	@$(RUN).$(subst -,_,$(WHAT)) $(OPTIONS)
 
-release: ## publish the current commit to REGISTRY/docker-flask, signed with KEY
+release: ## publish the current commit to REGISTRY/docker-flask, signed
 	@$(if $(REGISTRY),,$(error set REGISTRY, for example REGISTRY=ghcr.io/owner))
 	@tools/install release $(if $(findstring arm64,$(PLATFORMS)),arm64)
 	@PATH="$$PWD/.venv/bin:$$PATH" python3 -m release publish $(REGISTRY) --platforms $(PLATFORMS) \
-	  --key $(KEY) $(OPTIONS)
+	  --key "$(KEY)" $(OPTIONS)
 
 verify: ## check signatures, files, SBOM and provenance of the published IMAGE
 	@tools/install release
-	@PATH="$$PWD/.venv/bin:$$PATH" python3 -m release verify $(IMAGE) --key $(KEY)
+	@PATH="$$PWD/.venv/bin:$$PATH" python3 -m release verify $(IMAGE) --key "$(KEY)"

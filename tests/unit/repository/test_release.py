@@ -6,12 +6,15 @@ import hashlib
 import re
 from argparse import Namespace
 from contextlib import nullcontext
+from datetime import date
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from release import __main__ as program
-from release import readmes
+from release import readmes, vex
 from release.publish import version_of
 from release.registry import Refused
 
@@ -143,3 +146,93 @@ def test_a_release_says_what_the_chinese_readme_lacks(
     )
     with pytest.raises(Refused, match=re.escape(message)):
         program.publish(order)
+
+
+NOT_USED = {
+    "status": "not_affected",
+    "justification": "vulnerable_code_not_in_execute_path",
+    "impact_statement": "captures in `map`; not in the image's configuration",
+}
+
+
+@pytest.mark.parametrize(
+    ("system", "version", "used", "unused"),
+    [
+        ("debian-13", "1.26.3-3+deb13u10", {"status": "fixed"}, {"status": "fixed"}),
+        (
+            "debian-12",
+            "1.22.1-9+deb12u7",
+            {"status": "affected", "action_statement": "update nginx to 1.22.1-9+deb12u8"},
+            NOT_USED,
+        ),
+        ("ubuntu-24.04", "1.24.0-2ubuntu7.5", {"status": "under_investigation"}, NOT_USED),
+    ],
+)
+def test_what_a_release_says_of_the_faults_of_nginx(
+    system: str, version: str, used: dict[str, str], unused: dict[str, str]
+) -> None:
+    """The last row of SECURITY.md's table is of configurations that the image does not have."""
+    kind = system.partition("-")[0]
+    sbom = nginx(f"pkg:deb/{kind}/nginx@{version}?distro={system}&upstream=nginx@{version}")
+    found = dict(vex.statements(ROOT, sbom))
+    assert len(found) == len(re.findall(r"CVE-", nginx_table()))
+    assert (found["CVE-2026-42946"], found["CVE-2026-60005"]) == (used, unused)
+
+
+def nginx_table() -> str:
+    """SECURITY.md's table of nginx's faults."""
+    _, _, section = (ROOT / "SECURITY.md").read_text().partition("## nginx's own faults\n")
+    return section.partition("\n## ")[0]
+
+
+def nginx(purl: str) -> Any:
+    """A list of one package."""
+    return {"components": [{"purl": purl.replace("+", "%2B")}]}
+
+
+@pytest.mark.parametrize(
+    ("justification", "status"),
+    [
+        (
+            "",
+            {
+                "status": "affected",
+                "action_statement": "no TLS; an image with the update follows until 2026-12-31",
+            },
+        ),
+        (
+            "component_not_present",
+            {
+                "status": "not_affected",
+                "justification": "component_not_present",
+                "impact_statement": "no TLS",
+            },
+        ),
+        ("nobody uses it", None),
+    ],
+)
+def test_what_a_release_says_of_an_exception(
+    tmp_path: Path, justification: str, status: dict[str, str] | None
+) -> None:
+    (tmp_path / "release").mkdir()
+    (tmp_path / "release/exceptions.toml").write_text(
+        '[[exception]]\nid = "CVE-2026-1"\nreason = "no TLS"\nuntil = 2026-12-31\n'
+        f'justification = "{justification}"\n'
+    )
+    product = "ghcr.io/owner/docker-flask@sha256:0"
+    written = partial(vex.document, tmp_path, {"components": []}, product, date(2026, 11, 30))
+    if status is None:
+        with pytest.raises(Refused, match=r"^CVE-2026-1: justification .* is none of: component_n"):
+            written()
+        return
+    purl = "pkg:oci/docker-flask@sha256%3A0?repository_url=ghcr.io%2Fowner%2Fdocker-flask"
+    assert written() == {
+        "@context": "https://openvex.dev/ns/v0.2.0",
+        "@id": "https://ghcr.io/owner/docker-flask@sha256:0",
+        "author": "ghcr.io/owner/docker-flask",
+        "timestamp": "2026-11-30T00:00:00Z",
+        "version": 1,
+        "statements": [
+            {"vulnerability": {"name": "CVE-2026-1"}, "products": [{"@id": purl}], **status}
+        ],
+    }
