@@ -272,7 +272,9 @@ FIELDS = [
     "http_referer",
     "http_user_agent",
     "request_time",
+    "upstream_response_time",
     "request_id",
+    "traceparent",
 ]
 
 

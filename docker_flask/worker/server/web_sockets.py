@@ -126,7 +126,8 @@ class View:
         connection.on_use = self._take
         self._web_sockets = web_sockets
         self._exchange = exchange
-        self._own = Exchange(exchange.environ)
+        # uWSGI empties the other one after the response, and the view may still run.
+        self._own = Exchange(dict(exchange.environ))
         self._lock = threading.Lock()
         # The view has responded, has taken the connection, or took too long.
         self._settled = threading.Event()
