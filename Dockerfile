@@ -180,14 +180,15 @@ RUN --mount=type=bind,from=sbom,source=/sbom,target=/sources \
  && PYTHONPATH=/sources/packages python3 -S /sources/make.py \
       /opt/docker-flask/VERSION /opt/venv /opt/docker-flask/packages > /opt/docker-flask/sbom.json
 COPY docker_flask /opt/docker-flask/docker_flask
-# No links: Python would take the script for the interpreter of /opt/venv.
-RUN ln -s "$(readlink -f /opt/venv/bin/python3)" /opt/docker-flask/python \
+# For the application's Python, and for process 1; before anything imports these modules, because
+# the files that an import compiles have the time of the build in them.
+RUN for python in python3 /usr/bin/python3; do \
+      "$python" -m compileall -q --invalidation-mode unchecked-hash /opt/docker-flask/docker_flask || exit; \
+    done \
+ # No links: Python would take the script for the interpreter of /opt/venv.
+ && ln -s "$(readlink -f /opt/venv/bin/python3)" /opt/docker-flask/python \
  && for name in /opt/venv/bin/python /opt/venv/bin/python3 /opt/venv/bin/python3.[0-9]*; do \
       cp --remove-destination /opt/docker-flask/docker_flask/cli/bin/python.sh "$name" || exit; \
-    done \
- # For the application's Python, and for process 1.
- && for python in python3 /usr/bin/python3; do \
-      "$python" -m compileall -q --invalidation-mode unchecked-hash /opt/docker-flask/docker_flask || exit; \
     done \
  && python3 -m docker_flask.plan.mime_types > /opt/docker-flask/mime.types \
  && ln -s /opt/docker-flask/docker_flask/cli/bin/docker-flask /usr/local/bin/docker-flask \

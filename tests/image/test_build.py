@@ -133,6 +133,13 @@ def test_has_no(output: Callable[..., str], what: str) -> None:
     assert output("find", *HAS_NO[what].split()) == ""
 
 
+def test_compiled_files_have_no_time_of_the_build(output: Callable[..., str]) -> None:
+    """Two builds of one commit would differ: an import writes the time of the source."""
+    files = "Path('/opt/docker-flask/docker_flask').rglob('*.pyc')"
+    code = f"from pathlib import Path; print([str(p) for p in {files} if p.read_bytes()[4] != 1])"
+    assert output("/usr/bin/python3", "-c", code).strip() == "[]"
+
+
 def test_uwsgi_has_internal_routing(engine: Engine) -> None:
     route = ["--route", r"^/from/(\d+)$ redirect:/to/$1"]
     container = engine.run(["uwsgi", "--http-socket", ":80", "--master", *route])
