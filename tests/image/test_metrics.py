@@ -18,6 +18,7 @@ from tests.support.harness import (
     wait_for,
     write_files,
 )
+from tests.support.marks import at_night
 from tests.support.servers import CHOSEN
 
 PROMETHEUS = "prometheus_client==0.26.0"
@@ -135,7 +136,7 @@ def test_saturation_and_a_scrape_while_workers_stand_still(
 
 
 @pytest.mark.timeout(90)
-@pytest.mark.parametrize("preload", ["0", "1"])
+@pytest.mark.parametrize("preload", ["0", *at_night("1")])
 def test_metrics_of_the_application_add_up(engine: Engine, app_folder: Path, preload: str) -> None:
     """All workers of all generations are in one page, and the files do not grow."""
     app = write_files(app_folder, {"app.py": OWN})

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.harness import Container, Engine, assert_within, wait_for, write_files
+from tests.support.marks import at_night
 from tests.support.servers import CHOSEN, SERVERS
 
 APP = """
@@ -52,7 +53,7 @@ def facts(container: Container) -> dict[str, Any]:
 
 @pytest.mark.timed
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("server", ["uwsgi", "gunicorn-gthread", "uwsgi-gevent"])
+@pytest.mark.parametrize("server", ["uwsgi", "uwsgi-gevent", *at_night("gunicorn-gthread")])
 def test_status_shows_what_hangs_and_where(engine: Engine, app_folder: Path, server: str) -> None:
     chosen = SERVERS[server]
     env = {"WEB_CONCURRENCY": "2", **chosen.env}
