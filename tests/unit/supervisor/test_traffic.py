@@ -67,6 +67,7 @@ def test_the_last_minute_forgets(
     for _ in range(3 * SLOTS):
         os.write(end, b"200|GET|1|0.001|200|0.001\n")
         counter.read()
+        assert counter.counts.requests  # as often as Status looks, at least
         now += SLOT
     last, seconds = counter.last_minute()
     assert last.requests["GET", "200"] == SLOTS
