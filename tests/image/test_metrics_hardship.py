@@ -118,7 +118,8 @@ def test_a_full_disk_under_the_runtime_folder(engine: Engine, app_folder: Path) 
     assert code == 1
     assert "keeping the previous generation: [Errno 28] No space left on device" in output
     container.kill("KILL", *container.pids(CHOSEN.worker))
-    container.wait_for_log("metrics of the application are not in /metrics: less than 1 MB is free")
+    missing = "metrics of the application are missing in /metrics"
+    container.wait_for_log(f"{missing}: less than 1 MB is free")
     wait_for(lambda: container.get("/").status_code == 200, 10, "a page")
     crashes = rows(scrape(container).text)[CRASHES]
     for _ in range(20):

@@ -62,11 +62,10 @@ def share(folder: str) -> Slots | None:
     """
     if not folder or os.environ.get(VARIABLE) or not importlib.util.find_spec("prometheus_client"):
         return None
-    if shutil.disk_usage(os.path.dirname(folder)).free < ROOM:
-        log(f"metrics of the application are not in /metrics: less than 1 MB is free for {folder}")
-        return None
     slots = Slots(folder)
     try:
+        if shutil.disk_usage(os.path.dirname(folder)).free < ROOM:
+            raise OSError(f"less than 1 MB is free for {folder}")
         os.makedirs(folder, exist_ok=True)
         slots.take()
     except OSError as error:  # the application serves without them
