@@ -1,17 +1,21 @@
 """`docker-flask status`: what process 1 and the workers say of the container, on one screen."""
 
 import json
+import shutil
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
-from docker_flask.shared import control, runtime_folder
+from docker_flask.shared import control, paths, runtime_folder
 from docker_flask.shared.log import log
 
 # Seconds for process 1, which waits for its workers; and between two screens of --watch.
 TIMEOUT, PAUSE = 5.0, 2.0
+# Seconds for the disk of /data.
+DISK_TIMEOUT = 0.5
 OPTIONS = {"--json", "--watch"}
 CLEAR = "\x1b[H\x1b[2J"
 MB, DAY = 1 << 20, 86400.0
@@ -37,6 +41,8 @@ def main(arguments: list[str]) -> int:
             if not facts:
                 log("status: the production server has ended, or its log has a traceback")
                 return 1
+            if isinstance(facts, dict):
+                facts["data_full"] = _share_of_disk()
             text = json.dumps(facts) if "--json" in arguments else _text(facts)
             is_watched = "--watch" in arguments
             print(f"{CLEAR if is_watched and sys.stdout.isatty() else ''}{text}", flush=True)
@@ -48,6 +54,27 @@ def main(arguments: list[str]) -> int:
     except BrokenPipeError:  # `status --watch | head`
         sys.stdout = None
         return 0
+
+
+def _share_of_disk() -> float | None:
+    """How full the disk of /data is, from 0 to 1; 0 without a volume, None if it does not respond.
+
+    Process 1 does not look: a network's volume that hangs would hold it, and its probes.
+    """
+    found: list[float] = []
+
+    def look() -> None:
+        try:
+            usage = shutil.disk_usage(paths.VOLUME)
+        except OSError:
+            found.append(0.0)
+        else:
+            found.append(usage.used / usage.total if usage.total else 0.0)
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    thread.join(DISK_TIMEOUT)
+    return found[0] if found else None
 
 
 def _text(facts: Any) -> str:
@@ -136,7 +163,9 @@ def _limits(facts: dict[str, Any]) -> str:
         name = sorted(certificate["names"])[0] if certificate["names"] else "HTTPS"
         left = f"{days:.0f} days" if days > 0 else "has expired"
         found.append(f"{name}'s certificate {left}")
-    if facts["data_full"]:
+    if facts["data_full"] is None:
+        found.append("/data does not respond")
+    elif facts["data_full"]:
         found.append(f"/data {facts['data_full'] * 100:.0f} % full")
     return "      ".join(found)
 

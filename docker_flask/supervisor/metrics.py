@@ -13,7 +13,7 @@ from docker_flask.shared.log import version
 from docker_flask.supervisor.app_metrics import PREFIX
 from docker_flask.supervisor.reloads import Reloads
 from docker_flask.supervisor.service import Service
-from docker_flask.supervisor.status import Status, queue_limit, slots
+from docker_flask.supervisor.status import Status, queue_limit, slots, slots_maximum
 from docker_flask.supervisor.traffic import BOUNDS, METHODS, OTHER, USUAL_STATUSES, Histogram
 from docker_flask.supervisor.worker_counts import REASONS
 
@@ -76,7 +76,7 @@ def _of_saturation(service: Service, status: Status) -> Iterator[str]:
         ),
         "requests_at_once_maximum": (
             "Requests that all allowed workers can run at once.",
-            workers.requests if workers else 0,
+            slots_maximum(current) if current else 0,
         ),
         "queue_limit": (
             "Requests that may wait for a worker.",

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import shutil
 import time
 from collections import Counter, deque
 from collections.abc import Callable
@@ -135,7 +134,6 @@ class Status:
             "memory": self._memory(),
             "last_minute": self._last_minute(),
             "certificate": self._certificate(),
-            "data_full": _share_of_disk(paths.VOLUME),
         }
         if current:
             running, waiting = self.requests(current)
@@ -148,7 +146,7 @@ class Status:
                     "maximum": current.plan.workers.processes,
                     "reason": current.plan.workers.reason,
                     "slots": slots(current),
-                    "slots_maximum": current.plan.workers.requests * _greenlets(current),
+                    "slots_maximum": slots_maximum(current),
                 },
                 "requests": {
                     "running": running,
@@ -218,6 +216,11 @@ def slots(generation: Generation) -> int:
     return found
 
 
+def slots_maximum(generation: Generation) -> int:
+    """How many requests all allowed workers take at once."""
+    return generation.plan.workers.requests * _greenlets(generation)
+
+
 def queue_limit(generation: Generation) -> int:
     """How many requests may wait: the kernel takes one more than `listen` says."""
     return generation.plan.sizing.queue + 1
@@ -226,12 +229,3 @@ def queue_limit(generation: Generation) -> int:
 def _greenlets(generation: Generation) -> int:
     """Greenlets of a worker, 1 without."""
     return GREENLETS if generation.plan.settings.worker_class == "gevent" else 1
-
-
-def _share_of_disk(path: str) -> float:
-    """How full the disk of a folder is, from 0 to 1; 0 if there is no such folder."""
-    try:
-        usage = shutil.disk_usage(path)
-    except OSError:
-        return 0.0
-    return usage.used / usage.total if usage.total else 0.0

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
+
+import pytest
 
 from docker_flask.cli import status
 
@@ -27,3 +30,20 @@ def test_a_reload_that_failed_takes_no_further_lines() -> None:
     assert first.startswith("serving app:app since ")
     assert first.endswith(": failed, the log has the reason)")
     assert second.startswith("memory")
+
+
+def test_a_volume_that_hangs_holds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    hangs = threading.Event()
+
+    def hang(_: str) -> None:
+        hangs.wait(20)
+        raise OSError
+
+    monkeypatch.setattr("shutil.disk_usage", hang)
+    monkeypatch.setattr(status, "DISK_TIMEOUT", 0.05)
+    try:
+        facts = FACTS | {"data_full": status._share_of_disk()}
+    finally:
+        hangs.set()
+    assert facts["data_full"] is None
+    assert "limits    /data does not respond" in list(status.screen(facts))

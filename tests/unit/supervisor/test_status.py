@@ -22,7 +22,6 @@ FACTS: dict[str, Any] = {
     "memory": {"used": 1, "limit": 1, "largest_worker": 0, "kills": 0},
     "last_minute": {"seconds": 60, "statuses": {}},
     "certificate": {"names": ["example.com"], "ends": 1},
-    "data_full": 0.5,
     "application": "app\x1b[2J:app (why)",
     "generation": 2,
     "since": 0,
@@ -73,7 +72,8 @@ def test_the_screen_shows_no_control_characters(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(runtime_folder, "running_server", lambda: "folder")
-    monkeypatch.setattr(control, "ask_json", lambda *_: FACTS)
+    monkeypatch.setattr(control, "ask_json", lambda *_: {**FACTS})
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(used=1, total=2))
     assert command.main([]) == 0
     shown = capsys.readouterr().out
     assert shown.startswith("serving app?[2J:app since ")
