@@ -65,10 +65,14 @@ class Cgroup:
         words = (self._folder / "cpu.stat").read_text().split()
         return int(words[words.index("usage_usec") + 1]) / 1e6
 
+    def processes(self) -> list[str]:
+        """The numbers of its processes."""
+        return (self._folder / "cgroup.procs").read_text().split()
+
     def memory(self) -> float:
         """MB of all processes, where a page that several share counts once (PSS)."""
         kilobytes = 0
-        for pid in (self._folder / "cgroup.procs").read_text().split():
+        for pid in self.processes():
             with suppress(OSError):  # it has ended meanwhile
                 lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
                 kilobytes += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
@@ -113,6 +117,10 @@ class Serving:
     def load(self, path: str, seconds: float, connections: int = 64, post_bytes: int = 0) -> Sample:
         """As many requests as it can answer on so many kept connections."""
         self._warm(path, min(connections, WARM_CONNECTIONS), post_bytes)
+        return {**self.hit(path, seconds, connections, post_bytes), MEMORY: self.cgroup.memory()}
+
+    def hit(self, path: str, seconds: float, connections: int = 64, post_bytes: int = 0) -> Sample:
+        """The same without a time to warm up; path: may be a whole URL."""
         before = self.cgroup.cpu()
         result = self._wrk(path, seconds, connections, post_bytes)
         cpu = self.cgroup.cpu() - before
@@ -123,7 +131,6 @@ class Serving:
             P50: result["p50"],
             P99: result["p99"],
             ERRORS: result["refused"] + result["failed"],
-            MEMORY: self.cgroup.memory(),
         }
 
     def press(self, path: str, seconds: float, connections: int, patience: int) -> Sample:
@@ -183,7 +190,7 @@ class Serving:
             f"{patience}s",
             "-s",
             str(HERE / "wrk.lua"),
-            f"http://127.0.0.1{path}",
+            path if "://" in path else f"http://127.0.0.1{path}",
         ]
         words += ["--", str(post_bytes)] if post_bytes else []
         done = subprocess.run(

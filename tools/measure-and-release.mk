@@ -8,8 +8,8 @@ REGISTRY ?=
 PLATFORMS ?= linux/amd64,linux/arm64
 KEY ?=
 # Modules of benchmarks/ that `make measure` runs.
-MEASUREMENTS := first-page hardening https jobs known-problems observing peers release replicas \
-  sizing waiting websockets
+MEASUREMENTS := first-page hardening https jobs known-problems observing overhead peers release \
+  replicas sizing waiting websockets
 RUN = BASE_IMAGE=$$(tools/base-image) IMAGE=$(IMAGE) DOCKER=$(DOCKER) .venv/bin/python -m benchmarks
 
 .PHONY: figures rollouts soak bench measure release verify
