@@ -14,8 +14,19 @@ from weakref import WeakSet
 
 from docker_flask.worker.server import greenlets
 
-# Their threads end with their connections.
-LIBRARIES = {"engineio", "simple_websocket"}
+# Libraries whose threads a stop need not wait for: they end with their connections, watch a
+# database's server, or send errors until the process ends, and send the last ones by `atexit`.
+LIBRARIES = {
+    "engineio",
+    "pymongo",
+    "sentry_sdk",
+    "simple_websocket",
+}
+# Modules that call the function with which a thread has started.
+CALLERS = {
+    "sentry_sdk.integrations.threading",
+    "threading",
+}
 # The module in which a pool's thread waits for work; modules in which threads wait.
 POOL = "concurrent.futures.thread"
 WAITING = {"threading", "gevent"}
@@ -101,8 +112,9 @@ def _module(frame: FrameType) -> str:
 
 def _is_of_library(stack: list[FrameType]) -> bool:
     """True if the function with which a thread has started is one of LIBRARIES."""
-    outer = (_module(frame).partition(".")[0] for frame in reversed(stack))
-    return next((name for name in outer if name != "threading"), "") in LIBRARIES
+    modules = map(_module, reversed(stack))
+    first = next((name for name in modules if name not in CALLERS), "")
+    return first.partition(".")[0] in LIBRARIES
 
 
 def _is_idle(stack: list[FrameType]) -> bool:

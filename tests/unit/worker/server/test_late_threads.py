@@ -86,11 +86,33 @@ def test_a_thread_that_works_for_longer_than_a_request_may_is_only_named() -> No
         worker.end.set()
 
 
-def test_threads_from_before_and_those_of_web_sockets_do_not_count(worker: Worker) -> None:
-    names: dict[str, Any] = {"__name__": "engineio.socket", "work": worker.work}
-    names["begun"] = begun = threading.Event()
-    exec("def serve():\n    begun.set()\n    work()", names)  # noqa: S102
-    worker.thread(names["serve"])
+def in_module(name: str, call: Callable[[], Any]) -> Callable[[], Any]:
+    """A function of a module, which calls another one."""
+    names: dict[str, Any] = {"__name__": name, "call": call}
+    exec("def function():\n    call()", names)  # noqa: S102
+    return names["function"]
+
+
+def test_threads_from_before_do_not_count(worker: Worker) -> None:
+    worker.thread(worker.work)
+    assert Worker().threads.look() == 0
+
+
+@pytest.mark.parametrize(
+    ("module", "count"),
+    [
+        ("engineio.socket", 0),
+        ("pymongo.periodic_executor", 0),
+        ("sentry_sdk.monitor", 0),
+        ("shop.mail", 1),
+    ],
+)
+@pytest.mark.parametrize("caller", ["", "sentry_sdk.integrations.threading"])
+def test_threads_of_some_libraries_do_not_count(
+    worker: Worker, module: str, count: int, caller: str
+) -> None:
+    begun = threading.Event()
+    target = in_module(module, lambda: (begun.set(), worker.work()))
+    worker.thread(in_module(caller, target) if caller else target)
     assert begun.wait(5)
-    assert Worker().threads.look() == worker.threads.look() == 0
-    assert worker.reports == []
+    assert worker.threads.look() == count
