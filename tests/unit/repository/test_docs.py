@@ -30,6 +30,7 @@ OF_OTHER_PROGRAMS = {
     "Cannot connect to the Docker daemon",
     "permission denied while trying to connect to the Docker daemon socket",
     "the --mount option requires BuildKit",
+    "'compose' is not a docker command",
     "pull access denied for docker-flask",
     'failed to do request: Head "https://registry-1.docker.io/v2/library/ubuntu/manifests/24.04"',
     "HTTPSConnectionPool(host='files.pythonhosted.org', port=443): Read timed out.",
