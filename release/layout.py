@@ -1,7 +1,8 @@
 """The files of a registry, from archives of `docker save`: the same bytes for the same image.
 
 Two builds of one commit have the same files, but the layers contain the times at which the build
-wrote them. Here, they become the time of the commit. The times of files from packages stay, because
+wrote them. Here, they become the time of the commit: BuildKit's own `rewrite-timestamp` needs an
+exporter that an engine without buildx does not have. The times of files from packages stay, because
 compiled files of Python contain the time of their source.
 """
 

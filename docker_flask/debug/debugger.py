@@ -56,6 +56,8 @@ def failing(error: BaseException, options: DebugOptions) -> Wsgi:
         shown = RuntimeError(f"at import: {error!r}")
         for note in getattr(error, "__notes__", ()):
             shown.add_note(note)
+    if options.live_reload:
+        shown.add_note("This page loads itself again after the next edit.")
 
     def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         __traceback_hide__ = True  # noqa: F841  # from the page: not the user's code

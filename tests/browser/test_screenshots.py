@@ -66,9 +66,9 @@ def test_errors_in_production(production: Site, page: Page, watch: Watch) -> Non
     for path in ("fail", "%zz"):  # the application's, and nginx's
         page.goto(f"{production.address}/{path}")
         take(page, f"production-{path.strip('%')}")
-        found = re.search(rf"[Rr]equest ({REQUEST_ID})", page.locator("body").inner_text())
-        assert found
-        production.container.wait_for_log(found[1])
+        number = page.locator("#request-id").inner_text()
+        assert re.fullmatch(REQUEST_ID, number)
+        production.container.wait_for_log(number)
 
 
 def test_the_debugger(debug: Site, page: Page) -> None:

@@ -46,7 +46,8 @@ class Case(NamedTuple):
 
 # Other applications that can't be found or loaded: unit/test_find_app.py, unit/test_load_errors.py.
 CASES = {
-    "no file": Case(["no WSGI callable in /app", "`app.py`"], app=""),
+    "no file": Case(["no WSGI callable in /app: this folder is empty; mount yours"], app=""),
+    "another file": Case(["no WSGI callable in /app", "`app.py`"], app="", prestart="true"),
     "an exception": Case(
         ["RuntimeError: broken here", 'File "/app/app.py", line 3, in <module>'],
         app="\n\nraise RuntimeError('broken here')\n",

@@ -106,4 +106,7 @@ def _load_usual(root: Path) -> FoundApp:
     looked = f"none of {usual} exists, and no other module or package makes one"
     if modules:
         looked = f"{LACKS} in {', '.join(modules)}"
+    elif not any(root.iterdir()):
+        looked = "this folder is empty"
+        hint = "mount yours by its whole path, as in -v $PWD/app:/app"
     raise NotFound(f"no WSGI callable in {root}: {looked}; {hint}")

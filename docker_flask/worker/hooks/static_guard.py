@@ -7,22 +7,23 @@ import re
 import sys
 from typing import Any
 
-from docker_flask.worker.middleware.files import File
-
 # As in nginx/static_files.conf. Flask takes `key.pem/` for `key.pem`.
 REFUSED = re.compile(r"(^|/)\.(?!well-known/)|\.(env|key|pem|p12|pfx)/*$", re.IGNORECASE)
 
 
-def protect(flask: Any) -> None:
-    """Put the check around Flask's own views for static files, those of blueprints included."""
+def protect(flask: Any, wrapper: type | None = None) -> None:
+    """Put the check around Flask's own views for static files, those of blueprints included.
+
+    wrapper: the `wsgi.file_wrapper` that shows which file it has; a server's own does not.
+    """
     places = {"static": flask, **{f"{name}.static": it for name, it in flask.blueprints.items()}}
     for endpoint, place in places.items():
         view = flask.view_functions.get(endpoint)
         if view and place.has_static_folder:
-            flask.view_functions[endpoint] = _checked(view, place)
+            flask.view_functions[endpoint] = _checked(view, place, wrapper)
 
 
-def _checked(view: Any, place: Any) -> Any:
+def _checked(view: Any, place: Any, wrapper: type | None) -> Any:
     @functools.wraps(view)
     def checked(*args: Any, **values: Any) -> Any:
         name = str(values.get("filename", ""))
@@ -31,8 +32,8 @@ def _checked(view: Any, place: Any) -> Any:
         if REFUSED.search(name) or _leaves(folder, os.path.join(folder, name)):
             raise refuse
         environ = sys.modules["flask"].request.environ
-        if environ.get("wsgi.file_wrapper") is not File:
-            environ.pop("wsgi.file_wrapper", None)  # a server's own does not show its file
+        if environ.get("wsgi.file_wrapper") is not wrapper:
+            environ.pop("wsgi.file_wrapper", None)
         answer = view(*args, **values)
         # Another container may have put a link there since: only the open file is certain.
         opened = _opened(answer, place.static_folder)

@@ -25,6 +25,7 @@ from docker_flask.worker.find import find_app, load_errors, slow_load, static_fo
 from docker_flask.worker.find.callables import FoundApp, is_flask
 from docker_flask.worker.hooks import no_debug, permission_hints, static_guard
 from docker_flask.worker.middleware.chain import chain
+from docker_flask.worker.middleware.files import File
 from docker_flask.worker.middleware.wsgi_types import Wsgi
 from docker_flask.worker.server import app_metrics, greenlets, per_worker, tracing, worker_process
 from docker_flask.worker.server.app_metrics import Slots
@@ -133,7 +134,7 @@ def _about(found: FoundApp, options: WorkerOptions) -> dict[str, Any]:
     notes = no_debug.report(found.application)
     if is_flask(found.application):
         kind = "Flask application"
-        static_guard.protect(found.application)
+        static_guard.protect(found.application, File)
         digest = per_worker.secret_key_digest(found.application, options)
         notes += per_worker.socket_io_notes(found.application, options)
         # nginx does not support Flask's own X-Sendfile header.

@@ -50,11 +50,12 @@ def test_the_page_of_an_error_at_import(
     assert caught.value.__traceback__
     error = caught.value.with_traceback(caught.value.__traceback__.tb_next)  # without this function
     load_errors.report(error)
-    application = failing(error, DebugOptions())
+    application = failing(error, DebugOptions(live_reload=True))
     for _ in range(3):
         environ = create_environ("/", environ_base={"REMOTE_ADDR": "127.0.0.1"})
         page = html.unescape(b"".join(application(environ, lambda *_: None)).decode())
         assert shown in page
+        assert "\nThis page loads itself again after the next edit.\n" in page
         assert "docker_flask" not in page
         assert len(re.findall(r'id="frame-', page)) == frames
 

@@ -13,6 +13,7 @@ import yaml
 from kubernetes_validate import utils as kubernetes
 
 from docker_flask.plan.settings import Settings
+from docker_flask.shared import secret_files
 from tests.support import plans
 from tests.support.kustomize import KUBERNETES, Resource, overlay, rendered
 
@@ -35,6 +36,12 @@ def pods(resources: list[Resource]) -> Iterator[tuple[str, Resource]]:
 def the(resources: list[Resource], kind: str, name: str = "flaskapp") -> Resource:
     (found,) = (r for r in resources if r["kind"] == kind and r["metadata"]["name"] == name)
     return found
+
+
+def data_of(resources: list[Resource], container: Resource) -> dict[str, str]:
+    """The variables of a container's ConfigMap."""
+    (name,) = (each["configMapRef"]["name"] for each in container["envFrom"])
+    return the(resources, "ConfigMap", name)["data"]
 
 
 # --- they can be applied ---------------------------------------------------------------------
@@ -89,6 +96,22 @@ def test_what_is_named_exists(name: str) -> None:
             assert policy["podSelector"]["matchLabels"].items() <= labels.items()
 
 
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_secrets_are_files(name: str) -> None:
+    """No pod has a Secret in its variables, and each NAME_FILE is in a Secret's folder."""
+    resources = overlay(name)
+    for _, template in pods(resources):
+        (container,) = template["spec"]["containers"]
+        assert not [each for each in container["envFrom"] if "secretRef" in each]
+        variables = data_of(resources, container)
+        files = [value for name, value in variables.items() if name.endswith("_FILE")]
+        (volume,) = (each for each in template["spec"]["volumes"] if "secret" in each)
+        (mount,) = (each for each in container["volumeMounts"] if each["name"] == volume["name"])
+        assert files
+        assert {os.path.dirname(file) for file in files} == {mount["mountPath"]}
+        assert all(file.startswith(secret_files.FOLDERS) for file in files)
+
+
 def test_a_route_of_the_gateway_leads_to_the_service(tmp_path: Path) -> None:
     folder = os.path.relpath(KUBERNETES, tmp_path)
     tmp_path.joinpath("kustomization.yaml").write_text(
@@ -127,9 +150,8 @@ def test_one_at_a_time_where_two_would_be_wrong() -> None:
 
 def settings(resources: list[Resource], container: Resource) -> Settings:
     """Those of a container."""
-    (name,) = (e["configMapRef"]["name"] for e in container["envFrom"] if "configMapRef" in e)
     own = {variable["name"]: variable["value"] for variable in container.get("env", [])}
-    return plans.make(**{**the(resources, "ConfigMap", name)["data"], **own}).settings
+    return plans.make(**{**data_of(resources, container), **own}).settings
 
 
 @pytest.mark.parametrize("name", OVERLAYS)

@@ -22,6 +22,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": {"plan", "worker", "shared"},
     "debug": {"plan", "shared", "worker"},
 }
+# The folders of worker/, and which of them each may import.
+OF_WORKER: dict[str, set[str]] = {
+    "hooks": set(),
+    "find": {"hooks"},
+    "middleware": {"hooks"},
+    "server": {"find", "hooks", "middleware"},
+}
 # What a module needs beside the standard library: packages of the room's own process.
 PACKAGES = {
     "cli": {"flask", "click"},
@@ -53,6 +60,14 @@ def test_a_module_imports_only_what_its_room_may(module: str) -> None:
     assert {name.split(".")[1] for name in ours} <= allowed
     others = {name.split(".")[0] for name in names - ours} - set(sys.stdlib_module_names)
     assert others <= PACKAGES.get(room, PACKAGES.get(module.rpartition("/")[0], set()))
+
+
+@pytest.mark.parametrize("folder", OF_WORKER)
+def test_arrows_within_the_worker_go_one_way(folder: str) -> None:
+    modules = [module for module in MODULES if module.startswith(f"worker/{folder}/")]
+    names = [name.split(".") for module in modules for name in imported(module)]
+    found = {name[2] for name in names if name[:2] == ["docker_flask", "worker"]}
+    assert found <= {folder, *OF_WORKER[folder]}
 
 
 def test_no_module_is_outside_of_a_room() -> None:

@@ -285,7 +285,8 @@ SEVERAL = ["several", "`one`, `two`", "APP_MODULE="]
 @pytest.mark.parametrize(
     ("files", "app_module", "words"),
     [
-        ("", None, ["`app.py`", "`wsgi.py`", "`main.py`", "APP_MODULE="]),
+        ("", None, ["this folder is empty", "-v $PWD/app:/app"]),
+        ("models.py", None, ["`app.py`", "`wsgi.py`", "`main.py`", "APP_MODULE="]),
         ("app.py:x", None, ["none of `app`", "`create_app`", " in app;"]),
         ("app.py:needs", None, [" in app;", "a factory needs no arguments"]),
         ("hello.py:flask server.py:wsgi models.py", None, ["several", "`hello`, `server`"]),
