@@ -11,15 +11,15 @@ from docker_flask.plan.plan import Plan
 from docker_flask.plan.rendering import Frontend
 from docker_flask.plan.workers import in_words
 from docker_flask.servers.app_server import SERVERS
-from docker_flask.shared import connections, process
+from docker_flask.shared import process
 from docker_flask.shared.log import log
 from docker_flask.shared.loop import Loop
 from docker_flask.shared.sockets import listen_unix
-from docker_flask.shared.task import Steps, Task, Until
-from docker_flask.supervisor import worker_environment
+from docker_flask.supervisor import connections, worker_environment
 from docker_flask.supervisor.load_lock import LoadLock
 from docker_flask.supervisor.secret_keys import SecretKeys
 from docker_flask.supervisor.server_process import ServerProcess
+from docker_flask.supervisor.task import Steps, Task, Until
 from docker_flask.supervisor.wide_server import WideServer
 from docker_flask.supervisor.worker_counts import WorkerCounts
 from docker_flask.supervisor.worker_report import Report

@@ -6,15 +6,16 @@ import socket
 from pathlib import Path
 
 from docker_flask.plan.plan import Plan
-from docker_flask.shared import connections, paths, process, sockets
+from docker_flask.shared import paths, process, sockets
 from docker_flask.shared.log import log
 from docker_flask.shared.loop import Loop
-from docker_flask.shared.programs import Programs
 from docker_flask.shared.runtime_folder import replace_symlink
 from docker_flask.shared.static_files import StaticFiles
-from docker_flask.shared.task import TICK, Steps, Until
+from docker_flask.supervisor import connections
 from docker_flask.supervisor import nginx_workers as workers
 from docker_flask.supervisor.nginx_configuration import Configuration, Configurations, environment
+from docker_flask.supervisor.programs import Programs
+from docker_flask.supervisor.task import TICK, Steps, Until
 
 # Seconds that nginx may take to start new workers at a reload, for which it looks up host names;
 # and then to end the old ones.

@@ -13,10 +13,10 @@ from docker_flask.plan.plan import Plan
 from docker_flask.plan.rendering import PARAMETERS, Frontend, Listen
 from docker_flask.shared import process, sockets
 from docker_flask.shared.loop import Loop
-from docker_flask.shared.programs import Programs
 from docker_flask.shared.setting_error import SettingError
 from docker_flask.shared.static_files import StaticFiles
-from docker_flask.shared.task import FILES_TIMEOUT, Steps, in_thread
+from docker_flask.supervisor.programs import Programs
+from docker_flask.supervisor.task import FILES_TIMEOUT, Steps, in_thread
 
 # What the application learns about a request, for `include uwsgi_params;` in the user's files.
 _PARAMETERS = "uwsgi_params"

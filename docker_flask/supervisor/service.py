@@ -19,18 +19,18 @@ from docker_flask.shared.drop_privileges import why_not_all_readable
 from docker_flask.shared.loop import Loop
 from docker_flask.shared.origin import Found
 from docker_flask.shared.prestart import Prestart
-from docker_flask.shared.programs import Programs
 from docker_flask.shared.runtime_folder import replace_symlink
 from docker_flask.shared.setting_error import SettingError
-from docker_flask.shared.task import FILES_TIMEOUT, TICK, Steps, Task, in_thread
 from docker_flask.supervisor.app_metrics import AppMetrics
 from docker_flask.supervisor.certificates.certificates import Certificates
 from docker_flask.supervisor.generation import STOP_TIMEOUT, Generation
 from docker_flask.supervisor.nginx import Nginx
 from docker_flask.supervisor.nginx_configuration import Configuration
+from docker_flask.supervisor.programs import Programs
 from docker_flask.supervisor.restarts import Restarts
 from docker_flask.supervisor.retire import retire
 from docker_flask.supervisor.start_log import StartLog
+from docker_flask.supervisor.task import FILES_TIMEOUT, TICK, Steps, Task, in_thread
 from docker_flask.supervisor.traffic import Traffic
 from docker_flask.supervisor.worker_counts import WorkerCounts
 

@@ -13,7 +13,8 @@ import pytest
 
 from docker_flask.cli import health
 from docker_flask.plan import limits
-from docker_flask.shared import connections, paths, process
+from docker_flask.shared import paths, process
+from docker_flask.supervisor import connections
 from docker_flask.worker.server import worker_process
 
 # /proc/PID/stat as qemu's user emulation writes it: 44 fields, most of them 0.

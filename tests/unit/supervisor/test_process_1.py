@@ -317,7 +317,7 @@ import json, os, signal, socket, sys, tempfile, threading, time
 from pathlib import Path
 from types import SimpleNamespace
 from docker_flask.shared import control, notify, process
-from docker_flask.shared.task import Task
+from docker_flask.supervisor.task import Task
 from docker_flask.supervisor.generation import Generation
 from docker_flask.plan.rendering import Frontend
 from docker_flask.supervisor import supervisor
