@@ -8,7 +8,6 @@ from typing import Any
 
 from docker_flask.plan.limits import MemoryWatch
 from docker_flask.plan.plan import Plan
-from docker_flask.plan.rendering import Frontend
 from docker_flask.plan.workers import in_words
 from docker_flask.servers.app_server import SERVERS
 from docker_flask.shared import process
@@ -57,7 +56,7 @@ class Generation:
         runtime: Path,
         loop: Loop,
         plan: Plan,
-        frontend: Frontend,
+        sendfile_location: str,
         watch: MemoryWatch,
         counts: WorkerCounts,
     ) -> None:
@@ -68,7 +67,7 @@ class Generation:
         self.since = 0.0
         self.server = SERVERS[plan.settings.app_server]
         self.plan = plan
-        self._frontend = frontend
+        self._sendfile_location = sendfile_location
         self._watch = watch
         self.needs_all = self._is_measured = False
         self.failure = ""
@@ -128,9 +127,9 @@ class Generation:
         command = self.server.command(self.plan.launch(count, threads, self._options_file))
         environment = worker_environment.make(
             self.plan,
-            self._frontend,
             self._runtime,
             threads,
+            sendfile_location=self._sendfile_location,
             retire_signal=int(self.server.retire_signal),
             load_lock=str(self._lock.path),
             load_one_by_one=self._load_one_by_one,

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from docker_flask.plan import nginx_files, rendering
 from docker_flask.plan.plan import Plan
-from docker_flask.plan.rendering import PARAMETERS, Frontend, Listen
+from docker_flask.plan.rendering import PARAMETERS, Listen
 from docker_flask.shared import process, sockets
 from docker_flask.shared.loop import Loop
 from docker_flask.shared.setting_error import SettingError
@@ -65,9 +65,9 @@ class Configurations:
         # What the configuration says of static files.
         self._static: StaticFiles | None = None
 
-    def frontend(self, plan: Plan) -> Frontend:
-        """What the application servers of this plan need to know."""
-        return rendering.frontend(plan, self._secret)
+    def sendfile_location(self, plan: Plan) -> str:
+        """nginx's location for files, for the workers of this plan; empty for none."""
+        return rendering.sendfile_location(plan, self._secret)
 
     def prepare(
         self,
@@ -119,13 +119,11 @@ class Configurations:
             )
             return replace(static, may_change=True), [note]
 
-    def _decided(
-        self, plan: Plan, certificate: Path | None
-    ) -> tuple[Plan, Path, Listen, int, Frontend]:
+    def _decided(self, plan: Plan, certificate: Path | None) -> tuple[Plan, Path, Listen, int, str]:
         """What decides the configuration, beside the static files."""
         addresses = sockets.addresses(self._listeners)
         listen = rendering.listen_on(addresses, plan.tls_port, certificate)
-        return plan, self._runtime, listen, self._disk, self.frontend(plan)
+        return plan, self._runtime, listen, self._disk, self.sendfile_location(plan)
 
     def _render(self, plan: Plan, certificate: Path | None, **more: Any) -> str:
         return rendering.render(*self._decided(plan, certificate), self._static, **more)

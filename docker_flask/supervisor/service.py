@@ -145,13 +145,12 @@ class Service:
                 f"ignored options for {server.name}, because the image sets them: {options}"
             )
         self._number += 1
-        frontend = self.nginx.configurations.frontend(new_plan)
         fresh = Generation(
             self._number,
             self.runtime,
             self.loop,
             new_plan,
-            frontend,
+            self.nginx.configurations.sendfile_location(new_plan),
             self.memory,
             self.worker_counts,
         )

@@ -19,7 +19,6 @@ import pytest
 
 from docker_flask import __main__
 from docker_flask.plan.limits import MemoryWatch
-from docker_flask.plan.rendering import Frontend
 from docker_flask.shared import control, drop_privileges, notify, process, sockets
 from docker_flask.shared.loop import Loop
 from docker_flask.shared.ports import MAX_CLIENTS, answer_commands, answer_probes
@@ -156,7 +155,7 @@ def test_no_command_waits_for_who_took_the_control_socket(
 @pytest.fixture
 def generation(tmp_path: Path, loop: Loop) -> Iterator[Generation]:
     watch = MemoryWatch(plans.LIMITS)
-    made = Generation(1, tmp_path, loop, plans.make(), Frontend(), watch, WorkerCounts())
+    made = Generation(1, tmp_path, loop, plans.make(), "", watch, WorkerCounts())
     yield made
     made.kill()
 
@@ -319,7 +318,6 @@ from types import SimpleNamespace
 from docker_flask.shared import control, notify, process
 from docker_flask.supervisor.task import Task
 from docker_flask.supervisor.generation import Generation
-from docker_flask.plan.rendering import Frontend
 from docker_flask.supervisor import supervisor
 from docker_flask.supervisor.reloads import Reloads
 from docker_flask.supervisor.retire import retire
@@ -349,7 +347,7 @@ def ask(path):
 
 def generation(number):
     plan, counts = plans.make(), service.worker_counts
-    return Generation(number, folder, service.loop, plan, Frontend(), service.memory, counts)
+    return Generation(number, folder, service.loop, plan, "", service.memory, counts)
 
 def start_service(*_):
     service.nginx.workers = lambda: {service.nginx.pid}
