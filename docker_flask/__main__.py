@@ -1,14 +1,13 @@
 """Which program: production, debug mode or a command; entry-point.sh says its name."""
 
 import _thread
+import os
 import sys
 from collections.abc import Callable
 
-from docker_flask.shared import drop_privileges, no_room, secret_files
+from docker_flask.shared import drop_privileges, secret_files
 from docker_flask.shared.log import log
 from docker_flask.shared.setting_error import SettingError
-
-EXIT_FAULT = 1
 
 
 def _serve() -> int:
@@ -66,17 +65,28 @@ def main() -> int:
         if name not in ("reload", "status"):  # these read no variables
             secret_files.read()
         drop_privileges.drop(user, keep_ports=name == "serve")
-        no_room.with_thread(lambda: _thread.start_new_thread(int, ()))
+        _check_threads()
         return program()
     except (SettingError, drop_privileges.NotPermitted) as error:
         log(str(error))
         return error.code
     except (OSError, MemoryError) as error:
+        what = str(error) or "no memory is left; raise the limit (-m)"
         if user == "running":
-            log(f"{name}: {no_room.in_words(error)}")
-            return EXIT_FAULT
-        log(no_room.why_not_run(error))
-        return no_room.EXIT_NOT_SERVING
+            log(f"{name}: {what}")
+            return 1
+        log(f"the container can't run: {what}")
+        return os.EX_SOFTWARE
+
+
+def _check_threads() -> None:
+    """Raises NotPermitted if no thread can start: old engines refuse libc's clone3."""
+    try:
+        _thread.start_new_thread(int, ())
+    except RuntimeError:
+        raise drop_privileges.NotPermitted(
+            "can't start new thread: use Docker 20.10.10 or newer, or a higher --pids-limit"
+        ) from None
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ import json
 import os
 import socket
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -453,16 +452,3 @@ def test_too_little_of_something_is_one_line(
     assert __main__.main() == code
     (said,) = capfd.readouterr().err.splitlines()
     assert said.startswith(f"docker-flask: {line}")
-
-
-def test_a_log_relay_without_a_thread_leaves_the_log_as_it_is(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    def fail(*_: object) -> None:
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(threading.Thread, "start", fail)
-    with pytest.raises(RuntimeError, match="can't start new thread"):
-        log_relay.LogRelay()
-    os.write(2, b"still there\n")
-    assert capfd.readouterr().err == "still there\n"
