@@ -37,7 +37,7 @@ IGNORE_CTRL_C = ["/usr/bin/env", "--ignore-signal=INT"]
 CHILD_STOP_TIMEOUT = 0.5
 
 
-def debug() -> int:
+def main() -> int:
     """Development: Flask's own server, which restarts at every edit."""
     resources = limits.read()
     with runtime_folder.open_folder() as folder:

@@ -13,7 +13,7 @@ from docker_flask.shared.log import log
 from docker_flask.shared.setting_error import SettingError
 
 
-def serve() -> int:
+def main() -> int:
     """Bind the sockets, give up the right to it, supervise; returns the exit code."""
     if problem := drop_privileges.why_not_readable(Path.cwd()):
         log(problem)

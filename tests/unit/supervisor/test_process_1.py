@@ -443,8 +443,8 @@ def test_too_little_of_something_is_one_line(
     def fail(*_: object) -> int:
         raise error
 
-    user = __main__.PROGRAMS[command][1]
-    monkeypatch.setitem(__main__.PROGRAMS, command, (fail, user))
+    module, _ = __main__.PROGRAMS[command]
+    monkeypatch.setattr(f"docker_flask.{module}.main", fail)
     monkeypatch.setattr(drop_privileges, "drop", lambda *_, **__: None)
     monkeypatch.setattr(sys, "argv", ["docker-flask", command])
     if code == 77:
