@@ -4,8 +4,8 @@ import time
 from functools import partial
 from typing import NoReturn
 
-from docker_flask.supervisor.failure import Failure
 from docker_flask.supervisor.reloads import Reloads
+from docker_flask.supervisor.restarts import Failure
 from docker_flask.supervisor.retire import RETIRE_INTERVAL
 from docker_flask.supervisor.service import Service
 from docker_flask.supervisor.status import Status

@@ -5,8 +5,8 @@ import os
 from docker_flask.plan.settings import ignored
 from docker_flask.shared import sockets
 from docker_flask.shared.log import first_line, log
-from docker_flask.supervisor.failure import Failure
 from docker_flask.supervisor.log_relay import LogRelay
+from docker_flask.supervisor.restarts import Failure
 from docker_flask.supervisor.service import Phase, Service
 from docker_flask.supervisor.task import complete
 

@@ -19,9 +19,9 @@ from docker_flask.shared import process
 from docker_flask.shared.loop import Loop
 from docker_flask.shared.process import Output
 from docker_flask.shared.setting_error import SettingError
-from docker_flask.supervisor.failure import Failure
 from docker_flask.supervisor.nginx_configuration import Configuration
 from docker_flask.supervisor.reloads import Reloads
+from docker_flask.supervisor.restarts import Failure
 from docker_flask.supervisor.service import Phase, Service
 from docker_flask.supervisor.task import Steps, complete
 from tests.support import plans
