@@ -72,8 +72,7 @@ class Nginx:
     @property
     def certificate(self) -> Path | None:
         """The folder of the certificate that was taken up last."""
-        taken_up = self.configurations.taken_up
-        return taken_up.certificate if taken_up else None
+        return self.configurations.taken_up.certificate
 
     # --- its life -----------------------------------------------------------------------------
 
@@ -108,8 +107,8 @@ class Nginx:
     def restart(self) -> None:
         """Start with the configuration that the file has, also after the first process died."""
         configurations = self.configurations
-        taken_up, inherited = configurations.taken_up, configurations.descriptors()
-        self._shortage.begin(taken_up.workers if taken_up else 0)
+        inherited = configurations.descriptors()
+        self._shortage.begin(configurations.taken_up.workers)
         self.pid = process.spawn(
             configurations.command(configurations.file),
             {**self._environment, **environment(inherited)},
@@ -144,8 +143,7 @@ class Nginx:
         Raises OSError if nginx keeps the configuration that it has.
         """
         if configuration:
-            taken_up = self.configurations.taken_up
-            if taken_up and configuration.read == taken_up.read:
+            if configuration.read == self.configurations.taken_up.read:
                 return
             self.configurations.take_up(configuration)
         # A worker that ends closes idle connections, so clients get DRAIN_DELAY to leave them.

@@ -38,9 +38,10 @@ class Configuration(NamedTuple):
 
 
 class Configurations:
-    """Makes one configuration after the other. taken_up: the one that nginx was told to use last.
+    """Makes one configuration after the other.
 
-    file: what nginx reads.
+    taken_up: the one that nginx was told to use last, empty before the first. file: what nginx
+    reads.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Configurations:
         listeners: list[socket.socket],
         health: socket.socket,
     ) -> None:
-        self.taken_up: Configuration | None = None
+        self.taken_up = Configuration("", "", [], workers=0)
         # The next files are in a folder of their own, in which nginx tests them.
         self.file, self._next = runtime / "nginx.conf", runtime / "next/nginx.conf"
         disk = os.statvfs(runtime)
