@@ -108,7 +108,7 @@ class Nginx:
         """Start with the configuration that the file has, also after the first process died."""
         configurations = self.configurations
         inherited = configurations.descriptors()
-        self._shortage.begin(configurations.taken_up.workers)
+        self._shortage.begin()
         self.pid = process.spawn(
             configurations.command(configurations.file),
             {**self._environment, **environment(inherited)},
@@ -124,12 +124,8 @@ class Nginx:
         return not self.workers() and not self._shortage.is_new()
 
     def mend(self) -> bool:
-        """Start missing workers; returns True if nginx has to be restarted. Call this often."""
-        count = len(self.workers())
-        if not self._shortage.needs_help(self.pid, count):
-            return False
-        if count:
-            process.signal_process(self.pid, signal.SIGHUP)
+        """Returns True if nginx has no worker, and has to be restarted. Call this often."""
+        if not self._shortage.needs_help(self.pid, bool(self.workers())):
             return False
         # After a fork that failed, nginx closes descriptors of its own that it still needs.
         process.signal_process(self.pid, signal.SIGKILL)
@@ -154,7 +150,7 @@ class Nginx:
             old_workers = process.states(replaced).keys() - {self.pid}
             if configuration:  # an nginx that has just started again would die of the signal
                 process.signal_process(self.pid, signal.SIGHUP)
-                self._shortage.begin(configuration.workers)
+                self._shortage.begin()
             self._quit_orphans()
             if configuration:
                 yield Until(lambda: bool(self.workers() - old_workers), TAKE_UP)

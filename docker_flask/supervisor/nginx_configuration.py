@@ -26,14 +26,12 @@ class Configuration(NamedTuple):
     """A configuration that nginx has tested.
 
     text: of the file. read: the text with all files that it includes. notes: what the user should
-    know about it. workers: number of worker processes, at least. certificate: the folder of the
-    certificate; None while there is none.
+    know about it. certificate: the folder of the certificate; None while there is none.
     """
 
     text: str
     read: str
     notes: list[str]
-    workers: int = 1
     certificate: Path | None = None
 
 
@@ -52,7 +50,7 @@ class Configurations:
         listeners: list[socket.socket],
         health: socket.socket,
     ) -> None:
-        self.taken_up = Configuration("", "", [], workers=0)
+        self.taken_up = Configuration("", "", [])
         # The next files are in a folder of their own, in which nginx tests them.
         self.file, self._next = runtime / "nginx.conf", runtime / "next/nginx.conf"
         disk = os.statvfs(runtime)
@@ -105,9 +103,7 @@ class Configurations:
         read, warnings = yield from self._test(named, settings.start_timeout)
         if str(nginx_files.USUAL_SOCKET) in read:
             nginx_files.link_socket(self._runtime / "app.sock")
-        # A whole configuration may have more workers.
-        count = 1 if files.whole is not None else plan.sizing.nginx_workers
-        return Configuration(text, read, notes + warnings, count, certificate)
+        return Configuration(text, read, notes + warnings, certificate)
 
     def _look_at(self, static: StaticFiles) -> Steps[tuple[StaticFiles, list[str]]]:
         """Look through the folder, and note it if that takes too long."""
