@@ -26,7 +26,6 @@ from docker_flask.shared.paths import DEBUG_PORT, PYTHON
 from docker_flask.shared.ports import answer_commands
 from docker_flask.shared.prestart import Prestart, PrestartFailed
 from docker_flask.shared.setting_error import SettingError
-from docker_flask.shared.worker_options import DebugOptions
 
 # Seconds between two scans of the source files.
 PAUSE = 0.4
@@ -151,31 +150,19 @@ class Reloader:
                 self.certificate.refresh(None)
         except OSError as error:  # a full disk; the next edit tries again
             log(f"keeping the previous certificate: {error}")
+        certificate = str(self.certificate.folder) if self.certificate else ""
         self.child = process.spawn(
             # -P: modules in the application's folder must not replace the server's modules.
-            [*IGNORE_CTRL_C, PYTHON, "-P", "-m", "docker_flask.debug.server"],
-            {**self.environment, **self._environment()},
+            [*IGNORE_CTRL_C, PYTHON, "-P", "-m", "docker_flask.debug.server", certificate],
+            self._environment(),
             [self.listener.fileno(), self.childs_end.fileno()],
             # In the terminal's own group, so that breakpoint() can read from the terminal.
             own_group=False,
         )
 
     def _environment(self) -> dict[str, str]:
-        options = DebugOptions(
-            notify_fd=process.FIRST_DESCRIPTOR + 1,
-            start_timeout=self.settings.start_timeout,
-            trusted_proxies=self.settings.trusted_proxies or (),
-            script_name=self.settings.script_name or "",
-            debug_hosts=self.settings.debug_hosts or (),
-            live_reload=self.settings.live_reload,
-            debugpy=self.settings.debugpy or 0,
-            certificate=str(self.certificate.folder) if self.certificate else "",
-            static_url=self.settings.static_url,
-            static_path=self.settings.static_path,
-            static_index=self.settings.static_index,
-        )
         return {
-            **options.to_environment(),
+            **self.environment,
             "FLASK_DEBUG": "1",
             # Show a traceback at a segfault.
             "PYTHONFAULTHANDLER": "1",
