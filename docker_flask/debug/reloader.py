@@ -15,7 +15,6 @@ from pathlib import Path
 
 from docker_flask.debug.source_watcher import SourceWatcher
 from docker_flask.plan import limits, packages
-from docker_flask.plan.limits import Limits
 from docker_flask.plan.settings import Settings, ignored, read, resolve
 from docker_flask.shared import certificate, notify, process, runtime_folder
 from docker_flask.shared.certificate_copies import Copies
@@ -38,9 +37,8 @@ CHILD_STOP_TIMEOUT = 0.5
 
 def main() -> int:
     """Development: Flask's own server, which restarts at every edit."""
-    resources = limits.read()
     with runtime_folder.open_folder() as folder:
-        return Reloader(resources, folder).run()
+        return Reloader(folder).run()
 
 
 class Reloader:
@@ -49,8 +47,7 @@ class Reloader:
     settings: Settings
     watcher: SourceWatcher
 
-    def __init__(self, limits: Limits, folder: Path) -> None:
-        self.limits = limits
+    def __init__(self, folder: Path) -> None:
         self.environment = dict(os.environ)
         self.pin = ""
         self.prestart = Prestart()
@@ -98,7 +95,7 @@ class Reloader:
         if self._stopped():
             process.signal_group(self.prestart.pid, signal.SIGKILL)
             return
-        self.settings, _ = resolve(read(self.environment), self.limits)
+        self.settings, _ = resolve(read(self.environment), limits.read())
         if port := self.settings.debugpy:
             packages.require("debugpy", f"DEBUGPY={port}", packages.DEBUGPY_PIN)
         if self.settings.tls_certificate:
