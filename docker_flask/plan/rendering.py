@@ -142,7 +142,6 @@ def render(
         unannounced_body=min(in_bytes(settings.max_upload) or SMALL_BODY, SMALL_BODY),
         response_file=response_file(disk),
         private=PRIVATE,
-        errors=_errors(settings.max_upload, starting),
         request_timeout=round(settings.request_timeout),
         shutdown_timeout=plan.release + round(settings.websocket_reload_timeout),
         # What nginx sends itself: cached pages, static files, files of the application.
@@ -190,27 +189,3 @@ def _cache_control(max_age: int | None) -> str:
     if max_age is None:
         return "no-cache"
     return f"public, max-age={max_age}" if max_age else "no-cache, max-age=0"
-
-
-def _errors(max_upload: str, starting: bool) -> list[tuple[str, str, str]]:
-    """The status with its kind, the name and the reason of each of nginx's own errors."""
-    unavailable = ("503", "Service Unavailable", "The server is not available. Try again later.")
-    if starting:
-        unavailable = ("503", "Starting", "The application is starting.")
-    large = f"The body of the request is larger than {max_upload} (setting MAX_UPLOAD)."
-    no_room = "The server has no room for the body of the request. Try again later."
-    return [
-        ("400", "Bad Request", "The server can not understand the request."),
-        ("400headers", "Bad Request", "Request Header Or Cookie Too Large: 64 KB are allowed."),
-        ("403", "Forbidden", "The server does not allow this request."),
-        ("404", "Not Found", "There is nothing at this address."),
-        ("405", "Method Not Allowed", "The server does not allow this method."),
-        ("413", "Request Entity Too Large", large),
-        ("429", "Too Many Requests", "The client sends too many requests. Try again later."),
-        ("501", "Not Implemented", "WebSockets are turned off, or the server has none."),
-        ("502", "Bad Gateway", "The application failed before it responded."),
-        unavailable,
-        ("503busy", "Service Unavailable", "The server is too busy. Try again in a few seconds."),
-        ("504", "Gateway Timeout", "The application takes too long to respond."),
-        ("507", "Insufficient Storage", no_room),
-    ]
