@@ -75,9 +75,9 @@ class Generation:
         self._secret_keys = SecretKeys()
         self._runtime = runtime
         self._loop = loop
-        self._options_file = self.path.with_suffix(".options") if plan.server_options else None
+        self._options_file = self.path.with_suffix(".options") if plan.options.text else None
         if self._options_file:
-            self._options_file.write_text(plan.server_options)
+            self._options_file.write_text(plan.options.text)
         self._listener = listen_unix(str(self.path), plan.sizing.queue)
         self.narrow = ServerProcess(loop, self._note, counts)
         self._counts = counts

@@ -139,8 +139,8 @@ class Service:
     def load(self, new_plan: Plan) -> Generation:
         """Start a new generation; the current generation keeps serving."""
         server = SERVERS[new_plan.settings.app_server]
-        if new_plan.ignored_options:
-            options = ", ".join(new_plan.ignored_options)
+        if new_plan.options.ignored:
+            options = ", ".join(new_plan.options.ignored)
             self.start_log.notes.append(
                 f"ignored options for {server.name}, because the image sets them: {options}"
             )
