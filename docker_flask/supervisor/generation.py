@@ -88,11 +88,6 @@ class Generation:
         self._waits_since = time.monotonic()
 
     @property
-    def pid(self) -> int:
-        """The first process of the server that always runs, 0 while none runs."""
-        return self.narrow.pid
-
-    @property
     def servers(self) -> list[ServerProcess]:
         """All servers."""
         return [self.narrow, *self.wide.servers()]

@@ -198,7 +198,9 @@ class Service:
             return "nginx has ended"
         if self.nginx.lacks_workers():
             return "nginx has no worker process"
-        return "" if self.current and self.current.pid else "the application server has ended"
+        if not (self.current and self.current.narrow.pid):
+            return "the application server has ended"
+        return ""
 
     def why_not_ready(self) -> str:
         """Why requests should go to another container; empty if they may come here."""

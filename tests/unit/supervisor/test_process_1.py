@@ -353,7 +353,7 @@ def start_service(*_):
     service.nginx.pid = process.spawn(["/bin/sleep", "60"], {})
     service.current = second
     second.narrow.pid = process.spawn(["/bin/sleep", "60"], {})
-    second.narrow.groups.append(second.pid)
+    second.narrow.groups.append(second.narrow.pid)
     service.phase = Phase.SERVING
     threading.Thread(target=client).start()
 
