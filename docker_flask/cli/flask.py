@@ -4,7 +4,6 @@ bin/flask leaves root before it starts this program. `flask --app` names another
 """
 
 import contextlib
-import json
 import os
 import sys
 from pathlib import Path
@@ -63,8 +62,8 @@ def take_variables() -> None:
         return
     # prestart.sh may need longer, or the socket is that of an earlier start.
     with contextlib.suppress(OSError):
-        answer = control.ask(folder, "environment", PRESTART_SECONDS)
-        for name, value in json.loads(answer or "{}").items():
+        changes = control.ask_json(folder, "environment", PRESTART_SECONDS)
+        for name, value in (changes or {}).items():
             if value is None:
                 os.environ.pop(name, None)
             else:

@@ -39,6 +39,6 @@ def of_plan(plan: Plan) -> str:
     addresses = [sockets.written(*each) for port in ports for each in sockets.everywhere(port)]
     certificate = runtime / "tls1" if chosen.has_tls and not chosen.tls_domain else None
     listen = rendering.listen_on(addresses, plan.tls_port, certificate)
-    frontend = rendering.frontend(plan, "RANDOM")
+    sendfile = rendering.sendfile_location(plan, "RANDOM")
     static = rendering.usual_static(chosen)
-    return rendering.configuration(plan, runtime, listen, room, frontend, static)[0]
+    return rendering.configuration(plan, runtime, listen, room, sendfile, static)[0]

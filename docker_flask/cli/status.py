@@ -24,8 +24,9 @@ ROWS, MARGIN, MAX_PATH = 20, 10, 60
 EXIT_USAGE = 64  # EX_USAGE in sysexits.h
 
 
-def main(arguments: list[str]) -> int:
+def main() -> int:
     """Print the status; with --watch again and again. Returns 1 if no server runs here."""
+    arguments = sys.argv[2:]
     if wrong := [each for each in arguments if each not in OPTIONS]:
         log(f"status does not know {wrong[0]!r}; it takes {' and '.join(sorted(OPTIONS))}")
         return EXIT_USAGE

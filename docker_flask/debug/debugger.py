@@ -7,7 +7,7 @@ from typing import Any
 
 from werkzeug.debug import DebuggedApplication
 
-from docker_flask.shared.worker_options import DebugOptions
+from docker_flask.plan.settings import Settings
 from docker_flask.worker.middleware import headers as header_rules
 from docker_flask.worker.middleware import proxies
 from docker_flask.worker.middleware.wsgi_types import Environ, Headers, StartResponse, Wsgi
@@ -16,19 +16,19 @@ from docker_flask.worker.middleware.wsgi_types import Environ, Headers, StartRes
 class Debugger(DebuggedApplication):
     """The debugger; requests to trusted hosts may use its consoles."""
 
-    def __init__(self, application: Wsgi, options: DebugOptions) -> None:
+    def __init__(self, application: Wsgi, settings: Settings) -> None:
         # The debugger has to see the real host, before X-Forwarded-Host replaces it: a page that a
         # browser was lured to could send another name. TrustedProxies drops the headers of clients,
         # so it is here without trusted proxies, too.
         super().__init__(
-            proxies.TrustedProxies(application, options.trusted_proxies),
+            proxies.TrustedProxies(application, settings.trusted_proxies or ()),
             evalex=True,
             console_init_func=lambda: {"app": application},
             # debug/reloader.py has printed the PIN.
             pin_logging=False,
         )
         self.pin_logging = True  # Werkzeug prints the PIN again when a browser asks for it
-        self.trusted_hosts = [*getattr(self, "trusted_hosts", []), *options.debug_hosts]
+        self.trusted_hosts = [*getattr(self, "trusted_hosts", []), *(settings.debug_hosts or ())]
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         # WebSocket libraries end a connection by an exception, which Werkzeug's server knows.
@@ -49,7 +49,7 @@ class Debugger(DebuggedApplication):
         yield from super().debug_application(environ, start)
 
 
-def failing(error: BaseException, options: DebugOptions) -> Wsgi:
+def failing(error: BaseException, settings: Settings) -> Wsgi:
     """An application whose every response is the debugger's page about this error."""
     shown, trace = error, error.__traceback__  # each `raise` adds frames
     if not isinstance(error, Exception):  # the debugger does not handle SystemExit
@@ -63,7 +63,7 @@ def failing(error: BaseException, options: DebugOptions) -> Wsgi:
         __traceback_hide__ = True  # noqa: F841  # from the page: not the user's code
         raise shown.with_traceback(trace)
 
-    debugger = Debugger(application, options)
+    debugger = Debugger(application, settings)
 
     def without_log(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         # The log has shown the error once.

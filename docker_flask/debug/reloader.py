@@ -15,7 +15,6 @@ from pathlib import Path
 
 from docker_flask.debug.source_watcher import SourceWatcher
 from docker_flask.plan import limits, packages
-from docker_flask.plan.limits import Limits
 from docker_flask.plan.settings import Settings, ignored, read, resolve
 from docker_flask.shared import certificate, notify, process, runtime_folder
 from docker_flask.shared.certificate_copies import Copies
@@ -26,7 +25,6 @@ from docker_flask.shared.paths import DEBUG_PORT, PYTHON
 from docker_flask.shared.ports import answer_commands
 from docker_flask.shared.prestart import Prestart, PrestartFailed
 from docker_flask.shared.setting_error import SettingError
-from docker_flask.shared.worker_options import DebugOptions
 
 # Seconds between two scans of the source files.
 PAUSE = 0.4
@@ -37,11 +35,10 @@ IGNORE_CTRL_C = ["/usr/bin/env", "--ignore-signal=INT"]
 CHILD_STOP_TIMEOUT = 0.5
 
 
-def debug() -> int:
+def main() -> int:
     """Development: Flask's own server, which restarts at every edit."""
-    resources = limits.read()
     with runtime_folder.open_folder() as folder:
-        return Reloader(resources, folder).run()
+        return Reloader(folder).run()
 
 
 class Reloader:
@@ -50,8 +47,7 @@ class Reloader:
     settings: Settings
     watcher: SourceWatcher
 
-    def __init__(self, limits: Limits, folder: Path) -> None:
-        self.limits = limits
+    def __init__(self, folder: Path) -> None:
         self.environment = dict(os.environ)
         self.pin = ""
         self.prestart = Prestart()
@@ -99,7 +95,7 @@ class Reloader:
         if self._stopped():
             process.signal_group(self.prestart.pid, signal.SIGKILL)
             return
-        self.settings, _ = resolve(read(self.environment), self.limits)
+        self.settings, _ = resolve(read(self.environment), limits.read())
         if port := self.settings.debugpy:
             packages.require("debugpy", f"DEBUGPY={port}", packages.DEBUGPY_PIN)
         if self.settings.tls_certificate:
@@ -151,31 +147,19 @@ class Reloader:
                 self.certificate.refresh(None)
         except OSError as error:  # a full disk; the next edit tries again
             log(f"keeping the previous certificate: {error}")
+        certificate = str(self.certificate.folder) if self.certificate else ""
         self.child = process.spawn(
             # -P: modules in the application's folder must not replace the server's modules.
-            [*IGNORE_CTRL_C, PYTHON, "-P", "-m", "docker_flask.debug.server"],
-            {**self.environment, **self._environment()},
+            [*IGNORE_CTRL_C, PYTHON, "-P", "-m", "docker_flask.debug.server", certificate],
+            self._environment(),
             [self.listener.fileno(), self.childs_end.fileno()],
             # In the terminal's own group, so that breakpoint() can read from the terminal.
             own_group=False,
         )
 
     def _environment(self) -> dict[str, str]:
-        options = DebugOptions(
-            notify_fd=process.FIRST_DESCRIPTOR + 1,
-            start_timeout=self.settings.start_timeout,
-            trusted_proxies=self.settings.trusted_proxies or (),
-            script_name=self.settings.script_name or "",
-            debug_hosts=self.settings.debug_hosts or (),
-            live_reload=self.settings.live_reload,
-            debugpy=self.settings.debugpy or 0,
-            certificate=str(self.certificate.folder) if self.certificate else "",
-            static_url=self.settings.static_url,
-            static_path=self.settings.static_path,
-            static_index=self.settings.static_index,
-        )
         return {
-            **options.to_environment(),
+            **self.environment,
             "FLASK_DEBUG": "1",
             # Show a traceback at a segfault.
             "PYTHONFAULTHANDLER": "1",

@@ -23,16 +23,21 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from docker_flask.debug import static_folder
 from docker_flask.debug.debugger import Debugger, failing
 from docker_flask.debug.live_reload import FOLDER, LiveReload
+from docker_flask.plan import limits
+from docker_flask.plan.settings import Settings, read, resolve
 from docker_flask.shared import notify
+from docker_flask.shared.certificate import CHAIN, KEY
 from docker_flask.shared.log import log
 from docker_flask.shared.paths import DEBUG_PORT
 from docker_flask.shared.process import FIRST_DESCRIPTOR
-from docker_flask.shared.worker_options import DebugOptions
+from docker_flask.shared.setting_error import SettingError
 from docker_flask.worker.find import find_app, load_errors, slow_load
 from docker_flask.worker.find.callables import is_flask
 from docker_flask.worker.hooks import static_guard
 from docker_flask.worker.middleware.wsgi_types import Environ, Wsgi
 
+# The descriptors that the reloader gives: the port, and its end of a channel for messages.
+LISTENER, CHANNEL = FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + 1
 # Seconds for the first byte of a request. Browsers open connections in advance, and these must not
 # keep the server from its end.
 FIRST_BYTE_TIMEOUT = 0.4
@@ -44,19 +49,19 @@ COLOUR = re.compile(r"\x1b\[\d+m")
 HANDSHAKE_TIMEOUT = 5.0
 
 
-def load(options: DebugOptions) -> Wsgi:
+def load(settings: Settings) -> Wsgi:
     """The application; if it fails to load, an application that shows the error."""
     try:
-        if options.debugpy:
-            listen_for_editors(options.debugpy)
-        with slow_load.reported(options.start_timeout):
+        if settings.debugpy:
+            listen_for_editors(settings.debugpy)
+        with slow_load.reported(settings.start_timeout):
             found = find_app.load(Path.cwd())
     except find_app.NotFound as error:
         log(str(error))
-        return failing(error.with_traceback(None), options)
+        return failing(error.with_traceback(None), settings)
     except BaseException as error:
         print(load_errors.report(error), file=sys.stderr, flush=True)
-        return failing(error, options)
+        return failing(error, settings)
     log(f"serving {found.name} ({found.reason}) on port {DEBUG_PORT}")
     if found.note:
         log(found.note)
@@ -68,7 +73,7 @@ def load(options: DebugOptions) -> Wsgi:
         found.application.config["USE_X_SENDFILE"] = False  # nobody reads that header here
     if hasattr(found.application, "debug"):
         found.application.debug = True
-    return Debugger(static_folder.wrap(found.application, options), options)
+    return Debugger(static_folder.wrap(found.application, settings), settings)
 
 
 class EditorSocket(socket.socket):
@@ -161,24 +166,26 @@ def pass_edits_on(descriptor: int, live: LiveReload) -> None:
 
 def main() -> None:
     """Serve until TERM, then complete the requests that were accepted before."""
-    options = DebugOptions.from_environment()
+    certificate = sys.argv.pop()  # its folder, or ""; the application gets no arguments
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # no request is active yet
-    application = load(options)
+    try:
+        settings, _ = resolve(read(os.environ), limits.read())
+    except SettingError as error:  # a folder or a file has gone since the last start
+        sys.exit(f"docker-flask: {error}")
+    application = load(settings)
     live = LiveReload(application)
-    Connection.script_name = options.script_name
+    Connection.script_name = settings.script_name or ""
     server = make_server(
         "0.0.0.0",  # noqa: S104 (not used: the reloader has bound the descriptor)
         0,
-        live if options.live_reload else application,
+        live if settings.live_reload else application,
         threaded=True,
         request_handler=Connection,
-        fd=FIRST_DESCRIPTOR,
+        fd=LISTENER,
     )
-    if options.certificate:
+    if certificate:
         context = server.ssl_context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(
-            f"{options.certificate}/chain.pem", f"{options.certificate}/key.pem"
-        )
+        context.load_cert_chain(f"{certificate}/{CHAIN}", f"{certificate}/{KEY}")
         server.socket = context.wrap_socket(
             server.socket, server_side=True, do_handshake_on_connect=False
         )
@@ -189,8 +196,8 @@ def main() -> None:
         server.shutdown()
 
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=stop).start())
-    threading.Thread(target=pass_edits_on, args=(options.notify_fd, live), daemon=True).start()
-    notify.send(options.notify_fd, "serving")
+    threading.Thread(target=pass_edits_on, args=(CHANNEL, live), daemon=True).start()
+    notify.send(CHANNEL, "serving")
     # Not Werkzeug's own method, which has no interval before Werkzeug 2.
     HTTPServer.serve_forever(server, poll_interval=0.02)
     server.server_close()  # waits for the requests

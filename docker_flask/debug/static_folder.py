@@ -9,8 +9,9 @@ from werkzeug.exceptions import NotFound
 from werkzeug.middleware.shared_data import SharedDataMiddleware
 from werkzeug.wrappers import Response
 
+from docker_flask.plan.settings import Settings
 from docker_flask.shared.log import log
-from docker_flask.shared.worker_options import DebugOptions, WorkerOptions
+from docker_flask.shared.worker_options import WorkerOptions
 from docker_flask.worker.find import static_folder
 from docker_flask.worker.hooks.static_guard import REFUSED
 from docker_flask.worker.middleware.wsgi_types import Environ, StartResponse, Wsgi
@@ -23,12 +24,12 @@ _LEFT = re.compile(
 )
 
 
-def wrap(application: Wsgi, options: DebugOptions) -> Wsgi:
+def wrap(application: Wsgi, settings: Settings) -> Wsgi:
     """The application, behind the files of STATIC_URL, STATIC_PATH and STATIC_INDEX if set."""
-    if not (options.static_url or options.static_path or options.static_index):
+    if not (settings.static_url or settings.static_path or settings.static_index):
         return application
-    settings = WorkerOptions(static_url=options.static_url, static_path=options.static_path)
-    files, reason = static_folder.find(application, Path.cwd(), settings)
+    options = WorkerOptions(static_url=settings.static_url, static_path=settings.static_path)
+    files, reason = static_folder.find(application, Path.cwd(), options)
     if not files:
         if reason:
             log(reason)
@@ -41,7 +42,7 @@ def wrap(application: Wsgi, options: DebugOptions) -> Wsgi:
     def files_first(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         __traceback_hide__ = True  # noqa: F841  # from Werkzeug's debugger: not the user's code
         asked = environ["PATH_INFO"]
-        path = f"{url}index.html" if options.static_index and asked == "/" else asked
+        path = f"{url}index.html" if settings.static_index and asked == "/" else asked
         if path.startswith(url) and environ["REQUEST_METHOD"] in ("GET", "HEAD"):
             name = path.removeprefix(url).encode("latin-1").decode(errors="replace")
             if REFUSED.search(name):

@@ -61,12 +61,6 @@ def read(root: Path = Path("/")) -> Limits:
     )
 
 
-def free_processes(root: Path = Path("/")) -> float:
-    """Processes and threads that the container may still start."""
-    used, most = (_cgroup(root, "pids", f"pids.{name}") for name in ("current", "max"))
-    return _number(most) - _number(used) if _number(most) else math.inf
-
-
 class MemoryWatch:
     """Says when memory runs out: the kernel writes this into the log of the machine only.
 

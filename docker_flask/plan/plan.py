@@ -19,7 +19,7 @@ from docker_flask.plan.workers import Workers
 from docker_flask.servers.gunicorn import options as gunicorn_conf
 from docker_flask.servers.launch import Launch
 from docker_flask.servers.uwsgi import options as uwsgi_options
-from docker_flask.shared.origin import DEFAULT, Found
+from docker_flask.shared.origin import DEFAULT, Found, ServerOptions
 from docker_flask.shared.paths import UWSGI_PROGRAM
 from docker_flask.shared.process import Output
 from docker_flask.shared.setting_error import SettingError
@@ -33,9 +33,7 @@ class Plan:
     """All decisions for one generation.
 
     environment: of the application. origins: of the settings, by the names of their fields.
-    server_options: the user's options for the application server, as the text of a file.
-    ignored_options: the user's options that the image overrides. only_one_server: why there may be
-    no second application server, empty if there may.
+    options: the user's options for the application server.
     """
 
     environment: Mapping[str, str]
@@ -45,9 +43,7 @@ class Plan:
     workers: Workers
     sizing: Sizing
     nginx_files: NginxFiles
-    server_options: str
-    ignored_options: tuple[str, ...]
-    only_one_server: str = ""
+    options: ServerOptions
 
     def launch(self, count: int, threads: int, options_file: Path | None) -> Launch:
         """A start of the application server with these workers and threads."""
@@ -67,7 +63,7 @@ class Plan:
     def measured(self, memory: int) -> "Plan":
         """The same plan for workers that take so much memory (bytes)."""
         found = workers.decide(
-            self.settings, self.origins, self.limits, memory, self.only_one_server
+            self.settings, self.origins, self.limits, memory, self.options.only_one_server
         )
         return replace(
             self, workers=found, sizing=sizing.compute(self.settings, found, self.limits)
@@ -173,7 +169,5 @@ def make(
         workers=found,
         sizing=sizing.compute(chosen, found, limits),
         nginx_files=user_files,
-        server_options=options.text,
-        ignored_options=tuple(options.ignored),
-        only_one_server=options.only_one_server,
+        options=options,
     )

@@ -4,7 +4,6 @@ import functools
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -72,21 +71,13 @@ def _version() -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d+", words.stderr)[:3]))
 
 
-@dataclass(frozen=True)
-class Frontend:
-    """What an application server needs to know of nginx.
+def sendfile_location(plan: Plan, secret: str) -> str:
+    """nginx's location for files of the application; empty if the workers send these themselves.
 
-    sendfile_location: for files that nginx sends for the application; empty if the workers send
-    them.
+    secret: its name, which no client can guess.
     """
-
-    sendfile_location: str = ""
-
-
-def frontend(plan: Plan, secret: str) -> Frontend:
-    """What nginx does for this plan; secret: names its location for files."""
     sends_files = plan.settings.sendfile and not plan.nginx_files.passes_requests
-    return Frontend(f"/{secret}" if sends_files else "")
+    return f"/{secret}" if sends_files else ""
 
 
 def usual_static(settings: Settings) -> StaticFiles | None:
@@ -104,7 +95,7 @@ def configuration(
     runtime: Path,
     listen: Listen,
     disk: int,
-    frontend: Frontend,
+    sendfile: str,
     static: StaticFiles | None,
 ) -> tuple[str, list[str]]:
     """The text of nginx.conf, and notes for the user; the parameters are those of `render`."""
@@ -112,7 +103,7 @@ def configuration(
     if files.whole is not None:
         note = f"using {nginx_files.WHOLE}; these settings are ignored: {_IGNORED}"
         return nginx_files.adopt(files.whole, runtime), [note]
-    text = render(plan, runtime, listen, disk, frontend, static)
+    text = render(plan, runtime, listen, disk, sendfile, static)
     return nginx_files.without(text, files.overrides)
 
 
@@ -121,7 +112,7 @@ def render(
     runtime: Path,
     listen: Listen,
     disk: int,
-    frontend: Frontend,
+    sendfile: str,
     static: StaticFiles | None = None,
     name: str = MAIN,
     starting: bool = False,
@@ -129,7 +120,8 @@ def render(
     """The text of a file for nginx.
 
     runtime: the folder for sockets and temporary files. disk: free bytes for temporary files and
-    cached pages. static: the files that nginx serves. starting: respond with 503 to every request.
+    cached pages. sendfile: what `sendfile_location` returns. static: the files that nginx serves.
+    starting: respond with 503 to every request.
     """
     settings, sizing = plan.settings, plan.sizing
     redirects = bool(listen.certificate and settings.tls_redirect)
@@ -150,7 +142,6 @@ def render(
         unannounced_body=min(in_bytes(settings.max_upload) or SMALL_BODY, SMALL_BODY),
         response_file=response_file(disk),
         private=PRIVATE,
-        errors=_errors(settings.max_upload, starting),
         request_timeout=round(settings.request_timeout),
         shutdown_timeout=plan.release + round(settings.websocket_reload_timeout),
         # What nginx sends itself: cached pages, static files, files of the application.
@@ -160,7 +151,7 @@ def render(
         cache_control=_cache_control(static.max_age if static else None),
         open_static=0 if static and static.may_change else sizing.open_files,
         links="if_not_owner" if static and static.follows_links else "on",
-        files=frontend.sendfile_location,
+        files=sendfile,
         put_back=PUT_BACK,
         headers_in_server=plan.nginx_files.adds_headers,
     )
@@ -198,27 +189,3 @@ def _cache_control(max_age: int | None) -> str:
     if max_age is None:
         return "no-cache"
     return f"public, max-age={max_age}" if max_age else "no-cache, max-age=0"
-
-
-def _errors(max_upload: str, starting: bool) -> list[tuple[str, str, str]]:
-    """The status with its kind, the name and the reason of each of nginx's own errors."""
-    unavailable = ("503", "Service Unavailable", "The server is not available. Try again later.")
-    if starting:
-        unavailable = ("503", "Starting", "The application is starting.")
-    large = f"The body of the request is larger than {max_upload} (setting MAX_UPLOAD)."
-    no_room = "The server has no room for the body of the request. Try again later."
-    return [
-        ("400", "Bad Request", "The server can not understand the request."),
-        ("400headers", "Bad Request", "Request Header Or Cookie Too Large: 64 KB are allowed."),
-        ("403", "Forbidden", "The server does not allow this request."),
-        ("404", "Not Found", "There is nothing at this address."),
-        ("405", "Method Not Allowed", "The server does not allow this method."),
-        ("413", "Request Entity Too Large", large),
-        ("429", "Too Many Requests", "The client sends too many requests. Try again later."),
-        ("501", "Not Implemented", "WebSockets are turned off, or the server has none."),
-        ("502", "Bad Gateway", "The application failed before it responded."),
-        unavailable,
-        ("503busy", "Service Unavailable", "The server is too busy. Try again in a few seconds."),
-        ("504", "Gateway Timeout", "The application takes too long to respond."),
-        ("507", "Insufficient Storage", no_room),
-    ]

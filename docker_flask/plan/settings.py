@@ -10,7 +10,7 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from docker_flask.plan import defaults, validators
+from docker_flask.plan import validators
 from docker_flask.plan.limits import Limits
 from docker_flask.plan.validators import Validator
 from docker_flask.servers.gunicorn import options as gunicorn_conf
@@ -48,6 +48,17 @@ SECRETS = ("acme_eab",)
 _ADDRESS = r"(tcp|udp|sctp)://[0-9a-f.:\[\]]+", "the address of a Service of Kubernetes"
 _URL = r"(https?:)?//[!-~]{1,300}|[\w.-][\w./-]{0,300}/", "no path on this server, such as /static"
 FOREIGN = dict.fromkeys(("LISTEN_PORT", "STATUS_PORT", "TLS_PORT"), _ADDRESS) | {"STATIC_URL": _URL}
+
+
+def _nginx_workers(limits: Limits) -> Found:
+    """One for four CPUs: one handles more responses than several application workers produce, and a
+    second one only adds wake-ups (benchmarks/reports/sizing.md)."""
+    return Found(max(1, limits.whole_cpus // 4), f"decided from the {limits.cpus_reason}")
+
+
+def _open_files(limits: Limits) -> Found:
+    """Open files of each nginx process."""
+    return Found(limits.descriptors, f"decided from the limit of {limits.descriptors} open files")
 
 
 def setting(
@@ -122,12 +133,10 @@ class Settings:
         validators.matching(r"[\w-]+:[\w-]+", "KID:KEY, which the authority gave you")
     )
     nginx_worker_processes: int | str = setting(
-        validators.or_word("auto", validators.whole_number(1, 1024)), defaults.nginx_workers
+        validators.or_word("auto", validators.whole_number(1, 1024)), _nginx_workers
     )
     nginx_worker_connections: int | None = setting(validators.whole_number(64, 1_000_000))
-    nginx_worker_open_files: int = setting(
-        validators.whole_number(128, 1_000_000), defaults.open_files
-    )
+    nginx_worker_open_files: int = setting(validators.whole_number(128, 1_000_000), _open_files)
     access_log: bool | str = setting(validators.switch("json"), "1")
     log_level: str = setting(validators.log_level(), "info")
     run_as_root: bool = setting(validators.switch(), "0")

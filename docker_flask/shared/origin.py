@@ -13,11 +13,6 @@ class Found(NamedTuple):
     origin: str
 
 
-def from_limits(value: int, reason: str) -> Found:
-    """A value that a limit of the container decided."""
-    return Found(value, f"decided from the {reason}")
-
-
 class FileValue(NamedTuple):
     """The value of a setting in the user's options for a server.
 

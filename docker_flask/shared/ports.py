@@ -77,13 +77,11 @@ class Clients:
     ) -> None:
         self._clients[client] = data
         self._loop.watch(client, partial(callback, client), events)
-        while len(self._clients) > MAX_CLIENTS or self._unread() > MAX_UNREAD:
-            oldest = next(iter(self._clients))
+        clients = self._clients
+        while len(clients) > MAX_CLIENTS or sum(map(len, clients.values())) > MAX_UNREAD:
+            oldest = next(iter(clients))
             self._remove(oldest)
             oldest.close()
-
-    def _unread(self) -> int:
-        return sum(map(len, self._clients.values()))
 
     def _on_data(self, client: socket.socket) -> None:
         part = b""

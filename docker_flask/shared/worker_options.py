@@ -8,35 +8,20 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Self
 
 VARIABLE = "DOCKER_FLASK_WORKER"
 NO_DESCRIPTOR = -1
 
 
 @dataclass(frozen=True)
-class _Options:
-    """notify_fd: the descriptor for messages to the supervisor (docker_flask/shared/notify.py)."""
+class WorkerOptions:
+    """For a worker in production. The defaults mean: no limit, no nginx, no supervisor."""
 
+    # The descriptor for messages to the supervisor (docker_flask/shared/notify.py).
     notify_fd: int = NO_DESCRIPTOR
     start_timeout: float = 120.0
     # The setting TRUSTED_PROXIES: networks in the format of ipaddress.
     trusted_proxies: Sequence[str] = ()
-
-    def to_environment(self) -> dict[str, str]:
-        """The variable with all options."""
-        return {VARIABLE: json.dumps(asdict(self))}
-
-    @classmethod
-    def from_environment(cls) -> Self:
-        """Read the options and remove the variable; returns the defaults if it is not set."""
-        return cls(**json.loads(os.environ.pop(VARIABLE, "{}")))
-
-
-@dataclass(frozen=True)
-class WorkerOptions(_Options):
-    """For a worker in production. The defaults mean: no limit, no nginx, no supervisor."""
-
     # --- The application, and how to load it.
     app_module: str = ""
     uwsgi_ini: str = ""
@@ -84,21 +69,11 @@ class WorkerOptions(_Options):
     static_path: str | None = None
     static_max_age: int | None = None
 
+    def to_environment(self) -> dict[str, str]:
+        """The variable with all options."""
+        return {VARIABLE: json.dumps(asdict(self))}
 
-@dataclass(frozen=True)
-class DebugOptions(_Options):
-    """For the development server.
-
-    script_name: the setting; debug_hosts: host names that may use the debugger's consoles;
-    live_reload: let pages load themselves again after an edit; debugpy: the editors' port, or 0;
-    certificate: the folder of the certificate for HTTPS, empty for HTTP; static_...: the settings.
-    """
-
-    script_name: str = ""
-    debug_hosts: Sequence[str] = ()
-    live_reload: bool = False
-    debugpy: int = 0
-    certificate: str = ""
-    static_url: str | None = None
-    static_path: str | None = None
-    static_index: bool = False
+    @classmethod
+    def from_environment(cls) -> "WorkerOptions":
+        """Read the options and remove the variable; returns the defaults if it is not set."""
+        return cls(**json.loads(os.environ.pop(VARIABLE, "{}")))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from docker_flask.shared.log import log
 from docker_flask.shared.paths import METRICS, PYTHON
-from docker_flask.shared.programs import Programs
-from docker_flask.shared.task import Steps, Task
+from docker_flask.supervisor.programs import Programs
+from docker_flask.supervisor.task import Steps, Task
 
 # Of the names of process 1's own metrics.
 PREFIX = "docker_flask_"

@@ -8,18 +8,17 @@ from typing import Any
 
 from docker_flask.plan.limits import MemoryWatch
 from docker_flask.plan.plan import Plan
-from docker_flask.plan.rendering import Frontend
 from docker_flask.plan.workers import in_words
 from docker_flask.servers.app_server import SERVERS
-from docker_flask.shared import connections, process
+from docker_flask.shared import process
 from docker_flask.shared.log import log
 from docker_flask.shared.loop import Loop
 from docker_flask.shared.sockets import listen_unix
-from docker_flask.shared.task import Steps, Task, Until
-from docker_flask.supervisor import worker_environment
+from docker_flask.supervisor import connections, worker_environment
 from docker_flask.supervisor.load_lock import LoadLock
 from docker_flask.supervisor.secret_keys import SecretKeys
 from docker_flask.supervisor.server_process import ServerProcess
+from docker_flask.supervisor.task import Steps, Task, Until
 from docker_flask.supervisor.wide_server import WideServer
 from docker_flask.supervisor.worker_counts import WorkerCounts
 from docker_flask.supervisor.worker_report import Report
@@ -57,7 +56,7 @@ class Generation:
         runtime: Path,
         loop: Loop,
         plan: Plan,
-        frontend: Frontend,
+        sendfile_location: str,
         watch: MemoryWatch,
         counts: WorkerCounts,
     ) -> None:
@@ -68,7 +67,7 @@ class Generation:
         self.since = 0.0
         self.server = SERVERS[plan.settings.app_server]
         self.plan = plan
-        self._frontend = frontend
+        self._sendfile_location = sendfile_location
         self._watch = watch
         self.needs_all = self._is_measured = False
         self.failure = ""
@@ -76,9 +75,9 @@ class Generation:
         self._secret_keys = SecretKeys()
         self._runtime = runtime
         self._loop = loop
-        self._options_file = self.path.with_suffix(".options") if plan.server_options else None
+        self._options_file = self.path.with_suffix(".options") if plan.options.text else None
         if self._options_file:
-            self._options_file.write_text(plan.server_options)
+            self._options_file.write_text(plan.options.text)
         self._listener = listen_unix(str(self.path), plan.sizing.queue)
         self.narrow = ServerProcess(loop, self._note, counts)
         self._counts = counts
@@ -87,11 +86,6 @@ class Generation:
         self._load_one_by_one = False
         # Since when no worker serves, or the time of the next try.
         self._waits_since = time.monotonic()
-
-    @property
-    def pid(self) -> int:
-        """The first process of the server that always runs, 0 while none runs."""
-        return self.narrow.pid
 
     @property
     def servers(self) -> list[ServerProcess]:
@@ -128,9 +122,9 @@ class Generation:
         command = self.server.command(self.plan.launch(count, threads, self._options_file))
         environment = worker_environment.make(
             self.plan,
-            self._frontend,
             self._runtime,
             threads,
+            sendfile_location=self._sendfile_location,
             retire_signal=int(self.server.retire_signal),
             load_lock=str(self._lock.path),
             load_one_by_one=self._load_one_by_one,

@@ -5,8 +5,8 @@ import select
 import socket
 from collections.abc import Callable, Iterator
 
-from docker_flask.shared import connections
 from docker_flask.shared.loop import Loop
+from docker_flask.supervisor import connections
 
 _RESPONSE_503 = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"

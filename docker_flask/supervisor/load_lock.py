@@ -37,7 +37,8 @@ class LoadLock:
         self._failures += 1
         self.until = time.monotonic() + pause
         again = f"next try after {pause:g} seconds"
-        before, self._reason = self._reason, _without_numbers(reason)
+        # Pids and addresses of objects change from one failure to the next.
+        before, self._reason = self._reason, re.sub(r"0x[0-9a-f]+|\d+", "", reason)
         if self._reason != before:
             log(f"a worker can't load the application, while others serve; {again}: {reason}")
         else:
@@ -68,8 +69,3 @@ class LoadLock:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
-
-
-def _without_numbers(reason: str) -> str:
-    """What stays the same at the next failure: pids and addresses of objects change."""
-    return re.sub(r"0x[0-9a-f]+|\d+", "", reason)

@@ -68,18 +68,13 @@ class LogRelay:
         self.shows_all = False
         self._streams = [_Stream(1, self), _Stream(2, self)]
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
-        try:
-            self._thread.start()
-        except RuntimeError:  # too few processes
-            for stream in self._streams:
-                stream.restore()
-            raise
+        self._thread.start()
 
-    def close(self, seconds: float = 1.0) -> None:
-        """Write the buffered output after the last writer has ended; waits up to these seconds."""
+    def close(self) -> None:
+        """Write the buffered output after the last writer has ended; waits a second at most."""
         for stream in self._streams:
             stream.detach()
-        self._thread.join(seconds)
+        self._thread.join(1.0)
 
     def _run(self) -> None:
         poll = select.poll()
@@ -125,10 +120,6 @@ class _Stream:
         self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
         # True if a read filled its block, and the pipe may have more.
         self.is_full = False
-
-    def restore(self) -> None:
-        """Let processes write to the original file again."""
-        os.dup2(self.target, self._number)
 
     def detach(self) -> None:
         """Close this process's end of the pipe: point the descriptor at /dev/null."""

@@ -37,7 +37,6 @@ def _of_requests(service: Service) -> Iterator[str]:
     usual = {(method, status) for method in (*METHODS, OTHER) for status in USUAL_STATUSES}
     yield from _metric(
         "http_requests_total",
-        "counter",
         "Requests that nginx has answered, by method and status.",
         (
             ({"method": method, "status": status}, counts.requests[method, status])
@@ -54,10 +53,9 @@ def _of_requests(service: Service) -> Iterator[str]:
         "The part of that time in which the request waited for a worker, or was in it.",
         counts.application,
     )
-    yield from _one("http_sent_bytes_total", "counter", "Bytes sent to clients.", counts.sent_bytes)
+    yield from _one("http_sent_bytes_total", "Bytes sent to clients.", counts.sent_bytes)
     yield from _one(
         "http_refused_total",
-        "counter",
         "Requests that got 503 from nginx, for example because the queue was full.",
         counts.refused,
     )
@@ -91,41 +89,35 @@ def _of_saturation(service: Service, status: Status) -> Iterator[str]:
         "websockets": ("Open WebSockets.", current.web_sockets() if current else 0),
     }
     for name, (text, value) in gauges.items():
-        yield from _one(name, "gauge", text, value)
+        yield from _one(name, text, value)
 
 
 def _of_life(service: Service, reloads: Reloads) -> Iterator[str]:
     current, counts = service.current, service.worker_counts
     build = {"version": version(), "server": current.server.name if current else ""}
-    yield from _metric("build_info", "gauge", "The image.", [(build, 1)])
+    yield from _metric("build_info", "The image.", [(build, 1)])
     ready = not service.why_not_ready()
-    yield from _one("ready", "gauge", "1 while requests should come to this container.", ready)
-    yield from _one(
-        "generation", "gauge", "Number of the generation.", current.number if current else 0
-    )
+    yield from _one("ready", "1 while requests should come to this container.", ready)
+    yield from _one("generation", "Number of the generation.", current.number if current else 0)
     yield from _one(
         "generation_start_time_seconds",
-        "gauge",
         "When the generation began to serve, in seconds since 1970.",
         current.since if current else 0,
     )
     yield from _metric(
         "reloads_total",
-        "counter",
         "Reloads by result.",
         [({"result": "ok"}, reloads.succeeded), ({"result": "failed"}, reloads.failed)],
     )
-    yield from _one("worker_starts_total", "counter", "Workers that have loaded.", counts.started)
+    yield from _one("worker_starts_total", "Workers that have loaded.", counts.started)
     yield from _metric(
         "worker_ends_total",
-        "counter",
         "Workers that have ended, by reason.",
         (({"reason": reason}, counts.ended[reason]) for reason in REASONS),
     )
     certificate = service.certificates.current
     yield from _one(
         "certificate_end_time_seconds",
-        "gauge",
         "When the certificate ends, in seconds since 1970; 0 without HTTPS.",
         certificate.ends if certificate else 0,
     )
@@ -140,30 +132,27 @@ def _of_memory(service: Service) -> Iterator[str]:
     }
     yield from _metric(
         "resident_memory_bytes",
-        "gauge",
         "Resident memory by kind of process; shared pages count in each process.",
         (({"kind": kind}, size) for kind, size in kinds.items()),
     )
     sizes = [process.resident(pid) for pid in pids]
-    yield from _one(
-        "largest_worker_bytes", "gauge", "Memory of the largest worker.", max(sizes, default=0)
-    )
+    yield from _one("largest_worker_bytes", "Memory of the largest worker.", max(sizes, default=0))
     used = memory.limit - memory.free()
-    yield from _one("memory_used_bytes", "gauge", "Memory of the container, without cache.", used)
-    yield from _one("memory_limit_bytes", "gauge", "The limit of the container.", memory.limit)
+    yield from _one("memory_used_bytes", "Memory of the container, without cache.", used)
+    yield from _one("memory_limit_bytes", "The limit of the container.", memory.limit)
     yield from _one(
         "memory_kills_total",
-        "counter",
         "Processes that the kernel has killed because memory ran out.",
         memory.kills,
     )
 
 
-def _one(name: str, kind: str, text: str, value: float) -> Iterator[str]:
-    yield from _metric(name, kind, text, [({}, value)])
+def _one(name: str, text: str, value: float) -> Iterator[str]:
+    yield from _metric(name, text, [({}, value)])
 
 
-def _metric(name: str, kind: str, text: str, rows: Rows) -> Iterator[str]:
+def _metric(name: str, text: str, rows: Rows, kind: str = "") -> Iterator[str]:
+    kind = kind or ("counter" if name.endswith("_total") else "gauge")
     yield f"# HELP {PREFIX}{name} {text}"
     yield f"# TYPE {PREFIX}{name} {kind}"
     for labels, value in rows:
@@ -171,8 +160,7 @@ def _metric(name: str, kind: str, text: str, rows: Rows) -> Iterator[str]:
 
 
 def _histogram(name: str, text: str, times: Histogram) -> Iterator[str]:
-    yield f"# HELP {PREFIX}{name} {text}"
-    yield f"# TYPE {PREFIX}{name} histogram"
+    yield from _metric(name, text, (), "histogram")
     seen = 0
     for bound, count in zip((*map(str, BOUNDS), "+Inf"), times.counts, strict=True):
         seen += count
@@ -182,10 +170,6 @@ def _histogram(name: str, text: str, times: Histogram) -> Iterator[str]:
 
 
 def _row(name: str, labels: Labels, value: Any) -> str:
-    pairs = ",".join(f'{key}="{_escaped(str(text))}"' for key, text in labels.items())
+    pairs = ",".join(f'{key}="{text}"' for key, text in labels.items())  # known words
     number = int(value) if value == int(value) else round(float(value), 6)
     return f"{PREFIX}{name}{{{pairs}}} {number}" if pairs else f"{PREFIX}{name} {number}"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

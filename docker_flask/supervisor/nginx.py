@@ -6,15 +6,16 @@ import socket
 from pathlib import Path
 
 from docker_flask.plan.plan import Plan
-from docker_flask.shared import connections, paths, process, sockets
+from docker_flask.shared import paths, process, sockets
 from docker_flask.shared.log import log
 from docker_flask.shared.loop import Loop
-from docker_flask.shared.programs import Programs
 from docker_flask.shared.runtime_folder import replace_symlink
 from docker_flask.shared.static_files import StaticFiles
-from docker_flask.shared.task import TICK, Steps, Until
+from docker_flask.supervisor import connections
 from docker_flask.supervisor import nginx_workers as workers
 from docker_flask.supervisor.nginx_configuration import Configuration, Configurations, environment
+from docker_flask.supervisor.programs import Programs
+from docker_flask.supervisor.task import TICK, Steps, Until
 
 # Seconds that nginx may take to start new workers at a reload, for which it looks up host names;
 # and then to end the old ones.
@@ -71,8 +72,7 @@ class Nginx:
     @property
     def certificate(self) -> Path | None:
         """The folder of the certificate that was taken up last."""
-        taken_up = self.configurations.taken_up
-        return taken_up.certificate if taken_up else None
+        return self.configurations.taken_up.certificate
 
     # --- its life -----------------------------------------------------------------------------
 
@@ -107,8 +107,8 @@ class Nginx:
     def restart(self) -> None:
         """Start with the configuration that the file has, also after the first process died."""
         configurations = self.configurations
-        taken_up, inherited = configurations.taken_up, configurations.descriptors()
-        self._shortage.begin(taken_up.workers if taken_up else 0)
+        inherited = configurations.descriptors()
+        self._shortage.begin()
         self.pid = process.spawn(
             configurations.command(configurations.file),
             {**self._environment, **environment(inherited)},
@@ -124,12 +124,8 @@ class Nginx:
         return not self.workers() and not self._shortage.is_new()
 
     def mend(self) -> bool:
-        """Start missing workers; returns True if nginx has to be restarted. Call this often."""
-        count = len(self.workers())
-        if not self._shortage.needs_help(self.pid, count):
-            return False
-        if count:
-            process.signal_process(self.pid, signal.SIGHUP)
+        """Returns True if nginx has no worker, and has to be restarted. Call this often."""
+        if not self._shortage.needs_help(self.pid, bool(self.workers())):
             return False
         # After a fork that failed, nginx closes descriptors of its own that it still needs.
         process.signal_process(self.pid, signal.SIGKILL)
@@ -143,8 +139,7 @@ class Nginx:
         Raises OSError if nginx keeps the configuration that it has.
         """
         if configuration:
-            taken_up = self.configurations.taken_up
-            if taken_up and configuration.read == taken_up.read:
+            if configuration.read == self.configurations.taken_up.read:
                 return
             self.configurations.take_up(configuration)
         # A worker that ends closes idle connections, so clients get DRAIN_DELAY to leave them.
@@ -155,7 +150,7 @@ class Nginx:
             old_workers = process.states(replaced).keys() - {self.pid}
             if configuration:  # an nginx that has just started again would die of the signal
                 process.signal_process(self.pid, signal.SIGHUP)
-                self._shortage.begin(configuration.workers)
+                self._shortage.begin()
             self._quit_orphans()
             if configuration:
                 yield Until(lambda: bool(self.workers() - old_workers), TAKE_UP)

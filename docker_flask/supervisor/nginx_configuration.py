@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 
 from docker_flask.plan import nginx_files, rendering
 from docker_flask.plan.plan import Plan
-from docker_flask.plan.rendering import PARAMETERS, Frontend, Listen
+from docker_flask.plan.rendering import PARAMETERS, Listen
 from docker_flask.shared import process, sockets
 from docker_flask.shared.loop import Loop
-from docker_flask.shared.programs import Programs
 from docker_flask.shared.setting_error import SettingError
 from docker_flask.shared.static_files import StaticFiles
-from docker_flask.shared.task import FILES_TIMEOUT, Steps, in_thread
+from docker_flask.supervisor.programs import Programs
+from docker_flask.supervisor.task import FILES_TIMEOUT, Steps, in_thread
 
 # What the application learns about a request, for `include uwsgi_params;` in the user's files.
 _PARAMETERS = "uwsgi_params"
@@ -26,21 +26,20 @@ class Configuration(NamedTuple):
     """A configuration that nginx has tested.
 
     text: of the file. read: the text with all files that it includes. notes: what the user should
-    know about it. workers: number of worker processes, at least. certificate: the folder of the
-    certificate; None while there is none.
+    know about it. certificate: the folder of the certificate; None while there is none.
     """
 
     text: str
     read: str
     notes: list[str]
-    workers: int = 1
     certificate: Path | None = None
 
 
 class Configurations:
-    """Makes one configuration after the other. taken_up: the one that nginx was told to use last.
+    """Makes one configuration after the other.
 
-    file: what nginx reads.
+    taken_up: the one that nginx was told to use last, empty before the first. file: what nginx
+    reads.
     """
 
     def __init__(
@@ -51,7 +50,7 @@ class Configurations:
         listeners: list[socket.socket],
         health: socket.socket,
     ) -> None:
-        self.taken_up: Configuration | None = None
+        self.taken_up = Configuration("", "", [])
         # The next files are in a folder of their own, in which nginx tests them.
         self.file, self._next = runtime / "nginx.conf", runtime / "next/nginx.conf"
         disk = os.statvfs(runtime)
@@ -65,9 +64,9 @@ class Configurations:
         # What the configuration says of static files.
         self._static: StaticFiles | None = None
 
-    def frontend(self, plan: Plan) -> Frontend:
-        """What the application servers of this plan need to know."""
-        return rendering.frontend(plan, self._secret)
+    def sendfile_location(self, plan: Plan) -> str:
+        """nginx's location for files, for the workers of this plan; empty for none."""
+        return rendering.sendfile_location(plan, self._secret)
 
     def prepare(
         self,
@@ -104,9 +103,7 @@ class Configurations:
         read, warnings = yield from self._test(named, settings.start_timeout)
         if str(nginx_files.USUAL_SOCKET) in read:
             nginx_files.link_socket(self._runtime / "app.sock")
-        # A whole configuration may have more workers.
-        count = 1 if files.whole is not None else plan.sizing.nginx_workers
-        return Configuration(text, read, notes + warnings, count, certificate)
+        return Configuration(text, read, notes + warnings, certificate)
 
     def _look_at(self, static: StaticFiles) -> Steps[tuple[StaticFiles, list[str]]]:
         """Look through the folder, and note it if that takes too long."""
@@ -119,13 +116,11 @@ class Configurations:
             )
             return replace(static, may_change=True), [note]
 
-    def _decided(
-        self, plan: Plan, certificate: Path | None
-    ) -> tuple[Plan, Path, Listen, int, Frontend]:
+    def _decided(self, plan: Plan, certificate: Path | None) -> tuple[Plan, Path, Listen, int, str]:
         """What decides the configuration, beside the static files."""
         addresses = sockets.addresses(self._listeners)
         listen = rendering.listen_on(addresses, plan.tls_port, certificate)
-        return plan, self._runtime, listen, self._disk, self.frontend(plan)
+        return plan, self._runtime, listen, self._disk, self.sendfile_location(plan)
 
     def _render(self, plan: Plan, certificate: Path | None, **more: Any) -> str:
         return rendering.render(*self._decided(plan, certificate), self._static, **more)

@@ -1,21 +1,18 @@
 """nginx's worker processes, as process 1 sees them.
 
 nginx replaces a worker that died. But it starts no other one if the container has too few processes
-at that moment, or if the new worker can't start its threads.
+at that moment, or if the new worker can't start its threads. While others are left, they serve.
 """
 
 import time
 
-from docker_flask.plan.limits import free_processes
 from docker_flask.shared import paths, process
 from docker_flask.shared.log import log
 
-# Seconds after which missing workers are started: at first, and at most. They double.
+# Seconds after which nginx is started again: at first, and at most. They double.
 MEND_AFTER, LONGEST_PAUSE = 1.0, 30.0
 # The titles of nginx's processes; a worker that ends after a reload has another one.
 _MASTER, _WORKER = b"nginx: master process", b"nginx: worker process"
-# Processes and threads of each worker, and the other processes of nginx.
-WORKER_PROCESSES, OTHER_PROCESSES = 3, 2
 
 
 def serving(pid: int) -> set[int]:
@@ -29,39 +26,35 @@ def title(pid: int) -> bytes:
 
 
 class Shortage:
-    """Decides when nginx needs help because it has too few workers."""
+    """Decides when nginx has to be started again because it has no worker."""
 
     def __init__(self) -> None:
-        # The number of workers that nginx was told to have.
-        self._wanted = 0
         self._act_at, self._pause = 0.0, MEND_AFTER
         self._begun_at = 0.0
 
-    def begin(self, wanted: int) -> None:
-        """Note that nginx starts, or reloads, with this number of workers."""
-        self._wanted, self._begun_at = wanted, time.monotonic()
-        self._act_at = max(self._act_at, time.monotonic() + MEND_AFTER)
+    def begin(self) -> None:
+        """Note that nginx starts, or reloads."""
+        self._begun_at = time.monotonic()
+        self._act_at = max(self._act_at, self._begun_at + MEND_AFTER)
 
     def is_new(self) -> bool:
         """True if nginx has just started or reloaded; connections queue meanwhile."""
         return time.monotonic() - self._begun_at < MEND_AFTER
 
-    def needs_help(self, pid: int, count: int) -> bool:
-        """True if new workers have to be started now; call this often.
+    def needs_help(self, pid: int, has_workers: bool) -> bool:
+        """True if nginx has to be started again now; call this often.
 
-        pid: of nginx's first process; count: of the workers that accept connections.
+        pid: of nginx's first process; has_workers: some that accept connections.
         """
         now = time.monotonic()
-        if count >= self._wanted or not pid:
+        if has_workers or not pid:
             self._act_at, self._pause = now + MEND_AFTER, MEND_AFTER
             return False
         if not title(pid).startswith(_MASTER):  # it starts
             self._act_at = max(self._act_at, now + MEND_AFTER)
-        # At a reload, the workers that there are end, too.
-        needed = self._wanted * WORKER_PROCESSES + OTHER_PROCESSES
-        if now < self._act_at or (count and free_processes() < needed):
+        if now < self._act_at:
             return False
-        log(f"nginx has {count} of {self._wanted} worker processes; starting new ones")
+        log("nginx has no worker process; starting nginx again")
         self._act_at = now + self._pause
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
         return True

@@ -1,21 +1,19 @@
 """Production, from its first line to its exit code."""
 
+import atexit
 import itertools
 import os
 import resource
 import socket
-import sys
 from pathlib import Path
 
 from docker_flask.plan import limits, nginx_files, settings
-from docker_flask.shared import drop_privileges, no_room, runtime_folder, sockets
+from docker_flask.shared import drop_privileges, runtime_folder, sockets
 from docker_flask.shared.log import log
 from docker_flask.shared.setting_error import SettingError
 
-EXIT_FAULT = 1
 
-
-def serve() -> int:
+def main() -> int:
     """Bind the sockets, give up the right to it, supervise; returns the exit code."""
     if problem := drop_privileges.why_not_readable(Path.cwd()):
         log(problem)
@@ -34,23 +32,11 @@ def serve() -> int:
     from docker_flask.supervisor.service import Service
     from docker_flask.supervisor.supervisor import supervise
 
-    relay = no_room.with_thread(LogRelay)
-    # The relay writes the lines below before this process ends.
-    try:
-        with runtime_folder.open_folder() as folder:
-            service = Service(resources, folder, listeners, early)
-            return supervise(service, status, relay)
-    except drop_privileges.NotPermitted as missing:
-        log(str(missing))
-        return missing.code
-    except (OSError, MemoryError) as error:
-        log(no_room.why_not_run(error))
-        return no_room.EXIT_NOT_SERVING
-    except Exception:  # a bug here
-        sys.excepthook(*sys.exc_info())
-        return EXIT_FAULT
-    finally:
-        relay.close()
+    relay = LogRelay()
+    atexit.register(relay.close)  # after the last line, also of an error that ends this process
+    with runtime_folder.open_folder() as folder:
+        service = Service(resources, folder, listeners, early)
+        return supervise(service, status, relay)
 
 
 def _bind(name: str, addresses: list[tuple[str, int]]) -> list[socket.socket]:

@@ -2,8 +2,8 @@
 
 from docker_flask.shared.log import log
 from docker_flask.shared.setting_error import SettingError
-from docker_flask.shared.task import Steps, Until
 from docker_flask.supervisor.service import Service
+from docker_flask.supervisor.task import Steps, Until
 
 
 class Refused(Exception):

@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 from docker_flask.shared.paths import OK
 from docker_flask.shared.setting_error import SettingError
-from docker_flask.shared.task import Steps, Task
 from docker_flask.supervisor.generation import Generation
 from docker_flask.supervisor.reload import reload
 from docker_flask.supervisor.service import Phase, Service
+from docker_flask.supervisor.task import Steps, Task
 
 
 class Reloads:

@@ -1,17 +1,24 @@
 """The processes that died, and when each of them starts again."""
 
+import os
 import time
 from collections import defaultdict
 from collections.abc import Callable
 
 from docker_flask.shared.log import log
-from docker_flask.supervisor.failure import Failure
+from docker_flask.shared.loop import Interrupt
 
 # The container stops if one process dies more often than this within these seconds.
 MAX_DEATHS, DEATHS_WINDOW = 5, 60.0
 # Seconds before the second restart within these seconds, doubled by each further one. The first
 # restart is immediate. SPAWN_PAUSE: after a restart for which there were too few processes.
 RESTART_PAUSE, SPAWN_PAUSE = 1.0, 5.0
+
+
+class Failure(Interrupt):
+    """The container can't continue: the application or a server can't run."""
+
+    code = os.EX_SOFTWARE
 
 
 class Restarts:

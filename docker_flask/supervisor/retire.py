@@ -3,8 +3,8 @@
 import time
 
 from docker_flask.shared.log import log
-from docker_flask.shared.task import Steps, Until
 from docker_flask.supervisor.generation import STOP_TIMEOUT, Generation, State
+from docker_flask.supervisor.task import Steps, Until
 
 # Seconds between two checks, and how many checks in a row must find no request: nginx may have a
 # connection that the application has not accepted yet.

@@ -4,12 +4,12 @@ import time
 from functools import partial
 from typing import NoReturn
 
-from docker_flask.shared.task import TICK
-from docker_flask.supervisor.failure import Failure
 from docker_flask.supervisor.reloads import Reloads
+from docker_flask.supervisor.restarts import Failure
 from docker_flask.supervisor.retire import RETIRE_INTERVAL
 from docker_flask.supervisor.service import Service
 from docker_flask.supervisor.status import Status
+from docker_flask.supervisor.task import TICK
 from docker_flask.supervisor.wide_server import INTERVAL
 
 

@@ -12,7 +12,7 @@ from docker_flask.servers.launch import SOCKET_FD
 from docker_flask.shared import notify, process, running_request
 from docker_flask.shared.loop import Loop
 from docker_flask.shared.running_request import RunningRequest
-from docker_flask.shared.task import Steps, Until
+from docker_flask.supervisor.task import Steps, Until
 from docker_flask.supervisor.worker_counts import CRASH, STOP, WorkerCounts
 
 # The descriptors of the server, after its socket, in this order.

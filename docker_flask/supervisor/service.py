@@ -19,18 +19,18 @@ from docker_flask.shared.drop_privileges import why_not_all_readable
 from docker_flask.shared.loop import Loop
 from docker_flask.shared.origin import Found
 from docker_flask.shared.prestart import Prestart
-from docker_flask.shared.programs import Programs
 from docker_flask.shared.runtime_folder import replace_symlink
 from docker_flask.shared.setting_error import SettingError
-from docker_flask.shared.task import FILES_TIMEOUT, TICK, Steps, Task, in_thread
 from docker_flask.supervisor.app_metrics import AppMetrics
 from docker_flask.supervisor.certificates.certificates import Certificates
 from docker_flask.supervisor.generation import STOP_TIMEOUT, Generation
 from docker_flask.supervisor.nginx import Nginx
 from docker_flask.supervisor.nginx_configuration import Configuration
+from docker_flask.supervisor.programs import Programs
 from docker_flask.supervisor.restarts import Restarts
 from docker_flask.supervisor.retire import retire
 from docker_flask.supervisor.start_log import StartLog
+from docker_flask.supervisor.task import FILES_TIMEOUT, TICK, Steps, Task, in_thread
 from docker_flask.supervisor.traffic import Traffic
 from docker_flask.supervisor.worker_counts import WorkerCounts
 
@@ -139,19 +139,18 @@ class Service:
     def load(self, new_plan: Plan) -> Generation:
         """Start a new generation; the current generation keeps serving."""
         server = SERVERS[new_plan.settings.app_server]
-        if new_plan.ignored_options:
-            options = ", ".join(new_plan.ignored_options)
+        if new_plan.options.ignored:
+            options = ", ".join(new_plan.options.ignored)
             self.start_log.notes.append(
                 f"ignored options for {server.name}, because the image sets them: {options}"
             )
         self._number += 1
-        frontend = self.nginx.configurations.frontend(new_plan)
         fresh = Generation(
             self._number,
             self.runtime,
             self.loop,
             new_plan,
-            frontend,
+            self.nginx.configurations.sendfile_location(new_plan),
             self.memory,
             self.worker_counts,
         )
@@ -199,7 +198,9 @@ class Service:
             return "nginx has ended"
         if self.nginx.lacks_workers():
             return "nginx has no worker process"
-        return "" if self.current and self.current.pid else "the application server has ended"
+        if not (self.current and self.current.narrow.pid):
+            return "the application server has ended"
+        return ""
 
     def why_not_ready(self) -> str:
         """Why requests should go to another container; empty if they may come here."""

@@ -22,7 +22,8 @@ class SlowRequests:
     def note(self, worker: int, requests: list[RunningRequest]) -> None:
         """Note slow requests; worker: the pid that reports them."""
         for request in requests:
-            place = request.place if request.place in self._found or self._has_room() else ""
+            is_named = request.place in self._found or len(self._found) < MAX_PLACES
+            place = request.place if is_named else ""
             count, pid, slowest = self._found.get(place, (0, worker, request))
             if request.seconds > slowest.seconds:
                 pid, slowest = worker, request
@@ -40,6 +41,3 @@ class SlowRequests:
                 f"a request takes longer than SLOW_REQUEST={limit:g} seconds: {request}, "
                 f"worker {worker}{more}"
             )
-
-    def _has_room(self) -> bool:
-        return len(self._found) < MAX_PLACES

@@ -5,10 +5,10 @@ import os
 from docker_flask.plan.settings import ignored
 from docker_flask.shared import sockets
 from docker_flask.shared.log import first_line, log
-from docker_flask.shared.task import complete
-from docker_flask.supervisor.failure import Failure
 from docker_flask.supervisor.log_relay import LogRelay
+from docker_flask.supervisor.restarts import Failure
 from docker_flask.supervisor.service import Phase, Service
+from docker_flask.supervisor.task import complete
 
 # Seconds that clients wait for an application that is loading, before nginx responds with 503.
 WAIT_BEFORE_503 = 3.0

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from docker_flask.shared import process
 from docker_flask.shared.log import log
 from docker_flask.shared.paths import NOT_READY
-from docker_flask.shared.task import TICK, finish
 from docker_flask.supervisor.generation import STOP_TIMEOUT
 from docker_flask.supervisor.listener_drain import close_listeners
 from docker_flask.supervisor.service import Phase, Service
+from docker_flask.supervisor.task import TICK, finish
 
 EXIT_CUT = 75  # EX_TEMPFAIL in sysexits.h: the stop cut running requests
 # Seconds that a server gets to stop after requests were cut: Docker will kill the container soon.

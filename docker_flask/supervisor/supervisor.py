@@ -11,9 +11,9 @@ from docker_flask.shared.loop import Interrupt
 from docker_flask.shared.prestart import PrestartFailed
 from docker_flask.shared.setting_error import SettingError
 from docker_flask.supervisor.answers import answer
-from docker_flask.supervisor.failure import Failure
 from docker_flask.supervisor.log_relay import LogRelay
 from docker_flask.supervisor.reloads import Reloads
+from docker_flask.supervisor.restarts import Failure
 from docker_flask.supervisor.serve import serve
 from docker_flask.supervisor.service import Service
 from docker_flask.supervisor.start import start

@@ -4,16 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from docker_flask.plan.plan import Plan
-from docker_flask.plan.rendering import Frontend
 from docker_flask.plan.validators import in_bytes
 from docker_flask.shared import paths
 from docker_flask.shared.worker_options import WorkerOptions
 from docker_flask.supervisor.server_process import DRAIN_FD, LEAVE_FD, NOTIFY_FD
 
 
-def make(
-    plan: Plan, frontend: Frontend, runtime: Path, threads: int, **of_generation: Any
-) -> dict[str, str]:
+def make(plan: Plan, runtime: Path, threads: int, **of_generation: Any) -> dict[str, str]:
     """The variables of a start; threads: of a worker; of_generation: options that the plan does not
     decide."""
     settings = plan.settings
@@ -37,7 +34,6 @@ def make(
         max_worker_memory=in_bytes(settings.max_worker_memory),
         max_web_sockets=plan.sizing.web_sockets,
         max_message=in_bytes(settings.websocket_max_message),
-        sendfile_location=frontend.sendfile_location,
         static_url=settings.static_url,
         static_path=settings.static_path,
         static_max_age=settings.static_max_age,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from docker_flask.plan import rendering
-from docker_flask.plan.rendering import Frontend, Listen
+from docker_flask.plan.rendering import Listen
 from docker_flask.shared.static_files import StaticFiles
 from tests.support import plans
 
@@ -21,7 +21,7 @@ DISK = 1 << 30
 STATIC = StaticFiles("/static", "/app/static")
 # Each with the environment of the container, and with what else the rendering gets.
 RENDERED: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
-    "as it is": ({}, {"static": STATIC, "frontend": Frontend("/random")}),
+    "as it is": ({}, {"static": STATIC, "sendfile": "/random"}),
     "bare": ({"ACCESS_LOG": "0"}, {}),
     "behind a proxy": (
         {"TRUSTED_PROXIES": "10.0.0.0/8", "STATIC_INDEX": "1", "ACCESS_LOG": "json"}
@@ -54,7 +54,7 @@ def main() -> int:
 
 def render(environ: dict[str, str], more: dict[str, Any]) -> str:
     """One of RENDERED. gixy can't read possessive quantifiers, which change no result."""
-    parameters = {"frontend": Frontend(), "static": None, **more}
+    parameters = {"sendfile": "", "static": None, **more}
     plan, listen = plans.make(plans.LIMITS, **environ), Listen(["0.0.0.0:80"], ["0.0.0.0:443"])
     text = rendering.render(plan, Path("/run/docker-flask"), listen, DISK, **parameters)
     return text.replace("*+", "*")

@@ -6,6 +6,7 @@ from docker_flask.plan import settings, sizing, workers
 from docker_flask.plan.limits import Limits
 from docker_flask.plan.nginx_files import NginxFiles
 from docker_flask.plan.plan import Plan
+from docker_flask.shared.origin import ServerOptions
 
 LIMITS = Limits(
     cpus=2,
@@ -32,6 +33,5 @@ def make(limits: Limits = LIMITS, memory: int = 0, /, **environ: str) -> Plan:
         workers=found,
         sizing=sizing.compute(chosen, found, limits),
         nginx_files=NginxFiles(),
-        server_options="",
-        ignored_options=(),
+        options=ServerOptions(),
     )

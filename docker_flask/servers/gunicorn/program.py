@@ -12,11 +12,9 @@ from typing import Any
 
 from gunicorn import glogging
 from gunicorn.app.base import Application
-from gunicorn.arbiter import Arbiter
 from gunicorn.http import wsgi
 from gunicorn.http.wsgi import Response
 from gunicorn.util import import_app
-from gunicorn.uwsgi import message
 from gunicorn.workers.base import Worker
 
 # These always have Gunicorn's own default, whatever the user sets,
@@ -185,9 +183,6 @@ def main() -> None:
         return
     os.environ |= {"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())}
     wsgi.create = create
-    # The supervisor ends the master: it sends INT when no request is active.
-    Arbiter.handle_term = lambda _: None
-    message.MAX_UWSGI_VARS = 3300  # as max-vars in app.ini
     Server(json.loads(argument)).run()
 
 

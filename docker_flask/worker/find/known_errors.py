@@ -2,32 +2,22 @@
 
 from typing import NamedTuple
 
-# Modules that Python had, and the package that has each today; empty if there is none.
+# Modules that Python had and web applications import, and the package that has each today; empty if
+# there is none.
 MODULES = {
-    "aifc": "standard-aifc",
     "asynchat": "pyasynchat",
     "asyncore": "pyasyncore",
     "audioop": "audioop-lts",
     "cgi": "legacy-cgi",
     "cgitb": "legacy-cgi",
-    "chunk": "standard-chunk",
     "crypt": "standard-crypt",
     "distutils": "setuptools",
     "imghdr": "standard-imghdr",
     "imp": "zombie-imp",
     "lib2to3": "",
-    "mailcap": "standard-mailcap",
-    "nis": "",
-    "nntplib": "standard-nntplib",
-    "ossaudiodev": "",
     "pipes": "standard-pipes",
     "smtpd": "standard-smtpd",
-    "sndhdr": "standard-sndhdr",
-    "spwd": "",
-    "sunau": "standard-sunau",
     "telnetlib": "standard-telnetlib",
-    "uu": "standard-uu",
-    "xdrlib": "standard-xdrlib",
 }
 
 

@@ -41,18 +41,15 @@ class Slots:
             # A process that the application forks must not keep the slot of a worker that ended.
             os.register_at_fork(after_in_child=lock.close)
             self._names[os.getpid()] = name
-            self._forget_live_gauges(name)
+            # What a worker that ended said of its state.
+            for file in glob.glob(f"{self._folder}/gauge_live*_{name}.db"):
+                os.unlink(file)
             return
 
     def name(self) -> int | str:
         """The slot of a worker; processes that the application forks keep their pids."""
         pid = os.getpid()
         return self._names.get(pid, pid)
-
-    def _forget_live_gauges(self, name: str) -> None:
-        """Delete what a worker that ended said of its state."""
-        for file in glob.glob(f"{self._folder}/gauge_live*_{name}.db"):
-            os.unlink(file)
 
 
 def share(folder: str) -> Slots | None:

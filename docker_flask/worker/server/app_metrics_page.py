@@ -9,7 +9,6 @@ import sys
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import Metric
-from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 
 # Bytes of a page, which process 1 reads in one piece.
@@ -32,7 +31,6 @@ def main(folder: str) -> None:
     files = []
     for name in filter(os.path.isfile, sorted(glob.glob(f"{folder}/*.db"))):  # a pipe would block
         try:
-            list(MmapedDict.read_all_values_from_file(name))
             list(MultiProcessCollector.merge([name]))
         except Exception as error:
             print(f"{name}: {error!r}", file=sys.stderr)

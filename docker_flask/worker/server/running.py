@@ -5,7 +5,6 @@ The watchdog's thread looks. A C function that holds the interpreter's lock hold
 
 import os
 from collections.abc import Callable
-from types import FrameType
 from typing import Any
 
 from docker_flask.shared import running_request
@@ -43,12 +42,14 @@ class Running:
         if not exchange:
             return None
         environ = exchange.environ
+        # Another greenlet blocks one that has no stack of its own.
+        stack = found.get(thread) or found.get(BLOCKING, [])
         return RunningRequest(
             seconds=round(self._watch.clock - exchange.begun, 1),
             method=str(environ.get("REQUEST_METHOD"))[:MAX_TEXT],
             path=str(environ.get("REQUEST_URI", "")).partition("?")[0][:MAX_TEXT],
             request_id=str(environ.get("HTTP_X_REQUEST_ID", ""))[:MAX_TEXT],
-            place=places.words(stack_of(thread, found))[:MAX_TEXT],
+            place=places.words(stack)[:MAX_TEXT],
         )
 
     def _tell_slow(self) -> None:
@@ -68,11 +69,6 @@ class Running:
         described = filter(None, [self.describe(thread, found) for thread in new])
         if rows := running_request.to_json(described):
             self._tell("slow", requests=rows)
-
-
-def stack_of(thread: int, found: Stacks) -> list[FrameType]:
-    """Where the request of a thread is, or what it waits for."""
-    return found.get(thread) or found.get(BLOCKING, [])
 
 
 def _changed(path: str) -> int:

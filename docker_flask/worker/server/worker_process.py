@@ -4,7 +4,6 @@ import contextlib
 import math
 import os
 import random
-import resource
 import select
 import signal
 import stat
@@ -13,7 +12,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from docker_flask.shared import paths
+from docker_flask.shared import process
 from docker_flask.shared.log import log
 from docker_flask.worker.server.late_threads import LateThreads
 
@@ -92,7 +91,7 @@ class Recycling:
         if self._worker.retired:
             return
         self._left -= 1
-        memory = resident_memory() if self._max_memory else 0
+        memory = process.resident(os.getpid()) if self._max_memory else 0
         if self._left <= 0:
             word, reason = "requests", f"reached its share of MAX_REQUESTS={self._max_requests}"
         elif memory > self._max_memory:
@@ -125,14 +124,6 @@ def offer_to_oom_killer() -> None:
     """If memory runs out, let the kernel kill this worker: it kills the highest score first."""
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
         score.write("500")
-
-
-def resident_memory() -> int:
-    """Bytes of memory that this process uses."""
-    if pages := paths.read("/proc/self/statm").split():
-        return int(pages[1]) * resource.getpagesize()
-    # The kernel says only the largest number so far.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
 
 def call_in_each_worker(begin: Callable[[], None]) -> None:

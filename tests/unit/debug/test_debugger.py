@@ -13,8 +13,8 @@ from werkzeug.test import Client, create_environ
 
 from docker_flask.debug import server, static_folder
 from docker_flask.debug.debugger import Debugger, failing
-from docker_flask.shared.worker_options import DebugOptions
 from docker_flask.worker.find import find_app, load_errors
+from tests.support import plans
 
 
 def test_the_end_of_a_websocket_is_no_error() -> None:
@@ -26,7 +26,7 @@ def test_the_end_of_a_websocket_is_no_error() -> None:
     environ = create_environ("/", headers={"Connection": "Upgrade", "Upgrade": "websocket"})
     environ["REMOTE_ADDR"] = "127.0.0.1"
     with pytest.raises(ConnectionError):
-        list(Debugger(application, DebugOptions())(environ, lambda *_: None))
+        list(Debugger(application, plans.make().settings)(environ, lambda *_: None))
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_the_page_of_an_error_at_import(
     assert caught.value.__traceback__
     error = caught.value.with_traceback(caught.value.__traceback__.tb_next)  # without this function
     load_errors.report(error)
-    application = failing(error, DebugOptions(live_reload=True))
+    application = failing(error, plans.make().settings)
     for _ in range(3):
         environ = create_environ("/", environ_base={"REMOTE_ADDR": "127.0.0.1"})
         page = html.unescape(b"".join(application(environ, lambda *_: None)).decode())
@@ -68,7 +68,7 @@ def test_a_wrong_app_module_is_one_line(
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setenv("APP_MODULE", "wrong:app")
     monkeypatch.setenv(find_app.IS_COMMAND, "")
-    server.load(DebugOptions())
+    server.load(plans.make().settings)
     said = capsys.readouterr().err
     assert said.startswith("docker-flask: no WSGI callable by APP_MODULE='wrong:app': no module")
     assert said.endswith(f"in `{tmp_path}`; {find_app.HINT}\n")
@@ -114,14 +114,14 @@ def test_static_files_of_settings(tmp_path: Path, request_line: str, answer: str
         (folder / name).write_text(name)
     (tmp_path / "secret.txt").write_text("secret")
     (folder / "link.txt").symlink_to("../secret.txt")
-    options = DebugOptions(static_url="/assets", static_path=str(folder), static_index=True)
+    settings = plans.make(STATIC_URL="/assets", STATIC_PATH=str(folder), STATIC_INDEX="1").settings
     method, path = request_line.split()
-    application = static_folder.wrap(says_hello, options)
+    application = static_folder.wrap(says_hello, settings)
     with Client(application).open(path, method=method) as response:
         assert response.status_code == (404 if answer is None else 200)
         assert answer in (None, response.get_data(as_text=True))
 
 
 def test_static_files_without_settings() -> None:
-    assert static_folder.wrap(says_hello, DebugOptions()) is says_hello
-    assert static_folder.wrap(says_hello, DebugOptions(static_url="")) is says_hello
+    assert static_folder.wrap(says_hello, plans.make().settings) is says_hello
+    assert static_folder.wrap(says_hello, plans.make(STATIC_URL="").settings) is says_hello

@@ -10,8 +10,8 @@ from werkzeug.wsgi import ClosingIterator
 
 from docker_flask.debug.debugger import Debugger
 from docker_flask.debug.live_reload import SCRIPT, LiveReload
-from docker_flask.shared.worker_options import DebugOptions
 from docker_flask.worker.middleware.wsgi_types import Environ, StartResponse
+from tests.support import plans
 
 PAGE = b"<!doctype html><p>A page</p>"
 VISIT = {"Accept": "text/html,*/*;q=0.8", "Sec-Fetch-Dest": "document"}
@@ -79,7 +79,7 @@ def test_a_generator_that_fails_at_its_start_gets_the_debuggers_page() -> None:
         start_response("200 OK", [("Content-Type", "text/html")])
         yield str(1 // 0).encode()
 
-    client = Client(LiveReload(Debugger(application, DebugOptions())))
+    client = Client(LiveReload(Debugger(application, plans.make().settings)))
     response = client.get("/", headers=VISIT, environ_base={"REMOTE_ADDR": "127.0.0.1"})
     assert response.status_code == 500
     assert b"ZeroDivisionError" in response.data

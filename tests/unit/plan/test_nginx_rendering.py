@@ -12,7 +12,7 @@ import pytest
 from docker_flask.plan import rendering
 from docker_flask.plan.limits import Limits
 from docker_flask.plan.nginx_files import NginxFiles
-from docker_flask.plan.rendering import Frontend, Listen
+from docker_flask.plan.rendering import Listen
 from docker_flask.shared.static_files import StaticFiles
 from tests.support import plans
 
@@ -37,8 +37,7 @@ def render(
     environ = {name: value for name, value in more.items() if name.isupper()}
     others = {name: value for name, value in more.items() if name.islower()}
     plan = replace(plans.make(limits, **environ), nginx_files=nginx_files)
-    frontend = Frontend(sendfile_location)
-    return rendering.render(plan, RUNTIME, BOTH, disk, frontend, static, **others)
+    return rendering.render(plan, RUNTIME, BOTH, disk, sendfile_location, static, **others)
 
 
 def directives(text: str) -> list[str]:

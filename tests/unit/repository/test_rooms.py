@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from docker_flask.__main__ import PROGRAMS
+
 ROOT = Path(__file__).parents[3]
 PACKAGE = ROOT / "docker_flask"
 # Each room, and the rooms that it may import.
@@ -49,6 +51,8 @@ def imported(module: str) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+    if module == "__main__.py":
+        yield from (f"docker_flask.{program}" for program, _ in PROGRAMS.values())
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -8,7 +8,6 @@ import json
 import os
 import socket
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,6 @@ import pytest
 
 from docker_flask import __main__
 from docker_flask.plan.limits import MemoryWatch
-from docker_flask.plan.rendering import Frontend
 from docker_flask.shared import control, drop_privileges, notify, process, sockets
 from docker_flask.shared.loop import Loop
 from docker_flask.shared.ports import MAX_CLIENTS, answer_commands, answer_probes
@@ -156,7 +154,7 @@ def test_no_command_waits_for_who_took_the_control_socket(
 @pytest.fixture
 def generation(tmp_path: Path, loop: Loop) -> Iterator[Generation]:
     watch = MemoryWatch(plans.LIMITS)
-    made = Generation(1, tmp_path, loop, plans.make(), Frontend(), watch, WorkerCounts())
+    made = Generation(1, tmp_path, loop, plans.make(), "", watch, WorkerCounts())
     yield made
     made.kill()
 
@@ -317,9 +315,8 @@ import json, os, signal, socket, sys, tempfile, threading, time
 from pathlib import Path
 from types import SimpleNamespace
 from docker_flask.shared import control, notify, process
-from docker_flask.shared.task import Task
+from docker_flask.supervisor.task import Task
 from docker_flask.supervisor.generation import Generation
-from docker_flask.plan.rendering import Frontend
 from docker_flask.supervisor import supervisor
 from docker_flask.supervisor.reloads import Reloads
 from docker_flask.supervisor.retire import retire
@@ -349,14 +346,14 @@ def ask(path):
 
 def generation(number):
     plan, counts = plans.make(), service.worker_counts
-    return Generation(number, folder, service.loop, plan, Frontend(), service.memory, counts)
+    return Generation(number, folder, service.loop, plan, "", service.memory, counts)
 
 def start_service(*_):
     service.nginx.workers = lambda: {service.nginx.pid}
     service.nginx.pid = process.spawn(["/bin/sleep", "60"], {})
     service.current = second
     second.narrow.pid = process.spawn(["/bin/sleep", "60"], {})
-    second.narrow.groups.append(second.pid)
+    second.narrow.groups.append(second.narrow.pid)
     service.phase = Phase.SERVING
     threading.Thread(target=client).start()
 
@@ -446,8 +443,8 @@ def test_too_little_of_something_is_one_line(
     def fail(*_: object) -> int:
         raise error
 
-    user = __main__.PROGRAMS[command][1]
-    monkeypatch.setitem(__main__.PROGRAMS, command, (fail, user))
+    module, _ = __main__.PROGRAMS[command]
+    monkeypatch.setattr(f"docker_flask.{module}.main", fail)
     monkeypatch.setattr(drop_privileges, "drop", lambda *_, **__: None)
     monkeypatch.setattr(sys, "argv", ["docker-flask", command])
     if code == 77:
@@ -455,16 +452,3 @@ def test_too_little_of_something_is_one_line(
     assert __main__.main() == code
     (said,) = capfd.readouterr().err.splitlines()
     assert said.startswith(f"docker-flask: {line}")
-
-
-def test_a_log_relay_without_a_thread_leaves_the_log_as_it_is(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    def fail(*_: object) -> None:
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(threading.Thread, "start", fail)
-    with pytest.raises(RuntimeError, match="can't start new thread"):
-        log_relay.LogRelay()
-    os.write(2, b"still there\n")
-    assert capfd.readouterr().err == "still there\n"

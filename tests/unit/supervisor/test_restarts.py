@@ -19,11 +19,11 @@ from docker_flask.shared import process
 from docker_flask.shared.loop import Loop
 from docker_flask.shared.process import Output
 from docker_flask.shared.setting_error import SettingError
-from docker_flask.shared.task import Steps, complete
-from docker_flask.supervisor.failure import Failure
 from docker_flask.supervisor.nginx_configuration import Configuration
 from docker_flask.supervisor.reloads import Reloads
+from docker_flask.supervisor.restarts import Failure
 from docker_flask.supervisor.service import Phase, Service
+from docker_flask.supervisor.task import Steps, complete
 from tests.support import plans
 
 
@@ -98,31 +98,26 @@ def test_a_stop_waits_for_no_pause(service: Service, starts: list[float]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("title", "workers", "free", "number", "seconds"),
+    ("title", "workers", "seconds"),
     [
-        (b"nginx: master process /usr/sbin/nginx", 0, 0, signal.SIGKILL, [1, 2, 4, 8, 16, 32]),
-        (b"nginx: master process /usr/sbin/nginx", 1, 8, signal.SIGHUP, [1, 2, 4, 8, 16, 32]),
-        (b"nginx: master process /usr/sbin/nginx", 1, 7, 0, []),  # the other one might go, too
-        (b"nginx: master process /usr/sbin/nginx", 2, 8, 0, []),
-        (b"/usr/sbin/nginx", 0, 8, 0, []),  # it starts
+        (b"nginx: master process /usr/sbin/nginx", 0, [1, 2, 4, 8, 16, 32]),
+        (b"nginx: master process /usr/sbin/nginx", 1, []),
+        (b"/usr/sbin/nginx", 0, []),  # it starts
     ],
 )
-def test_nginx_gets_the_workers_that_it_lacks(
+def test_an_nginx_without_workers_is_started_again(
     service: Service,
     clock: Clock,
     starts: list[float],
     monkeypatch: pytest.MonkeyPatch,
     title: bytes,
     workers: int,
-    free: int,
-    number: int,
     seconds: list[int],
 ) -> None:
     nginx, begun, told = service.nginx, clock.now, []
     service.current = SimpleNamespace(look=lambda: None)  # type: ignore[assignment]
-    nginx._shortage.begin(2)
+    nginx._shortage.begin()
     monkeypatch.setattr(nginx, "workers", lambda: set(range(workers if clock.now > begun else 2)))
-    monkeypatch.setattr("docker_flask.supervisor.nginx_workers.free_processes", lambda: free)
     monkeypatch.setattr("docker_flask.supervisor.nginx_workers.title", lambda _: title)
     monkeypatch.setattr(
         process, "signal_process", lambda pid, number: told.append((clock.now - begun, pid, number))
@@ -130,8 +125,8 @@ def test_nginx_gets_the_workers_that_it_lacks(
     while clock.now < begun + 40:
         service.look()
         clock.now += 0.5
-    assert told == [(after, 15, number) for after in seconds]
-    assert len(starts) == (number == signal.SIGKILL) * len(seconds)
+    assert told == [(after, 15, signal.SIGKILL) for after in seconds]
+    assert len(starts) == len(seconds)
 
 
 @pytest.mark.parametrize(

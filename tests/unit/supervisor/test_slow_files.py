@@ -17,9 +17,9 @@ from docker_flask.shared.loop import Loop
 from docker_flask.shared.ports import answer_probes
 from docker_flask.shared.process import Output
 from docker_flask.shared.static_files import StaticFiles
-from docker_flask.shared.task import Steps, complete, in_thread
 from docker_flask.supervisor.reload import reload
 from docker_flask.supervisor.service import Service
+from docker_flask.supervisor.task import Steps, complete, in_thread
 from tests.support import plans
 
 LIMIT = 0.3

@@ -68,31 +68,38 @@ def test_two_who_ask_get_what_workers_told_the_first(
     assert not status.answers
 
 
+@pytest.fixture
+def folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`docker-flask status` in a container with a server."""
+    monkeypatch.setattr("sys.argv", ["docker-flask", "status"])
+    monkeypatch.setattr(runtime_folder, "running_server", lambda: "folder")
+
+
+@pytest.mark.usefixtures("folder")
 def test_the_screen_shows_no_control_characters(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(runtime_folder, "running_server", lambda: "folder")
     monkeypatch.setattr(control, "ask_json", lambda *_: {**FACTS})
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(used=1, total=2))
-    assert command.main([]) == 0
+    assert command.main() == 0
     shown = capsys.readouterr().out
     assert shown.startswith("serving app?[2J:app since ")
     assert ": failed, the log has the reason)" in shown
     assert "example.com's certificate has expired      /data 50 % full" in shown
 
 
+@pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("facts", [7, [1], {"state": 1}, FACTS | {"memory": []}])
 def test_who_took_the_control_socket(monkeypatch: pytest.MonkeyPatch, facts: Any) -> None:
-    monkeypatch.setattr(runtime_folder, "running_server", lambda: "folder")
     monkeypatch.setattr(control, "ask_json", lambda *_: facts)
     with pytest.raises(OSError, match="the response to 'status' is not one of process 1"):
-        command.main([])
+        command.main()
 
 
+@pytest.mark.usefixtures("folder")
 def test_a_server_that_ends_meanwhile(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(runtime_folder, "running_server", lambda: "folder")
     monkeypatch.setattr(control, "ask_json", lambda *_: None)
-    assert command.main([]) == 1
+    assert command.main() == 1
     assert "the production server has ended" in capsys.readouterr().err

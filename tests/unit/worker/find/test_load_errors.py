@@ -62,7 +62,7 @@ OLDER = "add to requirements.txt: `Flask<2.3`, `Werkzeug<3`"
             MISSING.format("cgi"),
             "no longer has cgi: add legacy-cgi to requirements.txt and build the image again",
         ),
-        (MISSING.format("nis"), "no longer has nis: no package has it"),
+        (MISSING.format("lib2to3"), "no longer has lib2to3: no package has it"),
         (
             MISSING.format("pkg_resources"),
             "no longer has pkg_resources: add to requirements.txt: `setup",

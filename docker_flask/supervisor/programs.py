@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from docker_flask.shared import process
 from docker_flask.shared.process import Output
-from docker_flask.shared.task import Steps, Until
+from docker_flask.supervisor.task import Steps, Until
 
 
 class Programs:
