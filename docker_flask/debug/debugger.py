@@ -56,7 +56,7 @@ def failing(error: BaseException, settings: Settings) -> Wsgi:
         shown = RuntimeError(f"at import: {error!r}")
         for note in getattr(error, "__notes__", ()):
             shown.add_note(note)
-    if options.live_reload:
+    if settings.live_reload:
         shown.add_note("This page loads itself again after the next edit.")
 
     def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
