@@ -50,6 +50,7 @@ class Configurations:
         runtime: Path,
         listeners: list[socket.socket],
         health: socket.socket,
+        traffic: int,
     ) -> None:
         self.taken_up: Configuration | None = None
         # The next files are in a folder of their own, in which nginx tests them.
@@ -61,7 +62,7 @@ class Configurations:
         self._loop = loop
         self._programs = programs
         self._runtime = runtime
-        self._listeners, self._health = listeners, health
+        self._listeners, self._health, self._traffic = listeners, health, traffic
         # What the configuration says of static files.
         self._static: StaticFiles | None = None
 
@@ -171,8 +172,9 @@ class Configurations:
         return ["/usr/sbin/nginx", "-e", "stderr", "-p", folder, "-c", file]
 
     def descriptors(self) -> list[int]:
-        """The listening sockets that nginx inherits."""
-        return [listener.fileno() for listener in (*self._listeners, self._health)]
+        """What nginx inherits: the pipe of its second access log (/dev/fd/3), listening sockets."""
+        listeners = (*self._listeners, self._health)
+        return [self._traffic, *(listener.fileno() for listener in listeners)]
 
 
 def environment(inherited: list[int]) -> dict[str, str]:
@@ -182,6 +184,5 @@ def environment(inherited: list[int]) -> dict[str, str]:
     https://nginx.org/en/docs/control.html#upgrade.
     """
     first = process.FIRST_DESCRIPTOR
-    return {
-        "NGINX": "".join(f"{descriptor};" for descriptor in range(first, first + len(inherited)))
-    }
+    sockets_only = range(first + 1, first + len(inherited))
+    return {"NGINX": "".join(f"{descriptor};" for descriptor in sockets_only)}
