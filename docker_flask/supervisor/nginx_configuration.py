@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from docker_flask.plan import nginx_files, rendering
 from docker_flask.plan.plan import Plan
 from docker_flask.plan.rendering import PARAMETERS, Frontend, Listen
-from docker_flask.shared import process, sockets
+from docker_flask.shared import no_room, process, sockets
 from docker_flask.shared.loop import Loop
 from docker_flask.shared.programs import Programs
 from docker_flask.shared.setting_error import SettingError
@@ -97,10 +97,10 @@ class Configurations:
         parameters = self._next.with_name(_PARAMETERS)
         parameters.unlink(missing_ok=True)
         if files.whole is None:
-            parameters.write_text(self._render(plan, certificate, name=PARAMETERS))
+            no_room.write(parameters, self._render(plan, certificate, name=PARAMETERS).encode())
         for folder in (self._runtime, self._next.parent):
             nginx_files.link_folder(folder)
-        self._next.write_bytes(text.encode(errors="surrogateescape"))
+        no_room.write(self._next, text.encode(errors="surrogateescape"))
         named = self.file if files.whole is None else nginx_files.WHOLE
         read, warnings = yield from self._test(named, settings.start_timeout)
         if str(nginx_files.USUAL_SOCKET) in read:
@@ -157,7 +157,7 @@ class Configurations:
 
     def write_starting(self, plan: Plan, certificate: Path | None) -> None:
         """Let nginx answer 503 until there is a configuration for the application."""
-        self.file.write_text(self._render(plan, certificate, starting=True))
+        no_room.write(self.file, self._render(plan, certificate, starting=True).encode())
 
     def take_up(self, configuration: Configuration) -> None:
         """Let nginx start or reload with this configuration from now on."""

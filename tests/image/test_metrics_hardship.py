@@ -116,7 +116,8 @@ def test_a_full_disk_under_the_runtime_folder(engine: Engine, app_folder: Path) 
     assert (code, json.loads(output)["state"]) == (0, "serving")
     code, output = container.execute("docker-flask", "reload")
     assert code == 1
-    assert "keeping the previous generation: [Errno 28] No space left on device" in output
+    why = f"[Errno 28] No space left on device: '{RUNTIME}/next/uwsgi_params'; delete files on this"
+    assert f"keeping the previous generation: {why}" in output
     container.kill("KILL", *container.pids(CHOSEN.worker))
     missing = "metrics of the application are missing in /metrics"
     container.wait_for_log(f"{missing}: less than 1 MB is free")
