@@ -279,18 +279,20 @@ def test_another_release_has_not_the_name(order: Order, tmp_path: Path) -> None:
         verify(f"{order.repository.name}:9.9.9", key)
 
 
-@pytest.mark.parametrize("mark", [b"\x1f\x8b", b'"manifests"', b"rootfs.diff", b"payloadType"])
-def test_one_changed_byte_is_found(order: Order, tmp_path: Path, mark: bytes) -> None:
+def test_one_changed_byte_is_found(order: Order, tmp_path: Path) -> None:
     """In a layer, in the list, in the manifest of an image, in a statement about an image."""
     publish(order, sbom(flask="3.1.0"))
+    files = list((tmp_path / "registry").rglob("blobs/sha256/*/*/data"))
+    for mark in (b"\x1f\x8b", b'"manifests"', b"rootfs.diff", b"payloadType"):
+        path = next(path for path in files if mark in path.read_bytes())
+        before = path.read_bytes()
+        changed = bytearray(before)
+        changed[len(changed) // 2] ^= 1
+        path.write_bytes(changed)
+        with pytest.raises(Refused):
+            check(order)
+        path.write_bytes(before)
     check(order)
-    files = (tmp_path / "registry").rglob("blobs/sha256/*/*/data")
-    path = next(path for path in files if mark in path.read_bytes())
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(Refused):
-        check(order)
 
 
 def test_a_rebuild_is_published_only_if_it_differs(
