@@ -264,6 +264,7 @@ def test_without_a_key_the_workflow_signs(
     assert ": signed by the workflow on GitHub\n" in capsys.readouterr().out
 
 
+@pytest.mark.nightly
 def test_another_release_has_not_the_name(order: Order, tmp_path: Path) -> None:
     """A registry can give each name to anything that is signed."""
     publish(order, sbom(flask="3.1.0"))
@@ -295,6 +296,7 @@ def test_one_changed_byte_is_found(order: Order, tmp_path: Path) -> None:
     check(order)
 
 
+@pytest.mark.nightly
 def test_a_rebuild_is_published_only_if_it_differs(
     order: Order, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -380,6 +382,7 @@ def test_the_login_of_docker_is_enough(
         refused()
 
 
+@pytest.mark.nightly
 def test_a_registry_that_stops_between_two_names(
     order: Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
