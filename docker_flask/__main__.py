@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from docker_flask.shared import drop_privileges, secret_files
 from docker_flask.shared.log import log
+from docker_flask.shared.no_room import in_words
 from docker_flask.shared.setting_error import SettingError
 
 # Each program: the module whose `main` runs it, and its user if root starts it.
@@ -37,7 +38,7 @@ def main() -> int:
         log(str(error))
         return error.code
     except (OSError, MemoryError) as error:
-        what = str(error) or "no memory is left; raise the limit (-m)"
+        what = in_words(error)
         if user == "running":
             log(f"{name}: {what}")
             return 1

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from docker_flask.shared import no_room
 from docker_flask.shared.setting_error import SettingError
 
 # The names in a folder, the certificate's and the key's: of Kubernetes, and of certbot.
@@ -83,8 +84,8 @@ def take(files: Files, folder: Path) -> Certificate:
             "openssl pkey -in FILE -out DECRYPTED_FILE"
         )
     folder.mkdir(mode=0o700)
-    _write(folder / KEY, key)
-    _write(folder / CHAIN, b"\n".join(blocks))
+    no_room.write(folder / KEY, key, 0o600)
+    no_room.write(folder / CHAIN, b"\n".join(blocks), 0o600)
     return _checked(_decoded(folder, of_chain, of_key), of_chain)
 
 
@@ -100,11 +101,6 @@ def _read(path: Path, named: str) -> bytes:
         ) from None
     except OSError as error:
         raise SettingError(f"{named} can't be read: {error.strerror}") from None
-
-
-def _write(path: Path, data: bytes) -> None:
-    with open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        file.write(data)
 
 
 def _decoded(folder: Path, of_chain: str, of_key: str) -> dict[str, Any]:

@@ -36,8 +36,6 @@ CHALLENGES = f"{TLS_FOLDER}/challenges"
 STATUS_ORDER = "status-order"
 # The files of prometheus_client, of all workers.
 METRICS = "metrics"
-# The pipe of nginx's second access log, which process 1 counts.
-TRAFFIC = "traffic"
 CONTROL_SOCKET, NGINX_SOCKET = "control.sock", "nginx.sock"
 # Files in this folder; nginx checks whether they exist. DRAINING: nginx closes the connections of
 # clients. NOT_READY: the container is not ready, or no longer.

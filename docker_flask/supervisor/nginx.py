@@ -31,7 +31,12 @@ class Nginx:
     """
 
     def __init__(
-        self, loop: Loop, programs: Programs, runtime: Path, listeners: list[socket.socket]
+        self,
+        loop: Loop,
+        programs: Programs,
+        runtime: Path,
+        listeners: list[socket.socket],
+        traffic: int,
     ) -> None:
         self.pid = 0
         self.orphans: list[int] = []
@@ -40,7 +45,9 @@ class Nginx:
         # nginx would let everybody write to a unix socket that it binds itself.
         self._health = sockets.listen_unix(str(runtime / paths.NGINX_SOCKET))
         self._ports = sockets.ports(listeners)
-        self.configurations = Configurations(loop, programs, runtime, listeners, self._health)
+        self.configurations = Configurations(
+            loop, programs, runtime, listeners, self._health, traffic
+        )
         self._environment: dict[str, str] = {}
         self._shortage = workers.Shortage()
 

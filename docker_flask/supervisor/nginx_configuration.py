@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from docker_flask.plan import nginx_files, rendering
 from docker_flask.plan.plan import Plan
 from docker_flask.plan.rendering import PARAMETERS, Listen
-from docker_flask.shared import process, sockets
+from docker_flask.shared import no_room, process, sockets
 from docker_flask.shared.loop import Loop
 from docker_flask.shared.setting_error import SettingError
 from docker_flask.shared.static_files import StaticFiles
@@ -49,6 +49,7 @@ class Configurations:
         runtime: Path,
         listeners: list[socket.socket],
         health: socket.socket,
+        traffic: int,
     ) -> None:
         self.taken_up = Configuration("", "", [])
         # The next files are in a folder of their own, in which nginx tests them.
@@ -60,7 +61,7 @@ class Configurations:
         self._loop = loop
         self._programs = programs
         self._runtime = runtime
-        self._listeners, self._health = listeners, health
+        self._listeners, self._health, self._traffic = listeners, health, traffic
         # What the configuration says of static files.
         self._static: StaticFiles | None = None
 
@@ -95,10 +96,10 @@ class Configurations:
         parameters = self._next.with_name(_PARAMETERS)
         parameters.unlink(missing_ok=True)
         if files.whole is None:
-            parameters.write_text(self._render(plan, certificate, name=PARAMETERS))
+            no_room.write(parameters, self._render(plan, certificate, name=PARAMETERS).encode())
         for folder in (self._runtime, self._next.parent):
             nginx_files.link_folder(folder)
-        self._next.write_bytes(text.encode(errors="surrogateescape"))
+        no_room.write(self._next, text.encode(errors="surrogateescape"))
         named = self.file if files.whole is None else nginx_files.WHOLE
         read, warnings = yield from self._test(named, settings.start_timeout)
         if str(nginx_files.USUAL_SOCKET) in read:
@@ -151,7 +152,7 @@ class Configurations:
 
     def write_starting(self, plan: Plan, certificate: Path | None) -> None:
         """Let nginx answer 503 until there is a configuration for the application."""
-        self.file.write_text(self._render(plan, certificate, starting=True))
+        no_room.write(self.file, self._render(plan, certificate, starting=True).encode())
 
     def take_up(self, configuration: Configuration) -> None:
         """Let nginx start or reload with this configuration from now on."""
@@ -166,8 +167,9 @@ class Configurations:
         return ["/usr/sbin/nginx", "-e", "stderr", "-p", folder, "-c", file]
 
     def descriptors(self) -> list[int]:
-        """The listening sockets that nginx inherits."""
-        return [listener.fileno() for listener in (*self._listeners, self._health)]
+        """What nginx inherits: the pipe of its second access log (/dev/fd/3), listening sockets."""
+        listeners = (*self._listeners, self._health)
+        return [self._traffic, *(listener.fileno() for listener in listeners)]
 
 
 def environment(inherited: list[int]) -> dict[str, str]:
@@ -177,6 +179,5 @@ def environment(inherited: list[int]) -> dict[str, str]:
     https://nginx.org/en/docs/control.html#upgrade.
     """
     first = process.FIRST_DESCRIPTOR
-    return {
-        "NGINX": "".join(f"{descriptor};" for descriptor in range(first, first + len(inherited)))
-    }
+    sockets_only = range(first + 1, first + len(inherited))
+    return {"NGINX": "".join(f"{descriptor};" for descriptor in sockets_only)}

@@ -1,6 +1,7 @@
 """The reload: a new generation replaces the current one, which serves meanwhile."""
 
 from docker_flask.shared.log import log
+from docker_flask.shared.no_room import in_words
 from docker_flask.shared.setting_error import SettingError
 from docker_flask.supervisor.service import Service
 from docker_flask.supervisor.task import Steps, Until
@@ -50,7 +51,7 @@ def reload(service: Service) -> Steps[str]:
         service.start_log.serves(fresh, configuration.notes)
         yield from nginx.reload(fresh.plan, configuration)
     except (Refused, SettingError, OSError) as error:  # OSError: a full disk, for example
-        problem = str(error)
+        problem = in_words(error)
     except Exception as error:
         service.loop.report(error)
         problem = f"internal error: {error!r}"

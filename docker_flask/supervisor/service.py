@@ -68,12 +68,12 @@ class Service:
         self.memory = MemoryWatch(limits)
         self.phase = Phase.STARTING
         self.loop = Loop()
-        self.traffic = Traffic(self.loop, runtime)
+        self.traffic = Traffic(self.loop)
         self.worker_counts = WorkerCounts()
         self.prestart = Prestart()
         self.programs = Programs()
         self.app_metrics = AppMetrics(runtime, self.programs)
-        self.nginx = Nginx(self.loop, self.programs, runtime, listeners)
+        self.nginx = Nginx(self.loop, self.programs, runtime, listeners, self.traffic.nginx_end)
         self.certificates = Certificates(runtime)
         self.start_log = StartLog(sockets.ports(listeners))
         self.current: Generation | None = None

@@ -1,5 +1,6 @@
 """Counts the requests that nginx has answered, from a short access log in a pipe.
 
+nginx inherits the pipe: a file in the runtime folder could be replaced by the application.
 nginx writes up to 4 KB at once, which a pipe keeps in one piece, and at most a second late: a
 killed nginx loses that second. The numbers are exact over reloads, and over killed and recycled
 workers. Most lines of a block are equal, so Python looks at each different line once.
@@ -16,10 +17,8 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from docker_flask.shared.loop import Loop
-from docker_flask.shared.paths import TRAFFIC
 
 # Upper bounds of the histograms, seconds.
 BOUNDS = (
@@ -164,9 +163,12 @@ class Counts:
 
 
 class Traffic:
-    """Keeps what nginx writes until somebody asks: to count many lines at once costs less."""
+    """Keeps what nginx writes until somebody asks: to count many lines at once costs less.
 
-    def __init__(self, loop: Loop, runtime: Path) -> None:
+    nginx_end: the descriptor that nginx inherits.
+    """
+
+    def __init__(self, loop: Loop) -> None:
         self._counts = Counts()
         self._begun = time.monotonic()
         # What is not counted yet, its size, and the start of a line at its end.
@@ -175,10 +177,9 @@ class Traffic:
         self._rest = b""
         # The last minute, the oldest slot first, with the time of its start.
         self._slots: deque[tuple[float, Counts]] = deque(maxlen=SLOTS + 1)
-        path = runtime / TRAFFIC
-        os.mkfifo(path, 0o600)
-        # Also for writing: nginx's open waits for nobody, and the pipe has no end.
-        self._pipe = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        # This process keeps both ends, so the pipe has no end while nginx starts again.
+        self._pipe, self.nginx_end = os.pipe()
+        os.set_blocking(self._pipe, False)
         with contextlib.suppress(OSError):  # the user has too many pipes
             fcntl.fcntl(self._pipe, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
         loop.watch_quietly(self._pipe, self.read)

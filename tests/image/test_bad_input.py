@@ -270,7 +270,7 @@ def test_a_bad_setting_of_https(engine: Engine, certs: Path, case: str, mode: li
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("case", [list(HTTPS)[2], list(HTTPS)[-1]])
+@pytest.mark.parametrize("case", [list(HTTPS)[-1], *at_night(list(HTTPS)[2])])
 def test_it_ends_at_once(engine: Engine, certs: Path, case: str) -> None:
     """Other work on the machine makes a start slower, but not each of five."""
     assert_within(AT_ONCE, min(refused(engine, certs, case, []) for _ in range(5)))

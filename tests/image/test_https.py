@@ -380,9 +380,13 @@ FLOODS = ["rapid-reset", "continuation", "empty-continuation", "empty-data", "se
     "kind",
     [
         "no-window",
-        "no-window-static",
         "large-headers",
-        *at_night("get-without-end", "post-without-end", "large-headers-refused"),
+        *at_night(
+            "no-window-static",
+            "get-without-end",
+            "post-without-end",
+            "large-headers-refused",
+        ),
     ],
 )
 def test_requests_that_wait_for_their_client_stop_nobody(start: Start, kind: str) -> None:

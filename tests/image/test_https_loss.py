@@ -13,6 +13,7 @@ from tests.support import certificates
 from tests.support.harness import Engine, wait_for
 from tests.support.loss import Service
 from tests.support.loss_checker.result import Result, Verdict
+from tests.support.marks import at_night
 
 # Requests a second: one connection each, kept connections, HTTP/2. A machine with two busy CPUs
 # carries them, handshakes included.
@@ -111,7 +112,10 @@ DEEDS = {
 
 
 @pytest.mark.timed
-@pytest.mark.parametrize("deed", DEEDS)
+@pytest.mark.parametrize(
+    "deed",
+    ["swap", "reload", "killed worker", "killed nginx", *at_night("broken reload")],
+)
 def test_nothing_is_lost(service: Service, deed: str) -> None:
     with under_load(service) as results:
         DEEDS[deed](service)

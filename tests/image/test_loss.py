@@ -77,7 +77,7 @@ def check_that_nothing_is_lost(service: Service, *results: Result, stopped: bool
 
 
 @pytest.mark.alone
-@every_server
+@every_server_at_night
 def test_stop_under_load_loses_nothing(service: Service) -> None:
     # Above what a server carries, clients get 503 without a stop, too.
     check_a_stop(service, FAST if service.server is UWSGI else NEW)
@@ -119,10 +119,18 @@ def test_stop_under_12000_connections_a_second_turns_away_few(
 
 
 @pytest.mark.timed
-@pytest.mark.parametrize("is_killed", [False, True], ids=["no room", "nginx was killed"])
 @pytest.mark.parametrize(
-    ("path", "code", "least", "most"),
-    [("/sleep?s=6", 0, 5, 8), ("/hang", 75, 0, 9), *at_night(("/sse", 75, 0, 9))],
+    ("path", "code", "least", "most", "is_killed"),
+    [
+        ("/sleep?s=6", 0, 5, 8, True),
+        ("/hang", 75, 0, 9, False),
+        *at_night(
+            ("/sleep?s=6", 0, 5, 8, False),
+            ("/hang", 75, 0, 9, True),
+            ("/sse", 75, 0, 9, False),
+            ("/sse", 75, 0, 9, True),
+        ),
+    ],
 )
 def test_stop_waits_for_requests_and_cuts_what_would_never_end(
     service: Service, path: str, code: int, least: float, most: float, is_killed: bool
@@ -299,7 +307,7 @@ def test_killed_worker(service: Service, method: str) -> None:
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("title", ["app master", "nginx worker", "nginx master"])
+@pytest.mark.parametrize("title", ["app master", "nginx master", *at_night("nginx worker")])
 def test_killed_server(service: Service, title: str) -> None:
     name = {"app master": service.server.name, "nginx worker": "worker process"}.get(title, "nginx")
     with service.load(mode="new", rate=500) as running:

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.image.test_metrics import CRASHES, OWN, PROMETHEUS
+from tests.image.test_metrics import CRASHES, OWN, PROMETHEUS, read, rows, scrape
 from tests.image.test_status import STATUS, address
 from tests.support.harness import (
     Container,
@@ -43,16 +43,6 @@ def visit(many):
     return str(os.getpid())
 """
 RUNTIME = "/run/docker-flask"
-
-
-def scrape(container: Container, timeout: float = 10) -> httpx.Response:
-    """A page of the status port, without the engine's proxy."""
-    return httpx.get(f"http://{address(container)}:{STATUS}/metrics", timeout=timeout)
-
-
-def rows(page: str) -> dict[str, float]:
-    lines = [line.rpartition(" ") for line in page.splitlines() if line[0] != "#"]
-    return {name: float(value) for name, _, value in lines}
 
 
 def serve(engine: Engine, folder: Path, app: str, **options: Any) -> Container:
@@ -102,7 +92,7 @@ def test_scrapes_in_the_middle_of_reloads_and_two_at_once(engine: Engine, app_fo
         seen = rows(page.text)
         assert seen['orders_total{kind="book"}'] == 1
         assert seen["docker_flask_ready"] == 1
-    seen = rows(scrape(container).text)
+    seen = read(container)
     assert seen['docker_flask_reloads_total{result="ok"}'] == 3
 
 
@@ -116,15 +106,16 @@ def test_a_full_disk_under_the_runtime_folder(engine: Engine, app_folder: Path) 
     assert (code, json.loads(output)["state"]) == (0, "serving")
     code, output = container.execute("docker-flask", "reload")
     assert code == 1
-    assert "keeping the previous generation: [Errno 28] No space left on device" in output
+    why = f"[Errno 28] No space left on device: '{RUNTIME}/next/uwsgi_params'; delete files on this"
+    assert f"keeping the previous generation: {why}" in output
     container.kill("KILL", *container.pids(CHOSEN.worker))
     missing = "metrics of the application are missing in /metrics"
     container.wait_for_log(f"{missing}: less than 1 MB is free")
     wait_for(lambda: container.get("/").status_code == 200, 10, "a page")
-    crashes = rows(scrape(container).text)[CRASHES]
+    crashes = read(container)[CRASHES]
     for _ in range(20):
         assert container.get("/order/book").status_code == 200
-    seen = rows(scrape(container).text)
+    seen = read(container)
     assert seen["docker_flask_ready"] == 1
     assert seen['orders_total{kind="book"}'] == 1
     assert seen[CRASHES] == crashes

@@ -143,16 +143,15 @@ def test_killed_processes(engine: Engine, tmp_path: Path, method: str) -> None:
     assert "disconnected" not in log
 
 
+@pytest.mark.nightly
 @pytest.mark.timed
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ("env", "path", "reason"),
     [
         ({"MAX_REQUESTS": "300"}, "/sleep?s=0.2", "its share of MAX_REQUESTS=300"),
-        *at_night(
-            ({"MAX_WORKER_MEMORY": "60m"}, "/leak?mb=1", "more than MAX_WORKER_MEMORY=60m"),
-            ({"MAX_REQUESTS": "300", "PRELOAD": "1"}, "/sleep?s=0.2", "its share of MAX_REQUESTS"),
-        ),
+        ({"MAX_WORKER_MEMORY": "60m"}, "/leak?mb=1", "more than MAX_WORKER_MEMORY=60m"),
+        ({"MAX_REQUESTS": "300", "PRELOAD": "1"}, "/sleep?s=0.2", "its share of MAX_REQUESTS"),
     ],
     ids=str,
 )

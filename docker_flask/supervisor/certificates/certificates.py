@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from docker_flask.plan.settings import Settings
-from docker_flask.shared import certificate
+from docker_flask.shared import certificate, no_room
 from docker_flask.shared.certificate import Certificate, Signature
 from docker_flask.shared.certificate_copies import Copies, date
 from docker_flask.shared.log import log
@@ -66,7 +66,8 @@ class Certificates:
 
     def failed(self, error: Exception) -> None:
         """Note that nginx keeps the certificate that it has; `look` tries again later."""
-        log(f"keeping the previous certificate: {error}; trying again in {RETRY:g} seconds")
+        reason = no_room.in_words(error)
+        log(f"keeping the previous certificate: {reason}; trying again in {RETRY:g} seconds")
         self._look_at = time.monotonic() + RETRY
 
     def look(self, used: Path | None) -> bool:

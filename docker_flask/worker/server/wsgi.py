@@ -68,7 +68,7 @@ def load() -> Wsgi:
 def _load(
     options: WorkerOptions, worker: WorkerProcess, tell: Callable[..., bool], slots: Slots | None
 ) -> Wsgi:
-    with slow_load.reported(options.start_timeout):
+    with slow_load.reported(options.start_timeout, options.load_lock):
         found = find_app.load(Path.cwd(), options.app_module, options.uwsgi_ini)
     permission_hints.watch(found.application.name if is_flask(found.application) else "")
     threads = LateThreads(

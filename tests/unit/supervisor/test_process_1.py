@@ -427,7 +427,12 @@ def test_only_a_machine_without_ipv6_does_without(
     ("command", "error", "code", "line"),
     [
         ("serve", MemoryError(), 70, "the container can't run: no memory is left; raise the limit"),
-        ("debug", OSError(28, "No space left"), 70, "the container can't run: [Errno 28] No space"),
+        (
+            "debug",
+            OSError(28, "Full"),
+            70,
+            "the container can't run: [Errno 28] Full; delete files",
+        ),
         ("reload", OSError(11, "Try again"), 1, "reload: [Errno 11] Try again"),
         ("serve", RuntimeError("can't start new thread"), 77, "can't start new thread: use Docker"),
     ],

@@ -3,8 +3,6 @@ if a reload fails."""
 
 from __future__ import annotations
 
-import errno
-import os
 import signal
 import socket
 from collections.abc import Iterator
@@ -14,7 +12,6 @@ from types import SimpleNamespace
 import pytest
 
 from docker_flask.plan import nginx_files
-from docker_flask.plan.plan import Plan
 from docker_flask.shared import process
 from docker_flask.shared.loop import Loop
 from docker_flask.shared.process import Output
@@ -132,28 +129,29 @@ def test_an_nginx_without_workers_is_started_again(
 @pytest.mark.parametrize(
     ("serves", "words"),
     [
-        ("old", "reload failed, keeping the previous generation: [Errno 28] "),
-        (
-            "new",
-            "the new generation serves, but nginx keeps its previous configuration: [Errno 28]",
-        ),
+        ("old", "reload failed, keeping the previous generation: "),
+        ("new", "the new generation serves, but nginx keeps its previous configuration: "),
     ],
 )
 def test_a_reload_that_fails_says_what_serves(
     service: Service, monkeypatch: pytest.MonkeyPatch, serves: str, words: str
 ) -> None:
-    def fail() -> Steps[Plan]:
+    def fail() -> Steps[Configuration]:
         service.current = serves  # type: ignore[assignment]
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        yield
+        return service.nginx.configurations.prepare(plans.make(), None, None)
 
+    full = service.runtime / "next/nginx.conf"
+    full.parent.mkdir()
+    full.symlink_to("/dev/full")
+    monkeypatch.setattr(nginx_files, "FOLDER", full.parent)
     monkeypatch.setattr(service, "make_plan", fail)
     service.current = "old"  # type: ignore[assignment]
     reloads, answers = Reloads(service), list[str]()
     reloads.request_and_answer(answers.append)
     reloads.advance()
     (answer,) = answers
-    assert answer.startswith(words)
+    why = f"[Errno 28] No space left on device: '{full}'; delete files on this disk"
+    assert answer.startswith(f"{words}{why}"), answer
 
 
 def test_a_configuration_that_is_refused_changes_no_file(

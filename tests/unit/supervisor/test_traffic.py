@@ -5,22 +5,19 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from docker_flask.shared.loop import Loop
-from docker_flask.shared.paths import TRAFFIC
 from docker_flask.supervisor.traffic import BOUNDS, SLOT, SLOTS, Histogram, Traffic
 
 
 @pytest.fixture
-def counted(loop: Loop, tmp_path: Path) -> Iterator[tuple[Traffic, int]]:
+def counted(loop: Loop) -> Iterator[tuple[Traffic, int]]:
     """The counter, and nginx's end of its pipe."""
-    counter = Traffic(loop, tmp_path)
-    end = os.open(tmp_path / TRAFFIC, os.O_WRONLY)
-    yield counter, end
-    os.close(end)
+    counter = Traffic(loop)
+    yield counter, counter.nginx_end
+    os.close(counter.nginx_end)
     loop.forget(counter._pipe)
     os.close(counter._pipe)
 

@@ -269,7 +269,7 @@ def test_servers_that_come_and_go_leave_no_descriptor(tmp_path: Path) -> None:
     loop: Any = SimpleNamespace(watch=lambda *_: None, forget=lambda _: None)
     with listen_unix(str(tmp_path / "app.sock"), 1) as listener:
         before = os.listdir("/proc/self/fd")
-        for _ in range(200):
+        for _ in range(20):
             server = ServerProcess(loop, lambda _: True, WorkerCounts())
             server.start(["/bin/sleep", "60"], {}, listener)
             pid = server.pid

@@ -42,6 +42,13 @@ def test_each_failure_doubles_the_pause(tmp_path: Path) -> None:
     assert orders(), "the clock was ahead"
 
 
+@pytest.mark.parametrize(("share", "is_due"), [(0.6, False), (0.7, True)])
+def test_renewed_after_two_thirds_of_its_life(share: float, is_due: bool) -> None:
+    life = 90 * 86400.0
+    begins = time.time() - share * life
+    assert orders(Certificate(begins, begins + life, frozenset(["a.test"]))) is is_due
+
+
 def test_no_file_of_the_volume_stops_process_1(tmp_path: Path) -> None:
     assert orders()
     (noted,) = tmp_path.glob("*/orders*")

@@ -11,7 +11,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from docker_flask.shared import certificate
 from docker_flask.supervisor.certificates.certificates import DAY, INTERVAL, RETRY, Certificates
 from tests.support import certificates, plans
 
@@ -99,7 +98,7 @@ def test_a_certificate_that_met_a_full_disk_is_taken_up_later(
     certificates.write(tmp_path / "certs")
     capfd.readouterr()
     with monkeypatch.context() as full:
-        full.setattr(certificate, "_write", no_room)
+        full.setattr("docker_flask.shared.no_room.write", no_room)
         assert not any(looks(made, clock))
         with pytest.raises(OSError, match="No space"):  # a reload says so
             made.refresh(served)

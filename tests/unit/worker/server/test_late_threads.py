@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -23,9 +22,10 @@ class Worker:
         self.reports: list[tuple[int, list[str]]] = []
         self.threads = LateThreads(timeout, lambda *report: self.reports.append(report))
         self.threads.start()
-        self.end = threading.Event()
+        self.begun, self.end = threading.Event(), threading.Event()
 
     def work(self) -> None:
+        self.begun.set()
         while not self.end.wait(0.01):
             pass
 
@@ -60,9 +60,14 @@ def test_threads_that_wait_for_work_do_not_count(worker: Worker) -> None:
     for _ in range(100):
         pool.submit(int).result()
         wait_for(lambda: not worker.threads.look(), 5, "threads that wait")
-        pool.submit(time.sleep, 0.01)
+        working = pool.submit(worker.work)
+        assert worker.begun.wait(5)
         worker.threads.check()
         assert worker.reports[-1][0] == 1, "the thread of the pool works again"
+        worker.end.set()
+        working.result()
+        worker.end.clear()
+        worker.begun.clear()
     work.put(None)
 
 
