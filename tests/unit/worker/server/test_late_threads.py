@@ -117,7 +117,12 @@ def test_threads_of_some_libraries_do_not_count(
     worker: Worker, module: str, count: int, caller: str
 ) -> None:
     begun = threading.Event()
-    target = in_module(module, lambda: (begun.set(), worker.work()))
+
+    def work() -> None:
+        begun.set()
+        worker.work()
+
+    target = in_module(module, work)
     worker.thread(in_module(caller, target) if caller else target)
     assert begun.wait(5)
     assert worker.threads.look() == count
