@@ -163,7 +163,7 @@ class Counts:
 
 
 class Traffic:
-    """Keeps what nginx writes until somebody asks: to count many lines at once costs less.
+    """Keeps the lines of nginx, and counts them when a page asks: many at once cost less.
 
     nginx_end: the descriptor that nginx inherits.
     """

@@ -14,7 +14,8 @@ REFUSED = re.compile(r"(^|/)\.(?!well-known/)|\.(env|key|pem|p12|pfx)/*$", re.IG
 def protect(flask: Any, wrapper: type | None = None) -> None:
     """Put the check around Flask's own views for static files, those of blueprints included.
 
-    wrapper: the `wsgi.file_wrapper` that shows which file it has; a server's own does not.
+    wrapper: the image's `wsgi.file_wrapper`, which shows its file. A server's own does not, and is
+    removed. Debug mode has none.
     """
     places = {"static": flask, **{f"{name}.static": it for name, it in flask.blueprints.items()}}
     for endpoint, place in places.items():
